@@ -1,0 +1,81 @@
+// Owns the composition: every plugin and route, in order. It never listens.
+
+import compress from '@fastify/compress'
+import cors from '@fastify/cors'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
+import { constants } from 'node:zlib'
+import type { Config } from './config.ts'
+import type { Database } from './database/database.ts'
+import type { Emit } from './events.ts'
+import type { Catalog } from './features/catalog.ts'
+import { makeExtents } from './features/extent.ts'
+import { makeItemLookup } from './features/item-lookup.ts'
+import { conditional } from './http/conditional.ts'
+import { watchMethods } from './http/methods.ts'
+import { registerOpenapi } from './http/openapi.ts'
+import { splitLists } from './http/parameters.ts'
+import { answerClientError, problem, sendProblem } from './http/problem.ts'
+import { compileTrust, publicUrl } from './http/public-url.ts'
+import { collections } from './http/routes/collections.ts'
+import { health } from './http/routes/health.ts'
+import * as itemRoutes from './http/routes/items.ts'
+import * as landingRoutes from './http/routes/landing.ts'
+import { telemetry } from './http/telemetry.ts'
+
+export type Services = {
+  readonly config: Config
+  readonly database: Database
+  readonly catalog: Catalog
+  readonly emit: Emit
+  /** Whether the gateway is about to stop, and no new work should be sent to it. */
+  readonly isDraining: () => boolean
+}
+
+/** A whole request must be here by then: who sends it byte by byte is cut off. */
+const REQUEST_TIMEOUT_MS = 30_000
+/** A client that takes nothing for this long is cut off; it holds a connection to the database. */
+const STALL_TIMEOUT_MS = 30_000
+/** Longer than balancers keep idle connections, so that theirs end first and no request meets a closing one. */
+const KEEP_ALIVE_MS = 72_000
+/** Feature ids can be long texts. */
+const MAX_PARAMETER_LENGTH = 1_000
+
+export async function buildApp({ config, database, catalog, emit, isDraining }: Services): Promise<FastifyInstance> {
+  const trust = compileTrust(config.trustProxy)
+  const app = Fastify({
+    trustProxy: trust,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: Math.max(STALL_TIMEOUT_MS, config.statementTimeoutMs * 2),
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    // A request that has reached us while we drain is answered like any other.
+    return503OnClosing: false,
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAMETER_LENGTH },
+    ajv: { customOptions: { coerceTypes: true, removeAdditional: false, keywords: ['x-expected', 'example'] } },
+    frameworkErrors: (error: FastifyError, request, reply) => sendProblem(error, request, reply, emit),
+    clientErrorHandler: answerClientError,
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  telemetry(app, { emit })
+  problem(app, { emit })
+  publicUrl(app, { fixed: config.publicUrl, trust })
+  const completeMethods = watchMethods(app)
+  splitLists(app)
+  await app.register(cors, { preflight: false, exposedHeaders: ['ETag', 'Link', 'Location', 'Retry-After'] })
+  conditional(app)
+  await app.register(compress, {
+    encodings: ['br', 'gzip'],
+    threshold: 1024,
+    customTypes: /json|^text\/|javascript|svg/,
+    // Brotli's default of 11 is for files that are compressed once.
+    brotliOptions: { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } },
+  })
+  await registerOpenapi(app)
+
+  app.register(landingRoutes.landing, { conformsTo: [...landingRoutes.conformance, ...itemRoutes.conformance] })
+  app.register(collections, { catalog, extents: makeExtents(database) })
+  app.register(itemRoutes.items, { database, catalog, lookup: makeItemLookup(database) })
+  app.register(health, { database, isDraining })
+  app.register(completeMethods)
+  return app as unknown as FastifyInstance
+}

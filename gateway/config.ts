@@ -1,0 +1,214 @@
+// Owns the configuration: the only reader of the environment and of command-line flags.
+
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { parseArgs } from 'node:util'
+
+type Setting<T> = {
+  /** What the setting does, in one line: the README's table and `--help` say the same. */
+  readonly does: string
+  /** What is allowed, completing the sentence "must be …". */
+  readonly allowed: string
+  readonly default: T
+  /** The text of a variable or flag → its value, or undefined where it is not allowed. */
+  readonly parse: (text: string) => T | undefined
+  /** Never shown, neither in an error nor in a log. */
+  readonly isSecret?: true
+}
+
+const text = (does: string, allowed: string, fallback: string): Setting<string> => ({
+  does,
+  allowed,
+  default: fallback,
+  parse: (value) => (value === '' ? undefined : value),
+})
+
+const flag = (does: string, fallback: boolean | undefined): Setting<boolean | undefined> => ({
+  does,
+  allowed: 'true or false',
+  default: fallback,
+  parse: (value) => (value === 'true' ? true : value === 'false' ? false : undefined),
+})
+
+const integer = (does: string, fallback: number, least: number, most: number): Setting<number> => ({
+  does,
+  allowed: `an integer from ${least} to ${most}`,
+  default: fallback,
+  parse(value) {
+    const number = /^\d{1,10}$/.test(value) ? Number(value) : Number.NaN
+    return number >= least && number <= most ? number : undefined
+  },
+})
+
+const list = (does: string, fallback: readonly string[]): Setting<readonly string[]> => ({
+  does,
+  allowed: 'names separated by commas',
+  default: fallback,
+  parse: (value) =>
+    value
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== ''),
+})
+
+const databaseUrl = (does: string): Setting<string | undefined> => ({
+  does,
+  allowed: 'a PostgreSQL URL such as postgresql://user@host:5432/database',
+  default: undefined,
+  parse: (value) => (/^postgres(ql)?:\/\/./.test(value) ? value : undefined),
+  isSecret: true,
+})
+
+/** Every setting there is. `poolSize` is read from TESSERA_POOL_SIZE or `--pool-size`. */
+export const settings = {
+  host: text('address to listen on', 'a host name or an IP address', '127.0.0.1'),
+  port: integer('port to listen on; 0 takes a free one', 8080, 0, 65535),
+  publicUrl: {
+    does: 'the address clients see, for links; without it, that of the request',
+    allowed: 'an http or https URL such as https://example.org/geo',
+    default: undefined,
+    parse(value: string) {
+      const url = URL.canParse(value) ? new URL(value) : undefined
+      return url && /^https?:$/.test(url.protocol) ? value.replace(/\/+$/, '') : undefined
+    },
+  } as Setting<string | undefined>,
+  trustProxy: {
+    does: 'whose X-Forwarded-* headers count',
+    allowed: 'addresses, networks, loopback, linklocal or uniquelocal separated by commas, or none',
+    default: ['loopback', 'linklocal', 'uniquelocal'],
+    parse(value: string) {
+      const names = value === 'none' ? [] : value.split(',').map((name) => name.trim())
+      const isAllowed = (name: string) =>
+        ['loopback', 'linklocal', 'uniquelocal'].includes(name) ||
+        (isIP(name.replace(/\/\d{1,3}$/, '')) > 0 && !name.endsWith('/'))
+      return names.every(isAllowed) ? names : undefined
+    },
+  } as Setting<readonly string[]>,
+  readUrl: databaseUrl('PostGIS to read from; without it, the one to write to'),
+  writeUrl: databaseUrl('PostGIS to write to; without any URL, an embedded one is started'),
+  ownerUrl: databaseUrl('PostGIS as the role that owns tables, for migrations and imports'),
+  data: text('folder of the embedded PostGIS', 'a path', '.data'),
+  ephemeral: flag('embedded PostGIS in a folder that is removed at the end', false),
+  pgBin: {
+    does: 'folder of the PostgreSQL programs for the embedded PostGIS',
+    allowed: 'a path',
+    default: undefined,
+    parse: (value: string) => value || undefined,
+  } as Setting<string | undefined>,
+  demo: flag('import the demo data where it is missing; true when embedded', undefined),
+  schemas: list('schemas to serve; without it, all that the role can read', []),
+  excludeSchemas: list('schemas not to serve', []),
+  poolSize: integer('connections for reading, and as many for writing', 8, 1, 1000),
+  statementTimeoutMs: integer('longest time of one statement, in milliseconds', 10_000, 100, 3_600_000),
+  logLevel: {
+    does: 'least level to log',
+    allowed: 'trace, debug, info, warn, error or silent',
+    default: 'info',
+    parse: (value: string) =>
+      ['trace', 'debug', 'info', 'warn', 'error', 'silent'].includes(value) ? value : undefined,
+  } as Setting<string>,
+}
+
+type Value<S> = S extends Setting<infer T> ? T : never
+export type Config = { readonly [Name in keyof typeof settings]: Value<(typeof settings)[Name]> }
+type Name = keyof Config
+
+/** A wrong flag or variable; its message is written for the person who typed it. */
+export class ConfigError extends Error {}
+
+const words = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+/** `poolSize` → `TESSERA_POOL_SIZE`. */
+export const variableOf = (name: string) => `TESSERA_${words(name).replaceAll('-', '_').toUpperCase()}`
+/** `poolSize` → `--pool-size`. */
+export const flagOf = (name: string) => `--${words(name)}`
+
+const isFlag = (setting: { allowed: string }) => setting.allowed === 'true or false'
+
+function valueOf<T>(setting: Setting<T>, source: string, given: string): T {
+  const value = setting.parse(given)
+  if (value !== undefined) return value
+  const shown = setting.isSecret ? '(not shown)' : given
+  throw new ConfigError(`${source}=${shown}: must be ${setting.allowed}.`)
+}
+
+/** A variable's text, or that of the file which `<variable>_FILE` names: how secrets are mounted. */
+function readVariable(environment: NodeJS.ProcessEnv, variable: string): string | undefined {
+  const file = environment[`${variable}_FILE`]
+  if (!file) return environment[variable]
+  if (environment[variable]) {
+    throw new ConfigError(`${variable} and ${variable}_FILE are both set: one of them must go.`)
+  }
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (cause) {
+    throw new ConfigError(`${variable}_FILE=${file}: cannot be read (${(cause as Error).message}).`, { cause })
+  }
+}
+
+export type CommandLine<Option extends string> = {
+  readonly config: Config
+  readonly options: Readonly<Partial<Record<Option, string>>>
+  /** Options that were given more than once, or once, in order. */
+  readonly lists: Readonly<Record<string, readonly string[]>>
+  readonly positionals: readonly string[]
+}
+
+/**
+ * Flags before environment before defaults. `own` names the options of one command, each with
+ * whether it takes a value; they are handed back as they were typed.
+ * @throws ConfigError naming the variable or flag, the value, and what is allowed
+ */
+export function readConfig<Option extends string = never>(
+  args: readonly string[],
+  own: Readonly<Record<Option, 'value' | 'flag' | 'list'>> = {} as never,
+  environment: NodeJS.ProcessEnv = process.env,
+): CommandLine<Option> {
+  const parsed = parseFlags(args, own)
+  const config: Record<string, unknown> = {}
+  for (const [name, setting] of Object.entries(settings) as [Name, Setting<unknown>][]) {
+    const typed = parsed.values[words(name)]
+    const variable = variableOf(name)
+    const set = readVariable(environment, variable)
+    if (typed !== undefined) config[name] = valueOf(setting, flagOf(name), String(typed))
+    else if (set !== undefined && set !== '') config[name] = valueOf(setting, variable, set)
+    else config[name] = setting.default
+  }
+  const options: Record<string, string> = {}
+  const lists: Record<string, string[]> = {}
+  for (const name of Object.keys(own)) {
+    const value = parsed.values[name]
+    if (Array.isArray(value)) lists[name] = value.map(String)
+    else if (value !== undefined) options[name] = String(value)
+  }
+  return {
+    config: Object.freeze(config) as Config,
+    options: options as Partial<Record<Option, string>>,
+    lists,
+    positionals: parsed.positionals,
+  }
+}
+
+function parseFlags(args: readonly string[], own: Readonly<Record<string, 'value' | 'flag' | 'list'>>) {
+  const options: Record<string, { type: 'string' | 'boolean'; multiple?: true }> = {}
+  for (const [name, setting] of Object.entries(settings)) {
+    options[words(name)] = { type: isFlag(setting) ? 'boolean' : 'string' }
+  }
+  for (const [name, takes] of Object.entries(own)) {
+    options[name] =
+      takes === 'list' ? { type: 'string', multiple: true } : { type: takes === 'flag' ? 'boolean' : 'string' }
+  }
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, allowNegative: true })
+  } catch (cause) {
+    throw new ConfigError((cause as Error).message.replace(/\. To specify .*$/s, '.'), { cause })
+  }
+}
+
+/** Whether the gateway has to bring its own PostGIS. */
+export const isEmbedded = (config: Config) => !config.readUrl && !config.writeUrl && !config.ownerUrl
+
+/** What the system says of itself, for programs that Tessera starts (finding PostgreSQL, a user's HOME). */
+export const systemEnvironment = (): { readonly path: string; readonly pgConfig: string | undefined } => ({
+  path: process.env.PATH ?? '',
+  pgConfig: process.env.PG_CONFIG || undefined,
+})

@@ -1,0 +1,150 @@
+// Owns the contract between Tessera and PostgreSQL for whoever serves requests, and opens it.
+
+import type pg from 'pg'
+import { type Emit } from '../events.ts'
+import { classify } from './outcome.ts'
+import { cancelQuery, openPool } from './pool.ts'
+
+/** One statement with bound parameters. With a `name` it is prepared once per connection. */
+export type Statement = {
+  readonly name?: string
+  readonly text: string
+  readonly values: readonly unknown[]
+}
+
+/** A row as PostgreSQL sent it: each column's text, or null. */
+export type Row = readonly (string | null)[]
+
+export interface Database {
+  /**
+   * All rows of one statement, from the read port. When `signal` aborts, the server is asked to
+   * cancel, and the connection goes back to the pool once it has.
+   * @throws GatewayError for every outcome that is not a bug, see outcome.ts
+   */
+  read(statement: Statement, signal?: AbortSignal): Promise<Row[]>
+  /**
+   * The rows of a long result in batches, at the reader's pace: no more than a batch is in memory.
+   * Ending the iteration early frees the connection.
+   */
+  stream(statement: Statement, signal?: AbortSignal): AsyncGenerator<Row[], void>
+  /** Asks both ports for a sign of life. @throws GatewayError naming the port that gave none */
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+export type DatabaseOptions = {
+  readonly readUrl: string
+  readonly writeUrl: string | undefined
+  readonly poolSize: number
+  readonly statementTimeoutMs: number
+  readonly emit: Emit
+}
+
+/** Rows of a stream's first batch: few, so that the first byte leaves early. */
+const FIRST_BATCH_ROWS = 100
+/** What a later batch should weigh in bytes: large enough to amortize a round trip, small in memory. */
+const BATCH_BYTES = 512 * 1024
+const MAX_BATCH_ROWS = 2_000
+
+/** Opens the pools; a connection is made when the first statement needs one. */
+export function openDatabase(options: DatabaseOptions): Database {
+  const { readUrl, writeUrl, poolSize, statementTimeoutMs, emit } = options
+  const shared = { statementTimeoutMs, emit }
+  const reads = openPool({ role: 'read', url: readUrl, size: poolSize, ...shared })
+  // A stream lasts as long as its client takes; apart from the others it cannot starve short reads.
+  const streams = openPool({ role: 'read', url: readUrl, size: Math.max(1, poolSize >> 1), ...shared })
+  const writes = writeUrl && openPool({ role: 'write', url: writeUrl, size: poolSize, ...shared })
+
+  return {
+    async read(statement, signal) {
+      const lease = await leaseConnection(reads, emit, signal)
+      try {
+        return await lease.query(statement)
+      } finally {
+        await lease.release()
+      }
+    },
+
+    async *stream(statement, signal) {
+      const lease = await leaseConnection(streams, emit, signal)
+      try {
+        await lease.query({ text: 'begin read only', values: [] })
+        // A cursor of its own per fetch, not a suspended portal: statement_timeout then bounds each
+        // fetch and not the time that a slow reader takes between two of them.
+        await lease.query({ text: `declare page no scroll cursor for ${statement.text}`, values: statement.values })
+        let rows = FIRST_BATCH_ROWS
+        for (;;) {
+          const batch = await lease.query({ text: `fetch ${rows} from page`, values: [] })
+          if (batch.length > 0) yield batch
+          if (batch.length < rows) break
+          rows = rowsForNextBatch(batch)
+        }
+      } finally {
+        await lease.query({ text: 'rollback', values: [] }).catch(() => {})
+        await lease.release()
+      }
+    },
+
+    async ping() {
+      const ports = [reads, ...(writes ? [writes] : [])]
+      await Promise.all(
+        ports.map(async (pool) => {
+          const lease = await leaseConnection(pool, emit)
+          try {
+            await lease.query({ text: 'select 1', values: [] })
+          } finally {
+            await lease.release()
+          }
+        }),
+      )
+    },
+
+    async close() {
+      await Promise.all([reads.end(), streams.end(), writes && writes.end()])
+    },
+  }
+}
+
+function rowsForNextBatch(batch: Row[]): number {
+  let bytes = 1
+  for (const row of batch) bytes += row[0]?.length ?? 0
+  return Math.min(MAX_BATCH_ROWS, Math.max(1, Math.floor((batch.length * BATCH_BYTES) / bytes)))
+}
+
+/** A connection for one caller; `release` must follow, and gives it up if it is in doubt. */
+async function leaseConnection(pool: pg.Pool, emit: Emit, signal?: AbortSignal) {
+  signal?.throwIfAborted()
+  const client = await pool.connect().catch((error) => {
+    throw classify(error)
+  })
+  let isRunning = false
+  let broken: Error | undefined
+  let cancelling: Promise<boolean> | undefined
+  const cancel = () => {
+    if (!isRunning) return
+    emit({ type: 'query-cancelled', pool: 'read' })
+    cancelling = cancelQuery(client)
+  }
+  signal?.addEventListener('abort', cancel)
+
+  return {
+    async query(statement: Statement): Promise<Row[]> {
+      isRunning = true
+      try {
+        const result = await client.query({ ...statement, values: statement.values as unknown[], rowMode: 'array' })
+        return result.rows
+      } catch (error) {
+        // Only PostgreSQL's own answer leaves the connection in a known state.
+        if ((error as { severity?: string }).severity === undefined) broken = error as Error
+        throw classify(error)
+      } finally {
+        isRunning = false
+      }
+    },
+    async release() {
+      signal?.removeEventListener('abort', cancel)
+      if (cancelling && !(await cancelling)) broken ??= new Error('the server did not take the cancel request')
+      client.release(broken)
+    },
+  }
+}

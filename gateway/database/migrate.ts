@@ -1,0 +1,64 @@
+// Owns the schema's history: applies the files of sql/ in order, each whole or not at all, once.
+
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import type { Emit } from '../events.ts'
+import type { Session } from './session.ts'
+
+export const MIGRATIONS_FOLDER = new URL('../../sql/', import.meta.url)
+
+/** The advisory lock that migrations hold: any constant does, as long as nobody else takes it. */
+const LOCK = 7_355_608
+
+/** A migration that failed or that is not what was applied; the message names the file and the line. */
+export class MigrationError extends Error {}
+
+/**
+ * Applies what is missing. Several gateways may call it at once: one works, the others wait and then
+ * find nothing to do.
+ * @throws MigrationError; the failing file is rolled back whole, those before it stay
+ */
+export async function migrate(session: Session, emit: Emit, folder: URL = MIGRATIONS_FOLDER): Promise<void> {
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.sql')).sort()
+  await session.query('select pg_advisory_lock($1)', [LOCK])
+  try {
+    await session.query(
+      `create schema if not exists tessera;
+       create table if not exists tessera.migration (
+         file text primary key, digest text not null, applied_at timestamptz not null default now())`,
+    )
+    const applied = new Map(
+      (await session.query<{ file: string; digest: string }>('select file, digest from tessera.migration')).map(
+        ({ file, digest }) => [file, digest],
+      ),
+    )
+    for (const file of files) {
+      const text = await readFile(new URL(file, folder), 'utf8')
+      const digest = createHash('sha256').update(text).digest('hex')
+      const recorded = applied.get(file)
+      if (recorded === digest) continue
+      if (recorded !== undefined) {
+        throw new MigrationError(
+          `${file} has changed since it was applied; put it back as it was and write a new migration.`,
+        )
+      }
+      const start = performance.now()
+      await session.transaction(async () => {
+        await session.query(text).catch((cause) => {
+          throw new MigrationError(describeFailure(file, text, cause), { cause })
+        })
+        await session.query('insert into tessera.migration (file, digest) values ($1, $2)', [file, digest])
+      })
+      emit({ type: 'migration-applied', file, milliseconds: performance.now() - start })
+    }
+  } finally {
+    await session.query('select pg_advisory_unlock($1)', [LOCK]).catch(() => {})
+  }
+}
+
+function describeFailure(file: string, text: string, cause: Error & { position?: string }): string {
+  // PostgreSQL counts characters, from 1; not all errors have a position.
+  const before = cause.position && Array.from(text).slice(0, Number(cause.position) - 1)
+  const line = before ? `:${before.filter((character) => character === '\n').length + 1}` : ''
+  return `${file}${line}: ${cause.message}`
+}

@@ -1,0 +1,53 @@
+// Owns one connection of the owner role, for work that spans statements: migrations and imports.
+
+import type { Writable } from 'node:stream'
+import pg from 'pg'
+import { from as copyFrom } from 'pg-copy-streams'
+
+export interface Session {
+  /** Rows as objects of parsed values. */
+  query<T extends object>(text: string, values?: readonly unknown[]): Promise<T[]>
+  /** Runs `work` in a transaction: committed when it returns, rolled back when it throws. */
+  transaction<T>(work: () => Promise<T>): Promise<T>
+  /** A stream into `COPY … FROM STDIN`; it finishes when the server has taken all rows. */
+  copyInto(text: string): Writable
+  close(): Promise<void>
+}
+
+const CONNECT_TIMEOUT_MS = 10_000
+
+/** @throws the driver's error where the server cannot be reached or refuses */
+export async function openSession(url: string, applicationName: string): Promise<Session> {
+  const client = new pg.Client({
+    connectionString: url,
+    application_name: `tessera-${applicationName}`,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    // An owner's session that lost its client must not keep its locks.
+    options: '-c client_connection_check_interval=1000 -c TimeZone=UTC -c client_min_messages=warning',
+  })
+  // A lost connection also fails the query that waits for it; without a listener it would end the process.
+  client.on('error', () => {})
+  await client.connect()
+  return {
+    async query<T extends object>(text: string, values?: readonly unknown[]): Promise<T[]> {
+      // Without values the simple protocol is used, which takes several statements at once.
+      const result = await (values ? client.query(text, values as unknown[]) : client.query(text))
+      return (result.rows ?? []) as T[]
+    },
+    async transaction(work) {
+      await client.query('begin')
+      try {
+        const result = await work()
+        await client.query('commit')
+        return result
+      } catch (error) {
+        // The connection may be gone, and with it the transaction; the first error is the one to tell.
+        await client.query('rollback').catch(() => {})
+        throw error
+      }
+    },
+    copyInto: (text) => client.query(copyFrom(text)),
+    close: () => client.end(),
+  }
+}

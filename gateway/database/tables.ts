@@ -1,0 +1,25 @@
+// Owns the shape of Tessera's own tables; `npm run migration` turns a change here into a file of sql/.
+
+import { boolean, pgSchema, text, timestamp, unique } from 'drizzle-orm/pg-core'
+
+export const tessera = pgSchema('tessera')
+
+/** What is known of a collection beyond its table. A table without a row here is served all the same. */
+export const collectionTable = tessera.table(
+  'collection',
+  {
+    schemaName: text('schema_name').notNull(),
+    tableName: text('table_name').notNull(),
+    title: text('title'),
+    description: text('description'),
+    /** An SPDX identifier or a URL. */
+    license: text('license'),
+    attribution: text('attribution'),
+    /** Which column `datetime` is about; null for the first temporal one. */
+    temporalColumn: text('temporal_column'),
+    /** Whether Tessera created the table, and so may alter it. */
+    isManaged: boolean('is_managed').notNull().default(false),
+    createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
+  },
+  (table) => [unique('collection_table_key').on(table.schemaName, table.tableName)],
+)

@@ -1,0 +1,50 @@
+// Owns the registry of expected failures: code → HTTP status, title, and whether trying again can help.
+
+export const errors = {
+  'parameter-invalid': { status: 400, title: 'Invalid parameter', isRetryable: false },
+  'parameter-unknown': { status: 400, title: 'Unknown parameter', isRetryable: false },
+  'request-malformed': { status: 400, title: 'Malformed request', isRetryable: false },
+  'resource-not-found': { status: 404, title: 'Nothing here', isRetryable: false },
+  'collection-not-found': { status: 404, title: 'Collection not found', isRetryable: false },
+  'feature-not-found': { status: 404, title: 'Feature not found', isRetryable: false },
+  'feature-not-addressable': { status: 404, title: 'Features have no address here', isRetryable: false },
+  'method-not-allowed': { status: 405, title: 'Method not allowed', isRetryable: false },
+  'not-acceptable': { status: 406, title: 'Format not available', isRetryable: false },
+  'body-too-large': { status: 413, title: 'Body too large', isRetryable: false },
+  'media-type-unsupported': { status: 415, title: 'Media type not supported', isRetryable: false },
+  'request-too-large': { status: 431, title: 'Request header fields too large', isRetryable: false },
+  'request-too-slow': { status: 408, title: 'Request timed out', isRetryable: true },
+  'internal-error': { status: 500, title: 'Internal error', isRetryable: false },
+  'collection-changing': { status: 503, title: 'Collection is being changed', isRetryable: true },
+  'database-unavailable': { status: 503, title: 'Database unavailable', isRetryable: true },
+  'database-busy': { status: 503, title: 'Too many requests at once', isRetryable: true },
+  'query-too-slow': { status: 503, title: 'Query took too long', isRetryable: true },
+  'not-ready': { status: 503, title: 'Not ready', isRetryable: true },
+} as const satisfies Record<string, { status: number; title: string; isRetryable: boolean }>
+
+export type ErrorCode = keyof typeof errors
+
+/** Facts about the failure that a program can use; they appear as members of the problem document. */
+export type ErrorFacts = Readonly<Record<string, string | number | readonly string[]>>
+
+export class GatewayError extends Error {
+  readonly code: ErrorCode
+  readonly facts: ErrorFacts
+
+  constructor(code: ErrorCode, detail: string, facts: ErrorFacts = {}, cause?: unknown) {
+    super(detail, cause === undefined ? undefined : { cause })
+    this.code = code
+    this.facts = facts
+  }
+}
+
+/** An expected failure. `detail` is a sentence for the person at the other end and may be sent to them. */
+export const gatewayError = (code: ErrorCode, detail: string, facts?: ErrorFacts, cause?: unknown) =>
+  new GatewayError(code, detail, facts, cause)
+
+/** A parameter that does not hold; `expected` completes "must be …", `example` is a value that works. */
+export const invalidParameter = (parameter: string, expected: string, example: string) =>
+  gatewayError('parameter-invalid', `${parameter} must be ${expected}, for example ${parameter}=${example}.`, {
+    parameter,
+    example,
+  })

@@ -1,0 +1,25 @@
+// Owns the list of every observable fact; logs (and later metrics) subscribe to it.
+
+export type Event =
+  | { type: 'embedded-starting'; folder: string; binaries: string }
+  | { type: 'embedded-recovered'; folder: string; processId: number }
+  | { type: 'embedded-started'; socket: string; milliseconds: number }
+  | { type: 'embedded-stopped'; milliseconds: number }
+  | { type: 'embedded-died'; code: number | null; signal: string | null; log: string }
+  | { type: 'migration-applied'; file: string; milliseconds: number }
+  | { type: 'import-started'; collection: string; source: string }
+  | { type: 'import-advanced'; collection: string; features: number; bytes: number; totalBytes: number | undefined }
+  | { type: 'import-loading'; collection: string; features: number }
+  | { type: 'import-finished'; collection: string; features: number; skipped: number; milliseconds: number }
+  | { type: 'import-skipped-feature'; collection: string; line: number; reason: string }
+  | { type: 'catalog-changed'; collections: number }
+  | { type: 'catalog-load-failed'; error: Error }
+  | { type: 'connection-lost'; pool: 'read' | 'write'; error: Error }
+  | { type: 'query-cancelled'; pool: 'read' | 'write' }
+  | { type: 'request-finished'; id: string; method: string; url: string; status: number; milliseconds: number }
+  | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
+  | { type: 'gateway-listening'; url: string; collections: number }
+  | { type: 'gateway-draining'; signal: string }
+  | { type: 'gateway-stopped' }
+
+export type Emit = (event: Event) => void

@@ -1,0 +1,125 @@
+// Owns the list of collections: discovered from PostgreSQL's catalog, kept true while tables come, change and go.
+
+import { readFileSync } from 'node:fs'
+import { sql } from 'drizzle-orm'
+import { PgDialect } from 'drizzle-orm/pg-core'
+import type { Database, Statement } from '../database/database.ts'
+import { collectionTable } from '../database/tables.ts'
+import { gatewayError } from '../errors.ts'
+import type { Emit } from '../events.ts'
+import { type Collection, collectionId, makeCollection, type Registration, type Relation } from './collection.ts'
+
+export interface Catalog {
+  /** @throws GatewayError collection-not-found */
+  get(id: string): Collection
+  /** Ordered by id. */
+  list(): readonly Collection[]
+  /** Looks at once; without it, changes are noticed within RELOAD_INTERVAL_MS. */
+  reload(): Promise<void>
+  close(): void
+}
+
+export type CatalogOptions = {
+  readonly database: Database
+  /** Schemas to serve; empty for all that the role can read. */
+  readonly schemas: readonly string[]
+  readonly excludeSchemas: readonly string[]
+  readonly emit: Emit
+}
+
+/** Two of these and a query fit into the five seconds in which a new table must appear. */
+const RELOAD_INTERVAL_MS = 2_000
+
+const discovery = readFileSync(new URL('catalog.sql', import.meta.url), 'utf8')
+const dialect = new PgDialect()
+
+/** Versions are never given twice, so that a statement compiled for a table that is gone is not found again. */
+let lastVersion = 0
+
+/** Loads the catalog, then keeps it. @throws GatewayError where the first load fails */
+export async function openCatalog({ database, schemas, excludeSchemas, emit }: CatalogOptions): Promise<Catalog> {
+  let collections = new Map<string, Collection>()
+  let seen = ''
+  /** What each collection was made from: an unchanged one stays the same object. */
+  let origins = new Map<string, string>()
+  let loading: Promise<void> | undefined
+  const srids = new Map<string, number>()
+
+  async function load() {
+    const statement: Statement = { name: 'tessera_catalog', text: discovery, values: [schemas, excludeSchemas] }
+    const [row] = await database.read(statement)
+    const [found, isRegistered] = row as [string, string]
+    const registered = isRegistered === 't' ? await database.read(registrations) : []
+    const relations = JSON.parse(found) as Relation[]
+    await findSrids(relations)
+    const current = JSON.stringify([found, registered, [...srids]])
+    if (current === seen) return
+    const notes = new Map(registered.map(([id, note]) => [id!, JSON.parse(note!) as Registration]))
+    const nextCollections = new Map<string, Collection>()
+    const nextOrigins = new Map<string, string>()
+    for (const relation of relations) {
+      const id = collectionId(relation.schema, relation.table)
+      const described = { ...relation, srid: relation.srid || (srids.get(id) ?? 0) }
+      const origin = JSON.stringify([described, notes.get(id)])
+      const before = origins.get(id) === origin ? collections.get(id) : undefined
+      nextCollections.set(id, before ?? makeCollection(described, notes.get(id), ++lastVersion))
+      nextOrigins.set(id, origin)
+    }
+    collections = nextCollections
+    origins = nextOrigins
+    seen = current
+    emit({ type: 'catalog-changed', collections: collections.size })
+  }
+
+  /** A view's column, or one made without a type, does not say its system: its first geometry does. */
+  async function findSrids(relations: readonly Relation[]) {
+    for (const { schema, table, geometryColumn, srid } of relations) {
+      const id = collectionId(schema, table)
+      if (srid !== 0 || srids.has(id)) continue
+      const column = sql.identifier(geometryColumn)
+      const { sql: text } = dialect.sqlToQuery(
+        sql`select ST_SRID(${column}) from ${sql.identifier(schema)}.${sql.identifier(table)} where ${column} is not null limit 1`,
+      )
+      // A view that fails when it is read fails its own requests, not the catalog.
+      const [row] = await database.read({ text, values: [] }).catch(() => [])
+      if (row?.[0]) srids.set(id, Number(row[0]))
+    }
+  }
+
+  const reload = () => {
+    loading ??= load().finally(() => {
+      loading = undefined
+    })
+    return loading
+  }
+  await reload()
+  const timer = setInterval(() => {
+    reload().catch((error) => emit({ type: 'catalog-load-failed', error }))
+  }, RELOAD_INTERVAL_MS)
+  timer.unref()
+
+  return {
+    get(id) {
+      const collection = collections.get(id)
+      if (collection) return collection
+      throw gatewayError('collection-not-found', `There is no collection ${JSON.stringify(id)}; /collections lists those there are.`, {
+        collection: id,
+      })
+    },
+    list: () => [...collections.values()],
+    reload,
+    close: () => clearInterval(timer),
+  }
+}
+
+/** Rows of a collection's id and what is registered of it, as JSON. */
+const registrations: Statement = (() => {
+  const { sql: text, params } = dialect.sqlToQuery(
+    sql`select
+          case when schema_name = 'public' then table_name else schema_name || '.' || table_name end,
+          json_build_object('title', title, 'description', description, 'license', license,
+            'attribution', attribution, 'temporalColumn', temporal_column, 'isManaged', is_managed)
+        from ${collectionTable} order by schema_name, table_name`,
+  )
+  return { text, values: params }
+})()

@@ -1,0 +1,67 @@
+// Owns single features by id: look-ups that come in while one is under way are joined into one statement.
+
+import type { Database } from '../database/database.ts'
+import type { Collection } from './collection.ts'
+import { compileLookup } from './item-query.ts'
+import { parseValue } from './value.ts'
+
+/**
+ * Statements of one collection under way at once. More would only split the same ids over more round
+ * trips; with one alone, PostgreSQL would wait while we render.
+ */
+const MAX_CONCURRENT = 2
+/** Ids of one statement: past this, waiting for the whole costs the first more than joining saves. */
+const MAX_IDS = 100
+/** Kinds whose values come back as the text that was asked for, so that rows find their askers. */
+const JOINABLE = new Set(['integer', 'string', 'uuid'])
+
+type Waiting = { readonly id: string; readonly resolve: (feature: string | undefined) => void; readonly reject: (error: Error) => void }
+type Queue = { collection: Collection; waiting: Waiting[]; running: number }
+
+export interface ItemLookup {
+  /**
+   * The text of a feature up to its last brace, see item-query.ts; undefined where there is none.
+   * @param id as in the URL: of any form that the key's type takes
+   */
+  find(collection: Collection, id: string): Promise<string | undefined>
+}
+
+export function makeItemLookup(database: Database): ItemLookup {
+  const queues = new Map<string, Queue>()
+
+  async function run(queue: Queue) {
+    const isJoinable = JOINABLE.has(queue.collection.idColumn!.kind)
+    const batch = queue.waiting.splice(0, isJoinable ? MAX_IDS : 1)
+    queue.running++
+    try {
+      const ids = [...new Set(batch.map(({ id }) => id))]
+      const rows = await database.read(compileLookup(queue.collection, ids))
+      const found = new Map(rows as unknown as [string, string][])
+      for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : rows[0]?.[1] ?? undefined)
+    } catch (error) {
+      for (const { reject } of batch) reject(error as Error)
+    } finally {
+      queue.running--
+      advance(queue)
+    }
+  }
+
+  function advance(queue: Queue) {
+    if (queue.waiting.length > 0 && queue.running < MAX_CONCURRENT) run(queue)
+  }
+
+  return {
+    async find(collection, id) {
+      const value = parseValue(id, collection.idColumn!)
+      if (value === undefined) return undefined
+      let queue = queues.get(collection.id)
+      if (queue?.collection !== collection) {
+        queue = { collection, waiting: [], running: 0 }
+        queues.set(collection.id, queue)
+      }
+      const found = new Promise<string | undefined>((resolve, reject) => queue.waiting.push({ id: value, resolve, reject }))
+      advance(queue)
+      return found
+    },
+  }
+}

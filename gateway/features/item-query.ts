@@ -1,0 +1,365 @@
+// Owns reading features: request parameters → ItemQuery → SELECT.
+
+import { type SQL, sql } from 'drizzle-orm'
+import type { Statement } from '../database/database.ts'
+import { gatewayError, invalidParameter } from '../errors.ts'
+import { type Collection, type Column, columnOf, tableOf } from './collection.ts'
+import { type Bbox, type Box, parseBbox } from './crs.ts'
+import { type Interval, parseDatetime } from './datetime.ts'
+import { fillTemplate, templateOf } from './statement.ts'
+import { describeValue, parseValue } from './value.ts'
+
+export const DEFAULT_LIMIT = 10
+/** A page is held by a connection until its client has read it; more is for `next` to fetch. */
+export const MAX_LIMIT = 10_000
+/** PostgreSQL reads and drops every row before the offset; keyset paging has no such bound. */
+export const MAX_OFFSET = 100_000
+/** How far features are counted for numberMatched: about what a page costs to read. */
+const COUNT_BOUND = 1_000
+/**
+ * Pages up to this many features are read in one go, larger ones through a cursor: that costs three more
+ * round trips, and bounds memory. A point is some hundred bytes; a polygon can be a megabyte.
+ */
+const MAX_BUFFERED_POINTS = 1_000
+const MAX_BUFFERED_FEATURES = 100
+/** Nine decimals of a degree: a tenth of a millimetre. */
+const DECIMALS = 9
+/** A wider box covers so much of a projected table that its index is of no use. */
+const MAX_PROJECTED_DEGREES = 60
+
+/** What a request may say, with its parameters' names; any other name is that of a column. */
+export type ItemParameters = {
+  readonly limit?: number
+  readonly offset?: number
+  readonly cursor?: string
+  readonly bbox?: readonly number[]
+  readonly datetime?: string
+  readonly sortby?: readonly string[]
+  readonly properties?: readonly string[]
+  readonly f?: string
+  readonly [column: string]: unknown
+}
+const OWN_PARAMETERS = ['limit', 'offset', 'cursor', 'bbox', 'datetime', 'sortby', 'properties', 'f']
+
+export type SortKey = { readonly column: Column; readonly isDescending: boolean }
+
+export type ItemQuery = {
+  readonly collection: Collection
+  readonly limit: number
+  /** Set only where the client pages by offset. */
+  readonly offset: number | undefined
+  /** Where the page before ended: the values of `order`, null among them. */
+  readonly after: readonly (string | null)[] | undefined
+  readonly bbox: Bbox | undefined
+  readonly interval: Interval | undefined
+  readonly equals: readonly { readonly column: Column; readonly value: string }[]
+  /** What was asked for, then the key: a total order, where the collection has a key. */
+  readonly order: readonly SortKey[]
+  readonly properties: readonly Column[]
+}
+
+/** @throws GatewayError naming the parameter and a value that would be right */
+export function planItems(parameters: ItemParameters, collection: Collection): ItemQuery {
+  const sorted = (parameters.sortby ?? []).map((name) => planSortKey(name, collection))
+  const isSorted = ({ name }: Column) => sorted.some(({ column }) => column.name === name)
+  const order = [
+    ...sorted,
+    ...collection.key.filter((column) => !isSorted(column)).map((column) => ({ column, isDescending: false })),
+  ]
+  if (parameters.cursor !== undefined && parameters.offset !== undefined) {
+    throw gatewayError('parameter-invalid', 'cursor and offset exclude each other; leave one of them out.', {
+      parameter: 'offset',
+    })
+  }
+  return {
+    collection,
+    limit: parameters.limit ?? DEFAULT_LIMIT,
+    offset: parameters.offset,
+    after: parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order),
+    bbox: parameters.bbox && parseBbox(parameters.bbox),
+    interval: parameters.datetime === undefined ? undefined : parseDatetime(parameters.datetime),
+    equals: planEquals(parameters, collection),
+    order,
+    properties: parameters.properties ? planProperties(parameters.properties, collection) : collection.properties,
+  }
+}
+
+function planSortKey(name: string, { queryables }: Collection): SortKey {
+  const isDescending = name.startsWith('-')
+  // A plus sign that was not encoded arrives as a space.
+  const column = queryables.get(name.replace(/^[-+ ]/, ''))
+  if (column) return { column, isDescending }
+  throw gatewayError(
+    'parameter-invalid',
+    `sortby must name properties of this collection, each with - before it to descend: ${[...queryables.keys()].join(', ')}; "${name}" is none.`,
+    { parameter: 'sortby' },
+  )
+}
+
+function planProperties(names: readonly string[], { properties }: Collection): Column[] {
+  return names
+    .filter((name) => name !== '')
+    .map((name) => {
+      const column = properties.find((property) => property.name === name)
+      if (column) return column
+      throw gatewayError(
+        'parameter-invalid',
+        `properties must name properties of this collection: ${properties.map((property) => property.name).join(', ')}; "${name}" is none.`,
+        { parameter: 'properties' },
+      )
+    })
+}
+
+function planEquals(parameters: ItemParameters, { queryables }: Collection): ItemQuery['equals'] {
+  const equals: { column: Column; value: string }[] = []
+  for (const [name, text] of Object.entries(parameters)) {
+    if (OWN_PARAMETERS.includes(name)) continue
+    const column = queryables.get(name)
+    if (!column) {
+      throw gatewayError(
+        'parameter-unknown',
+        `There is no parameter ${JSON.stringify(name)}; known are ${[...OWN_PARAMETERS, ...queryables.keys()].join(', ')}.`,
+        { parameter: name },
+      )
+    }
+    const value = typeof text === 'string' ? parseValue(text, column) : undefined
+    if (value === undefined) {
+      const { expected, example } = describeValue(column)
+      throw invalidParameter(name, `${typeof text === 'string' ? '' : 'given once, as '}${expected}`, example)
+    }
+    equals.push({ column, value })
+  }
+  return equals
+}
+
+/** A cursor is opaque to clients: the order it belongs to, then where in it a page ended. It carries no limit. */
+export const renderCursor = (order: readonly SortKey[], values: readonly (string | null)[]) =>
+  Buffer.from(JSON.stringify([signatureOf(order), ...values])).toString('base64url')
+
+function parseCursor(cursor: string, order: readonly SortKey[]): (string | null)[] {
+  let parts: unknown
+  try {
+    parts = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
+  } catch {
+    parts = undefined
+  }
+  const isForThis = Array.isArray(parts) && parts.length === order.length + 1 && parts[0] === signatureOf(order)
+  const values = isForThis ? (parts as unknown[]).slice(1) : []
+  const isValid = order.every(({ column }, index) => {
+    const value = values[index]
+    if (value === null) return column.isNullable
+    return typeof value === 'string' && (column.type === 'tid' ? /^\(\d{1,10},\d{1,5}\)$/.test(value) : isStored(value, column))
+  })
+  if (isForThis && isValid && order.length > 0) return values as (string | null)[]
+  throw gatewayError(
+    'parameter-invalid',
+    'cursor must be taken from a next link of the same collection and sortby; leave it out to start from the first feature.',
+    { parameter: 'cursor' },
+  )
+}
+
+/** PostgreSQL's own text of a value: what requests may write, and what only stored values can be. */
+const isStored = (value: string, column: Column) =>
+  parseValue(value, column) !== undefined ||
+  (column.kind === 'number' && /^(NaN|-?Infinity)$/.test(value)) ||
+  /* such as 0044-03-15 BC */ ((column.kind === 'date' || column.kind === 'timestamp') && /^[-\d :.+]{4,40}( BC)?$|^-?infinity$/.test(value))
+
+const signatureOf = (order: readonly SortKey[]) =>
+  order.map(({ column, isDescending }) => (isDescending ? '-' : '') + column.name).join()
+
+/** Whether the page is to be read through a cursor, batch by batch. */
+export const isLarge = ({ limit, collection }: ItemQuery) =>
+  limit > (collection.geometry.type.startsWith('POINT') ? MAX_BUFFERED_POINTS : MAX_BUFFERED_FEATURES)
+
+/**
+ * Rows of a page: the feature's text, then the values of `order`. One more than the limit is read: it is
+ * not part of the page, but tells that there is a next one.
+ * @param isIndexed false to do without the index of a projected table, see boxCondition
+ */
+export function compileItems(query: ItemQuery, isIndexed = true): Statement {
+  const { collection, order, limit, offset } = query
+  const template = templateOf(`items ${shapeOf(query)} ${isIndexed}`, () => {
+    const keys = order.map(({ column }) => sql`, ${columnOf(column)}`)
+    const sorting = order.map(({ column, isDescending }) => sql`${columnOf(column)}${sql.raw(directionOf(column, isDescending))}`)
+    return sql`select ${featureOf(collection, query.properties)}${sql.join(keys)}
+      from ${tableOf(collection)}${where(query, isIndexed, true)}
+      ${sorting.length > 0 ? sql`order by ${sql.join(sorting, sql.raw(', '))}` : sql``}
+      limit ${sql.placeholder('limit')}${offset === undefined ? sql`` : sql` offset ${sql.placeholder('offset')}`}`
+  })
+  return fillTemplate(template, { ...valuesOf(query), limit: limit + 1, offset })
+}
+
+/** One row: how many features match, counted no further than COUNT_BOUND + 1. */
+export function compileCount(query: ItemQuery, isIndexed = true): Statement {
+  const template = templateOf(
+    `count ${shapeOf(query)} ${isIndexed}`,
+    () => sql`select count(*) from (
+      select from ${tableOf(query.collection)}${where(query, isIndexed, false)} limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched`,
+  )
+  return fillTemplate(template, valuesOf(query))
+}
+
+/** The count that a row of compileCount holds, or undefined where there are more than were counted. */
+export function parseCount(text: string | null | undefined): number | undefined {
+  const count = Number(text ?? Number.NaN)
+  return count <= COUNT_BOUND ? count : undefined
+}
+
+/** Whether counting can come to an end: not where the table alone is known to be far larger. */
+export const isCountable = ({ collection, bbox, interval, equals }: ItemQuery) =>
+  bbox !== undefined || interval !== undefined || equals.length > 0 || collection.estimatedRows <= COUNT_BOUND
+
+/** Rows of the features of these ids: the id as it was given, then the feature. */
+export function compileLookup(collection: Collection, ids: readonly string[]): Statement {
+  const id = columnOf(collection.idColumn!)
+  const template = templateOf(
+    `lookup ${collection.version}`,
+    () => sql`select ${id}::text, ${featureOf(collection, collection.properties)}
+      from ${tableOf(collection)} where ${id} = any(${sql.placeholder('ids')})`,
+  )
+  return fillTemplate(template, { ids })
+}
+
+/** Everything that the text of a statement depends on. */
+function shapeOf({ collection, offset, after, bbox, interval, equals, order, properties }: ItemQuery): string {
+  return [
+    collection.version,
+    offset === undefined ? '' : 'o',
+    after ? after.map((value) => (value === null ? '0' : '1')).join('') : '',
+    bbox ? bbox.boxes.map(shapeOfBox).join('+') + (bbox.heights ? 'z' : '') : '',
+    interval ? `${interval.start ? 's' : ''}${interval.end ? 'e' : ''}t` : '',
+    JSON.stringify([
+      equals.map(({ column }) => column.name),
+      signatureOf(order),
+      properties === collection.properties ? 0 : properties.map(({ name }) => name),
+    ]),
+  ].join('|')
+}
+
+/** A box without area is a point or a line to PostGIS; a wide one does not use a projected index. */
+const shapeOfBox = (box: Box) => `${isDegenerate(box) ? 'd' : 'b'}${isWide(box) ? 'w' : ''}`
+const isDegenerate = (box: Box) => box.minLongitude === box.maxLongitude || box.minLatitude === box.maxLatitude
+const isWide = (box: Box) =>
+  Math.max(box.maxLongitude - box.minLongitude, box.maxLatitude - box.minLatitude) > MAX_PROJECTED_DEGREES
+
+function valuesOf({ after, bbox, interval, equals }: ItemQuery): Record<string, unknown> {
+  const values: Record<string, unknown> = { start: interval?.start, end: interval?.end }
+  after?.forEach((value, index) => {
+    values[`after${index}`] = value
+  })
+  bbox?.boxes.forEach((box, index) => {
+    values[`west${index}`] = box.minLongitude
+    values[`south${index}`] = box.minLatitude
+    values[`east${index}`] = box.maxLongitude
+    values[`north${index}`] = box.maxLatitude
+  })
+  if (bbox?.heights) [values.low, values.high] = bbox.heights
+  equals.forEach(({ value }, index) => {
+    values[`value${index}`] = value
+  })
+  return values
+}
+
+/** Nulls last in both directions; where there are none, the index's own order serves. */
+const directionOf = ({ isNullable }: Column, isDescending: boolean) =>
+  (isDescending ? ' desc' : '') + (isNullable && isDescending ? ' nulls last' : '')
+
+/** A feature's text up to its last brace, which is left to whoever has links to add. */
+function featureOf({ geometry, idColumn }: Collection, properties: readonly Column[]): SQL {
+  const id = idColumn
+    ? sql`'"id":' || ${idColumn.kind === 'integer' ? columnOf(idColumn) : sql`to_json(${columnOf(idColumn)})`} || ',`
+    : sql`'`
+  // p.* and not p, which would be the column of that name if there is one.
+  const members =
+    properties.length > 0
+      ? sql`(select row_to_json(p.*) from (select ${sql.join(properties.map(columnOf), sql.raw(', '))}) as p)`
+      : sql`'{}'`
+  return sql`'{"type":"Feature",' || ${id}"geometry":' || coalesce(ST_AsGeoJSON(${geometryOf(geometry)}, ${sql.raw(String(DECIMALS))}, 0), 'null') || ',"properties":' || ${members}`
+}
+
+/** The geometry as GeoJSON wants it: longitude and latitude, straight lines, rings by the right-hand rule. */
+function geometryOf({ column, type, srid }: Collection['geometry']): SQL {
+  let geometry = sql`${sql.identifier(column)}`
+  if (/CURVE|CIRCULAR|SURFACE$/.test(type)) geometry = sql`ST_CurveToLine(${geometry})`
+  if (srid !== 4326 && srid !== 0) geometry = sql`ST_Transform(${geometry}, 4326)`
+  if (/POLYGON|GEOMETRY|CURVE|SURFACE/.test(type)) geometry = sql`ST_ForcePolygonCCW(${geometry})`
+  return geometry
+}
+
+function where(query: ItemQuery, isIndexed: boolean, isPage: boolean): SQL {
+  const { collection, bbox, interval, equals, after, order } = query
+  const conditions: SQL[] = equals.map(({ column }, index) => sql`${columnOf(column)} = ${sql.placeholder(`value${index}`)}`)
+  if (bbox) {
+    const boxes = bbox.boxes.map((box, index) => boxCondition(box, index, collection.geometry, isIndexed))
+    conditions.push(sql`(${sql.join(boxes, sql.raw(' or '))})`)
+    if (bbox.heights) conditions.push(heightCondition(collection.geometry.column))
+  }
+  if (interval && collection.temporal) conditions.push(...temporalConditions(interval, collection.temporal))
+  if (after && isPage) conditions.push(afterCondition(after, order))
+  return conditions.length > 0 ? sql` where ${sql.join(conditions, sql.raw(' and '))}` : sql``
+}
+
+/**
+ * Features whose geometry intersects the box, not only their own boxes, which the index holds rounded.
+ * A projected table is asked in its own system, where its index is, and then exactly in degrees. PROJ can
+ * refuse to project the box: then the same without the index has the right answer.
+ */
+function boxCondition(box: Box, index: number, { column, srid }: Collection['geometry'], isIndexed: boolean): SQL {
+  const [west, south, east, north] = ['west', 'south', 'east', 'north'].map((side) => sql.placeholder(`${side}${index}`))
+  const geometry = sql`${sql.identifier(column)}`
+  const reference = sql.raw(srid === 0 ? '0' : '4326')
+  const envelope = isDegenerate(box)
+    ? sql`ST_SetSRID(ST_Envelope(ST_MakeLine(ST_MakePoint(${west}, ${south}), ST_MakePoint(${east}, ${north}))), ${reference})`
+    : sql`ST_MakeEnvelope(${west}, ${south}, ${east}, ${north}, ${reference})`
+  if (srid === 4326 || srid === 0) return sql`ST_Intersects(${geometry}, ${envelope})`
+  const exact = sql`ST_Intersects(ST_Transform(${geometry}, 4326), ${envelope})`
+  if (!isIndexed || isWide(box)) return exact
+  // A straight side in degrees is a curve in the projection: it is followed at every degree.
+  return sql`(${geometry} && ST_Transform(ST_Segmentize(${envelope}, 1), ${sql.raw(String(srid))}) and ${exact})`
+}
+
+/** A geometry without heights is at every height. */
+function heightCondition(column: string): SQL {
+  const geometry = sql`${sql.identifier(column)}`
+  return sql`(ST_Zmflag(${geometry}) < 2 or (ST_ZMin(${geometry}) <= ${sql.placeholder('high')} and ST_ZMax(${geometry}) >= ${sql.placeholder('low')}))`
+}
+
+/** The bounds are turned into the column's type, not the column into theirs: its index stays of use. */
+function temporalConditions({ start, end }: Interval, column: Column): SQL[] {
+  const bound = (name: string) => {
+    const instant = sql`${sql.placeholder(name)}::timestamptz`
+    if (column.type === 'timestamptz') return instant
+    const inUtc = sql`(${instant} at time zone 'UTC')`
+    return column.type === 'date' ? sql`${inUtc}::date` : inUtc
+  }
+  const conditions: SQL[] = []
+  if (start) conditions.push(sql`${columnOf(column)} >= ${bound('start')}`)
+  if (end) conditions.push(sql`${columnOf(column)} <= ${bound('end')}`)
+  if (!start && !end) conditions.push(sql`${columnOf(column)} is not null`)
+  return conditions
+}
+
+/**
+ * Rows after the given one: those whose first key comes after, or is equal while the second comes after,
+ * and so on. The first key's own bound is said once more by itself, so that an index can begin there.
+ */
+function afterCondition(after: readonly (string | null)[], order: readonly SortKey[]): SQL {
+  const value = (index: number) => sql.placeholder(`after${index}`)
+  const follows = ({ column, isDescending }: SortKey, index: number): SQL => {
+    if (after[index] === null) return sql`false`
+    const operator = sql.raw(isDescending ? ' < ' : ' > ')
+    const beyond = sql`${columnOf(column)}${operator}${value(index)}`
+    return column.isNullable ? sql`(${beyond} or ${columnOf(column)} is null)` : beyond
+  }
+  const equals = ({ column }: SortKey, index: number): SQL =>
+    after[index] === null ? sql`${columnOf(column)} is null` : sql`${columnOf(column)} = ${value(index)}`
+  const alternatives = order.map((key, index) => {
+    const same = order.slice(0, index).map(equals)
+    return sql`(${sql.join([...same, follows(key, index)], sql.raw(' and '))})`
+  })
+  const [first] = order
+  const condition = sql`(${sql.join(alternatives, sql.raw(' or '))})`
+  if (order.length === 1 || !first || first.column.isNullable) return condition
+  const operator = sql.raw(first.isDescending ? ' <= ' : ' >= ')
+  return sql`${columnOf(first.column)}${operator}${value(0)} and ${condition}`
+}

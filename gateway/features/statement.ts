@@ -1,0 +1,38 @@
+// Owns the step from drizzle's composed SQL to a statement: compiled once per shape, filled per request.
+
+import { fillPlaceholders, type SQL } from 'drizzle-orm'
+import { PgDialect } from 'drizzle-orm/pg-core'
+import type { Statement } from '../database/database.ts'
+
+const dialect = new PgDialect()
+
+/** A statement whose values are named and not yet known. */
+export type Template = { readonly name?: string; readonly text: string; readonly parameters: unknown[] }
+
+/** How many shapes are kept: a brake on what odd requests can make us remember. */
+const MAX_TEMPLATES = 1_000
+/** How many of them are prepared on each connection, where PostgreSQL keeps them for as long as it lives. */
+const MAX_PREPARED = 200
+
+const templates = new Map<string, Template>()
+let preparedCount = 0
+
+/**
+ * The template of a shape; `compose` runs only where it is not known yet.
+ * @param shape says everything that the text depends on: two requests of one shape differ in values alone
+ */
+export function templateOf(shape: string, compose: () => SQL): Template {
+  const known = templates.get(shape)
+  if (known) return known
+  const { sql: text, params } = dialect.sqlToQuery(compose())
+  const isPrepared = preparedCount < MAX_PREPARED
+  const template = { ...(isPrepared ? { name: `tessera_${++preparedCount}` } : {}), text, parameters: params }
+  if (templates.size >= MAX_TEMPLATES) templates.delete(templates.keys().next().value as string)
+  templates.set(shape, template)
+  return template
+}
+
+/** @throws where a placeholder of the template has no value */
+export function fillTemplate({ name, text, parameters }: Template, values: Record<string, unknown>): Statement {
+  return { ...(name ? { name } : {}), text, values: fillPlaceholders(parameters, values) }
+}

@@ -1,0 +1,29 @@
+// Owns ETag and 304 (RFC 9110, 8.8.3 and 13.1.2). @fastify/etag knows neither lists nor `*`, and tags errors.
+
+import { hash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+
+/** An entity tag of a text. */
+export const entityTag = (text: string | Buffer) => `"${hash('sha1', text, 'base64url')}"`
+
+/** Tags every whole answer that has no tag yet, and answers 304 where the client has it. */
+export function conditional(app: FastifyInstance) {
+  app.addHook('onSend', (request, reply, payload, done) => {
+    if (reply.statusCode !== 200 || (request.method !== 'GET' && request.method !== 'HEAD')) return done()
+    let tag = reply.getHeader('etag') as string | undefined
+    if (tag === undefined && (typeof payload === 'string' || Buffer.isBuffer(payload))) {
+      tag = entityTag(payload)
+      reply.header('etag', tag)
+    }
+    const known = request.headers['if-none-match']
+    if (tag === undefined || known === undefined || !isAmong(tag, known)) return done()
+    reply.code(304).removeHeader('content-type').removeHeader('content-length')
+    return done(null, null)
+  })
+}
+
+/** Weak comparison, as If-None-Match asks for. */
+function isAmong(tag: string, known: string): boolean {
+  const strip = (text: string) => text.trim().replace(/^W\//, '')
+  return known.trim() === '*' || known.split(',').some((candidate) => strip(candidate) === strip(tag))
+}

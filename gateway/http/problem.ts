@@ -1,0 +1,98 @@
+// Owns what a failed request answers: anything thrown → RFC 9457, logged once.
+
+import type { Socket } from 'node:net'
+import { STATUS_CODES } from 'node:http'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
+import { type ErrorCode, errors, GatewayError, gatewayError } from '../errors.ts'
+import type { Emit } from '../events.ts'
+
+const MEDIA_TYPE = 'application/problem+json'
+/** When to come back after a failure that passes: a failover takes seconds. */
+const RETRY_AFTER_S = 2
+
+/** Fastify's own codes for what clients do wrong. */
+const FRAMEWORK_CODES: Record<number, ErrorCode> = {
+  400: 'request-malformed',
+  404: 'resource-not-found',
+  408: 'request-too-slow',
+  413: 'body-too-large',
+  415: 'media-type-unsupported',
+  431: 'request-too-large',
+}
+
+export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
+  app.setErrorHandler((error: FastifyError, request, reply) => sendProblem(error, request, reply, emit))
+  app.setNotFoundHandler((request, reply) => {
+    const error = gatewayError('resource-not-found', `There is nothing at ${pathOf(request.url)}; / lists what there is.`)
+    return sendProblem(error, request, reply, emit)
+  })
+}
+
+/** Also for what fails before there is a route, see Fastify's frameworkErrors. */
+export function sendProblem(error: Error, request: FastifyRequest, reply: FastifyReply, emit: Emit) {
+  const expected = toGatewayError(error, request)
+  if (expected.code === 'internal-error') {
+    emit({ type: 'request-failed', id: request.id, method: request.method, url: request.url, error })
+  }
+  const { status, isRetryable } = errors[expected.code]
+  if (isRetryable) reply.header('retry-after', RETRY_AFTER_S)
+  return reply
+    .code(status)
+    .header('content-type', MEDIA_TYPE)
+    .header('cache-control', 'no-store')
+    .send(renderProblem(expected, request.id))
+}
+
+export function renderProblem({ code, message, facts }: GatewayError, requestId: string): string {
+  const { status, title } = errors[code]
+  return JSON.stringify({ type: `urn:tessera:problem:${code}`, title, status, detail: message, code, requestId, ...facts })
+}
+
+const pathOf = (url: string) => url.split('?', 1)[0]!
+
+function toGatewayError(error: Error & Partial<FastifyError>, request: FastifyRequest): GatewayError {
+  if (error instanceof GatewayError) return error
+  if (error.validation?.[0]) return describeValidation(error.validation[0], request)
+  const code = error.code?.startsWith('FST_') && FRAMEWORK_CODES[error.statusCode ?? 500]
+  if (code) return gatewayError(code, `${error.message.replace(/\.$/, '')}.`, {}, error)
+  return gatewayError('internal-error', 'Something went wrong here; the log has the details under the requestId.', {}, error)
+}
+
+/** A parameter that its schema refuses: the schema's own words say what would be right. */
+function describeValidation(fault: FastifySchemaValidationError, request: FastifyRequest): GatewayError {
+  if (fault.keyword === 'additionalProperties') {
+    const name = String(fault.params.additionalProperty)
+    const known = Object.keys(parametersOf(request))
+    const list = known.length > 0 ? `known here: ${known.join(', ')}` : 'there are none here'
+    return gatewayError('parameter-unknown', `There is no parameter ${JSON.stringify(name)}; ${list}.`, { parameter: name })
+  }
+  const name = fault.instancePath.split('/')[1] ?? ''
+  const { example, ...schema } = parametersOf(request)[name] ?? {}
+  const expected = schema['x-expected'] ?? fault.message ?? 'valid'
+  return gatewayError('parameter-invalid', `${name} must be ${expected}, for example ${name}=${example}.`, {
+    parameter: name,
+    ...(example === undefined ? {} : { example: String(example) }),
+  })
+}
+
+type ParameterSchema = { readonly example?: unknown; readonly 'x-expected'?: string }
+
+const parametersOf = (request: FastifyRequest) =>
+  ((request.routeOptions.schema?.querystring as { properties?: Record<string, ParameterSchema> })?.properties ?? {})
+
+/** What is not even HTTP: answered on the bare socket. */
+export function answerClientError(error: Error & { code?: string }, socket: Socket) {
+  if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
+  const code: ErrorCode =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? 'request-too-slow'
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? 'request-too-large'
+        : 'request-malformed'
+  const body = renderProblem(gatewayError(code, 'The request could not be read as HTTP.'), '')
+  const { status } = errors[code]
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${MEDIA_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  )
+  return socket
+}

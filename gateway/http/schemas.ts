@@ -1,0 +1,132 @@
+// Owns the schemas that several routes share: they validate, type, and appear in the OpenAPI document.
+
+import { type TSchema, Type } from 'typebox'
+
+/** Schemas with a name of their own in the document. */
+export const Link = Type.Object(
+  {
+    href: Type.String({ format: 'uri' }),
+    rel: Type.String(),
+    type: Type.Optional(Type.String()),
+    title: Type.Optional(Type.String()),
+    hreflang: Type.Optional(Type.String()),
+  },
+  { $id: 'Link' },
+)
+
+export const Problem = Type.Object(
+  {
+    type: Type.String({ description: 'Identifies the kind of problem.' }),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.String({ description: 'What is wrong, and what would be right.' }),
+    code: Type.String(),
+    requestId: Type.String({ description: 'Under which the log knows this request.' }),
+    parameter: Type.Optional(Type.String({ description: 'The parameter that is at fault.' })),
+    example: Type.Optional(Type.String({ description: 'A value that would be right.' })),
+  },
+  { $id: 'Problem', additionalProperties: true, description: 'RFC 9457' },
+)
+
+export const Geometry = Type.Object(
+  {
+    type: Type.Enum(['Point', 'MultiPoint', 'LineString', 'MultiLineString', 'Polygon', 'MultiPolygon', 'GeometryCollection']),
+    coordinates: Type.Optional(Type.Array(Type.Unknown())),
+    geometries: Type.Optional(Type.Array(Type.Unknown())),
+  },
+  { $id: 'Geometry', additionalProperties: true, description: 'RFC 7946' },
+)
+
+const featureMembers = {
+  type: Type.Literal('Feature'),
+  id: Type.Optional(Type.Union([Type.String(), Type.Number()])),
+  geometry: Type.Unsafe<unknown>({
+    nullable: true,
+    type: 'object',
+    allOf: [{ $ref: 'Geometry#' }],
+  }),
+  properties: Type.Object({}, { additionalProperties: true }),
+}
+
+export const Feature = Type.Object(
+  { ...featureMembers, links: Type.Optional(Type.Array(Type.Ref('Link#'))) },
+  { $id: 'Feature' },
+)
+
+export const FeatureCollection = Type.Object(
+  {
+    type: Type.Literal('FeatureCollection'),
+    features: Type.Array(Type.Ref('Feature#')),
+    numberReturned: Type.Integer({ minimum: 0 }),
+    numberMatched: Type.Optional(Type.Integer({ minimum: 0, description: 'Left out where counting would cost too much.' })),
+    timeStamp: Type.String({ format: 'date-time' }),
+    links: Type.Array(Type.Ref('Link#')),
+  },
+  { $id: 'FeatureCollection' },
+)
+
+export const Collection = Type.Object(
+  {
+    id: Type.String(),
+    title: Type.String(),
+    description: Type.Optional(Type.String()),
+    attribution: Type.Optional(Type.String()),
+    itemType: Type.Literal('feature'),
+    extent: Type.Object({
+      spatial: Type.Optional(
+        Type.Object({
+          bbox: Type.Array(Type.Array(Type.Number(), { minItems: 4, maxItems: 6 }), { minItems: 1 }),
+          crs: Type.String(),
+        }),
+      ),
+      temporal: Type.Optional(
+        Type.Object({
+          interval: Type.Array(
+            Type.Array(Type.Unsafe<string | null>({ type: 'string', nullable: true }), { minItems: 2, maxItems: 2 }),
+            { minItems: 1 },
+          ),
+          trs: Type.String(),
+        }),
+      ),
+    }),
+    crs: Type.Array(Type.String()),
+    links: Type.Array(Type.Ref('Link#')),
+  },
+  { $id: 'Collection' },
+)
+
+export const named: readonly TSchema[] = [Link, Problem, Geometry, Feature, FeatureCollection, Collection]
+
+/** A response of one media type; Fastify and the document know them by it. */
+export const content = (description: string, types: readonly string[], schema: TSchema) => ({
+  description,
+  content: Object.fromEntries(types.map((type) => [type, { schema }])),
+})
+
+const problemOf = (description: string) => content(description, ['application/problem+json'], Type.Ref('Problem#'))
+
+/** What may go wrong with every read. */
+export const problems = {
+  400: problemOf('A parameter is unknown or has a wrong value.'),
+  406: problemOf('None of the formats there are is acceptable.'),
+  500: problemOf('A bug; the log has the details.'),
+  503: problemOf('The database cannot answer at the moment; try again.'),
+}
+export const notFound = problemOf('There is no such collection or feature.')
+
+/** `f`: which of the formats; without it, Accept decides. */
+export const formatParameter = (...names: [string, ...string[]]) =>
+  Type.Optional(
+    Type.Enum(names, {
+      description: 'The format; without it, the Accept header decides.',
+      example: names[0],
+      'x-expected': names.join(' or '),
+    }),
+  )
+
+/** The parameters of a resource that only has formats. */
+export const formatQuery = Type.Object({ f: formatParameter('json') }, { additionalProperties: false })
+
+export const collectionParams = Type.Object({
+  collectionId: Type.String({ description: 'As /collections lists it.', example: 'cities' }),
+})

@@ -1,0 +1,44 @@
+// Owns where events go: lines of JSON on standard output, and each request's own event.
+
+import type { FastifyInstance } from 'fastify'
+import { pino } from 'pino'
+import type { Emit, Event } from '../events.ts'
+
+type Level = 'debug' | 'info' | 'warn' | 'error'
+
+const LEVELS: Partial<Record<Event['type'], Level>> = {
+  'embedded-recovered': 'warn',
+  'embedded-died': 'error',
+  'import-advanced': 'debug',
+  'import-skipped-feature': 'warn',
+  'catalog-load-failed': 'error',
+  'connection-lost': 'warn',
+  'query-cancelled': 'debug',
+  'request-finished': 'debug',
+  'request-failed': 'error',
+}
+
+/** @returns what every part of Tessera tells its events to */
+export function openLog(level: string): Emit {
+  const log = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: false }))
+  return (event) => {
+    const { type, ...facts } = event
+    // A driver's error carries no more than what PostgreSQL said: no statement values, no address's password.
+    const shown = 'error' in facts ? { ...facts, error: undefined, err: facts.error } : facts
+    log[LEVELS[type] ?? 'info'](shown, type)
+  }
+}
+
+export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
+  app.addHook('onResponse', (request, reply, done) => {
+    emit({
+      type: 'request-finished',
+      id: request.id,
+      method: request.method,
+      url: request.url,
+      status: reply.statusCode,
+      milliseconds: reply.elapsedTime,
+    })
+    done()
+  })
+}

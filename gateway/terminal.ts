@@ -1,0 +1,82 @@
+// Owns what a person sees in a terminal: the same events as the log, in words, and the import's progress.
+
+import { SingleBar } from 'cli-progress'
+import type { Emit, Event } from './events.ts'
+
+/** How often a line of progress is written where there is no bar. */
+const LINE_INTERVAL_MS = 2_000
+
+const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`
+const counted = (count: number, noun: string) => `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
+
+/** The sentence for an event, or undefined where nobody watching needs one. */
+function sentenceOf(event: Event): string | undefined {
+  switch (event.type) {
+    case 'embedded-recovered':
+      return `A Tessera before this one was killed; its PostgreSQL (process ${event.processId}) is being stopped.`
+    case 'embedded-started':
+      return `Embedded PostGIS is up (${seconds(event.milliseconds)}); psql -h ${event.socket} -U tessera_read tessera`
+    case 'embedded-died':
+      return `PostgreSQL ended by itself (${event.signal ?? event.code}):\n${event.log}`
+    case 'embedded-stopped':
+      return `Embedded PostGIS is stopped (${seconds(event.milliseconds)}).`
+    case 'migration-applied':
+      return `Migration ${event.file} applied.`
+    case 'import-started':
+      return `Importing ${event.collection} from ${event.source} …`
+    case 'import-skipped-feature':
+      return `Line ${event.line} ${event.reason}: left out.`
+    case 'import-finished': {
+      const skipped = event.skipped > 0 ? `, ${event.skipped.toLocaleString('en')} left out` : ''
+      return `Imported ${counted(event.features, 'feature')} into ${event.collection}${skipped} (${seconds(event.milliseconds)}).`
+    }
+    case 'catalog-load-failed':
+      return `The list of collections could not be read: ${event.error.message}`
+    case 'connection-lost':
+      return `A ${event.pool} connection was lost: ${event.error.message}`
+    case 'request-failed':
+      return `${event.method} ${event.url} failed (request ${event.id}): ${event.error.stack}`
+    case 'gateway-listening':
+      return `Tessera serves ${counted(event.collections, 'collection')} at ${event.url} – documentation at ${event.url}/api.html – Ctrl-C stops it.`
+    case 'gateway-draining':
+      return `${event.signal}: finishing what is under way …`
+    case 'gateway-stopped':
+      return 'Stopped.'
+    default:
+      return undefined
+  }
+}
+
+/** Writes to a terminal with a bar, to anything else in plain lines. */
+export function openTerminal(output: NodeJS.WriteStream): Emit {
+  let bar: SingleBar | undefined
+  let lastLine = 0
+  const write = (line: string) => {
+    bar?.stop()
+    bar = undefined
+    output.write(`${line}\n`)
+  }
+  return (event) => {
+    if (event.type === 'import-advanced') {
+      const { collection, features, bytes, totalBytes } = event
+      if (!output.isTTY) {
+        if (performance.now() - lastLine < LINE_INTERVAL_MS) return
+        lastLine = performance.now()
+        return write(`${collection}: ${counted(features, 'feature')} read …`)
+      }
+      const total = totalBytes ?? bytes
+      if (!bar) {
+        bar = new SingleBar({ format: '{bar} {percentage}% | {features} features | {stage}', stream: output, clearOnComplete: true, hideCursor: true })
+        bar.start(total, bytes, { features, stage: 'reading' })
+      }
+      bar.setTotal(total)
+      return bar.update(bytes, { features: features.toLocaleString('en'), stage: 'reading' })
+    }
+    if (event.type === 'import-loading') {
+      bar?.update({ stage: 'loading into PostGIS' })
+      return
+    }
+    const sentence = sentenceOf(event)
+    if (sentence) write(sentence)
+  }
+}

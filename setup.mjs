@@ -1,0 +1,138 @@
+// Owns the set-up that npm runs first: Node packages, and on Debian and Ubuntu the system packages.
+// Plain JavaScript without dependencies: it runs on whatever Node a fresh machine has.
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { accessSync, constants, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const purpose = process.argv[2] ?? 'start'
+const folder = import.meta.dirname ?? new URL('.', import.meta.url).pathname
+const say = (text) => process.stderr.write(`${text}\n`)
+
+installNodePackages()
+installSystemPackages()
+
+/** Once per lockfile: a stamp in node_modules says for which one it was done. */
+function installNodePackages() {
+  const digest = createHash('sha256').update(readFileSync(join(folder, 'package-lock.json'))).digest('hex')
+  const stamp = join(folder, 'node_modules', '.tessera-setup')
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) return
+  say('Setting up: installing the Node packages of package-lock.json (npm ci) …')
+  // Not the npm of the script that we run in, whose settings would leak into this one.
+  const result = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+    cwd: folder,
+    stdio: ['ignore', 2, 2],
+    shell: process.platform === 'win32',
+  })
+  if (result.status !== 0) fail('npm ci failed; see above.')
+  writeFileSync(stamp, digest)
+}
+
+function installSystemPackages() {
+  const missing = findMissing()
+  if (missing.length === 0) return
+  const names = missing.map(({ what }) => what).join(', ')
+  const packages = missing.flatMap(({ debian }) => debian())
+  const sudo = process.getuid?.() === 0 ? [] : hasProgram('sudo') ? ['sudo'] : undefined
+  if (!hasProgram('apt-get') || !sudo) {
+    fail(
+      `Missing: ${names}.\n` +
+        '  Debian, Ubuntu: apt-get install postgresql postgresql-15-postgis-3 (or a newer number)\n' +
+        '  Fedora, RHEL:   dnf install postgresql-server postgis\n' +
+        '  macOS:          brew install postgis\n' +
+        '  Containers:     docker compose up (needs nothing else)\n' +
+        'Or name a PostGIS that you have in TESSERA_WRITE_URL.',
+    )
+  }
+  say(`Setting up: ${names} missing; installing with apt-get: ${packages.join(' ')} …`)
+  const root = (program, ...args) => {
+    const [first, ...rest] = [...sudo, program, ...args]
+    const result = spawnSync(first, rest, { stdio: ['inherit', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
+    if (result.status !== 0) fail(`${[first, ...rest].join(' ')} failed; see above.`)
+  }
+  // Debian would start a server of its own with the package; Tessera's is private to its folder.
+  const noServer = '/etc/postgresql-common/createcluster.d/tessera.conf'
+  const isNew = packages.some((name) => name.startsWith('postgresql')) && !existsSync('/etc/postgresql-common')
+  if (isNew) {
+    root('apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'postgresql-common')
+    root('mkdir', '-p', '/etc/postgresql-common/createcluster.d')
+    root('sh', '-c', `echo 'create_main_cluster = false' > ${noServer}`)
+  }
+  root('apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...packages)
+  if (isNew) root('rm', '-f', noServer)
+}
+
+/** What this purpose needs and the machine lacks, each with the Debian packages that bring it. */
+function findMissing() {
+  const needs = [
+    { what: 'PostgreSQL ≥ 15 with PostGIS', isThere: hasPostgis, debian: () => postgisPackages(), for: ['start', 'test', 'bench'] },
+    { what: 'GDAL (ogrinfo), the client that tests read with', isThere: () => hasProgram('ogrinfo'), debian: () => ['gdal-bin'], for: ['test'] },
+    { what: 'wrk, which loads the benchmark', isThere: () => hasProgram('wrk'), debian: () => ['wrk'], for: ['bench'] },
+  ]
+  const missing = needs.filter((need) => need.for.includes(purpose) && !need.isThere())
+  return missing
+}
+
+function hasPostgis() {
+  const { TESSERA_READ_URL, TESSERA_WRITE_URL, TESSERA_PG_BIN, PG_CONFIG } = process.env
+  if (purpose === 'start' && (TESSERA_READ_URL || TESSERA_WRITE_URL)) return true
+  // Named by hand: the gateway checks it, and says what is wrong with it.
+  if (TESSERA_PG_BIN || PG_CONFIG) return true
+  const candidates = ['/usr/lib/postgresql', '/opt/homebrew/opt', '/usr/local/opt'].flatMap((place) =>
+    list(place).map((name) => join(place, name, 'bin')),
+  )
+  candidates.push(...list('/usr').filter((name) => name.startsWith('pgsql-')).map((name) => join('/usr', name, 'bin')))
+  candidates.push(...(process.env.PATH ?? '').split(':'))
+  return candidates.some((bin) => {
+    if (!existsSync(join(bin, 'postgres')) || !existsSync(join(bin, 'pg_config'))) return false
+    try {
+      const ask = (option) => execFileSync(join(bin, 'pg_config'), [option], { encoding: 'utf8' }).trim()
+      const major = Number(/(\d+)/.exec(ask('--version'))?.[1])
+      return major >= 15 && existsSync(join(ask('--sharedir'), 'extension', 'postgis.control'))
+    } catch {
+      return false
+    }
+  })
+}
+
+/** The newest that the distribution has. */
+function postgisPackages() {
+  const search = () => {
+    const { stdout } = spawnSync('apt-cache', ['search', '--names-only', '^postgresql-[0-9]+-postgis-3$'], { encoding: 'utf8' })
+    return [...(stdout ?? '').matchAll(/^postgresql-(\d+)-postgis-3 /gm)].map(([, major]) => Number(major))
+  }
+  let majors = search()
+  if (majors.length === 0) {
+    say('Setting up: reading the package lists (apt-get update) …')
+    spawnSync(process.getuid?.() === 0 ? 'apt-get' : 'sudo', process.getuid?.() === 0 ? ['update', '-qq'] : ['apt-get', 'update', '-qq'], { stdio: ['inherit', 2, 2] })
+    majors = search()
+  }
+  const newest = Math.max(0, ...majors)
+  if (newest < 15) fail('This distribution has no PostgreSQL ≥ 15 with PostGIS; use docker compose up instead.')
+  return [`postgresql-${newest}`, `postgresql-${newest}-postgis-3`]
+}
+
+function list(place) {
+  try {
+    return readdirSync(place)
+  } catch {
+    return []
+  }
+}
+
+function hasProgram(name) {
+  return (process.env.PATH ?? '').split(':').some((place) => {
+    try {
+      accessSync(join(place, name), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+function fail(text) {
+  say(text)
+  process.exit(1)
+}
