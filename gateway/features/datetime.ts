@@ -12,7 +12,7 @@ export type Interval = {
 const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
 const TIMESTAMP = /^(\d{4})-(\d{2})-(\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[-+]([01]\d|2[0-3]):[0-5]\d)$/
 const EXPECTED = 'an RFC 3339 date or time, or an interval of two, each side of which may be ..'
-const EXAMPLE = '2018-02-12T00:00:00Z/..'
+const EXAMPLE = '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z'
 
 /** @throws GatewayError naming datetime */
 export function parseDatetime(text: string): Interval {

@@ -16,7 +16,7 @@ const MAX_IDS = 100
 const JOINABLE = new Set(['integer', 'string', 'uuid'])
 
 type Waiting = { readonly id: string; readonly resolve: (feature: string | undefined) => void; readonly reject: (error: Error) => void }
-type Queue = { collection: Collection; waiting: Waiting[]; running: number }
+type Queue = { collection: Collection; waiting: Waiting[]; running: number; isScheduled: boolean }
 
 export interface ItemLookup {
   /**
@@ -42,12 +42,18 @@ export function makeItemLookup(database: Database): ItemLookup {
       for (const { reject } of batch) reject(error as Error)
     } finally {
       queue.running--
-      advance(queue)
+      if (queue.waiting.length > 0) advance(queue)
     }
   }
 
+  /** At the end of this turn of the event loop: what else has arrived in it joins in. */
   function advance(queue: Queue) {
-    if (queue.waiting.length > 0 && queue.running < MAX_CONCURRENT) run(queue)
+    if (queue.isScheduled || queue.running >= MAX_CONCURRENT) return
+    queue.isScheduled = true
+    setImmediate(() => {
+      queue.isScheduled = false
+      if (queue.waiting.length > 0) run(queue)
+    })
   }
 
   return {
@@ -56,7 +62,7 @@ export function makeItemLookup(database: Database): ItemLookup {
       if (value === undefined) return undefined
       let queue = queues.get(collection.id)
       if (queue?.collection !== collection) {
-        queue = { collection, waiting: [], running: 0 }
+        queue = { collection, waiting: [], running: 0, isScheduled: false }
         queues.set(collection.id, queue)
       }
       const found = new Promise<string | undefined>((resolve, reject) => queue.waiting.push({ id: value, resolve, reject }))

@@ -1,7 +1,7 @@
 // Owns reading features: request parameters → ItemQuery → SELECT.
 
 import { type SQL, sql } from 'drizzle-orm'
-import type { Statement } from '../database/database.ts'
+import type { Row, Statement } from '../database/database.ts'
 import { gatewayError, invalidParameter } from '../errors.ts'
 import { type Collection, type Column, columnOf, tableOf } from './collection.ts'
 import { type Bbox, type Box, parseBbox } from './crs.ts'
@@ -172,42 +172,74 @@ export const isLarge = ({ limit, collection }: ItemQuery) =>
   limit > (collection.geometry.type.startsWith('POINT') ? MAX_BUFFERED_POINTS : MAX_BUFFERED_FEATURES)
 
 /**
- * Rows of a page: the feature's text, then the values of `order`. One more than the limit is read: it is
- * not part of the page, but tells that there is a next one.
+ * Rows: a feature's text, then the values of `order`. One more than the limit is read: it is not part of
+ * the page, but tells that there is a next one.
  * @param isIndexed false to do without the index of a projected table, see boxCondition
  */
 export function compileItems(query: ItemQuery, isIndexed = true): Statement {
-  const { collection, order, limit, offset } = query
-  const template = templateOf(`items ${shapeOf(query)} ${isIndexed}`, () => {
-    const keys = order.map(({ column }) => sql`, ${columnOf(column)}`)
-    const sorting = order.map(({ column, isDescending }) => sql`${columnOf(column)}${sql.raw(directionOf(column, isDescending))}`)
-    return sql`select ${featureOf(collection, query.properties)}${sql.join(keys)}
-      from ${tableOf(collection)}${where(query, isIndexed, true)}
-      ${sorting.length > 0 ? sql`order by ${sql.join(sorting, sql.raw(', '))}` : sql``}
-      limit ${sql.placeholder('limit')}${offset === undefined ? sql`` : sql` offset ${sql.placeholder('offset')}`}`
-  })
-  return fillTemplate(template, { ...valuesOf(query), limit: limit + 1, offset })
-}
-
-/** One row: how many features match, counted no further than COUNT_BOUND + 1. */
-export function compileCount(query: ItemQuery, isIndexed = true): Statement {
-  const template = templateOf(
-    `count ${shapeOf(query)} ${isIndexed}`,
-    () => sql`select count(*) from (
-      select from ${tableOf(query.collection)}${where(query, isIndexed, false)} limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched`,
-  )
+  const template = templateOf(`items ${shapeOf(query)} ${isIndexed}`, () => selectItems(query, isIndexed))
   return fillTemplate(template, valuesOf(query))
 }
 
-/** The count that a row of compileCount holds, or undefined where there are more than were counted. */
-export function parseCount(text: string | null | undefined): number | undefined {
-  const count = Number(text ?? Number.NaN)
-  return count <= COUNT_BOUND ? count : undefined
+function selectItems({ collection, properties, order, ...query }: ItemQuery, isIndexed: boolean): SQL {
+  const keys = order.map(({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`)
+  const sorting = order.map(({ column, isDescending }) => sql`${columnOf(column)}${sql.raw(directionOf(column, isDescending))}`)
+  return sql`select ${featureOf(collection, properties)} as feature${sql.join(keys)}
+    from ${tableOf(collection)} as item${where({ collection, properties, order, ...query }, isIndexed, true)}
+    ${sorting.length > 0 ? sql`order by ${sql.join(sorting, sql.raw(', '))}` : sql``}
+    limit ${sql.placeholder('limit')} + 1${query.offset === undefined ? sql`` : sql` offset ${sql.placeholder('offset')}`}`
 }
 
-/** Whether counting can come to an end: not where the table alone is known to be far larger. */
-export const isCountable = ({ collection, bbox, interval, equals }: ItemQuery) =>
-  bbox !== undefined || interval !== undefined || equals.length > 0 || collection.estimatedRows <= COUNT_BOUND
+const keyName = (index: number) => `key${index}`
+
+/**
+ * One row for a whole page, made of the same rows: its features' text, each up to its last brace and the
+ * brace between them; how many were read; how many match, counted no further than COUNT_BOUND and only
+ * where the page is not all of them; then the values of `order` where the page ends.
+ */
+export function compilePage(query: ItemQuery, isIndexed = true): Statement {
+  const template = templateOf(`page ${shapeOf(query)} ${isIndexed}`, () => {
+    const limit = sql.placeholder('limit')
+    const keys = query.order.map((_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`)
+    const matched = isCountable(query)
+      ? sql`case when count(*) > ${limit} then (select count(*) from (select from ${tableOf(query.collection)} as item${where(query, isIndexed, false)}
+          limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched) end`
+      : sql`null`
+    return sql`select array_to_string((array_agg(feature))[1:${limit}], '},'), count(*), ${matched}${sql.join(keys)}
+      from (${selectItems(query, isIndexed)}) as page`
+  })
+  return fillTemplate(template, valuesOf(query))
+}
+
+export type Page = {
+  /** The features' text, with everything but the last brace. */
+  readonly features: string
+  readonly returned: number
+  readonly matched: number | undefined
+  /** Where the next page begins, if there is one. */
+  readonly end: readonly (string | null)[] | undefined
+}
+
+/** What a row of compilePage says. */
+export function parsePage([features, read, matched, ...end]: Row, query: ItemQuery): Page {
+  const hasNext = Number(read) > query.limit
+  const isWhole = !hasNext && query.after === undefined && !query.offset
+  const counted = matched == null || Number(matched) > COUNT_BOUND ? undefined : Number(matched)
+  return {
+    features: features ?? '',
+    returned: Math.min(Number(read), query.limit),
+    matched: isWhole ? Number(read) : counted,
+    end: hasNext ? end : undefined,
+  }
+}
+
+/**
+ * Whether to count: not where the table alone is known to be far larger, and not on a cursor's further
+ * pages, which would count the same anew.
+ */
+const isCountable = ({ collection, bbox, interval, equals, after }: ItemQuery) =>
+  after === undefined &&
+  (bbox !== undefined || interval !== undefined || equals.length > 0 || collection.estimatedRows <= COUNT_BOUND)
 
 /** Rows of the features of these ids: the id as it was given, then the feature. */
 export function compileLookup(collection: Collection, ids: readonly string[]): Statement {
@@ -242,8 +274,8 @@ const isDegenerate = (box: Box) => box.minLongitude === box.maxLongitude || box.
 const isWide = (box: Box) =>
   Math.max(box.maxLongitude - box.minLongitude, box.maxLatitude - box.minLatitude) > MAX_PROJECTED_DEGREES
 
-function valuesOf({ after, bbox, interval, equals }: ItemQuery): Record<string, unknown> {
-  const values: Record<string, unknown> = { start: interval?.start, end: interval?.end }
+function valuesOf({ limit, offset, after, bbox, interval, equals }: ItemQuery): Record<string, unknown> {
+  const values: Record<string, unknown> = { limit, offset, start: interval?.start, end: interval?.end }
   after?.forEach((value, index) => {
     values[`after${index}`] = value
   })

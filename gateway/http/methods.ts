@@ -12,6 +12,8 @@ const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 export function watchMethods(app: FastifyInstance) {
   const methods = new Map<string, Set<string>>()
   app.addHook('onRoute', ({ url, method }) => {
+    // Plugins answer to anything with wildcards; a resource of ours has an address.
+    if (url.includes('*')) return
     const known = methods.get(url) ?? new Set()
     for (const name of [method].flat()) known.add(name)
     methods.set(url, known)

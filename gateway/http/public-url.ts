@@ -12,8 +12,23 @@ declare module 'fastify' {
 
 export type Trust = (address: string, hop: number) => boolean
 
-/** Whose X-Forwarded-* headers count: Fastify's own, and the prefix that it does not know. */
-export const compileTrust = (names: readonly string[]): Trust => proxyAddr.compile([...names])
+/** How many addresses' answers are remembered: a proxy has few, and reading an address costs microseconds. */
+const MAX_REMEMBERED = 1_000
+
+/** Whose X-Forwarded-* headers count: for Fastify's own use, and for the prefix that it does not know. */
+export function compileTrust(names: readonly string[]): Trust {
+  const trust = proxyAddr.compile([...names])
+  const known = new Map<string, boolean>()
+  return (address, hop) => {
+    let isTrusted = known.get(address)
+    if (isTrusted === undefined) {
+      isTrusted = trust(address, hop)
+      if (known.size >= MAX_REMEMBERED) known.clear()
+      known.set(address, isTrusted)
+    }
+    return isTrusted
+  }
+}
 
 const HOST = /^[\w.-]+(:\d{1,5})?$|^\[[\da-fA-F:.]+\](:\d{1,5})?$/
 const PREFIX = /^(\/[\w.~-]+)+$/

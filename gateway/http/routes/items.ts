@@ -4,23 +4,23 @@ import { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import { Type } from 'typebox'
-import type { Database, Row, Statement } from '../../database/database.ts'
+import type { Database, Row } from '../../database/database.ts'
 import { isProjectionFailure } from '../../database/outcome.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/catalog.ts'
 import type { Collection } from '../../features/collection.ts'
 import type { ItemLookup } from '../../features/item-lookup.ts'
 import {
-  compileCount,
   compileItems,
+  compilePage,
   DEFAULT_LIMIT,
-  isCountable,
   isLarge,
   type ItemParameters,
   type ItemQuery,
   MAX_LIMIT,
   MAX_OFFSET,
-  parseCount,
+  type Page,
+  parsePage,
   planItems,
   renderCursor,
 } from '../../features/item-query.ts'
@@ -56,7 +56,7 @@ const itemsQuery = Type.Object(
     datetime: Type.Optional(
       Type.String({
         description: 'Features of an instant or an interval, either side of which may be open (..).',
-        example: '2018-02-12T00:00:00Z/..',
+        example: '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z',
         'x-expected': 'an RFC 3339 date or time, or an interval of two',
       }),
     ),
@@ -139,8 +139,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
       const gone = abortWhenGone(reply)
       reply.type(type)
       if (isLarge(query)) return reply.send(await streamPage(database, query, urls, gone))
-      const { rows, matched } = await readPage(database, query, gone)
-      return sendPage(reply, renderPage(rows, matched, query, urls))
+      return sendPage(reply, renderPage(await readPage(database, query, gone), query, urls))
     },
   )
 
@@ -230,21 +229,14 @@ async function withoutIndexIfNeeded<T>(query: ItemQuery, read: (isIndexed: boole
   }
 }
 
-async function readPage(database: Database, query: ItemQuery, gone: AbortSignal) {
-  const read = (compile: (query: ItemQuery, isIndexed: boolean) => Statement) =>
-    withoutIndexIfNeeded(query, (isIndexed) => database.read(compile(query, isIndexed), gone))
-  const rows = await read(compileItems)
-  // The first page counts by itself if it is the last; further ones of a cursor would count all anew.
-  const isFirst = query.after === undefined && !query.offset
-  if (isFirst && rows.length <= query.limit) return { rows, matched: rows.length }
-  if (query.after !== undefined || !isCountable(query)) return { rows, matched: undefined }
-  const [count] = await read(compileCount)
-  return { rows, matched: parseCount(count?.[0]) }
+async function readPage(database: Database, query: ItemQuery, gone: AbortSignal): Promise<Page> {
+  const [row] = await withoutIndexIfNeeded(query, (isIndexed) => database.read(compilePage(query, isIndexed), gone))
+  return parsePage(row!, query)
 }
 
 /** The end of a page: what is only known when all of it has been read. */
-function renderEnd(last: Row | undefined, returned: number, matched: number | undefined, query: ItemQuery, urls: PageUrls) {
-  const next = last && nextUrl(last, query, urls)
+function renderEnd({ returned, matched, end }: Omit<Page, 'features'>, query: ItemQuery, urls: PageUrls) {
+  const next = end && nextUrl(end, query, urls)
   const links = [
     link('self', urls.self, GEOJSON.types[0]),
     link('collection', urls.collection, JSON_FORMAT.types[0], query.collection.title),
@@ -255,22 +247,19 @@ function renderEnd(last: Row | undefined, returned: number, matched: number | un
 }
 
 /** By the last feature's place in the order; by number where the client counts, or nothing tells features apart. */
-function nextUrl(last: Row, query: ItemQuery, urls: PageUrls): string | undefined {
+function nextUrl(end: readonly (string | null)[], query: ItemQuery, urls: PageUrls): string | undefined {
   const { order, collection, limit, offset } = query
-  if (offset === undefined && collection.key.length > 0) return urls.next({ cursor: renderCursor(order, last.slice(1)) })
+  if (offset === undefined && collection.key.length > 0) return urls.next({ cursor: renderCursor(order, end) })
   const next = (offset ?? 0) + limit
   return next <= MAX_OFFSET ? urls.next({ offset: String(next) }) : undefined
 }
 
 const timeStamp = () => `,"timeStamp":"${new Date().toISOString()}"}`
 
-function renderPage(rows: readonly Row[], matched: number | undefined, query: ItemQuery, urls: PageUrls): string {
-  const hasNext = rows.length > query.limit
-  const returned = Math.min(rows.length, query.limit)
-  let text = '{"type":"FeatureCollection","features":['
-  for (let index = 0; index < returned; index++) text += (index > 0 ? ',' : '') + rows[index]![0] + '}'
-  return text + renderEnd(hasNext ? rows[returned - 1] : undefined, returned, matched, query, urls)
-}
+const START = '{"type":"FeatureCollection","features":['
+
+const renderPage = (page: Page, query: ItemQuery, urls: PageUrls) =>
+  `${START}${page.features}${page.returned > 0 ? '}' : ''}${renderEnd(page, query, urls)}`
 
 /** Tagged without its time: the same features are the same page. */
 function sendPage(reply: FastifyReply, page: string) {
@@ -295,7 +284,7 @@ async function* renderStream(
   let returned = 0
   let last: Row | undefined
   let hasNext = false
-  yield '{"type":"FeatureCollection","features":['
+  yield START
   try {
     for (let batch = first; !batch.done; batch = await batches.next()) {
       let text = ''
@@ -314,6 +303,6 @@ async function* renderStream(
     // The client may have left in the middle: the connection must not wait for the rest.
     await batches.return()
   }
-  const isWhole = !hasNext && query.after === undefined && !query.offset
-  yield renderEnd(hasNext ? last : undefined, returned, isWhole ? returned : undefined, query, urls) + timeStamp()
+  const matched = !hasNext && query.after === undefined && !query.offset ? returned : undefined
+  yield renderEnd({ returned, matched, end: hasNext ? last?.slice(1) : undefined }, query, urls) + timeStamp()
 }

@@ -1,0 +1,174 @@
+// Owns `npm run bench`: what the gateway reaches over HTTP (wrk) of what its own SQL reaches without it
+// (pgbench), side by side in one run: in turn, so that a noisy machine disturbs both, and by medians.
+
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs, promisify } from 'node:util'
+
+const run = promisify(execFile)
+const folder = import.meta.dirname
+
+const { values: options } = parseArgs({
+  options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '4' } },
+})
+const ROUNDS = Number(options.rounds)
+const SECONDS = Number(options.seconds)
+
+type Case = {
+  readonly name: string
+  readonly connections: number
+  readonly script: string
+  readonly request: string
+  /** What pgbench does first, to choose values. */
+  readonly choose: string
+  /** What pgbench puts where the gateway bound a value of `request`; other values stay as they are. */
+  readonly bind: Readonly<Record<string, string>>
+  /** What the ratio is to be at the least. */
+  readonly target: number
+}
+
+/** One degree squares in which every page of 100 is full, and none has more than numberMatched counts. */
+const GRID = { west: 6, south: 47, east: 10, north: 50 }
+
+const bboxCase = (connections: number, target: number): Case => ({
+  name: 'bbox page of 100',
+  connections,
+  script: 'bbox.lua',
+  request: `/collections/cities/items?limit=100&bbox=${GRID.west},${GRID.south},${GRID.west + 1},${GRID.south + 1}`,
+  choose: `\\set x random(${GRID.west}, ${GRID.east - 1})\n\\set y random(${GRID.south}, ${GRID.north - 1})\n`,
+  bind: { [GRID.west]: ':x', [GRID.south]: ':y', [GRID.west + 1]: ':x + 1', [GRID.south + 1]: ':y + 1' },
+  target,
+})
+const idCase = (connections: number, target: number): Case => ({
+  name: 'item by id',
+  connections,
+  script: 'id.lua',
+  request: '/collections/cities/items/1',
+  choose: '\\set id random(1, :most)\n',
+  bind: { '{1}': 'array[:id]::bigint[]' },
+  target,
+})
+const cases = [idCase(8, 0.25), idCase(64, 0.5), bboxCase(8, 0.45), bboxCase(64, 0.6)]
+
+const psql = async (socket: string, sql: string) =>
+  (await run('psql', ['-h', socket, '-U', 'tessera_read', '-Atc', sql, 'tessera'])).stdout.trim()
+
+/** The statements that the gateway sends for a request, from the log of the embedded server. */
+async function statementsOf(socket: string, data: string, url: string, { request, bind }: Case): Promise<string[]> {
+  const log = join(data, 'postgres.log')
+  const superuser = ['-h', socket, '-U', 'postgres', '-qAt']
+  const setLogging = (value: string) =>
+    run('psql', [...superuser, '-c', `alter system set log_statement = '${value}'`, '-c', 'select pg_reload_conf()', 'tessera'])
+  await setLogging('all')
+  await sleep(500)
+  const start = (await readFile(log, 'utf8')).length
+  await (await fetch(url + request)).text()
+  await sleep(500)
+  await setLogging('none')
+  const entries = (await readFile(log, 'utf8')).slice(start)
+  const executed = entries.matchAll(/LOG: {2}execute [^:]+: (.+?)\n\S+ \S+ \S+ \[\d+\] DETAIL: {2}parameters: ([^\n]+)/gs)
+  return [...executed]
+    .filter(([, text]) => text!.includes('"cities"'))
+    .map(([, text, parameters]) => {
+      const values = new Map([...parameters!.matchAll(/\$(\d+) = '([^']*)'/g)].map(([, index, value]) => [index!, value!]))
+      const bound = (index: string) => bind[values.get(index)!] ?? values.get(index)!
+      return text!.replace(/\s+/g, ' ').replace(/\$(\d+)/g, (_, index) => bound(index))
+    })
+}
+
+async function pgbench(socket: string, file: string, connections: number, most: string): Promise<number> {
+  const args = ['-h', socket, '-U', 'tessera_read', '-n', '-M', 'prepared', '-c', String(connections), '-j', '2']
+  const { stdout } = await run('pgbench', [...args, '-D', `most=${most}`, '-T', String(SECONDS), '-f', file, 'tessera'])
+  return Number(/^tps = ([\d.]+)/m.exec(stdout)![1])
+}
+
+async function wrk(url: string, { script, connections }: Case, most: string, seconds = SECONDS): Promise<number> {
+  const env = {
+    ...process.env,
+    BENCH_MAX_ID: most,
+    BENCH_WEST: String(GRID.west),
+    BENCH_SOUTH: String(GRID.south),
+    BENCH_EAST: String(GRID.east),
+    BENCH_NORTH: String(GRID.north),
+  }
+  const { stdout } = await run(
+    'wrk',
+    ['-t1', `-c${connections}`, `-d${seconds}s`, '-s', join(folder, script), url],
+    { env },
+  )
+  if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`requests failed:\n${stdout}`)
+  return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)![1])
+}
+
+const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!
+
+const scratch = await mkdtemp(join(tmpdir(), 'tessera-bench-'))
+const data = join(scratch, 'data')
+const gateway = spawn(process.execPath, [join(folder, '../gateway/main.ts'), 'serve', '--data', data, '--port', '0'], {
+  stdio: ['ignore', 'pipe', 'inherit'],
+})
+const ended = once(gateway, 'exit')
+try {
+  let socket = ''
+  let url = ''
+  for await (const line of createInterface({ input: gateway.stdout! })) {
+    const event = JSON.parse(line)
+    if (event.msg === 'embedded-started') socket = event.socket
+    if (event.msg === 'gateway-listening') {
+      url = event.url
+      break
+    }
+  }
+  gateway.stdout!.resume()
+  const most = await psql(socket, 'select max(id) from cities')
+  const rows: Record<string, unknown>[] = []
+  for (const item of cases) {
+    const statements = await statementsOf(socket, data, url, item)
+    const file = join(scratch, 'statements.sql')
+    process.stderr.write(`${item.name}: ${statements.length} statement(s) a request\n`)
+    await writeFile(file, item.choose + statements.map((text) => `${text};\n`).join(''))
+    await wrk(url, item, most, 3)
+    const ratios: number[] = []
+    const ours: number[] = []
+    const bare: number[] = []
+    for (let round = 0; round < ROUNDS; round++) {
+      ours.push(await wrk(url, item, most))
+      bare.push(await pgbench(socket, file, item.connections, most))
+      ratios.push(ours.at(-1)! / bare.at(-1)!)
+    }
+    rows.push({
+      case: item.name,
+      connections: item.connections,
+      'gateway req/s': Math.round(median(ours)),
+      'pgbench tx/s': Math.round(median(bare)),
+      ratio: Number(median(ratios).toFixed(2)),
+      'least .. most': `${Math.min(...ratios).toFixed(2)} .. ${Math.max(...ratios).toFixed(2)}`,
+      target: item.target,
+    })
+    process.stderr.write(`${item.name}, ${item.connections} connections: done\n`)
+  }
+  const report = {
+    machine: `${cpus().length} × ${cpus()[0]?.model.trim()}`,
+    node: process.version,
+    postgresql: await psql(socket, 'show server_version'),
+    postgis: await psql(socket, 'select postgis_lib_version()'),
+    date: new Date().toISOString(),
+    rounds: ROUNDS,
+    seconds: SECONDS,
+    rows,
+  }
+  await mkdir(join(folder, 'results'), { recursive: true })
+  await writeFile(join(folder, 'results', `bench-${report.date.slice(0, 19).replaceAll(':', '')}.json`), JSON.stringify(report, null, 2))
+  process.stdout.write(`${report.machine}, Node ${report.node}, PostgreSQL ${report.postgresql}, PostGIS ${report.postgis}\n`)
+  // biome-ignore lint/suspicious/noConsole: the table is what this program is for
+  console.table(rows)
+} finally {
+  gateway.kill('SIGTERM')
+  await ended
+  await rm(scratch, { recursive: true, force: true })
+}

@@ -1,0 +1,6 @@
+-- wrk: one feature by id, each request another.
+math.randomseed(20)
+local most = tonumber(os.getenv('BENCH_MAX_ID'))
+function request()
+  return wrk.format('GET', '/collections/cities/items/' .. math.random(1, most))
+end
