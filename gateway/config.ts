@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 
 type Setting<T> = {
@@ -98,7 +99,8 @@ export const settings = {
   demo: flag('import the demo data where it is missing; true when embedded', undefined),
   schemas: list('schemas to serve; without it, all that the role can read', []),
   excludeSchemas: list('schemas not to serve', []),
-  poolSize: integer('connections for reading, and as many for writing', 8, 1, 1000),
+  workers: integer('processes that serve; by default one a core, four at most', Math.min(availableParallelism(), 4), 1, 256),
+  poolSize: integer('connections of each worker for reading, and as many for writing', 8, 1, 1000),
   statementTimeoutMs: integer('longest time of one statement, in milliseconds', 10_000, 100, 3_600_000),
   logLevel: {
     does: 'least level to log',

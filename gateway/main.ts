@@ -18,6 +18,7 @@ import { ImportError, importFeatures, openSource } from './features/ingest.ts'
 import { FORMATS, type Format } from './features/source.ts'
 import { openLog } from './http/telemetry.ts'
 import { openTerminal } from './terminal.ts'
+import { isWorker, startWorkers, tellFailure, tellServing, WorkerError } from './workers.ts'
 
 /** After this, connections that are still busy while we stop are cut. */
 const DRAIN_TIMEOUT_MS = 30_000
@@ -29,26 +30,62 @@ type Cleanup = AsyncDisposableStack
 
 const onTerminal = () => process.stdout.isTTY === true
 
+/** Brings up what workers need, then them; they end before it does. */
 async function serve(args: readonly string[]) {
   const { config, positionals } = readConfig(args)
   if (positionals.length > 0) throw new ConfigError(`serve takes no ${positionals[0]}.`)
   const emit = onTerminal() ? openTerminal(process.stdout) : openLog(config.logLevel)
-  await runUntilSignal(emit, async (cleanup, stopping) => {
+  if (isWorker) return serveAsWorker(config, emit)
+  await runUntilSignal(emit, async (cleanup) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
     if (config.demo ?? isEmbedded(config)) await withOwner(addresses, emit, (session) => importDemo(session, emit))
     else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
-    const database = openDatabase({ ...addresses, ...config, readUrl: addresses.readUrl, writeUrl: addresses.writeUrl, emit })
-    cleanup.defer(() => database.close())
-    const catalog = await openCatalog({ database, ...config, emit })
-    cleanup.defer(() => catalog.close())
-    const app = await buildApp({ config, database, catalog, emit, isDraining: () => stopping.aborted })
-    cleanup.defer(() => drain(app))
-    const url = await listen(app, config)
-    emit({ type: 'gateway-listening', url, collections: catalog.list().length })
+    const environment = isEmbedded(config) ? environmentOf(addresses) : {}
+    const workers = await startWorkers({ count: config.workers, environment, emit })
+    cleanup.defer(() => workers.stop())
     await died
     process.exitCode = 1
   })
   emit({ type: 'gateway-stopped' })
+}
+
+/** The embedded database's addresses as variables; those of a configured one workers read for themselves. */
+const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
+  [variableOf('readUrl')]: readUrl,
+  [variableOf('writeUrl')]: writeUrl!,
+  [variableOf('ownerUrl')]: ownerUrl!,
+})
+
+async function serveAsWorker(config: Config, emit: Emit) {
+  // Ctrl-C reaches every process of the terminal: the one that watches us decides.
+  process.on('SIGINT', () => {})
+  const stopping = new AbortController()
+  const stopped = new Promise<void>((resolve) => {
+    const stop = () => {
+      stopping.abort()
+      resolve()
+    }
+    process.once('SIGTERM', stop)
+    // It is gone, and with it what we need.
+    process.once('disconnect', stop)
+  })
+  const cleanup = new AsyncDisposableStack()
+  try {
+    const readUrl = (config.readUrl ?? config.writeUrl ?? config.ownerUrl)!
+    const database = openDatabase({ ...config, readUrl, emit })
+    cleanup.defer(() => database.close())
+    const catalog = await openCatalog({ database, ...config, emit })
+    cleanup.defer(() => catalog.close())
+    const app = await buildApp({ config, database, catalog, emit, isDraining: () => stopping.signal.aborted })
+    cleanup.defer(() => drain(app))
+    tellServing(await listen(app, config), catalog.list().length)
+  } catch (error) {
+    await tellFailure(explain(error))
+    process.exitCode = 1
+    return
+  }
+  await stopped
+  await cleanup.disposeAsync()
 }
 
 const IMPORT_OPTIONS = {
@@ -171,26 +208,29 @@ async function drain(app: FastifyInstance) {
   clearTimeout(timer)
 }
 
-/** Runs `work` until it ends or a signal comes, then cleans up; a second signal cuts that short. */
-async function runUntilSignal(emit: Emit, work: (cleanup: Cleanup, stopping: AbortSignal) => Promise<void>) {
+/** Runs `work` until it ends or a signal comes, then cleans up. */
+async function runUntilSignal(emit: Emit, work: (cleanup: Cleanup) => Promise<void>) {
   const cleanup = new AsyncDisposableStack()
-  const controller = new AbortController()
+  let isInterrupted = false
   const interrupted = new Promise<void>((resolve) => {
-    const onSignal = (signal: NodeJS.Signals) => {
-      emit({ type: 'gateway-draining', signal })
-      controller.abort()
-      resolve()
+    for (const name of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(name, () => {
+        if (isInterrupted) return
+        isInterrupted = true
+        emit({ type: 'gateway-draining', signal: name })
+        resolve()
+      })
     }
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal)
   })
-  const working = work(cleanup, controller.signal)
+  const working = work(cleanup)
+  // What fails because it was interrupted is no failure.
+  working.catch(() => {})
   try {
     await Promise.race([working, interrupted])
-    // What fails because it was interrupted is no failure.
-    if (controller.signal.aborted) working.catch(() => {})
   } finally {
     await cleanup.disposeAsync()
   }
+  return isInterrupted
 }
 
 function usage(): string {
@@ -234,7 +274,7 @@ const commands: Record<string, (args: readonly string[]) => Promise<void>> = {
 
 /** Failures that are told in a sentence; anything else is a bug and shows where it happened. */
 function explain(error: unknown): string {
-  if ([ConfigError, EmbeddedError, MigrationError, ImportError].some((kind) => error instanceof kind)) {
+  if ([ConfigError, EmbeddedError, MigrationError, ImportError, WorkerError].some((kind) => error instanceof kind)) {
     return (error as Error).message
   }
   if (error instanceof GatewayError && error.cause) return `${error.message} (${(error.cause as Error).message})`

@@ -8,6 +8,30 @@ import { named } from './schemas.ts'
 /** Bumped with the API, not with each release of Tessera. */
 const API_VERSION = '0.1.0'
 
+/** A parameter per property, whose names only each collection knows: OpenAPI's form for that is an object. */
+const PROPERTY_PARAMETERS = {
+  name: 'property',
+  in: 'query',
+  description: 'Any property of the collection: features whose value is equal, as in country=AD.',
+  required: false,
+  style: 'form',
+  explode: true,
+  schema: { type: 'object', additionalProperties: { type: 'string' }, example: { country: 'AD' } },
+}
+
+type Parameter = { in: string; style?: string; explode?: boolean; schema: { type?: string } }
+type Document = { paths?: Record<string, { get?: { parameters?: Parameter[] } }> }
+
+/** What route schemas cannot say: how lists are written in a URL, and that properties are parameters. */
+function completeParameters(document: Document) {
+  for (const { get } of Object.values(document.paths ?? {})) {
+    for (const parameter of get?.parameters ?? []) {
+      if (parameter.in === 'query' && parameter.schema.type === 'array') Object.assign(parameter, { style: 'form', explode: false })
+    }
+  }
+  document.paths?.['/collections/{collectionId}/items']?.get?.parameters?.push(PROPERTY_PARAMETERS)
+}
+
 export async function registerOpenapi(app: FastifyInstance) {
   for (const schema of named) app.addSchema(schema)
   await app.register(swagger, {
@@ -20,11 +44,18 @@ export async function registerOpenapi(app: FastifyInstance) {
         license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
       },
       servers: [{ url: '/' }],
+      // Everything can be read by everybody.
+      security: [],
       tags: [
         { name: 'Capabilities', description: 'What this API is and can do.' },
         { name: 'Data', description: 'Collections and their features.' },
         { name: 'Operations', description: 'For those who run it.' },
       ],
+    },
+    transformObject(source) {
+      const document = 'openapiObject' in source ? source.openapiObject : source.swaggerObject
+      completeParameters(document as Document)
+      return document
     },
     refResolver: { buildLocalReference: (json) => String(json.$id) },
   })

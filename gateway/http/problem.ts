@@ -3,7 +3,7 @@
 import type { Socket } from 'node:net'
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
-import { type ErrorCode, errors, GatewayError, gatewayError } from '../errors.ts'
+import { type ErrorCode, errors, GatewayError, gatewayError, invalidParameter } from '../errors.ts'
 import type { Emit } from '../events.ts'
 
 const MEDIA_TYPE = 'application/problem+json'
@@ -67,12 +67,9 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
     return gatewayError('parameter-unknown', `There is no parameter ${JSON.stringify(name)}; ${list}.`, { parameter: name })
   }
   const name = fault.instancePath.split('/')[1] ?? ''
-  const { example, ...schema } = parametersOf(request)[name] ?? {}
-  const expected = schema['x-expected'] ?? fault.message ?? 'valid'
-  return gatewayError('parameter-invalid', `${name} must be ${expected}, for example ${name}=${example}.`, {
-    parameter: name,
-    ...(example === undefined ? {} : { example: String(example) }),
-  })
+  const schema = parametersOf(request)[name]
+  // A list's example reads as it is written in a URL, its items separated by commas.
+  return invalidParameter(name, schema?.['x-expected'] ?? fault.message ?? 'valid', String(schema?.example))
 }
 
 type ParameterSchema = { readonly example?: unknown; readonly 'x-expected'?: string }

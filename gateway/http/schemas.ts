@@ -30,7 +30,7 @@ export const Problem = Type.Object(
 
 export const Geometry = Type.Object(
   {
-    type: Type.Enum(['Point', 'MultiPoint', 'LineString', 'MultiLineString', 'Polygon', 'MultiPolygon', 'GeometryCollection']),
+    type: Type.Enum(['Point', 'MultiPoint', 'LineString', 'MultiLineString', 'Polygon', 'MultiPolygon', 'GeometryCollection'], { type: 'string' }),
     coordinates: Type.Optional(Type.Array(Type.Unknown())),
     geometries: Type.Optional(Type.Array(Type.Unknown())),
   },
@@ -118,6 +118,7 @@ export const notFound = problemOf('There is no such collection or feature.')
 export const formatParameter = (...names: [string, ...string[]]) =>
   Type.Optional(
     Type.Enum(names, {
+      type: 'string',
       description: 'The format; without it, the Accept header decides.',
       example: names[0],
       'x-expected': names.join(' or '),

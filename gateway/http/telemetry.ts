@@ -16,11 +16,12 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'query-cancelled': 'debug',
   'request-finished': 'debug',
   'request-failed': 'error',
+  'worker-died': 'error',
 }
 
 /** @returns what every part of Tessera tells its events to */
 export function openLog(level: string): Emit {
-  const log = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: false }))
+  const log = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: true }))
   return (event) => {
     const { type, ...facts } = event
     // A driver's error carries no more than what PostgreSQL said: no statement values, no address's password.

@@ -49,7 +49,7 @@ const itemsQuery = Type.Object(
         maxItems: 6,
         description:
           'Features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. West of the antimeridian to east of it if the first is greater.',
-        example: '5,45,11,48',
+        example: [5, 45, 11, 48],
         'x-expected': 'four or six numbers separated by commas',
       }),
     ),
@@ -63,14 +63,14 @@ const itemsQuery = Type.Object(
     sortby: Type.Optional(
       Type.Array(Type.String(), {
         description: 'Properties to sort by, each with - before it to descend.',
-        example: '-name',
+        example: ['-name'],
         'x-expected': 'names of properties separated by commas',
       }),
     ),
     properties: Type.Optional(
       Type.Array(Type.String(), {
         description: 'The properties that features shall have; without it, all.',
-        example: 'name',
+        example: ['name'],
         'x-expected': 'names of properties separated by commas',
       }),
     ),

@@ -1,0 +1,47 @@
+// Which column values make, and how they are written for COPY.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ColumnObserver, copyTextOf } from '../../features/column-type.ts'
+
+const typeOf = (values: unknown[], hasTypes = true) => {
+  const observer = new ColumnObserver(hasTypes)
+  for (const value of values) observer.observe(value)
+  return observer.type
+}
+
+const cases: [unknown[], string][] = [
+  [[], 'text'],
+  [[1, -2], 'integer'],
+  [[1, 3e9], 'bigint'],
+  [[1, 2.5], 'double precision'],
+  [[1, 2 ** 60], 'double precision'],
+  [[true, false], 'boolean'],
+  [[true, 1], 'text'],
+  [['a'], 'text'],
+  [['1'], 'text'],
+  [[1, 'a'], 'text'],
+  [['2024-02-29'], 'date'],
+  [['2023-02-29'], 'text'],
+  [['2024-02-29', '2024-02-29T10:00:00Z'], 'timestamptz'],
+  [['2024-02-29T10:00:00.123+02:00'], 'timestamptz'],
+  [[{ a: 1 }, [1]], 'jsonb'],
+  [[{ a: 1 }, 'x'], 'text'],
+]
+for (const [values, type] of cases) test(`${JSON.stringify(values)} make ${type}`, () => assert.equal(typeOf(values), type))
+
+test('without types, text that reads like one makes one', () => {
+  assert.equal(typeOf(['1', '-20'], false), 'integer')
+  assert.equal(typeOf(['1.5', '2'], false), 'double precision')
+  assert.equal(typeOf(['true', 'false'], false), 'boolean')
+  assert.equal(typeOf(['01001', '2'], false), 'text')
+})
+
+test('COPY has its characters escaped, and refuses what cannot be stored', () => {
+  assert.equal(copyTextOf('a\tb\\c\nd', undefined), 'a\\tb\\\\c\\nd')
+  assert.equal(copyTextOf(null, undefined), '\\N')
+  assert.equal(copyTextOf('\\N', undefined), '\\\\N')
+  assert.equal(copyTextOf({ a: '\n' }, undefined), '{"a":"\\\\n"}')
+  assert.equal(copyTextOf('a\0b', undefined), undefined)
+  assert.equal(copyTextOf('\ud800', undefined), undefined)
+})

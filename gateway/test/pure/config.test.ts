@@ -1,0 +1,52 @@
+// What the environment and flags may say, and how wrong values are told.
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { ConfigError, readConfig } from '../../config.ts'
+
+const read = (args: string[], environment: Record<string, string> = {}) => readConfig(args, {}, environment).config
+
+test('flags win over the environment, the environment over defaults', () => {
+  assert.equal(read([]).port, 8080)
+  assert.equal(read([], { TESSERA_PORT: '81' }).port, 81)
+  assert.equal(read(['--port', '82'], { TESSERA_PORT: '81' }).port, 82)
+})
+
+test('it listens on loopback unless told otherwise', () => {
+  assert.equal(read([]).host, '127.0.0.1')
+})
+
+test('a wrong value is told with its variable, the value and what is allowed', () => {
+  const tell = (pattern: RegExp, work: () => unknown) =>
+    assert.throws(work, (error: Error) => error instanceof ConfigError && pattern.test(error.message))
+  tell(/^TESSERA_PORT=abc: must be an integer from 0 to 65535\.$/, () => read([], { TESSERA_PORT: 'abc' }))
+  tell(/^--port=70000: must be an integer/, () => read(['--port=70000']))
+  tell(/^TESSERA_LOG_LEVEL=loud: must be trace, debug/, () => read([], { TESSERA_LOG_LEVEL: 'loud' }))
+  tell(/^TESSERA_PUBLIC_URL=ftp:\/\/x: must be an http/, () => read([], { TESSERA_PUBLIC_URL: 'ftp://x' }))
+  tell(/^TESSERA_TRUST_PROXY=1\.2\.3: must be addresses/, () => read([], { TESSERA_TRUST_PROXY: '1.2.3' }))
+  tell(/Unknown option '--prot'/, () => read(['--prot=1']))
+})
+
+test('a secret is not shown, not even a wrong one', () => {
+  assert.throws(
+    () => read([], { TESSERA_READ_URL: 'mysql://me:hunter2@host/db' }),
+    (error: Error) => !error.message.includes('hunter2') && /TESSERA_READ_URL=\(not shown\)/.test(error.message),
+  )
+})
+
+test('a value can come from a file, and not from two places', () => {
+  const file = join(mkdtempSync(join(tmpdir(), 'tessera-test-')), 'url')
+  writeFileSync(file, 'postgresql://me:secret@host/db\n')
+  assert.equal(read([], { TESSERA_READ_URL_FILE: file }).readUrl, 'postgresql://me:secret@host/db')
+  assert.throws(() => read([], { TESSERA_READ_URL_FILE: file, TESSERA_READ_URL: 'postgresql://x/y' }), /both set/)
+  assert.throws(() => read([], { TESSERA_READ_URL_FILE: '/nowhere' }), /TESSERA_READ_URL_FILE=\/nowhere: cannot be read/)
+})
+
+test('flags that are true or false take --no-', () => {
+  assert.equal(read([]).demo, undefined)
+  assert.equal(read(['--no-demo']).demo, false)
+  assert.equal(read([], { TESSERA_DEMO: 'true' }).demo, true)
+})

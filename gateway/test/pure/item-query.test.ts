@@ -1,0 +1,62 @@
+// How request parameters become a query, and what its SQL is.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { makeCollection, type Relation } from '../../features/collection.ts'
+import { compileItems, compilePage, planItems, renderCursor } from '../../features/item-query.ts'
+
+const column = (name: string, type: string, isNullable = true) => ({ name, type, category: 'S', isNullable, comment: null })
+const relation: Relation = {
+  schema: 'public',
+  table: 'od"d',
+  kind: 'r',
+  comment: null,
+  estimatedRows: 0,
+  geometryColumn: 'geom',
+  geometryType: 'POINT',
+  srid: 4326,
+  key: ['id'],
+  columns: [column('id', 'int8', false), column('na"me', 'text'), column('height', 'float8', false), column('extra', 'jsonb')],
+}
+const collection = makeCollection(relation, undefined, 1)
+
+test('identifiers come quoted from the catalog, values are bound', () => {
+  const evil = `x'; drop table a; --`
+  const { text, values } = compileItems(planItems({ 'na"me': evil }, collection))
+  assert.match(text, /from "public"."od""d"/)
+  assert.match(text, /"na""me" = \$\d/)
+  assert.ok(!text.includes(evil))
+  assert.ok(values.includes(evil))
+})
+
+test('one shape is one prepared statement, whatever its values', () => {
+  const statement = (bbox: number[], limit: number) => compilePage(planItems({ bbox, limit }, collection))
+  assert.equal(statement([1, 2, 3, 4], 10).name, statement([5, 6, 7, 8], 99).name)
+  assert.notEqual(statement([1, 2, 3, 4], 10).text, statement([170, 2, -170, 4], 10).text)
+})
+
+test('the order is total: the key follows what was asked for', () => {
+  assert.match(compileItems(planItems({ sortby: ['-height'] }, collection)).text, /order by "height" desc, "id"/)
+  assert.match(compileItems(planItems({ sortby: ['+id'] }, collection)).text, /order by "id"\s/)
+  assert.match(compileItems(planItems({ sortby: [' na"me'] }, collection)).text, /order by "na""me", "id"/)
+})
+
+test('a cursor belongs to its order, and holds only what can be stored', () => {
+  const query = planItems({ sortby: ['height'] }, collection)
+  const cursor = renderCursor(query.order, ['1.5', '7'])
+  assert.deepEqual(planItems({ sortby: ['height'], cursor }, collection).after, ['1.5', '7'])
+  const forged = [cursor.slice(1), 'x', '', renderCursor(query.order, ['1;drop', '7']), renderCursor(query.order, [null, '7']), renderCursor(query.order, ['1'])]
+  for (const bad of [...forged, renderCursor(planItems({}, collection).order, ['7'])]) {
+    assert.throws(() => planItems({ sortby: ['height'], cursor: bad }, collection), { code: 'parameter-invalid' })
+  }
+  assert.throws(() => planItems({ cursor, offset: 1 }, collection), /exclude each other/)
+})
+
+test('what the collection does not have is refused by name', () => {
+  assert.throws(() => planItems({ nothing: '1' }, collection), { code: 'parameter-unknown' })
+  assert.throws(() => planItems({ extra: '{}' }, collection), { code: 'parameter-unknown' })
+  assert.throws(() => planItems({ sortby: ['extra'] }, collection), /sortby must name/)
+  assert.throws(() => planItems({ properties: ['nothing'] }, collection), /properties must name/)
+  assert.throws(() => planItems({ id: 'abc' }, collection), /id must be an integer from/)
+  assert.throws(() => planItems({ id: ['1', '2'] }, collection), /id must be given once/)
+})

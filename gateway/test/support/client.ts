@@ -1,0 +1,39 @@
+// Owns how tests ask the gateway: over real HTTP, each response held against the OpenAPI document.
+
+import type { FeatureCollection as GeoJson, Feature as GeoJsonFeature } from 'geojson'
+import { checkResponse } from './openapi.ts'
+
+export type Answer = { readonly status: number; readonly headers: Headers; readonly type: string; readonly text: string; readonly json: any }
+export type Page = GeoJson & { numberReturned: number; numberMatched?: number; timeStamp: string; links: { rel: string; href: string }[] }
+export type Item = GeoJsonFeature & { links: { rel: string; href: string }[] }
+
+export type Client = {
+  readonly url: string
+  /** `path` may be a whole URL: a link that was followed. */
+  (path: string, init?: RequestInit): Promise<Answer>
+}
+
+/** @param url of the gateway; redirects are not followed */
+export function makeClient(url: string): Client {
+  const ask = async (path: string, init: RequestInit = {}): Promise<Answer> => {
+    const target = new URL(path, `${url}/`)
+    const response = await fetch(target, { redirect: 'manual', ...init })
+    const text = await response.text()
+    const type = response.headers.get('content-type') ?? ''
+    const method = init.method ?? 'GET'
+    if (method === 'GET' && !target.pathname.startsWith('/api.html')) {
+      checkResponse(method, target.pathname, response.status, type, text)
+    }
+    return { status: response.status, headers: response.headers, type, text, json: /json/.test(type) && text ? JSON.parse(text) : undefined }
+  }
+  return Object.assign(ask, { url })
+}
+
+/** All features of a collection, by its next links. */
+export async function* followPages(client: Client, path: string): AsyncGenerator<Page> {
+  for (let next: string | undefined = path; next; ) {
+    const { json } = (await client(next)) as { json: Page }
+    yield json
+    next = json.links.find(({ rel }) => rel === 'next')?.href
+  }
+}

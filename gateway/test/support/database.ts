@@ -1,0 +1,13 @@
+// Owns where the run's database is; global-setup.ts has put it there.
+
+export const READ_URL = 'TESSERA_TEST_READ_URL'
+export const WRITE_URL = 'TESSERA_TEST_WRITE_URL'
+export const OWNER_URL = 'TESSERA_TEST_OWNER_URL'
+
+const required = (variable: string) => {
+  const url = process.env[variable]
+  if (!url) throw new Error(`${variable} is not set: run tests with npm test`)
+  return url
+}
+
+export const testDatabase = () => ({ readUrl: required(READ_URL), writeUrl: required(WRITE_URL), ownerUrl: required(OWNER_URL) })

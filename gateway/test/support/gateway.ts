@@ -1,0 +1,40 @@
+// Owns a gateway for one test file: the real one, on a free port, over the run's database.
+
+import { after } from 'node:test'
+import { buildApp } from '../../app.ts'
+import { readConfig } from '../../config.ts'
+import { type Database, openDatabase } from '../../database/database.ts'
+import { openSession, type Session } from '../../database/session.ts'
+import type { Event } from '../../events.ts'
+import { type Catalog, openCatalog } from '../../features/catalog.ts'
+import { type Client, makeClient } from './client.ts'
+import { testDatabase } from './database.ts'
+
+export type TestGateway = {
+  readonly client: Client
+  readonly database: Database
+  readonly catalog: Catalog
+  readonly events: Event[]
+  /** As the owner of tables. */
+  readonly session: Session
+}
+
+/** @param args flags of `tessera serve`, as in `--pool-size=2` */
+export async function startGateway(...args: string[]): Promise<TestGateway> {
+  const { config } = readConfig(args, {}, {})
+  const events: Event[] = []
+  const emit = (event: Event) => events.push(event)
+  const urls = testDatabase()
+  const session = await openSession(urls.ownerUrl, 'test')
+  const database = openDatabase({ ...config, readUrl: urls.readUrl, writeUrl: urls.writeUrl, emit })
+  const catalog = await openCatalog({ database, ...config, emit })
+  const app = await buildApp({ config, database, catalog, emit, isDraining: () => false })
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  after(async () => {
+    await app.close()
+    catalog.close()
+    await database.close()
+    await session.close()
+  })
+  return { client: makeClient(url), database, catalog, events, session }
+}

@@ -1,0 +1,25 @@
+// Boots one real PostGIS with the demo data for the whole run, and stops it at its end.
+
+import { openSession } from '../../database/session.ts'
+import { migrate } from '../../database/migrate.ts'
+import { type Embedded, startEmbedded } from '../../database/embedded.ts'
+import { importDemo } from '../../features/demo.ts'
+import { READ_URL, WRITE_URL, OWNER_URL } from './database.ts'
+
+let embedded: Embedded | undefined
+
+export async function globalSetup() {
+  const emit = () => {}
+  embedded = await startEmbedded({ folder: undefined, binaries: undefined, path: process.env.PATH ?? '', canShare: false, emit })
+  const session = await openSession(embedded.ownerUrl, 'test')
+  await migrate(session, emit)
+  await importDemo(session, emit)
+  await session.close()
+  process.env[READ_URL] = embedded.readUrl
+  process.env[WRITE_URL] = embedded.writeUrl
+  process.env[OWNER_URL] = embedded.ownerUrl
+}
+
+export async function globalTeardown() {
+  await embedded?.stop()
+}

@@ -1,0 +1,86 @@
+// Owns the processes that serve: as many as there are cores to use, behind one port, replaced when one dies.
+
+import cluster, { type Worker } from 'node:cluster'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Emit } from './events.ts'
+
+/** A worker that could not begin; the message is its own, for the person who started Tessera. */
+export class WorkerError extends Error {}
+
+export type WorkersOptions = {
+  readonly count: number
+  /** Variables that workers have beyond ours: where the embedded database is. */
+  readonly environment: Readonly<Record<string, string>>
+  readonly emit: Emit
+}
+
+export interface Workers {
+  /** Lets them finish what is under way; resolves when the last has ended. */
+  stop(): Promise<void>
+}
+
+/** What a worker tells of itself. */
+type Message = { readonly type: 'serving'; readonly url: string; readonly collections: number } | { readonly type: 'failed'; readonly reason: string }
+
+/** Whether this process is a worker, and not the one that watches them. */
+export const isWorker = cluster.isWorker
+
+/** One that dies again at once must not keep the machine busy with starting it. */
+const RESTART_DELAY_MS = 1_000
+
+/**
+ * Starts the first worker, and once it serves, the others: what prevents one from beginning is told once.
+ * @throws WorkerError
+ */
+export async function startWorkers({ count, environment, emit }: WorkersOptions): Promise<Workers> {
+  let isStopping = false
+  const workers = new Set<Worker>()
+  const serving = new WeakSet<Worker>()
+
+  const start = () => {
+    const worker = cluster.fork(environment)
+    workers.add(worker)
+    worker.once('exit', async (code, signal) => {
+      workers.delete(worker)
+      if (isStopping || !serving.has(worker)) return
+      emit({ type: 'worker-died', processId: worker.process.pid!, code, signal })
+      await sleep(RESTART_DELAY_MS)
+      if (!isStopping) start()
+    })
+    worker.on('message', (message: Message) => {
+      if (message.type === 'serving') serving.add(worker)
+    })
+    return worker
+  }
+  const first = start()
+  const { url, collections } = await new Promise<Message & { type: 'serving' }>((resolve, reject) => {
+    first.on('message', (message: Message) => {
+      if (message.type === 'serving') resolve(message)
+      else reject(new WorkerError(message.reason))
+    })
+    first.once('exit', (code, signal) => reject(new WorkerError(`A worker ended before it served (${signal ?? code}).`)))
+  })
+  emit({ type: 'gateway-listening', url, collections, workers: count })
+  while (workers.size < count) start()
+
+  return {
+    async stop() {
+      isStopping = true
+      await Promise.all(
+        [...workers].map(async (worker) => {
+          const exited = once(worker, 'exit')
+          worker.process.kill('SIGTERM')
+          await exited
+        }),
+      )
+    },
+  }
+}
+
+/** From within a worker: it takes requests. */
+export const tellServing = (url: string, collections: number) => process.send?.({ type: 'serving', url, collections } satisfies Message)
+
+/** From within a worker: it cannot begin. Resolves when the message is on its way. */
+export const tellFailure = (reason: string) =>
+  new Promise<void>((resolve) => process.send?.({ type: 'failed', reason } satisfies Message, () => resolve()))
