@@ -25,7 +25,7 @@ export type Collection = {
   readonly attribution: string | undefined
   readonly geometry: {
     readonly column: string
-    /** As PostGIS names it, `GEOMETRY` for any. */
+    /** In capitals, as in `MULTIPOLYGON`; `GEOMETRY` for any. */
     readonly type: string
     /** 0 for coordinates whose system is not known; they are taken for longitude and latitude. */
     readonly srid: number
@@ -133,7 +133,7 @@ export function makeCollection(relation: Relation, registration: Registration | 
     description: registration?.description ?? relation.comment ?? undefined,
     license: registration?.license ?? undefined,
     attribution: registration?.attribution ?? undefined,
-    geometry: { column: relation.geometryColumn, type: relation.geometryType, srid: relation.srid },
+    geometry: { column: relation.geometryColumn, type: relation.geometryType.toUpperCase(), srid: relation.srid },
     key,
     isKeyPhysical,
     idColumn,

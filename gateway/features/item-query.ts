@@ -60,7 +60,7 @@ export type ItemQuery = {
 
 /** @throws GatewayError naming the parameter and a value that would be right */
 export function planItems(parameters: ItemParameters, collection: Collection): ItemQuery {
-  const sorted = (parameters.sortby ?? []).map((name) => planSortKey(name, collection))
+  const sorted = (parameters.sortby ?? []).filter(Boolean).map((name) => planSortKey(name, collection))
   const isSorted = ({ name }: Column) => sorted.some(({ column }) => column.name === name)
   const order = [
     ...sorted,
@@ -98,7 +98,7 @@ function planSortKey(name: string, { queryables }: Collection): SortKey {
 
 function planProperties(names: readonly string[], { properties }: Collection): Column[] {
   return names
-    .filter((name) => name !== '')
+    .filter(Boolean)
     .map((name) => {
       const column = properties.find((property) => property.name === name)
       if (column) return column
@@ -161,8 +161,16 @@ function parseCursor(cursor: string, order: readonly SortKey[]): (string | null)
 /** PostgreSQL's own text of a value: what requests may write, and what only stored values can be. */
 const isStored = (value: string, column: Column) =>
   parseValue(value, column) !== undefined ||
-  (column.kind === 'number' && /^(NaN|-?Infinity)$/.test(value)) ||
-  /* such as 0044-03-15 BC */ ((column.kind === 'date' || column.kind === 'timestamp') && /^[-\d :.+]{4,40}( BC)?$|^-?infinity$/.test(value))
+  (STORED_FORMS[column.kind]?.test(value) ?? false)
+
+/** Such as the 15th of March of 44 BC. */
+const STORED_TIME = /^[-\d :.+]{4,40}( BC)?$|^-?infinity$/
+const STORED_FORMS: Partial<Record<Column['kind'], RegExp>> = {
+  boolean: /^[tf]$/,
+  number: /^(NaN|-?Infinity)$/,
+  date: STORED_TIME,
+  timestamp: STORED_TIME,
+}
 
 const signatureOf = (order: readonly SortKey[]) =>
   order.map(({ column, isDescending }) => (isDescending ? '-' : '') + column.name).join()

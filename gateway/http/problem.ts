@@ -40,7 +40,7 @@ export function sendProblem(error: Error, request: FastifyRequest, reply: Fastif
     .code(status)
     .header('content-type', MEDIA_TYPE)
     .header('cache-control', 'no-store')
-    .send(renderProblem(expected, request.id))
+    .send(Buffer.from(renderProblem(expected, request.id)))
 }
 
 export function renderProblem({ code, message, facts }: GatewayError, requestId: string): string {

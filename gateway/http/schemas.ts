@@ -34,17 +34,13 @@ export const Geometry = Type.Object(
     coordinates: Type.Optional(Type.Array(Type.Unknown())),
     geometries: Type.Optional(Type.Array(Type.Unknown())),
   },
-  { $id: 'Geometry', additionalProperties: true, description: 'RFC 7946' },
+  { $id: 'Geometry', additionalProperties: true, nullable: true, description: 'RFC 7946; null where the feature has no place.' },
 )
 
 const featureMembers = {
   type: Type.Literal('Feature'),
   id: Type.Optional(Type.Union([Type.String(), Type.Number()])),
-  geometry: Type.Unsafe<unknown>({
-    nullable: true,
-    type: 'object',
-    allOf: [{ $ref: 'Geometry#' }],
-  }),
+  geometry: Type.Ref('Geometry#'),
   properties: Type.Object({}, { additionalProperties: true }),
 }
 

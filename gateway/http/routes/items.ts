@@ -172,7 +172,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
         )
       }
       reply.type(type)
-      return reply.send(`${feature},"links":${JSON.stringify(featureLinks(request.publicUrl, collection, featureId))}}`)
+      const links = JSON.stringify(featureLinks(request.publicUrl, collection, featureId))
+      return reply.send(Buffer.from(`${feature},"links":${links}}`))
     },
   )
 }
@@ -263,7 +264,9 @@ const renderPage = (page: Page, query: ItemQuery, urls: PageUrls) =>
 
 /** Tagged without its time: the same features are the same page. */
 function sendPage(reply: FastifyReply, page: string) {
-  return reply.header('etag', `W/${entityTag(page)}`).send(page + timeStamp())
+  const end = timeStamp()
+  const body = Buffer.from(page + end)
+  return reply.header('etag', `W/${entityTag(body.subarray(0, body.length - end.length))}`).send(body)
 }
 
 /** The same as it is read; the first batch is awaited, so that what fails at once still is a problem document. */

@@ -80,7 +80,7 @@ export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] 
     },
     async (request, reply) => {
       reply.type(negotiate(request, [OPENAPI]))
-      return reply.send(JSON.stringify({ ...app.swagger(), servers: [{ url: request.publicUrl }] }))
+      return reply.send(Buffer.from(JSON.stringify({ ...app.swagger(), servers: [{ url: request.publicUrl }] })))
     },
   )
 }

@@ -1,0 +1,243 @@
+// OGC API Features Part 1, as its clients see it.
+
+import assert from 'node:assert/strict'
+import { createBrotliDecompress, createGunzip } from 'node:zlib'
+import { get, request } from 'node:http'
+import { Readable } from 'node:stream'
+import { text as readText } from 'node:stream/consumers'
+import { test } from 'node:test'
+import type { Item, Page } from '../support/client.ts'
+import { startGateway } from '../support/gateway.ts'
+
+const { client, session, catalog } = await startGateway()
+const linksOf = (json: { links: { rel: string; href: string; type?: string }[] }) => Object.fromEntries(json.links.map((link) => [link.rel, link]))
+
+/** Without fetch, which asks for and undoes compression by itself, and rewrites headers. */
+const raw = (path: string, headers: Record<string, string>, method = 'GET') =>
+  new Promise<{ status: number; headers: Record<string, string>; body: Readable }>((resolve, reject) => {
+    request(client.url + path, { headers, method }, (response) =>
+      resolve({ status: response.statusCode!, headers: response.headers as Record<string, string>, body: response }),
+    )
+      .on('error', reject)
+      .end()
+  })
+
+test('the landing page leads everywhere, and every link works', async () => {
+  const { json, status } = await client('/')
+  assert.equal(status, 200)
+  const links = linksOf(json)
+  for (const rel of ['self', 'service-desc', 'service-doc', 'conformance', 'data']) {
+    const { href, type } = links[rel]!
+    const answer = await fetch(href)
+    assert.equal(answer.status, 200, rel)
+    assert.ok(answer.headers.get('content-type')!.startsWith(type!), `${rel}: ${answer.headers.get('content-type')}`)
+  }
+})
+
+test('conformance declares Core, OpenAPI 3.0 and GeoJSON', async () => {
+  const { json } = await client('/conformance')
+  for (const name of ['core', 'oas30', 'geojson']) {
+    assert.ok(json.conformsTo.includes(`http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/${name}`))
+  }
+})
+
+test('the definition is OpenAPI 3.0 under its media type, at the address that was asked', async () => {
+  const { json, type } = await client('/api', { headers: { accept: 'application/vnd.oai.openapi+json;version=3.0' } })
+  assert.match(type, /^application\/vnd\.oai\.openapi\+json;version=3\.0$/)
+  assert.match(json.openapi, /^3\.0\./)
+  assert.deepEqual(json.servers, [{ url: client.url }])
+})
+
+test('the documentation is a page that asks no other host', async () => {
+  const answer = await fetch(`${client.url}/api.html`)
+  const page = await answer.text()
+  assert.match(answer.headers.get('content-type')!, /^text\/html/)
+  assert.doesNotMatch(page, /(src|href)="(https?:)?\/\//)
+  for (const [, path] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {
+    assert.equal((await fetch(new URL(path!, `${client.url}/api.html`))).status, 200, path)
+  }
+})
+
+test('collections have their extent, licence, attribution and links', async () => {
+  const { json } = await client('/collections')
+  const ids = json.collections.map(({ id }: { id: string }) => id)
+  for (const id of ['cities', 'countries', 'counties']) assert.ok(ids.includes(id))
+  const { json: cities } = await client('/collections/cities')
+  assert.deepEqual(json.collections.find(({ id }: { id: string }) => id === 'cities'), { ...cities })
+  const [row] = await session.query<{ box: number[] }>(
+    'select array[st_xmin(e), st_ymin(e), st_xmax(e), st_ymax(e)] as box from (select st_extent(geom) e from cities) x',
+  )
+  assert.deepEqual(cities.extent.spatial.bbox, [row!.box])
+  assert.deepEqual(cities.crs, ['http://www.opengis.net/def/crs/OGC/1.3/CRS84'])
+  assert.match(cities.attribution, /GeoNames/)
+  const links = linksOf(cities)
+  assert.match(links.license!.href, /CC-BY-4\.0/)
+  assert.equal(links.items!.type, 'application/geo+json')
+  assert.equal((await client(links.items!.href)).status, 200)
+})
+
+test('items are a page of ten features unless told otherwise', async () => {
+  const { json, type } = (await client('/collections/cities/items')) as { json: Page; type: string }
+  assert.match(type, /^application\/geo\+json/)
+  assert.equal(json.features.length, 10)
+  assert.equal(json.numberReturned, 10)
+  assert.ok(Math.abs(Date.parse(json.timeStamp) - Date.now()) < 60_000)
+  const links = linksOf(json)
+  assert.equal(links.self!.href, `${client.url}/collections/cities/items`)
+  assert.equal((await client(links.collection!.href)).json.id, 'cities')
+  assert.ok(links.next)
+})
+
+test('a feature is the same alone as on its page, with links of its own', async () => {
+  const { json: page } = (await client('/collections/countries/items?limit=3')) as { json: Page }
+  for (const feature of page.features) {
+    const { json: item } = (await client(`/collections/countries/items/${feature.id}`)) as { json: Item }
+    const { links, ...alone } = item
+    assert.deepEqual(alone, feature)
+    assert.equal((await client(linksOf({ links }).self!.href)).json.id, feature.id)
+    assert.equal((await client(linksOf({ links }).collection!.href)).json.id, 'countries')
+  }
+})
+
+test('rings follow the right-hand rule', async () => {
+  const { json } = (await client('/collections/countries/items?limit=300')) as { json: Page }
+  const area = (ring: number[][]) => ring.reduce((sum, [x, y], index) => sum + (index > 0 ? ring[index - 1]![0]! * y! - x! * ring[index - 1]![1]! : 0), 0)
+  assert.equal(json.features.length, 241)
+  for (const { geometry } of json.features) {
+    assert.equal(geometry.type, 'MultiPolygon')
+    for (const [outer, ...holes] of (geometry as { coordinates: number[][][][] }).coordinates) {
+      assert.ok(area(outer!) >= 0)
+      for (const hole of holes) assert.ok(area(hole) <= 0)
+    }
+  }
+})
+
+test('f and Accept choose the format, and what there is not is refused', async () => {
+  assert.equal((await client('/collections?f=json', { headers: { accept: 'image/png' } })).status, 200)
+  const html = await client('/collections?f=html')
+  assert.deepEqual([html.status, html.json.parameter], [400, 'f'])
+  const accept = (value: string) => client('/collections/cities/items', { headers: { accept: value } })
+  assert.match((await accept('application/json')).type, /^application\/json/)
+  assert.match((await accept('application/json;q=0.5, application/geo+json')).type, /^application\/geo\+json/)
+  assert.match((await accept('text/html, */*;q=0.1')).type, /^application\/geo\+json/)
+  const refused = await accept('image/png')
+  assert.deepEqual([refused.status, refused.json.code], [406, 'not-acceptable'])
+})
+
+test('an entity tag saves sending again what the client has', async () => {
+  for (const path of ['/', '/collections/cities', '/collections/cities/items?limit=5', '/collections/cities/items/5']) {
+    const first = await client(path)
+    const tag = first.headers.get('etag')!
+    assert.ok(tag, path)
+    for (const known of [tag, `"other", ${tag}`, `W/${tag.replace('W/', '')}`, '*']) {
+      const { status, text, headers } = await client(path, { headers: { 'if-none-match': known } })
+      assert.deepEqual([status, text, headers.get('etag')], [304, '', tag], `${path} ${known}`)
+    }
+    assert.equal((await client(path, { headers: { 'if-none-match': '"other"' } })).status, 200)
+  }
+  assert.equal((await client('/collections/nothing', { headers: { 'if-none-match': '*' } })).status, 404)
+})
+
+test('HEAD answers as GET does, without a body', async () => {
+  for (const path of ['/', '/collections/cities/items/5', '/collections/cities/items?limit=2']) {
+    const [head, whole] = [await client(path, { method: 'HEAD' }), await client(path)]
+    assert.deepEqual([head.status, head.text], [200, ''])
+    assert.equal(head.headers.get('content-type'), whole.headers.get('content-type'))
+    assert.equal(head.headers.get('etag'), whole.headers.get('etag'))
+  }
+})
+
+test('long answers are compressed for whom that is right', async () => {
+  const path = '/collections/counties/items?limit=20'
+  const plain = await (await raw(path, { 'accept-encoding': 'identity' })).body.toArray().then(Buffer.concat)
+  for (const [encoding, decode] of [['gzip', createGunzip], ['br', createBrotliDecompress]] as const) {
+    for (const limit of [20, 3000]) {
+      const { headers, body } = await raw(`/collections/counties/items?limit=${limit}`, { 'accept-encoding': encoding })
+      assert.equal(headers['content-encoding'], encoding)
+      assert.match(headers.vary!, /accept-encoding/i)
+      const page = JSON.parse(await readText(body.pipe(decode()))) as Page
+      assert.equal(page.numberReturned, limit)
+      if (limit === 20) assert.deepEqual(page.features, JSON.parse(plain.toString()).features)
+    }
+  }
+})
+
+test('scripts of any origin may read, and ask beforehand', async () => {
+  const { headers } = await client('/collections', { headers: { origin: 'https://example.org' } })
+  assert.equal(headers.get('access-control-allow-origin'), '*')
+  const preflight = await raw('/collections/cities/items', { origin: 'https://example.org', 'access-control-request-method': 'GET', 'access-control-request-headers': 'if-none-match' }, 'OPTIONS')
+  assert.equal(preflight.status, 204)
+  assert.match(preflight.headers['access-control-allow-methods']!, /GET/)
+  assert.equal(preflight.headers['access-control-allow-headers'], 'if-none-match')
+})
+
+test('a method that is not there is told with those that are', async () => {
+  for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) {
+    const { status, headers, json } = await client('/collections/cities', { method })
+    assert.deepEqual([status, headers.get('allow'), json.code], [405, 'GET, HEAD, OPTIONS', 'method-not-allowed'])
+  }
+  const { status, headers } = await client('/collections/cities/items', { method: 'OPTIONS' })
+  assert.deepEqual([status, headers.get('allow')], [204, 'GET, HEAD, OPTIONS'])
+})
+
+test('what does not exist is told as a problem', async () => {
+  const cases = [['/nothing', 'resource-not-found'], ['/collections/nothing', 'collection-not-found'], ['/collections/nothing/items', 'collection-not-found'], ['/collections/cities/items/0', 'feature-not-found'], ['/collections/cities/items/abc', 'feature-not-found']]
+  for (const [path, code] of cases) {
+    const { status, type, json } = await client(path!)
+    assert.deepEqual([status, json.code, json.status], [404, code, 404], path)
+    assert.match(type, /^application\/problem\+json/)
+  }
+})
+
+test('an unknown parameter is refused everywhere, with those that are known', async () => {
+  for (const path of ['/', '/conformance', '/api', '/collections', '/collections/cities', '/collections/cities/items', '/collections/cities/items/5', '/health/live']) {
+    const { status, json } = await client(`${path}?nonsense=1`)
+    assert.deepEqual([status, json.code, json.parameter], [400, 'parameter-unknown', 'nonsense'], path)
+  }
+})
+
+test('links are right behind a proxy', async () => {
+  const answer = await client('/collections/cities/items?limit=1', {
+    headers: { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'maps.example.org', 'x-forwarded-prefix': '/geo', 'x-forwarded-port': '8443' },
+  })
+  const links = linksOf(answer.json)
+  assert.equal(links.collection!.href, 'https://maps.example.org:8443/geo/collections/cities')
+  assert.match(links.next!.href, /^https:\/\/maps\.example\.org:8443\/geo\/collections\/cities\/items\?limit=1&cursor=/)
+})
+
+test('a header that is no host name does not get into links', async () => {
+  const { body } = await raw('/', { host: 'a"><script>' })
+  assert.doesNotMatch(await readText(body), /<script/)
+})
+
+test('the address that the operator names wins, and proxies nobody trusts do not count', async () => {
+  const fixed = await startGateway('--public-url', 'https://example.org/geo/')
+  const { json } = await fixed.client('/', { headers: { 'x-forwarded-host': 'evil.example' } })
+  assert.equal(linksOf(json).data!.href, 'https://example.org/geo/collections')
+  const alone = await startGateway('--trust-proxy', 'none')
+  const answer = await alone.client('/', { headers: { 'x-forwarded-host': 'evil.example', 'x-forwarded-prefix': '/evil' } })
+  assert.equal(linksOf(answer.json).data!.href, `${alone.client.url}/collections`)
+})
+
+test('it says that it lives and can serve', async () => {
+  for (const path of ['/health/live', '/health/ready']) assert.deepEqual((await client(path)).json, { status: 'ok' })
+})
+
+test('what is not HTTP gets an answer all the same', async () => {
+  const answer = await new Promise<string>((resolve) => {
+    get(client.url, { headers: { x: 'y'.repeat(20_000) } }, (response) => resolve(readText(response)))
+  })
+  assert.equal(JSON.parse(answer).code, 'request-too-large')
+})
+
+test('a table that is dropped while it is asked for is a passing problem, then gone', async () => {
+  await session.query('create table dropped (id int primary key, geom geometry(Point, 4326))')
+  await catalog.reload()
+  assert.equal((await client('/collections/dropped/items')).status, 200)
+  await session.query('drop table dropped')
+  const { status, json, headers } = await client('/collections/dropped/items')
+  assert.deepEqual([status, json.code], [503, 'collection-changing'])
+  assert.ok(headers.get('retry-after'))
+  await catalog.reload()
+  assert.equal((await client('/collections/dropped/items')).status, 404)
+})
