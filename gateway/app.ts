@@ -38,8 +38,23 @@ const REQUEST_TIMEOUT_MS = 30_000
 const STALL_TIMEOUT_MS = 30_000
 /** Longer than balancers keep idle connections, so that theirs end first and no request meets a closing one. */
 const KEEP_ALIVE_MS = 72_000
+/** How often idle connections are looked for while closing. */
+const IDLE_CHECK_MS = 50
 /** Feature ids can be long texts. */
 const MAX_PARAMETER_LENGTH = 1_000
+
+/**
+ * While closing: a connection that was busy and is now kept alive would hold us up until its client lets
+ * go of it. Node closes only those that are idle at the very beginning.
+ */
+function closeIdleConnections(app: FastifyInstance) {
+  let timer: NodeJS.Timeout | undefined
+  app.addHook('preClose', async () => {
+    timer = setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK_MS)
+  })
+  app.server.once('close', () => clearInterval(timer))
+  app.addHook('onClose', async () => clearInterval(timer))
+}
 
 export async function buildApp({ config, database, catalog, emit, isDraining }: Services): Promise<FastifyInstance> {
   const trust = compileTrust(config.trustProxy)
@@ -56,6 +71,7 @@ export async function buildApp({ config, database, catalog, emit, isDraining }: 
     clientErrorHandler: answerClientError,
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  closeIdleConnections(app as unknown as FastifyInstance)
   telemetry(app, { emit })
   problem(app, { emit })
   publicUrl(app, { fixed: config.publicUrl, trust })

@@ -11,9 +11,12 @@ export const errors = {
   'method-not-allowed': { status: 405, title: 'Method not allowed', isRetryable: false },
   'not-acceptable': { status: 406, title: 'Format not available', isRetryable: false },
   'body-too-large': { status: 413, title: 'Body too large', isRetryable: false },
+  'address-too-long': { status: 414, title: 'Address too long', isRetryable: false },
   'media-type-unsupported': { status: 415, title: 'Media type not supported', isRetryable: false },
   'request-too-large': { status: 431, title: 'Request header fields too large', isRetryable: false },
   'request-too-slow': { status: 408, title: 'Request timed out', isRetryable: true },
+  /** Nobody reads this answer; the status is what proxies log in such a case. */
+  'request-abandoned': { status: 499, title: 'Client went away', isRetryable: false },
   'internal-error': { status: 500, title: 'Internal error', isRetryable: false },
   'collection-changing': { status: 503, title: 'Collection is being changed', isRetryable: true },
   'database-unavailable': { status: 503, title: 'Database unavailable', isRetryable: true },

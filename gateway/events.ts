@@ -19,6 +19,7 @@ export type Event =
   | { type: 'request-finished'; id: string; method: string; url: string; status: number; milliseconds: number }
   | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
   | { type: 'gateway-listening'; url: string; collections: number; workers: number }
+  | { type: 'worker-serving'; processId: number }
   | { type: 'worker-died'; processId: number; code: number | null; signal: string | null }
   | { type: 'gateway-draining'; signal: string }
   | { type: 'gateway-stopped' }

@@ -49,7 +49,9 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
       if (!isStopping) start()
     })
     worker.on('message', (message: Message) => {
-      if (message.type === 'serving') serving.add(worker)
+      if (message.type !== 'serving') return
+      serving.add(worker)
+      emit({ type: 'worker-serving', processId: worker.process.pid! })
     })
     return worker
   }

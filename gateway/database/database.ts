@@ -1,7 +1,9 @@
 // Owns the contract between Tessera and PostgreSQL for whoever serves requests, and opens it.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
-import { type Emit } from '../events.ts'
+import { gatewayError } from '../errors.ts'
+import type { Emit } from '../events.ts'
 import { classify } from './outcome.ts'
 import { cancelQuery, openPool } from './pool.ts'
 
@@ -45,6 +47,8 @@ const FIRST_BATCH_ROWS = 100
 /** What a later batch should weigh in bytes: large enough to amortize a round trip, small in memory. */
 const BATCH_BYTES = 512 * 1024
 const MAX_BATCH_ROWS = 2_000
+/** How often a query is cancelled until it ends. */
+const CANCEL_INTERVAL_MS = 50
 
 /** Opens the pools; a connection is made when the first statement needs one. */
 export function openDatabase(options: DatabaseOptions): Database {
@@ -80,8 +84,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           rows = rowsForNextBatch(batch)
         }
       } finally {
-        await lease.query({ text: 'rollback', values: [] }).catch(() => {})
-        await lease.release()
+        await lease.release('rollback')
       }
     },
 
@@ -105,6 +108,8 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
 }
 
+const abandoned = () => gatewayError('request-abandoned', 'The client went away.')
+
 function rowsForNextBatch(batch: Row[]): number {
   let bytes = 1
   for (const row of batch) bytes += row[0]?.length ?? 0
@@ -113,22 +118,35 @@ function rowsForNextBatch(batch: Row[]): number {
 
 /** A connection for one caller; `release` must follow, and gives it up if it is in doubt. */
 async function leaseConnection(pool: pg.Pool, emit: Emit, signal?: AbortSignal) {
-  signal?.throwIfAborted()
   const client = await pool.connect().catch((error) => {
     throw classify(error)
   })
+  // Whoever asked may have left while this waited for its turn.
+  if (signal?.aborted) {
+    client.release()
+    throw abandoned()
+  }
   let isRunning = false
   let broken: Error | undefined
   let cancelling: Promise<boolean> | undefined
   const cancel = () => {
     if (!isRunning) return
     emit({ type: 'query-cancelled', pool: 'read' })
-    cancelling = cancelQuery(client)
+    cancelling = cancelWhileRunning()
+  }
+  /** Again and again: a request that overtakes its query finds the session idle, and has no effect. */
+  const cancelWhileRunning = async () => {
+    while (isRunning) {
+      if (!(await cancelQuery(client))) return false
+      await sleep(CANCEL_INTERVAL_MS)
+    }
+    return true
   }
   signal?.addEventListener('abort', cancel)
 
   return {
     async query(statement: Statement): Promise<Row[]> {
+      if (signal?.aborted) throw abandoned()
       isRunning = true
       try {
         const result = await client.query({ ...statement, values: statement.values as unknown[], rowMode: 'array' })
@@ -136,14 +154,20 @@ async function leaseConnection(pool: pg.Pool, emit: Emit, signal?: AbortSignal) 
       } catch (error) {
         // Only PostgreSQL's own answer leaves the connection in a known state.
         if ((error as { severity?: string }).severity === undefined) broken = error as Error
-        throw classify(error)
+        throw signal?.aborted ? abandoned() : classify(error)
       } finally {
         isRunning = false
       }
     },
-    async release() {
+    /** @param last a statement that leaves the session as it was found */
+    async release(last?: string) {
       signal?.removeEventListener('abort', cancel)
       if (cancelling && !(await cancelling)) broken ??= new Error('the server did not take the cancel request')
+      if (last && !broken) {
+        await client.query(last).catch((error) => {
+          broken = error
+        })
+      }
       client.release(broken)
     },
   }

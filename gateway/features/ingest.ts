@@ -5,7 +5,6 @@ import { createReadStream, createWriteStream } from 'node:fs'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { and, eq, type SQL, sql } from 'drizzle-orm'
@@ -59,7 +58,7 @@ const OWN_COLUMNS = new Set(['id', GEOMETRY_COLUMN, 'cell', 'updated_at'])
 const MAX_COLUMNS = 1_500
 const MAX_NAME_BYTES = 63
 /** How much text is gathered before it is written to the spool or to COPY, in characters. */
-const CHUNK = 256 * 1024
+const CHUNK = 64 * 1024
 const PROGRESS_INTERVAL_MS = 100
 
 const dialect = new PgDialect()
@@ -380,14 +379,11 @@ async function copySpool(session: Session, table: string, spool: Spool, hasIds: 
   // The spool may fail first; then this one is of no interest any more.
   done.catch(() => {})
   try {
-    let chunk = ''
-    for await (const line of linesOf(spool.file)) {
-      chunk += rowOf(line, hasIds, family, spool.columns.length)
-      if (chunk.length < CHUNK) continue
-      if (!copy.write(chunk)) await Promise.race([once(copy, 'drain'), done])
-      chunk = ''
+    for await (const lines of linesOf(spool.file)) {
+      const rows = lines.map((line) => rowOf(line, hasIds, family, spool.columns.length)).join('')
+      if (!copy.write(rows)) await Promise.race([once(copy, 'drain'), done])
     }
-    copy.end(chunk)
+    copy.end()
     await done
   } catch (error) {
     copy.destroy()
@@ -395,8 +391,15 @@ async function copySpool(session: Session, table: string, spool: Spool, hasIds: 
   }
 }
 
-const linesOf = (file: string) =>
-  createInterface({ input: createReadStream(file, { encoding: 'utf8', highWaterMark: 1 << 20 }), crlfDelay: Number.POSITIVE_INFINITY })
+/** The spool's lines, a chunk of the file at a time. */
+async function* linesOf(file: string): AsyncGenerator<string[]> {
+  let rest = ''
+  for await (const chunk of createReadStream(file, { encoding: 'utf8', highWaterMark: CHUNK })) {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop()!
+    yield lines
+  }
+}
 
 /** A line of the spool → a row of COPY: without its place, geometries made multi, late columns filled with null. */
 function rowOf(line: string, hasIds: boolean, family: string | undefined, width: number): string {
@@ -417,9 +420,11 @@ function rowOf(line: string, hasIds: boolean, family: string | undefined, width:
 async function describeCopyError(error: Error & { where?: string; code?: string }, spool: Spool): Promise<Error> {
   const row = Number(/, line (\d+)/.exec(error.where ?? '')?.[1])
   if (!Number.isInteger(row)) return error
-  let current = 0
-  for await (const line of linesOf(spool.file)) {
-    if (++current < row) continue
+  let passed = 0
+  for await (const lines of linesOf(spool.file)) {
+    const line = lines[row - passed - 1]
+    passed += lines.length
+    if (line === undefined) continue
     const column = /column (.+?)(:|$)/.exec(error.where ?? '')?.[1]
     const place = `Line ${line.split('\t', 1)[0]}${column ? `, ${column}` : ''}`
     return new ImportError(`${place}: ${error.message}. Nothing was imported.`, { cause: error })

@@ -9,8 +9,9 @@ export const link = (rel: string, href: string, type?: string, title?: string): 
   ...(title ? { title } : {}),
 })
 
-/** The address of this very document. */
-export const selfUrl = (publicUrl: string, requestUrl: string) => publicUrl + requestUrl
+/** The address of this very document, as it was asked for; what no URI may hold is encoded. */
+export const selfUrl = (publicUrl: string, requestUrl: string) =>
+  publicUrl + requestUrl.replace(/%(?![\da-f]{2})|[^!-~]|["<>\\^`{|}]/gi, encodeURIComponent)
 
 /** An SPDX identifier becomes the address of its text; anything else is one already. */
 export const licenseUrl = (license: string) =>

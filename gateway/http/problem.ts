@@ -16,6 +16,7 @@ const FRAMEWORK_CODES: Record<number, ErrorCode> = {
   404: 'resource-not-found',
   408: 'request-too-slow',
   413: 'body-too-large',
+  414: 'address-too-long',
   415: 'media-type-unsupported',
   431: 'request-too-large',
 }

@@ -214,9 +214,12 @@ function pageUrls(base: string, requestUrl: string, collection: Collection): Pag
 /** Aborts when the client leaves before it has its answer. */
 function abortWhenGone(reply: FastifyReply): AbortSignal {
   const controller = new AbortController()
-  reply.raw.once('close', () => {
+  const abort = () => {
     if (!reply.raw.writableFinished) controller.abort()
-  })
+  }
+  // It may have left before we got here, and would not be heard leaving again.
+  if (reply.raw.destroyed || reply.raw.socket?.destroyed) abort()
+  else reply.raw.once('close', abort)
   return controller.signal
 }
 
@@ -275,6 +278,10 @@ async function streamPage(database: Database, query: ItemQuery, urls: PageUrls, 
     const batches = database.stream(compileItems(query, isIndexed), gone)
     return { batches, first: await batches.next() }
   })
+  // The client may leave before the answer has begun: a generator that has not, has no end to run either.
+  const giveBack = () => void batches.return()
+  if (gone.aborted) giveBack()
+  else gone.addEventListener('abort', giveBack, { once: true })
   return Readable.from(renderStream(batches, first, query, urls), { objectMode: false })
 }
 
@@ -303,7 +310,7 @@ async function* renderStream(
       yield text
     }
   } finally {
-    // The client may have left in the middle: the connection must not wait for the rest.
+    // One row more than the page was asked for, and the connection must not wait for who reads no further.
     await batches.return()
   }
   const matched = !hasNext && query.after === undefined && !query.offset ? returned : undefined

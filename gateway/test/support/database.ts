@@ -10,4 +10,9 @@ const required = (variable: string) => {
   return url
 }
 
-export const testDatabase = () => ({ readUrl: required(READ_URL), writeUrl: required(WRITE_URL), ownerUrl: required(OWNER_URL) })
+export const testDatabase = () => {
+  const readUrl = required(READ_URL)
+  // Who sees what others' sessions are doing.
+  const superuserUrl = readUrl.replace('tessera_read@', 'postgres@')
+  return { readUrl, writeUrl: required(WRITE_URL), ownerUrl: required(OWNER_URL), superuserUrl }
+}

@@ -1,0 +1,183 @@
+// The embedded PostGIS and the gateway as processes: start, stop, kill, start again.
+
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { makeClient } from '../support/client.ts'
+import { processesOf, runTessera, startTessera } from '../support/process.ts'
+
+/** Closed to others, as root's home is: PostgreSQL, which runs as another user, gets there all the same. */
+const folder = mkdtempSync(join(tmpdir(), 'tessera-test-'))
+const data = join(folder, 'data')
+const flags = ['serve', '--data', data, '--port', '0', '--no-demo', '--workers', '2']
+const serversOf = (socket: string) => processesOf(socket)
+const statusOf = (file: string) => readFileSync(file, 'utf8')
+
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+const importPoints = (collection: string, count: number) =>
+  runTessera(
+    ['import', '-', '--data', data, '--collection', collection],
+    Array.from({ length: count }, (_, index) => `{"type":"Feature","geometry":{"type":"Point","coordinates":[${index % 180},0]},"properties":{"n":${index}}}\n`).join(''),
+  )
+
+test('it serves, takes an import meanwhile, and stops without a trace', async () => {
+  const tessera = startTessera(flags)
+  const { url } = await tessera.event('gateway-listening')
+  const { socket } = await tessera.event('embedded-started')
+  const client = makeClient(url)
+  assert.deepEqual((await client('/collections')).json.collections, [])
+  const imported = await importPoints('points', 20)
+  assert.equal(imported.code, 0, imported.output)
+  await sleep(2_500)
+  assert.equal((await client('/collections/points/items?limit=100')).json.numberMatched, 20)
+  if (process.getuid?.() === 0) {
+    const pid = Number(statusOf(join(data, 'pg/postmaster.pid')).split('\n')[0])
+    assert.notEqual(statSync(`/proc/${pid}`).uid, 0, 'PostgreSQL does not run as root')
+  }
+  tessera.child.kill('SIGTERM')
+  assert.equal(await tessera.ended, 0)
+  assert.deepEqual(serversOf(socket), [])
+  assert.ok(!existsSync(socket))
+  assert.deepEqual(readdirSync(data).sort(), ['lock', 'pg', 'postgres.log'])
+})
+
+test('a second one on the same folder says so and ends', async () => {
+  const first = startTessera(flags)
+  await first.event('gateway-listening')
+  const second = await runTessera(flags)
+  assert.equal(second.code, 1)
+  assert.match(second.output, /is in use by another Tessera.*--data/)
+  first.child.kill('SIGINT')
+  assert.equal(await first.ended, 0)
+})
+
+test('a killed one is recovered: the data is there, the child and the socket of before are not', async () => {
+  const first = startTessera(flags)
+  await first.event('gateway-listening')
+  const { socket } = await first.event('embedded-started')
+  assert.equal((await importPoints('kept', 7)).code, 0)
+  first.child.kill('SIGKILL')
+  await first.ended
+  assert.notEqual(serversOf(socket).length, 0, 'PostgreSQL outlives a kill -9, or this test shows nothing')
+  const second = startTessera(flags)
+  const { url } = await second.event('gateway-listening')
+  assert.deepEqual(serversOf(socket), [])
+  assert.ok(!existsSync(socket))
+  assert.equal((await makeClient(url)('/collections/kept/items')).json.numberMatched, 7)
+  assert.deepEqual(processesOf(`--data ${data}`).filter((line) => line.includes(` ${first.child.pid} `)), [])
+  second.child.kill('SIGTERM')
+  assert.equal(await second.ended, 0)
+})
+
+test('workers are replaced when they die, and end with the process that watches them', async () => {
+  const tessera = startTessera(flags)
+  const { url } = await tessera.event('gateway-listening')
+  const workers = () => processesOf(`--data ${data}`).filter((line) => !line.trim().startsWith(`${tessera.child.pid} `))
+  while (tessera.count('worker-serving') < 2) await sleep(50)
+  process.kill(Number(workers()[0]!.trim().split(' ')[0]), 'SIGKILL')
+  await tessera.event('worker-died')
+  assert.equal((await makeClient(url)('/health/ready')).status, 200)
+  while (tessera.count('worker-serving') < 3) await sleep(50)
+  assert.equal(workers().length, 2)
+  tessera.child.kill('SIGKILL')
+  await tessera.ended
+  const deadline = performance.now() + 10_000
+  while (workers().length > 0 && performance.now() < deadline) await sleep(50)
+  assert.deepEqual(workers(), [])
+})
+
+test('kill -9 in the middle of an import leaves the collection not at all, and the others as they were', async () => {
+  const tessera = startTessera(flags)
+  await tessera.event('gateway-listening')
+  const importing = startTessera(['import', '-', '--data', data, '--collection', 'halfway'])
+  importing.child.stdin!.on('error', () => {})
+  const row = (index: number) => `{"type":"Feature","geometry":{"type":"Point","coordinates":[${index % 180},0]},"properties":{"n":${index}}}\n`
+  importing.child.stdin!.end(Array.from({ length: 300_000 }, (_, index) => row(index)).join(''))
+  const { socket } = await tessera.event('embedded-started')
+  const ask = (sql: string) => execFileSync('psql', ['-h', socket, '-U', 'postgres', '-Atc', sql, 'tessera'], { encoding: 'utf8' }).trim()
+  while (ask(`select count(*) from pg_stat_activity where query ilike 'copy %'`) === '0') await sleep(5)
+  importing.child.kill('SIGKILL')
+  tessera.child.kill('SIGKILL')
+  await Promise.all([importing.ended, tessera.ended])
+  const again = startTessera(flags)
+  const client = makeClient((await again.event('gateway-listening')).url)
+  assert.equal((await client('/collections/halfway')).status, 404)
+  assert.equal((await client('/collections/points/items?limit=100')).json.numberMatched, 20)
+  again.child.kill('SIGTERM')
+  assert.equal(await again.ended, 0)
+})
+
+test('no request in flight fails when it is told to stop', async () => {
+  const tessera = startTessera([...flags, '--pool-size', '30'])
+  const { url } = await tessera.event('gateway-listening')
+  const { socket } = await tessera.event('embedded-started')
+  const ask = (role: string, sql: string) => execFileSync('psql', ['-h', socket, '-U', role, '-qAtc', sql, 'tessera'], { encoding: 'utf8' }).trim()
+  ask('tessera_owner', 'create or replace view slow as select id, geom, n, pg_sleep(0.05)::text as slept from points')
+  while ((await fetch(`${url}/collections/slow`)).status !== 200) await sleep(50)
+  // Each takes a second; a page of 150 is streamed, its answer begun before we stop.
+  const inFlight = [20, 20, 20, 20, 20, 20, 20, 20, 150, 150].map(async (limit) => {
+    const response = await fetch(`${url}/collections/slow/items?limit=${limit}`)
+    return [response.status, ((await response.json()) as { numberReturned: number }).numberReturned]
+  })
+  const running = `select count(*) from pg_stat_activity where wait_event = 'PgSleep' and application_name = 'tessera-read'`
+  while (Number(ask('postgres', running)) < inFlight.length) await sleep(20)
+  tessera.child.kill('SIGTERM')
+  assert.deepEqual(await Promise.all(inFlight), inFlight.map(() => [200, 20]))
+  assert.equal(await tessera.ended, 0)
+})
+
+test('a port that is taken is told, and nothing stays behind', async () => {
+  const other = createServer().listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  const { port } = other.address() as { port: number }
+  const { code, output } = await runTessera(['serve', '--data', data, '--port', String(port), '--no-demo'])
+  other.close()
+  assert.equal(code, 1)
+  assert.match(output, new RegExp(`Cannot listen on 127\\.0\\.0\\.1:${port}: the port is taken`))
+  assert.deepEqual(processesOf(`--data ${data}`), [])
+})
+
+test('data of another PostgreSQL is told with what can be done', async () => {
+  const version = join(data, 'pg/PG_VERSION')
+  const before = readFileSync(version, 'utf8')
+  writeFileSync(version, '11\n')
+  const { code, output } = await runTessera(flags)
+  writeFileSync(version, before)
+  assert.equal(code, 1)
+  assert.match(output, /holds data of PostgreSQL 11, but PostGIS is installed for \d+.*pg_upgrade/s)
+})
+
+test('programs that are not there are told', async () => {
+  const { code, output } = await runTessera([...flags, '--pg-bin', folder])
+  assert.equal(code, 1)
+  assert.match(output, /No PostgreSQL ≥ 15 with PostGIS found in .*apt-get install/s)
+})
+
+test('a wrong setting is told before anything is started', async () => {
+  const { code, output } = await runTessera(['serve'], undefined, { TESSERA_PORT: 'eighty' })
+  assert.deepEqual([code, output], [1, 'tessera: TESSERA_PORT=eighty: must be an integer from 0 to 65535.\n'])
+})
+
+test('a database that cannot be reached is told without its password', async () => {
+  const { code, output } = await runTessera(['serve', '--port', '0'], undefined, { TESSERA_WRITE_URL: 'postgresql://me:hunter2@127.0.0.1:1/none' })
+  assert.equal(code, 1)
+  assert.match(output, /cannot be reached/)
+  assert.doesNotMatch(output, /hunter2/)
+})
+
+test('an ephemeral folder is gone at the end', async () => {
+  const tessera = startTessera(['serve', '--ephemeral', '--port', '0', '--no-demo'])
+  const { folder: place } = await tessera.event('embedded-starting')
+  await tessera.event('gateway-listening')
+  assert.ok(existsSync(place))
+  tessera.child.kill('SIGTERM')
+  assert.equal(await tessera.ended, 0)
+  assert.ok(!existsSync(place))
+})

@@ -1,0 +1,19 @@
+// The contract: openapi.json is what the routes say, and what a linter of the public finds nothing against.
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { createConfig, lintFromString } from '@redocly/openapi-core'
+import { DOCUMENT_FILE, makeDocument } from '../../../openapi/document.ts'
+
+const committed = readFileSync(DOCUMENT_FILE, 'utf8')
+
+test('it has not drifted from the routes: npm run openapi writes it anew', async () => {
+  assert.equal(committed, await makeDocument())
+})
+
+test('a linter finds nothing', async () => {
+  const config = await createConfig({ extends: ['recommended'] })
+  const problems = await lintFromString({ source: committed, absoluteRef: 'openapi.json', config })
+  assert.deepEqual(problems.map(({ ruleId, message, location }) => [ruleId, message, location[0]?.pointer]), [])
+})

@@ -1,0 +1,77 @@
+// Owns Tessera as its users start it: a process of its own, whose events are read from its log.
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { join } from 'node:path'
+import { after } from 'node:test'
+
+export const MAIN = join(import.meta.dirname, '../../main.ts')
+
+/** None of this run's variables: the process has only its own. */
+const cleanEnvironment = () =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(TESSERA_|NODE_TEST_CONTEXT|NODE_OPTIONS)/.test(name)))
+
+export type Tessera = {
+  readonly child: ChildProcess
+  readonly output: () => string
+  /** Resolves with the first event of this type, past or to come; rejects if the process ends before. */
+  readonly event: (type: string) => Promise<Record<string, any>>
+  /** How many events of this type there have been. */
+  readonly count: (type: string) => number
+  /** Resolves with the exit code, null if a signal ended it. */
+  readonly ended: Promise<number | null>
+}
+
+export function startTessera(args: readonly string[], environment: Record<string, string> = {}): Tessera {
+  const child = spawn(process.execPath, [MAIN, ...args], { env: { ...cleanEnvironment(), ...environment }, stdio: ['pipe', 'pipe', 'pipe'] })
+  const events: Record<string, any>[] = []
+  const waiting: { type: string; resolve: (event: Record<string, any>) => void; reject: (error: Error) => void }[] = []
+  let output = ''
+  let hasEnded = false
+  for (const stream of [child.stdout!, child.stderr!]) {
+    createInterface({ input: stream }).on('line', (line) => {
+      output += `${line}\n`
+      if (!line.startsWith('{')) return
+      const event = JSON.parse(line)
+      events.push(event)
+      for (const wait of waiting) if (wait.type === event.msg) wait.resolve(event)
+    })
+  }
+  const ended = once(child, 'close').then(([code]) => {
+    hasEnded = true
+    for (const { reject, type } of waiting) reject(new Error(`Tessera ended before ${type}:\n${output}`))
+    return code as number | null
+  })
+  after(() => {
+    if (!hasEnded) child.kill('SIGKILL')
+  })
+  return {
+    child,
+    output: () => output,
+    ended,
+    count: (type) => events.filter(({ msg }) => msg === type).length,
+    event(type) {
+      const past = events.find(({ msg }) => msg === type)
+      if (past) return Promise.resolve(past)
+      return new Promise((resolve, reject) => {
+        if (hasEnded) reject(new Error(`Tessera ended before ${type}:\n${output}`))
+        waiting.push({ type, resolve, reject })
+      })
+    },
+  }
+}
+
+/** Runs a command to its end. */
+export async function runTessera(args: readonly string[], input?: string, environment: Record<string, string> = {}) {
+  const tessera = startTessera(args, environment)
+  tessera.child.stdin!.on('error', () => {})
+  tessera.child.stdin!.end(input)
+  return { code: await tessera.ended, output: tessera.output() }
+}
+
+/** The processes whose command line has this text. */
+export const processesOf = (text: string): string[] =>
+  execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' })
+    .split('\n')
+    .filter((line) => line.includes(text) && !line.includes('ps -eo'))
