@@ -15,7 +15,9 @@ installSystemPackages()
 
 /** Once per lockfile: a stamp in node_modules says for which one it was done. */
 function installNodePackages() {
-  const digest = createHash('sha256').update(readFileSync(join(folder, 'package-lock.json'))).digest('hex')
+  const digest = createHash('sha256')
+    .update(readFileSync(join(folder, 'package-lock.json')))
+    .digest('hex')
   const stamp = join(folder, 'node_modules', '.tessera-setup')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) return
   say('Setting up: installing the Node packages of package-lock.json (npm ci) …')
@@ -48,12 +50,16 @@ function installSystemPackages() {
   say(`Setting up: ${names} missing; installing with apt-get: ${packages.join(' ')} …`)
   const root = (program, ...args) => {
     const [first, ...rest] = [...sudo, program, ...args]
-    const result = spawnSync(first, rest, { stdio: ['inherit', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
+    const result = spawnSync(first, rest, {
+      stdio: ['inherit', 2, 2],
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    })
     if (result.status !== 0) fail(`${[first, ...rest].join(' ')} failed; see above.`)
   }
   // Debian would start a server of its own with the package; Tessera's is private to its folder.
   const noServer = '/etc/postgresql-common/createcluster.d/tessera.conf'
-  const isNew = packages.some((name) => name.startsWith('postgresql')) && !existsSync('/etc/postgresql-common')
+  const isNew =
+    packages.some((name) => name.startsWith('postgresql')) && !existsSync('/etc/postgresql-common')
   if (isNew) {
     root('apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'postgresql-common')
     root('mkdir', '-p', '/etc/postgresql-common/createcluster.d')
@@ -66,9 +72,24 @@ function installSystemPackages() {
 /** What this purpose needs and the machine lacks, each with the Debian packages that bring it. */
 function findMissing() {
   const needs = [
-    { what: 'PostgreSQL ≥ 15 with PostGIS', isThere: hasPostgis, debian: () => postgisPackages(), for: ['start', 'test', 'bench'] },
-    { what: 'GDAL (ogrinfo), the client that tests read with', isThere: () => hasProgram('ogrinfo'), debian: () => ['gdal-bin'], for: ['test'] },
-    { what: 'wrk, which loads the benchmark', isThere: () => hasProgram('wrk'), debian: () => ['wrk'], for: ['bench'] },
+    {
+      what: 'PostgreSQL ≥ 15 with PostGIS',
+      isThere: hasPostgis,
+      debian: () => postgisPackages(),
+      for: ['start', 'test', 'bench'],
+    },
+    {
+      what: 'GDAL (ogrinfo), the client that tests read with',
+      isThere: () => hasProgram('ogrinfo'),
+      debian: () => ['gdal-bin'],
+      for: ['test'],
+    },
+    {
+      what: 'wrk, which loads the benchmark',
+      isThere: () => hasProgram('wrk'),
+      debian: () => ['wrk'],
+      for: ['bench'],
+    },
   ]
   const missing = needs.filter((need) => need.for.includes(purpose) && !need.isThere())
   return missing
@@ -82,7 +103,11 @@ function hasPostgis() {
   const candidates = ['/usr/lib/postgresql', '/opt/homebrew/opt', '/usr/local/opt'].flatMap((place) =>
     list(place).map((name) => join(place, name, 'bin')),
   )
-  candidates.push(...list('/usr').filter((name) => name.startsWith('pgsql-')).map((name) => join('/usr', name, 'bin')))
+  candidates.push(
+    ...list('/usr')
+      .filter((name) => name.startsWith('pgsql-'))
+      .map((name) => join('/usr', name, 'bin')),
+  )
   candidates.push(...(process.env.PATH ?? '').split(':'))
   return candidates.some((bin) => {
     if (!existsSync(join(bin, 'postgres')) || !existsSync(join(bin, 'pg_config'))) return false
@@ -99,17 +124,24 @@ function hasPostgis() {
 /** The newest that the distribution has. */
 function postgisPackages() {
   const search = () => {
-    const { stdout } = spawnSync('apt-cache', ['search', '--names-only', '^postgresql-[0-9]+-postgis-3$'], { encoding: 'utf8' })
+    const { stdout } = spawnSync('apt-cache', ['search', '--names-only', '^postgresql-[0-9]+-postgis-3$'], {
+      encoding: 'utf8',
+    })
     return [...(stdout ?? '').matchAll(/^postgresql-(\d+)-postgis-3 /gm)].map(([, major]) => Number(major))
   }
   let majors = search()
   if (majors.length === 0) {
     say('Setting up: reading the package lists (apt-get update) …')
-    spawnSync(process.getuid?.() === 0 ? 'apt-get' : 'sudo', process.getuid?.() === 0 ? ['update', '-qq'] : ['apt-get', 'update', '-qq'], { stdio: ['inherit', 2, 2] })
+    spawnSync(
+      process.getuid?.() === 0 ? 'apt-get' : 'sudo',
+      process.getuid?.() === 0 ? ['update', '-qq'] : ['apt-get', 'update', '-qq'],
+      { stdio: ['inherit', 2, 2] },
+    )
     majors = search()
   }
   const newest = Math.max(0, ...majors)
-  if (newest < 15) fail('This distribution has no PostgreSQL ≥ 15 with PostGIS; use docker compose up instead.')
+  if (newest < 15)
+    fail('This distribution has no PostgreSQL ≥ 15 with PostGIS; use docker compose up instead.')
   return [`postgresql-${newest}`, `postgresql-${newest}-postgis-3`]
 }
 

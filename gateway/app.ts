@@ -1,10 +1,10 @@
 // Owns the composition: every plugin and route, in order. It never listens.
 
+import { constants } from 'node:zlib'
 import compress from '@fastify/compress'
 import cors from '@fastify/cors'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
-import { constants } from 'node:zlib'
 import type { Config } from './config.ts'
 import type { Database } from './database/database.ts'
 import type { Emit } from './events.ts'
@@ -56,7 +56,13 @@ function closeIdleConnections(app: FastifyInstance) {
   app.addHook('onClose', async () => clearInterval(timer))
 }
 
-export async function buildApp({ config, database, catalog, emit, isDraining }: Services): Promise<FastifyInstance> {
+export async function buildApp({
+  config,
+  database,
+  catalog,
+  emit,
+  isDraining,
+}: Services): Promise<FastifyInstance> {
   const trust = compileTrust(config.trustProxy)
   const app = Fastify({
     trustProxy: trust,
@@ -66,7 +72,9 @@ export async function buildApp({ config, database, catalog, emit, isDraining }: 
     // A request that has reached us while we drain is answered like any other.
     return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAMETER_LENGTH },
-    ajv: { customOptions: { coerceTypes: true, removeAdditional: false, keywords: ['x-expected', 'example'] } },
+    ajv: {
+      customOptions: { coerceTypes: true, removeAdditional: false, keywords: ['x-expected', 'example'] },
+    },
     frameworkErrors: (error: FastifyError, request, reply) => sendProblem(error, request, reply, emit),
     clientErrorHandler: answerClientError,
   }).withTypeProvider<TypeBoxTypeProvider>()
@@ -88,7 +96,9 @@ export async function buildApp({ config, database, catalog, emit, isDraining }: 
   })
   await registerOpenapi(app)
 
-  app.register(landingRoutes.landing, { conformsTo: [...landingRoutes.conformance, ...itemRoutes.conformance] })
+  app.register(landingRoutes.landing, {
+    conformsTo: [...landingRoutes.conformance, ...itemRoutes.conformance],
+  })
   app.register(collections, { catalog, extents: makeExtents(database) })
   app.register(itemRoutes.items, { database, catalog, lookup: makeItemLookup(database) })
   app.register(health, { database, isDraining })

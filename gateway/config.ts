@@ -99,7 +99,12 @@ export const settings = {
   demo: flag('import the demo data where it is missing; true when embedded', undefined),
   schemas: list('schemas to serve; without it, all that the role can read', []),
   excludeSchemas: list('schemas not to serve', []),
-  workers: integer('processes that serve; by default one a core, four at most', Math.min(availableParallelism(), 4), 1, 256),
+  workers: integer(
+    'processes that serve; by default one a core, four at most',
+    Math.min(availableParallelism(), 4),
+    1,
+    256,
+  ),
   poolSize: integer('connections of each worker for reading, and as many for writing', 8, 1, 1000),
   statementTimeoutMs: integer('longest time of one statement, in milliseconds', 10_000, 100, 3_600_000),
   logLevel: {
@@ -126,7 +131,7 @@ export const flagOf = (name: string) => `--${words(name)}`
 
 const isFlag = (setting: { allowed: string }) => setting.allowed === 'true or false'
 
-function valueOf<T>(setting: Setting<T>, source: string, given: string): T {
+function parseSetting<T>(setting: Setting<T>, source: string, given: string): T {
   const value = setting.parse(given)
   if (value !== undefined) return value
   const shown = setting.isSecret ? '(not shown)' : given
@@ -143,7 +148,9 @@ function readVariable(environment: NodeJS.ProcessEnv, variable: string): string 
   try {
     return readFileSync(file, 'utf8').trim()
   } catch (cause) {
-    throw new ConfigError(`${variable}_FILE=${file}: cannot be read (${(cause as Error).message}).`, { cause })
+    throw new ConfigError(`${variable}_FILE=${file}: cannot be read (${(cause as Error).message}).`, {
+      cause,
+    })
   }
 }
 
@@ -171,8 +178,8 @@ export function readConfig<Option extends string = never>(
     const typed = parsed.values[words(name)]
     const variable = variableOf(name)
     const set = readVariable(environment, variable)
-    if (typed !== undefined) config[name] = valueOf(setting, flagOf(name), String(typed))
-    else if (set !== undefined && set !== '') config[name] = valueOf(setting, variable, set)
+    if (typed !== undefined) config[name] = parseSetting(setting, flagOf(name), String(typed))
+    else if (set !== undefined && set !== '') config[name] = parseSetting(setting, variable, set)
     else config[name] = setting.default
   }
   const options: Record<string, string> = {}
@@ -197,7 +204,9 @@ function parseFlags(args: readonly string[], own: Readonly<Record<string, 'value
   }
   for (const [name, takes] of Object.entries(own)) {
     options[name] =
-      takes === 'list' ? { type: 'string', multiple: true } : { type: takes === 'flag' ? 'boolean' : 'string' }
+      takes === 'list'
+        ? { type: 'string', multiple: true }
+        : { type: takes === 'flag' ? 'boolean' : 'string' }
   }
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, allowNegative: true })

@@ -47,7 +47,11 @@ export const gatewayError = (code: ErrorCode, detail: string, facts?: ErrorFacts
 
 /** A parameter that does not hold; `expected` completes "must be …", `example` is a value that works. */
 export const invalidParameter = (parameter: string, expected: string, example: string) =>
-  gatewayError('parameter-invalid', `${parameter} must be ${expected}, for example ${parameter}=${example}.`, {
-    parameter,
-    example,
-  })
+  gatewayError(
+    'parameter-invalid',
+    `${parameter} must be ${expected}, for example ${parameter}=${example}.`,
+    {
+      parameter,
+      example,
+    },
+  )

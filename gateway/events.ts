@@ -8,7 +8,13 @@ export type Event =
   | { type: 'embedded-died'; code: number | null; signal: string | null; log: string }
   | { type: 'migration-applied'; file: string; milliseconds: number }
   | { type: 'import-started'; collection: string; source: string }
-  | { type: 'import-advanced'; collection: string; features: number; bytes: number; totalBytes: number | undefined }
+  | {
+      type: 'import-advanced'
+      collection: string
+      features: number
+      bytes: number
+      totalBytes: number | undefined
+    }
   | { type: 'import-loading'; collection: string; features: number }
   | { type: 'import-finished'; collection: string; features: number; skipped: number; milliseconds: number }
   | { type: 'import-skipped-feature'; collection: string; line: number; reason: string }
@@ -16,7 +22,14 @@ export type Event =
   | { type: 'catalog-load-failed'; error: Error }
   | { type: 'connection-lost'; pool: 'read' | 'write'; error: Error }
   | { type: 'query-cancelled'; pool: 'read' | 'write' }
-  | { type: 'request-finished'; id: string; method: string; url: string; status: number; milliseconds: number }
+  | {
+      type: 'request-finished'
+      id: string
+      method: string
+      url: string
+      status: number
+      milliseconds: number
+    }
   | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
   | { type: 'gateway-listening'; url: string; collections: number; workers: number }
   | { type: 'worker-serving'; processId: number }

@@ -4,7 +4,16 @@
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from './app.ts'
-import { type Config, ConfigError, flagOf, isEmbedded, readConfig, settings, systemEnvironment, variableOf } from './config.ts'
+import {
+  type Config,
+  ConfigError,
+  flagOf,
+  isEmbedded,
+  readConfig,
+  settings,
+  systemEnvironment,
+  variableOf,
+} from './config.ts'
 import { openDatabase } from './database/database.ts'
 import { binariesOf, EmbeddedError, startEmbedded } from './database/embedded.ts'
 import { MigrationError, migrate } from './database/migrate.ts'
@@ -23,7 +32,11 @@ import { isWorker, startWorkers, tellFailure, tellServing, WorkerError } from '.
 /** After this, connections that are still busy while we stop are cut. */
 const DRAIN_TIMEOUT_MS = 30_000
 
-type Addresses = { readonly readUrl: string; readonly writeUrl: string | undefined; readonly ownerUrl: string | undefined }
+type Addresses = {
+  readonly readUrl: string
+  readonly writeUrl: string | undefined
+  readonly ownerUrl: string | undefined
+}
 
 /** What is to be undone at the end, the last first. */
 type Cleanup = AsyncDisposableStack
@@ -38,7 +51,8 @@ async function serve(args: readonly string[]) {
   if (isWorker) return serveAsWorker(config, emit)
   await runUntilSignal(emit, async (cleanup) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
-    if (config.demo ?? isEmbedded(config)) await withOwner(addresses, emit, (session) => importDemo(session, emit))
+    if (config.demo ?? isEmbedded(config))
+      await withOwner(addresses, emit, (session) => importDemo(session, emit))
     else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
     const environment = isEmbedded(config) ? environmentOf(addresses) : {}
     const workers = await startWorkers({ count: config.workers, environment, emit })
@@ -109,11 +123,14 @@ async function runImport(args: readonly string[]) {
   const { config, options, lists, positionals } = readConfig(args, IMPORT_OPTIONS)
   const [source, ...rest] = positionals
   if (!source || rest.length > 0 || !options.collection) {
-    throw new ConfigError('import takes one source and a collection: tessera import roads.geojson --collection roads')
+    throw new ConfigError(
+      'import takes one source and a collection: tessera import roads.geojson --collection roads',
+    )
   }
   if (options.append && options.replace) throw new ConfigError('--append and --replace exclude each other.')
   const format = options.format as Format | undefined
-  if (format && !FORMATS.includes(format)) throw new ConfigError(`--format=${format}: must be ${FORMATS.join(', ')}.`)
+  if (format && !FORMATS.includes(format))
+    throw new ConfigError(`--format=${format}: must be ${FORMATS.join(', ')}.`)
   const types = parseTypes(lists.type ?? [])
   const emit = openTerminal(process.stderr)
   const { object, longitude, latitude } = options
@@ -125,7 +142,13 @@ async function runImport(args: readonly string[]) {
       importFeatures(
         session,
         opened,
-        { ...options, collection: options.collection!, existing, types, skipInvalid: options['skip-invalid'] === 'true' },
+        {
+          ...options,
+          collection: options.collection!,
+          existing,
+          types,
+          skipInvalid: options['skip-invalid'] === 'true',
+        },
         emit,
       ),
     )
@@ -139,7 +162,9 @@ function parseTypes(texts: readonly string[]): Map<string, ColumnType> {
       const [, property, name] = /^(.+):([^:]+)$/.exec(text) ?? []
       const type = name && parseColumnType(name)
       if (!property || !type) {
-        throw new ConfigError(`--type=${text}: must be property:type, the type one of ${COLUMN_TYPES.join(', ')}.`)
+        throw new ConfigError(
+          `--type=${text}: must be property:type, the type one of ${COLUMN_TYPES.join(', ')}.`,
+        )
       }
       return [property, type]
     }),
@@ -161,11 +186,20 @@ async function findDatabase(config: Config, cleanup: Cleanup, canShare: boolean,
   const never = new Promise<never>(() => {})
   if (!isEmbedded(config)) {
     const anyUrl = (readUrl ?? writeUrl ?? ownerUrl)!
-    return { addresses: { readUrl: readUrl ?? anyUrl, writeUrl, ownerUrl: ownerUrl ?? writeUrl } satisfies Addresses, died: never }
+    return {
+      addresses: { readUrl: readUrl ?? anyUrl, writeUrl, ownerUrl: ownerUrl ?? writeUrl } satisfies Addresses,
+      died: never,
+    }
   }
   const { path, pgConfig } = systemEnvironment()
   const binaries = config.pgBin ?? (pgConfig && (await binariesOf(pgConfig)))
-  const embedded = await startEmbedded({ folder: config.ephemeral ? undefined : config.data, binaries, path, canShare, emit })
+  const embedded = await startEmbedded({
+    folder: config.ephemeral ? undefined : config.data,
+    binaries,
+    path,
+    canShare,
+    emit,
+  })
   cleanup.defer(() => embedded.stop())
   return { addresses: embedded satisfies Addresses, died: embedded.died }
 }
@@ -173,7 +207,9 @@ async function findDatabase(config: Config, cleanup: Cleanup, canShare: boolean,
 /** Work as the role that owns Tessera's tables, after these have been brought up to date. */
 async function withOwner(addresses: Addresses, emit: Emit, work: (session: Session) => Promise<unknown>) {
   if (!addresses.ownerUrl) {
-    throw new ConfigError('Only TESSERA_READ_URL is set: migrations and imports need TESSERA_WRITE_URL or TESSERA_OWNER_URL.')
+    throw new ConfigError(
+      'Only TESSERA_READ_URL is set: migrations and imports need TESSERA_WRITE_URL or TESSERA_OWNER_URL.',
+    )
   }
   const session = await openSession(addresses.ownerUrl, 'owner')
   try {
@@ -274,17 +310,23 @@ const commands: Record<string, (args: readonly string[]) => Promise<void>> = {
 
 /** Failures that are told in a sentence; anything else is a bug and shows where it happened. */
 function explain(error: unknown): string {
-  if ([ConfigError, EmbeddedError, MigrationError, ImportError, WorkerError].some((kind) => error instanceof kind)) {
+  if (
+    [ConfigError, EmbeddedError, MigrationError, ImportError, WorkerError].some(
+      (kind) => error instanceof kind,
+    )
+  ) {
     return (error as Error).message
   }
-  if (error instanceof GatewayError && error.cause) return `${error.message} (${(error.cause as Error).message})`
+  if (error instanceof GatewayError && error.cause)
+    return `${error.message} (${(error.cause as Error).message})`
   return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }
 
 const [name = 'serve', ...rest] = process.argv.slice(2)
 const command = commands[name.replace(/^--(help|version)$/, '$1')]
 try {
-  if (!command) throw new ConfigError(`There is no command ${name}; there are ${Object.keys(commands).join(', ')}.`)
+  if (!command)
+    throw new ConfigError(`There is no command ${name}; there are ${Object.keys(commands).join(', ')}.`)
   await command(rest)
 } catch (error) {
   process.stderr.write(`tessera: ${explain(error)}\n`)

@@ -7,7 +7,8 @@ import type { Emit, Event } from './events.ts'
 const LINE_INTERVAL_MS = 2_000
 
 const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`
-const counted = (count: number, noun: string) => `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
+const counted = (count: number, noun: string) =>
+  `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
 
 /** The sentence for an event, or undefined where nobody watching needs one. */
 function sentenceOf(event: Event): string | undefined {
@@ -68,7 +69,12 @@ export function openTerminal(output: NodeJS.WriteStream): Emit {
       }
       const total = totalBytes ?? bytes
       if (!bar) {
-        bar = new SingleBar({ format: '{bar} {percentage}% | {features} features | {stage}', stream: output, clearOnComplete: true, hideCursor: true })
+        bar = new SingleBar({
+          format: '{bar} {percentage}% | {features} features | {stage}',
+          stream: output,
+          clearOnComplete: true,
+          hideCursor: true,
+        })
         bar.start(total, bytes, { features, stage: 'reading' })
       }
       bar.setTotal(total)

@@ -21,7 +21,9 @@ export interface Workers {
 }
 
 /** What a worker tells of itself. */
-type Message = { readonly type: 'serving'; readonly url: string; readonly collections: number } | { readonly type: 'failed'; readonly reason: string }
+type Message =
+  | { readonly type: 'serving'; readonly url: string; readonly collections: number }
+  | { readonly type: 'failed'; readonly reason: string }
 
 /** Whether this process is a worker, and not the one that watches them. */
 export const isWorker = cluster.isWorker
@@ -61,7 +63,9 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
       if (message.type === 'serving') resolve(message)
       else reject(new WorkerError(message.reason))
     })
-    first.once('exit', (code, signal) => reject(new WorkerError(`A worker ended before it served (${signal ?? code}).`)))
+    first.once('exit', (code, signal) =>
+      reject(new WorkerError(`A worker ended before it served (${signal ?? code}).`)),
+    )
   })
   emit({ type: 'gateway-listening', url, collections, workers: count })
   while (workers.size < count) start()
@@ -81,8 +85,11 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
 }
 
 /** From within a worker: it takes requests. */
-export const tellServing = (url: string, collections: number) => process.send?.({ type: 'serving', url, collections } satisfies Message)
+export const tellServing = (url: string, collections: number) =>
+  process.send?.({ type: 'serving', url, collections } satisfies Message)
 
 /** From within a worker: it cannot begin. Resolves when the message is on its way. */
 export const tellFailure = (reason: string) =>
-  new Promise<void>((resolve) => process.send?.({ type: 'failed', reason } satisfies Message, () => resolve()))
+  new Promise<void>((resolve) =>
+    process.send?.({ type: 'failed', reason } satisfies Message, () => resolve()),
+  )

@@ -59,11 +59,23 @@ const psql = async (socket: string, sql: string) =>
   (await run('psql', ['-h', socket, '-U', 'tessera_read', '-Atc', sql, 'tessera'])).stdout.trim()
 
 /** The statements that the gateway sends for a request, from the log of the embedded server. */
-async function statementsOf(socket: string, data: string, url: string, { request, bind }: Case): Promise<string[]> {
+async function statementsOf(
+  socket: string,
+  data: string,
+  url: string,
+  { request, bind }: Case,
+): Promise<string[]> {
   const log = join(data, 'postgres.log')
   const superuser = ['-h', socket, '-U', 'postgres', '-qAt']
   const setLogging = (value: string) =>
-    run('psql', [...superuser, '-c', `alter system set log_statement = '${value}'`, '-c', 'select pg_reload_conf()', 'tessera'])
+    run('psql', [
+      ...superuser,
+      '-c',
+      `alter system set log_statement = '${value}'`,
+      '-c',
+      'select pg_reload_conf()',
+      'tessera',
+    ])
   await setLogging('all')
   await sleep(500)
   const start = (await readFile(log, 'utf8')).length
@@ -71,23 +83,53 @@ async function statementsOf(socket: string, data: string, url: string, { request
   await sleep(500)
   await setLogging('none')
   const entries = (await readFile(log, 'utf8')).slice(start)
-  const executed = entries.matchAll(/LOG: {2}execute [^:]+: (.+?)\n\S+ \S+ \S+ \[\d+\] DETAIL: {2}parameters: ([^\n]+)/gs)
+  const executed = entries.matchAll(
+    /LOG: {2}execute [^:]+: (.+?)\n\S+ \S+ \S+ \[\d+\] DETAIL: {2}parameters: ([^\n]+)/gs,
+  )
   return [...executed]
     .filter(([, text]) => text!.includes('"cities"'))
     .map(([, text, parameters]) => {
-      const values = new Map([...parameters!.matchAll(/\$(\d+) = '([^']*)'/g)].map(([, index, value]) => [index!, value!]))
+      const values = new Map(
+        [...parameters!.matchAll(/\$(\d+) = '([^']*)'/g)].map(([, index, value]) => [index!, value!]),
+      )
       const bound = (index: string) => bind[values.get(index)!] ?? values.get(index)!
       return text!.replace(/\s+/g, ' ').replace(/\$(\d+)/g, (_, index) => bound(index))
     })
 }
 
 async function pgbench(socket: string, file: string, connections: number, most: string): Promise<number> {
-  const args = ['-h', socket, '-U', 'tessera_read', '-n', '-M', 'prepared', '-c', String(connections), '-j', '2']
-  const { stdout } = await run('pgbench', [...args, '-D', `most=${most}`, '-T', String(SECONDS), '-f', file, 'tessera'])
+  const args = [
+    '-h',
+    socket,
+    '-U',
+    'tessera_read',
+    '-n',
+    '-M',
+    'prepared',
+    '-c',
+    String(connections),
+    '-j',
+    '2',
+  ]
+  const { stdout } = await run('pgbench', [
+    ...args,
+    '-D',
+    `most=${most}`,
+    '-T',
+    String(SECONDS),
+    '-f',
+    file,
+    'tessera',
+  ])
   return Number(/^tps = ([\d.]+)/m.exec(stdout)![1])
 }
 
-async function wrk(url: string, { script, connections }: Case, most: string, seconds = SECONDS): Promise<number> {
+async function wrk(
+  url: string,
+  { script, connections }: Case,
+  most: string,
+  seconds = SECONDS,
+): Promise<number> {
   const env = {
     ...process.env,
     BENCH_MAX_ID: most,
@@ -109,9 +151,13 @@ const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[numbers.
 
 const scratch = await mkdtemp(join(tmpdir(), 'tessera-bench-'))
 const data = join(scratch, 'data')
-const gateway = spawn(process.execPath, [join(folder, '../gateway/main.ts'), 'serve', '--data', data, '--port', '0'], {
-  stdio: ['ignore', 'pipe', 'inherit'],
-})
+const gateway = spawn(
+  process.execPath,
+  [join(folder, '../gateway/main.ts'), 'serve', '--data', data, '--port', '0'],
+  {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  },
+)
 const ended = once(gateway, 'exit')
 try {
   let socket = ''
@@ -163,8 +209,13 @@ try {
     rows,
   }
   await mkdir(join(folder, 'results'), { recursive: true })
-  await writeFile(join(folder, 'results', `bench-${report.date.slice(0, 19).replaceAll(':', '')}.json`), JSON.stringify(report, null, 2))
-  process.stdout.write(`${report.machine}, Node ${report.node}, PostgreSQL ${report.postgresql}, PostGIS ${report.postgis}\n`)
+  await writeFile(
+    join(folder, 'results', `bench-${report.date.slice(0, 19).replaceAll(':', '')}.json`),
+    JSON.stringify(report, null, 2),
+  )
+  process.stdout.write(
+    `${report.machine}, Node ${report.node}, PostgreSQL ${report.postgresql}, PostGIS ${report.postgis}\n`,
+  )
   // biome-ignore lint/suspicious/noConsole: the table is what this program is for
   console.table(rows)
 } finally {

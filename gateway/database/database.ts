@@ -75,7 +75,10 @@ export function openDatabase(options: DatabaseOptions): Database {
         await lease.query({ text: 'begin read only', values: [] })
         // A cursor of its own per fetch, not a suspended portal: statement_timeout then bounds each
         // fetch and not the time that a slow reader takes between two of them.
-        await lease.query({ text: `declare page no scroll cursor for ${statement.text}`, values: statement.values })
+        await lease.query({
+          text: `declare page no scroll cursor for ${statement.text}`,
+          values: statement.values,
+        })
         let rows = FIRST_BATCH_ROWS
         for (;;) {
           const batch = await lease.query({ text: `fetch ${rows} from page`, values: [] })
@@ -149,7 +152,11 @@ async function leaseConnection(pool: pg.Pool, emit: Emit, signal?: AbortSignal) 
       if (signal?.aborted) throw abandoned()
       isRunning = true
       try {
-        const result = await client.query({ ...statement, values: statement.values as unknown[], rowMode: 'array' })
+        const result = await client.query({
+          ...statement,
+          values: statement.values as unknown[],
+          rowMode: 'array',
+        })
         return result.rows
       } catch (error) {
         // Only PostgreSQL's own answer leaves the connection in a known state.
@@ -162,7 +169,8 @@ async function leaseConnection(pool: pg.Pool, emit: Emit, signal?: AbortSignal) 
     /** @param last a statement that leaves the session as it was found */
     async release(last?: string) {
       signal?.removeEventListener('abort', cancel)
-      if (cancelling && !(await cancelling)) broken ??= new Error('the server did not take the cancel request')
+      if (cancelling && !(await cancelling))
+        broken ??= new Error('the server did not take the cancel request')
       if (last && !broken) {
         await client.query(last).catch((error) => {
           broken = error

@@ -2,7 +2,19 @@
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { existsSync, globSync } from 'node:fs'
-import { chmod, chown, mkdir, mkdtemp, open, readFile, readlink, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  open,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -54,7 +66,13 @@ const STOP_TIMEOUT_MS = 30_000
 const HANDED_FOLDER = '/proc/self/fd/3'
 
 /** @throws EmbeddedError where the folder is in use, of another version, or no PostGIS is installed */
-export async function startEmbedded({ folder, binaries, path, canShare, emit }: EmbeddedOptions): Promise<Embedded> {
+export async function startEmbedded({
+  folder,
+  binaries,
+  path,
+  canShare,
+  emit,
+}: EmbeddedOptions): Promise<Embedded> {
   const start = performance.now()
   const root = folder ?? (await mkdtemp(join(tmpdir(), 'tessera-data-')))
   await mkdir(root, { recursive: true })
@@ -199,7 +217,9 @@ async function inspectInstallation(binaries: string): Promise<Installation | und
 /** The folder of PostgreSQL's programs that a `pg_config` belongs to. */
 export async function binariesOf(pgConfig: string): Promise<string> {
   const { stdout } = await run(pgConfig, ['--bindir']).catch((cause) => {
-    throw new EmbeddedError(`PG_CONFIG=${pgConfig}: must be a pg_config program (${cause.message.trim()}).`, { cause })
+    throw new EmbeddedError(`PG_CONFIG=${pgConfig}: must be a pg_config program (${cause.message.trim()}).`, {
+      cause,
+    })
   })
   return stdout.trim()
 }
@@ -219,7 +239,9 @@ async function findOwner(): Promise<Owner | undefined> {
     const account = accounts.find((fields) => fields[0] === name)
     if (account) return { uid: Number(account[2]), gid: Number(account[3]) }
   }
-  throw new EmbeddedError('PostgreSQL does not run as root, and there is no user postgres or nobody to run it as.')
+  throw new EmbeddedError(
+    'PostgreSQL does not run as root, and there is no user postgres or nobody to run it as.',
+  )
 }
 
 /** What a Tessera that was killed has left: its PostgreSQL, that one's pid file, its socket. We hold the lock. */
@@ -289,7 +311,13 @@ async function initialize(
   const partial = join(root, 'pg.partial')
   await mkdir(partial, { mode: 0o700 })
   if (owner) await chown(partial, owner.uid, owner.gid)
-  const args = ['--pgdata', dataArgument(owner, partial), '--username=postgres', '--auth=reject', '--encoding=UTF8']
+  const args = [
+    '--pgdata',
+    dataArgument(owner, partial),
+    '--username=postgres',
+    '--auth=reject',
+    '--encoding=UTF8',
+  ]
   args.push('--locale=C.UTF-8', '--data-checksums', '--no-instructions')
   if (isEphemeral || owner) args.push('--no-sync')
   const log = join(root, 'postgres.log')

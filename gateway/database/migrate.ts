@@ -28,9 +28,9 @@ export async function migrate(session: Session, emit: Emit, folder: URL = MIGRAT
          file text primary key, digest text not null, applied_at timestamptz not null default now())`,
     )
     const applied = new Map(
-      (await session.query<{ file: string; digest: string }>('select file, digest from tessera.migration')).map(
-        ({ file, digest }) => [file, digest],
-      ),
+      (
+        await session.query<{ file: string; digest: string }>('select file, digest from tessera.migration')
+      ).map(({ file, digest }) => [file, digest]),
     )
     for (const file of files) {
       const text = await readFile(new URL(file, folder), 'utf8')

@@ -35,10 +35,20 @@ export function classify(error: unknown): Error {
     }
     if (UNAVAILABLE.test(code)) return unavailable(error)
     if (CHANGED.test(code)) {
-      return gatewayError('collection-changing', 'The table behind this collection has changed; try again.', {}, error)
+      return gatewayError(
+        'collection-changing',
+        'The table behind this collection has changed; try again.',
+        {},
+        error,
+      )
     }
     if (NOT_A_VALUE.test(code)) {
-      return gatewayError('parameter-invalid', 'A value in the request does not fit the column it is for.', {}, error)
+      return gatewayError(
+        'parameter-invalid',
+        'A value in the request does not fit the column it is for.',
+        {},
+        error,
+      )
     }
     return error
   }

@@ -7,7 +7,13 @@ import type { Database, Statement } from '../database/database.ts'
 import { collectionTable } from '../database/tables.ts'
 import { gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
-import { type Collection, collectionId, makeCollection, type Registration, type Relation } from './collection.ts'
+import {
+  type Collection,
+  collectionId,
+  makeCollection,
+  type Registration,
+  type Relation,
+} from './collection.ts'
 
 export interface Catalog {
   /** @throws GatewayError collection-not-found */
@@ -37,7 +43,12 @@ const dialect = new PgDialect()
 let lastVersion = 0
 
 /** Loads the catalog, then keeps it. @throws GatewayError where the first load fails */
-export async function openCatalog({ database, schemas, excludeSchemas, emit }: CatalogOptions): Promise<Catalog> {
+export async function openCatalog({
+  database,
+  schemas,
+  excludeSchemas,
+  emit,
+}: CatalogOptions): Promise<Catalog> {
   let collections = new Map<string, Collection>()
   let seen = ''
   /** What each collection was made from: an unchanged one stays the same object. */
@@ -46,7 +57,11 @@ export async function openCatalog({ database, schemas, excludeSchemas, emit }: C
   const srids = new Map<string, number>()
 
   async function load() {
-    const statement: Statement = { name: 'tessera_catalog', text: discovery, values: [schemas, excludeSchemas] }
+    const statement: Statement = {
+      name: 'tessera_catalog',
+      text: discovery,
+      values: [schemas, excludeSchemas],
+    }
     const [row] = await database.read(statement)
     const [found, isRegistered] = row as [string, string]
     const registered = isRegistered === 't' ? await database.read(registrations) : []
@@ -102,9 +117,13 @@ export async function openCatalog({ database, schemas, excludeSchemas, emit }: C
     get(id) {
       const collection = collections.get(id)
       if (collection) return collection
-      throw gatewayError('collection-not-found', `There is no collection ${JSON.stringify(id)}; /collections lists those there are.`, {
-        collection: id,
-      })
+      throw gatewayError(
+        'collection-not-found',
+        `There is no collection ${JSON.stringify(id)}; /collections lists those there are.`,
+        {
+          collection: id,
+        },
+      )
     },
     list: () => [...collections.values()],
     reload,

@@ -3,7 +3,16 @@
 import { sql } from 'drizzle-orm'
 
 /** How a column's values are written in a request and compared. */
-export type ColumnKind = 'integer' | 'number' | 'boolean' | 'string' | 'date' | 'timestamp' | 'uuid' | 'json' | 'other'
+export type ColumnKind =
+  | 'integer'
+  | 'number'
+  | 'boolean'
+  | 'string'
+  | 'date'
+  | 'timestamp'
+  | 'uuid'
+  | 'json'
+  | 'other'
 
 export type Column = {
   readonly name: string
@@ -99,15 +108,21 @@ const KINDS: Record<string, ColumnKind> = {
 }
 
 /** Enums compare as the text they are written as. */
-const kindOf = (type: string, category: string): ColumnKind => KINDS[type] ?? (category === 'E' ? 'string' : 'other')
+const kindOf = (type: string, category: string): ColumnKind =>
+  KINDS[type] ?? (category === 'E' ? 'string' : 'other')
 
 const CTID: Column = { name: 'ctid', type: 'tid', kind: 'other', isNullable: false, description: undefined }
 const hasRowsOfItsOwn = (kind: Relation['kind']) => kind === 'r' || kind === 'm'
 
 /** Schema public is PostgreSQL's default; its tables go by their bare names. */
-export const collectionId = (schema: string, table: string) => (schema === 'public' ? table : `${schema}.${table}`)
+export const collectionId = (schema: string, table: string) =>
+  schema === 'public' ? table : `${schema}.${table}`
 
-export function makeCollection(relation: Relation, registration: Registration | undefined, version: number): Collection {
+export function makeCollection(
+  relation: Relation,
+  registration: Registration | undefined,
+  version: number,
+): Collection {
   const columns: Column[] = relation.columns.map(({ name, type, category, isNullable, comment }) => ({
     name,
     type,
@@ -121,10 +136,13 @@ export function makeCollection(relation: Relation, registration: Registration | 
   const key = isKeyPhysical ? [CTID] : named
   const idColumn = named.length === 1 ? named[0] : undefined
   // Tessera's own note of the last change is no property of the place.
-  const isOwn = (column: Column) => column === idColumn || (registration?.isManaged === true && column.name === 'updated_at')
+  const isOwn = (column: Column) =>
+    column === idColumn || (registration?.isManaged === true && column.name === 'updated_at')
   const properties = columns.filter((column) => !isOwn(column))
   const isTemporal = ({ name, kind }: Column) =>
-    registration?.temporalColumn ? name === registration.temporalColumn : kind === 'date' || kind === 'timestamp'
+    registration?.temporalColumn
+      ? name === registration.temporalColumn
+      : kind === 'date' || kind === 'timestamp'
   return {
     id: collectionId(relation.schema, relation.table),
     schema: relation.schema,
@@ -133,7 +151,11 @@ export function makeCollection(relation: Relation, registration: Registration | 
     description: registration?.description ?? relation.comment ?? undefined,
     license: registration?.license ?? undefined,
     attribution: registration?.attribution ?? undefined,
-    geometry: { column: relation.geometryColumn, type: relation.geometryType.toUpperCase(), srid: relation.srid },
+    geometry: {
+      column: relation.geometryColumn,
+      type: relation.geometryType.toUpperCase(),
+      srid: relation.srid,
+    },
     key,
     isKeyPhysical,
     idColumn,
@@ -151,7 +173,8 @@ export function makeCollection(relation: Relation, registration: Registration | 
 }
 
 /** The table in a statement, quoted from the catalog. */
-export const tableOf = ({ schema, table }: Collection) => sql`${sql.identifier(schema)}.${sql.identifier(table)}`
+export const tableOf = ({ schema, table }: Collection) =>
+  sql`${sql.identifier(schema)}.${sql.identifier(table)}`
 
 /** A column in a statement, quoted from the catalog. */
 export const columnOf = ({ name }: Column) => sql`${sql.identifier(name)}`

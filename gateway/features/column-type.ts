@@ -2,7 +2,16 @@
 
 import { isCalendarDay } from './value.ts'
 
-export const COLUMN_TYPES = ['integer', 'bigint', 'double precision', 'boolean', 'text', 'date', 'timestamptz', 'jsonb'] as const
+export const COLUMN_TYPES = [
+  'integer',
+  'bigint',
+  'double precision',
+  'boolean',
+  'text',
+  'date',
+  'timestamptz',
+  'jsonb',
+] as const
 export type ColumnType = (typeof COLUMN_TYPES)[number]
 
 /** `double` and `int` are what people type. */
@@ -24,7 +33,8 @@ export const parseColumnType = (name: string): ColumnType | undefined =>
 const INTEGER = /^-?(0|[1-9]\d{0,17})$/
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/
 const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
-const TIMESTAMP = /^(\d{4})-(\d{2})-(\d{2})[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[-+]\d{2}(:?\d{2})?)?$/
+const TIMESTAMP =
+  /^(\d{4})-(\d{2})-(\d{2})[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[-+]\d{2}(:?\d{2})?)?$/
 const INT4_MAX = 2_147_483_647
 
 const isDay = (text: string, pattern: RegExp) => {
@@ -101,6 +111,7 @@ export function copyTextOf(value: unknown, type: ColumnType | undefined): string
   if (value === null || value === undefined) return NULL_TEXT
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
   const text = typeof value === 'string' && type !== 'jsonb' ? value : JSON.stringify(value)
-  if (text.includes('\0') || !text.isWellFormed() || (typeof value === 'object' && text.includes('\\u0000'))) return undefined
+  if (text.includes('\0') || !text.isWellFormed() || (typeof value === 'object' && text.includes('\\u0000')))
+    return undefined
   return NEEDS_ESCAPE.test(text) ? text.replace(/[\\\t\n\r]/g, (character) => ESCAPES[character]!) : text
 }

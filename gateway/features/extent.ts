@@ -26,7 +26,8 @@ type Entry = { readonly extent: Promise<Extent>; computedAt: number; isRenewing:
 
 export function makeExtents(database: Database): Extents {
   const entries = new WeakMap<Collection, Entry>()
-  const compute = (collection: Collection) => loadExtent(database, collection).catch(() => unknownExtent(collection))
+  const compute = (collection: Collection) =>
+    loadExtent(database, collection).catch(() => unknownExtent(collection))
   return {
     of(collection) {
       const entry = entries.get(collection)
@@ -38,7 +39,11 @@ export function makeExtents(database: Database): Extents {
       if (performance.now() - entry.computedAt > MAX_AGE_MS && !entry.isRenewing) {
         entry.isRenewing = true
         compute(collection).then((extent) =>
-          entries.set(collection, { extent: Promise.resolve(extent), computedAt: performance.now(), isRenewing: false }),
+          entries.set(collection, {
+            extent: Promise.resolve(extent),
+            computedAt: performance.now(),
+            isRenewing: false,
+          }),
         )
       }
       return entry.extent
@@ -46,7 +51,10 @@ export function makeExtents(database: Database): Extents {
   }
 }
 
-const unknownExtent = ({ temporal }: Collection): Extent => ({ bbox: undefined, interval: temporal && [null, null] })
+const unknownExtent = ({ temporal }: Collection): Extent => ({
+  bbox: undefined,
+  interval: temporal && [null, null],
+})
 
 async function loadExtent(database: Database, collection: Collection): Promise<Extent> {
   const [row] = await database.read(compileExtent(collection))

@@ -36,7 +36,11 @@ export function parseGeometry(value: unknown): ParsedGeometry {
 
 function textOf(value: unknown, check: Check, nesting: number): string {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) fail('is not an object')
-  const { type, coordinates, geometries } = value as { type?: unknown; coordinates?: unknown; geometries?: unknown }
+  const { type, coordinates, geometries } = value as {
+    type?: unknown
+    coordinates?: unknown
+    geometries?: unknown
+  }
   switch (type) {
     case 'Point':
       if (Array.isArray(coordinates) && coordinates.length === 0) break
@@ -64,7 +68,9 @@ function textOf(value: unknown, check: Check, nesting: number): string {
       return `{"type":"GeometryCollection","geometries":[${parts.join()}]}`
     }
     default:
-      fail(`has the type ${JSON.stringify(type) ?? 'undefined'}, which is none of ${GEOMETRY_TYPES.join(', ')}`)
+      fail(
+        `has the type ${JSON.stringify(type) ?? 'undefined'}, which is none of ${GEOMETRY_TYPES.join(', ')}`,
+      )
   }
   return `{"type":"${type}","coordinates":${JSON.stringify(coordinates)}}`
 }
@@ -81,7 +87,8 @@ function arrayOf(value: unknown): unknown[] {
 function checkPosition(value: unknown, check: Check) {
   if (!Array.isArray(value)) fail('has coordinates that are not nested as its type asks')
   const [longitude, latitude] = value
-  if (value.length < 2 || value.length > 3) fail(`has a position of ${value.length} numbers instead of 2 or 3`)
+  if (value.length < 2 || value.length > 3)
+    fail(`has a position of ${value.length} numbers instead of 2 or 3`)
   for (const number of value) {
     if (typeof number !== 'number' || !Number.isFinite(number)) {
       fail(`has ${JSON.stringify(number)} where a number belongs`)
@@ -109,6 +116,7 @@ function checkPolygon(value: unknown, check: Check) {
     const positions = ring as number[][]
     const first = positions[0]
     const last = positions.at(-1)
-    if (first && last && first.some((number, index) => number !== last[index])) fail('has a ring that is not closed')
+    if (first && last && first.some((number, index) => number !== last[index]))
+      fail('has a ring that is not closed')
   }
 }

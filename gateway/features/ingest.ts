@@ -168,11 +168,18 @@ async function checkTarget(session: Session, { collection, existing }: ImportOpt
     throw new ImportError(`The collection ${collection} exists; say --append or --replace.`)
   }
   if (target && existing === 'replace' && !target.managed) {
-    throw new ImportError(`${collection} was not made by an import, so it is not replaced; choose another name.`)
+    throw new ImportError(
+      `${collection} was not made by an import, so it is not replaced; choose another name.`,
+    )
   }
 }
 
-type SpoolColumn = { readonly property: string; readonly name: string; readonly observer: ColumnObserver; forced: ColumnType | undefined }
+type SpoolColumn = {
+  readonly property: string
+  readonly name: string
+  readonly observer: ColumnObserver
+  forced: ColumnType | undefined
+}
 
 type Spool = {
   readonly file: string
@@ -189,7 +196,12 @@ type Spool = {
  * A line of the spool: its line in the source, the feature's id, its geometry, then its properties in
  * the order in which the source first named them; those that come later are missing at its end.
  */
-async function spoolFeatures(source: ImportSource, options: ImportOptions, file: string, emit: Emit): Promise<Spool> {
+async function spoolFeatures(
+  source: ImportSource,
+  options: ImportOptions,
+  file: string,
+  emit: Emit,
+): Promise<Spool> {
   const { collection } = options
   const columns = new Map<string, SpoolColumn>()
   const identifiers = new ColumnObserver(source.hasTypes)
@@ -200,13 +212,19 @@ async function spoolFeatures(source: ImportSource, options: ImportOptions, file:
   let skipped = 0
 
   const addColumn = (property: string): SpoolColumn => {
-    if (columns.size >= MAX_COLUMNS) throw new ImportError(`There are more than ${MAX_COLUMNS} different properties.`)
+    if (columns.size >= MAX_COLUMNS)
+      throw new ImportError(`There are more than ${MAX_COLUMNS} different properties.`)
     let name = OWN_COLUMNS.has(property) ? `${property}_` : property
     while ([...columns.values()].some((column) => column.name === name)) name += '_'
     if (name === '' || name.includes('\0') || Buffer.byteLength(name) > MAX_NAME_BYTES) {
       throw new InvalidFeature(`has a property whose name is empty or longer than ${MAX_NAME_BYTES} bytes`)
     }
-    const column = { property, name, observer: new ColumnObserver(source.hasTypes), forced: options.types?.get(property) }
+    const column = {
+      property,
+      name,
+      observer: new ColumnObserver(source.hasTypes),
+      forced: options.types?.get(property),
+    }
     columns.set(property, column)
     return column
   }
@@ -220,12 +238,14 @@ async function spoolFeatures(source: ImportSource, options: ImportOptions, file:
       throw new InvalidFeature(`has no property ${options.id}, which is to be its id`)
     }
     const hasId = id !== undefined && id !== null
-    if (hasId && typeof id !== 'string' && typeof id !== 'number') throw new InvalidFeature('has an id that is no text or number')
+    if (hasId && typeof id !== 'string' && typeof id !== 'number')
+      throw new InvalidFeature('has an id that is no text or number')
     for (const property of Object.keys(properties)) {
       if (property !== options.id && !columns.has(property)) addColumn(property)
     }
     const fields = [String(feature.line), copied(id, undefined, 'id'), geometry?.text ?? NULL_TEXT]
-    for (const { property, forced } of columns.values()) fields.push(copied(properties[property], forced, property))
+    for (const { property, forced } of columns.values())
+      fields.push(copied(properties[property], forced, property))
     // Nothing of a feature counts before all of it has been found right.
     for (const { property, observer } of columns.values()) {
       const value = properties[property]
@@ -255,7 +275,8 @@ async function spoolFeatures(source: ImportSource, options: ImportOptions, file:
           features++
         } catch (error) {
           if (!(error instanceof InvalidFeature || error instanceof GeometryError)) throw error
-          const reason = error instanceof GeometryError ? `has a geometry that ${error.message}` : error.message
+          const reason =
+            error instanceof GeometryError ? `has a geometry that ${error.message}` : error.message
           if (!options.skipInvalid) {
             throw new ImportError(
               `Line ${feature.line} of ${source.name} ${reason}. Nothing was imported; --skip-invalid would leave such features out.`,
@@ -269,11 +290,23 @@ async function spoolFeatures(source: ImportSource, options: ImportOptions, file:
       }
       if (performance.now() - lastProgress > PROGRESS_INTERVAL_MS) {
         lastProgress = performance.now()
-        emit({ type: 'import-advanced', collection, features, bytes: source.bytesRead(), totalBytes: source.totalBytes })
+        emit({
+          type: 'import-advanced',
+          collection,
+          features,
+          bytes: source.bytesRead(),
+          totalBytes: source.totalBytes,
+        })
       }
     }
     await flush()
-    emit({ type: 'import-advanced', collection, features, bytes: source.bytesRead(), totalBytes: source.totalBytes })
+    emit({
+      type: 'import-advanced',
+      collection,
+      features,
+      bytes: source.bytesRead(),
+      totalBytes: source.totalBytes,
+    })
   } catch (error) {
     if (error instanceof ImportError) throw error
     throw new ImportError(`${source.name}: ${(error as Error).message}`, { cause: error })
@@ -281,18 +314,31 @@ async function spoolFeatures(source: ImportSource, options: ImportOptions, file:
     output.end()
     await finished(output)
   }
-  if (features === 0) throw new ImportError(`${source.name} holds no ${skipped > 0 ? 'valid ' : ''}feature; nothing was imported.`)
+  if (features === 0)
+    throw new ImportError(
+      `${source.name} holds no ${skipped > 0 ? 'valid ' : ''}feature; nothing was imported.`,
+    )
   for (const property of options.types?.keys() ?? []) {
     if (!columns.has(property)) throw new ImportError(`--type ${property}: the source has no such property.`)
   }
-  return { file, columns: [...columns.values()], identifiers, geometryTypes, dimensions, hasNullGeometry, features, skipped }
+  return {
+    file,
+    columns: [...columns.values()],
+    identifiers,
+    geometryTypes,
+    dimensions,
+    hasNullGeometry,
+    features,
+    skipped,
+  }
 }
 
 class InvalidFeature extends Error {}
 
 function copied(value: unknown, type: ColumnType | undefined, property: string): string {
   const text = copyTextOf(value, type)
-  if (text === undefined) throw new InvalidFeature(`has text in ${property} that PostgreSQL cannot store (NUL or half a character)`)
+  if (text === undefined)
+    throw new InvalidFeature(`has text in ${property} that PostgreSQL cannot store (NUL or half a character)`)
   return text
 }
 
@@ -313,11 +359,18 @@ async function load(session: Session, spool: Spool, options: ImportOptions) {
   await session.transaction(async () => {
     const target = await findTarget(session, collection)
     const isAppend = existing === 'append' && target !== undefined
-    const table = existing === 'replace' && target ? `tessera import ${collection}`.slice(0, MAX_NAME_BYTES) : collection
+    const table =
+      existing === 'replace' && target ? `tessera import ${collection}`.slice(0, MAX_NAME_BYTES) : collection
     const hasIds = spool.identifiers.count === spool.features
     if (isAppend) await checkColumns(session, target.oid, spool)
     else await createTable(session, table, spool, hasIds)
-    await copySpool(session, table, spool, hasIds, isAppend ? await geometryTypeOf(session, target.oid) : undefined)
+    await copySpool(
+      session,
+      table,
+      spool,
+      hasIds,
+      isAppend ? await geometryTypeOf(session, target.oid) : undefined,
+    )
     if (!isAppend) await finishTable(session, table, collection, target)
     if (hasIds) await advanceSequence(session, collection)
     await describe(session, options)
@@ -357,7 +410,9 @@ async function checkColumns(session: Session, oid: string, spool: Spool) {
   const existing = new Set(rows.map((row) => row.attname))
   const missing = spool.columns.filter(({ name }) => !existing.has(name)).map(({ name }) => name)
   if (missing.length > 0) {
-    throw new ImportError(`The collection has no ${missing.join(', ')}; nothing was appended. It has ${[...existing].join(', ')}.`)
+    throw new ImportError(
+      `The collection has no ${missing.join(', ')}; nothing was appended. It has ${[...existing].join(', ')}.`,
+    )
   }
 }
 
@@ -370,10 +425,21 @@ async function geometryTypeOf(session: Session, oid: string): Promise<string> {
   return row?.type.replace(/ZM?$|M$/, '') ?? 'Geometry'
 }
 
-async function copySpool(session: Session, table: string, spool: Spool, hasIds: boolean, existingType: string | undefined) {
-  const family = existingType?.startsWith('Multi') ? existingType.slice('Multi'.length) : geometryColumnOf(spool).multi
+async function copySpool(
+  session: Session,
+  table: string,
+  spool: Spool,
+  hasIds: boolean,
+  existingType: string | undefined,
+) {
+  const family = existingType?.startsWith('Multi')
+    ? existingType.slice('Multi'.length)
+    : geometryColumnOf(spool).multi
   const names = [...(hasIds ? ['id'] : []), GEOMETRY_COLUMN, ...spool.columns.map(({ name }) => name)]
-  const list = sql.join(names.map((name) => sql.identifier(name)), sql.raw(', '))
+  const list = sql.join(
+    names.map((name) => sql.identifier(name)),
+    sql.raw(', '),
+  )
   const copy = session.copyInto(textOf(sql`copy ${tableName(table)} (${list}) from stdin`))
   const done = finished(copy)
   // The spool may fail first; then this one is of no interest any more.
@@ -417,7 +483,10 @@ function rowOf(line: string, hasIds: boolean, family: string | undefined, width:
 }
 
 /** PostgreSQL names the row that it refused; the spool knows where in the source that came from. */
-async function describeCopyError(error: Error & { where?: string; code?: string }, spool: Spool): Promise<Error> {
+async function describeCopyError(
+  error: Error & { where?: string; code?: string },
+  spool: Spool,
+): Promise<Error> {
   const row = Number(/, line (\d+)/.exec(error.where ?? '')?.[1])
   if (!Number.isInteger(row)) return error
   let passed = 0
@@ -437,7 +506,10 @@ async function finishTable(session: Session, table: string, collection: string, 
   const index = `${collection}_geom_idx`
   if (replaced) {
     await execute(session, sql`drop table ${tableName(collection)}`).catch((cause) => {
-      throw new ImportError(`${collection} cannot be replaced: ${cause.message}${cause.detail ? ` (${cause.detail})` : ''}.`, { cause })
+      throw new ImportError(
+        `${collection} cannot be replaced: ${cause.message}${cause.detail ? ` (${cause.detail})` : ''}.`,
+        { cause },
+      )
     })
     await execute(session, sql`alter table ${tableName(table)} rename to ${sql.identifier(collection)}`)
   }
@@ -460,20 +532,28 @@ async function finishTable(session: Session, table: string, collection: string, 
 /** Ids that came with the features must not be given out again. */
 async function advanceSequence(session: Session, collection: string) {
   const qualified = textOf(tableName(collection))
-  const [row] = await session.query<{ sequence: string | null }>("select pg_get_serial_sequence($1, 'id') as sequence", [qualified])
+  const [row] = await session.query<{ sequence: string | null }>(
+    "select pg_get_serial_sequence($1, 'id') as sequence",
+    [qualified],
+  )
   if (!row?.sequence) return
   await session.query(`select setval($1, greatest(1, (select max(id) from ${qualified})))`, [row.sequence])
 }
 
 async function describe(session: Session, options: ImportOptions) {
   const { collection, existing, title, description, license, attribution } = options
-  const given = Object.entries({ title, description, license, attribution }).filter(([, value]) => value !== undefined)
+  const given = Object.entries({ title, description, license, attribution }).filter(
+    ([, value]) => value !== undefined,
+  )
   if (existing === 'append' && given.length === 0) return
   const isThisTable = and(eq(collectionTable.schemaName, SCHEMA), eq(collectionTable.tableName, collection))
   const [row] = await execute(session, sql`select from ${collectionTable} where ${isThisTable}`)
   if (row) {
     for (const [name, value] of given) {
-      await execute(session, sql`update ${collectionTable} set ${sql.identifier(name)} = ${value} where ${isThisTable}`)
+      await execute(
+        session,
+        sql`update ${collectionTable} set ${sql.identifier(name)} = ${value} where ${isThisTable}`,
+      )
     }
     return
   }

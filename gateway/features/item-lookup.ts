@@ -15,7 +15,11 @@ const MAX_IDS = 100
 /** Kinds whose values come back as the text that was asked for, so that rows find their askers. */
 const JOINABLE = new Set(['integer', 'string', 'uuid'])
 
-type Waiting = { readonly id: string; readonly resolve: (feature: string | undefined) => void; readonly reject: (error: Error) => void }
+type Waiting = {
+  readonly id: string
+  readonly resolve: (feature: string | undefined) => void
+  readonly reject: (error: Error) => void
+}
 type Queue = { collection: Collection; waiting: Waiting[]; running: number; isScheduled: boolean }
 
 export interface ItemLookup {
@@ -37,7 +41,7 @@ export function makeItemLookup(database: Database): ItemLookup {
       const ids = [...new Set(batch.map(({ id }) => id))]
       const rows = await database.read(compileLookup(queue.collection, ids))
       const found = new Map(rows as unknown as [string, string][])
-      for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : rows[0]?.[1] ?? undefined)
+      for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : (rows[0]?.[1] ?? undefined))
     } catch (error) {
       for (const { reject } of batch) reject(error as Error)
     } finally {
@@ -65,7 +69,9 @@ export function makeItemLookup(database: Database): ItemLookup {
         queue = { collection, waiting: [], running: 0, isScheduled: false }
         queues.set(collection.id, queue)
       }
-      const found = new Promise<string | undefined>((resolve, reject) => queue.waiting.push({ id: value, resolve, reject }))
+      const found = new Promise<string | undefined>((resolve, reject) =>
+        queue.waiting.push({ id: value, resolve, reject }),
+      )
       advance(queue)
       return found
     },

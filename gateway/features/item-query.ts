@@ -64,7 +64,9 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
   const isSorted = ({ name }: Column) => sorted.some(({ column }) => column.name === name)
   const order = [
     ...sorted,
-    ...collection.key.filter((column) => !isSorted(column)).map((column) => ({ column, isDescending: false })),
+    ...collection.key
+      .filter((column) => !isSorted(column))
+      .map((column) => ({ column, isDescending: false })),
   ]
   if (parameters.cursor !== undefined && parameters.offset !== undefined) {
     throw gatewayError('parameter-invalid', 'cursor and offset exclude each other; leave one of them out.', {
@@ -80,7 +82,9 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
     interval: parameters.datetime === undefined ? undefined : parseDatetime(parameters.datetime),
     equals: planEquals(parameters, collection),
     order,
-    properties: parameters.properties ? planProperties(parameters.properties, collection) : collection.properties,
+    properties: parameters.properties
+      ? planProperties(parameters.properties, collection)
+      : collection.properties,
   }
 }
 
@@ -97,17 +101,15 @@ function planSortKey(name: string, { queryables }: Collection): SortKey {
 }
 
 function planProperties(names: readonly string[], { properties }: Collection): Column[] {
-  return names
-    .filter(Boolean)
-    .map((name) => {
-      const column = properties.find((property) => property.name === name)
-      if (column) return column
-      throw gatewayError(
-        'parameter-invalid',
-        `properties must name properties of this collection: ${properties.map((property) => property.name).join(', ')}; "${name}" is none.`,
-        { parameter: 'properties' },
-      )
-    })
+  return names.filter(Boolean).map((name) => {
+    const column = properties.find((property) => property.name === name)
+    if (column) return column
+    throw gatewayError(
+      'parameter-invalid',
+      `properties must name properties of this collection: ${properties.map((property) => property.name).join(', ')}; "${name}" is none.`,
+      { parameter: 'properties' },
+    )
+  })
 }
 
 function planEquals(parameters: ItemParameters, { queryables }: Collection): ItemQuery['equals'] {
@@ -143,12 +145,16 @@ function parseCursor(cursor: string, order: readonly SortKey[]): (string | null)
   } catch {
     parts = undefined
   }
-  const isForThis = Array.isArray(parts) && parts.length === order.length + 1 && parts[0] === signatureOf(order)
+  const isForThis =
+    Array.isArray(parts) && parts.length === order.length + 1 && parts[0] === signatureOf(order)
   const values = isForThis ? (parts as unknown[]).slice(1) : []
   const isValid = order.every(({ column }, index) => {
     const value = values[index]
     if (value === null) return column.isNullable
-    return typeof value === 'string' && (column.type === 'tid' ? /^\(\d{1,10},\d{1,5}\)$/.test(value) : isStored(value, column))
+    return (
+      typeof value === 'string' &&
+      (column.type === 'tid' ? /^\(\d{1,10},\d{1,5}\)$/.test(value) : isStored(value, column))
+    )
   })
   if (isForThis && isValid && order.length > 0) return values as (string | null)[]
   throw gatewayError(
@@ -160,8 +166,7 @@ function parseCursor(cursor: string, order: readonly SortKey[]): (string | null)
 
 /** PostgreSQL's own text of a value: what requests may write, and what only stored values can be. */
 const isStored = (value: string, column: Column) =>
-  parseValue(value, column) !== undefined ||
-  (STORED_FORMS[column.kind]?.test(value) ?? false)
+  parseValue(value, column) !== undefined || (STORED_FORMS[column.kind]?.test(value) ?? false)
 
 /** Such as the 15th of March of 44 BC. */
 const STORED_TIME = /^[-\d :.+]{4,40}( BC)?$|^-?infinity$/
@@ -190,8 +195,12 @@ export function compileItems(query: ItemQuery, isIndexed = true): Statement {
 }
 
 function selectItems({ collection, properties, order, ...query }: ItemQuery, isIndexed: boolean): SQL {
-  const keys = order.map(({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`)
-  const sorting = order.map(({ column, isDescending }) => sql`${columnOf(column)}${sql.raw(directionOf(column, isDescending))}`)
+  const keys = order.map(
+    ({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`,
+  )
+  const sorting = order.map(
+    ({ column, isDescending }) => sql`${columnOf(column)}${sql.raw(directionOf(column, isDescending))}`,
+  )
   return sql`select ${featureOf(collection, properties)} as feature${sql.join(keys)}
     from ${tableOf(collection)} as item${where({ collection, properties, order, ...query }, isIndexed, true)}
     ${sorting.length > 0 ? sql`order by ${sql.join(sorting, sql.raw(', '))}` : sql``}
@@ -208,7 +217,9 @@ const keyName = (index: number) => `key${index}`
 export function compilePage(query: ItemQuery, isIndexed = true): Statement {
   const template = templateOf(`page ${shapeOf(query)} ${isIndexed}`, () => {
     const limit = sql.placeholder('limit')
-    const keys = query.order.map((_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`)
+    const keys = query.order.map(
+      (_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`,
+    )
     const matched = isCountable(query)
       ? sql`case when count(*) > ${limit} then (select count(*) from (select from ${tableOf(query.collection)} as item${where(query, isIndexed, false)}
           limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched) end`
@@ -247,7 +258,10 @@ export function parsePage([features, read, matched, ...end]: Row, query: ItemQue
  */
 const isCountable = ({ collection, bbox, interval, equals, after }: ItemQuery) =>
   after === undefined &&
-  (bbox !== undefined || interval !== undefined || equals.length > 0 || collection.estimatedRows <= COUNT_BOUND)
+  (bbox !== undefined ||
+    interval !== undefined ||
+    equals.length > 0 ||
+    collection.estimatedRows <= COUNT_BOUND)
 
 /** Rows of the features of these ids: the id as it was given, then the feature. */
 export function compileLookup(collection: Collection, ids: readonly string[]): Statement {
@@ -261,7 +275,16 @@ export function compileLookup(collection: Collection, ids: readonly string[]): S
 }
 
 /** Everything that the text of a statement depends on. */
-function shapeOf({ collection, offset, after, bbox, interval, equals, order, properties }: ItemQuery): string {
+function shapeOf({
+  collection,
+  offset,
+  after,
+  bbox,
+  interval,
+  equals,
+  order,
+  properties,
+}: ItemQuery): string {
   return [
     collection.version,
     offset === undefined ? '' : 'o',
@@ -278,7 +301,8 @@ function shapeOf({ collection, offset, after, bbox, interval, equals, order, pro
 
 /** A box without area is a point or a line to PostGIS; a wide one does not use a projected index. */
 const shapeOfBox = (box: Box) => `${isDegenerate(box) ? 'd' : 'b'}${isWide(box) ? 'w' : ''}`
-const isDegenerate = (box: Box) => box.minLongitude === box.maxLongitude || box.minLatitude === box.maxLatitude
+const isDegenerate = (box: Box) =>
+  box.minLongitude === box.maxLongitude || box.minLatitude === box.maxLatitude
 const isWide = (box: Box) =>
   Math.max(box.maxLongitude - box.minLongitude, box.maxLatitude - box.minLatitude) > MAX_PROJECTED_DEGREES
 
@@ -328,7 +352,9 @@ function geometryOf({ column, type, srid }: Collection['geometry']): SQL {
 
 function where(query: ItemQuery, isIndexed: boolean, isPage: boolean): SQL {
   const { collection, bbox, interval, equals, after, order } = query
-  const conditions: SQL[] = equals.map(({ column }, index) => sql`${columnOf(column)} = ${sql.placeholder(`value${index}`)}`)
+  const conditions: SQL[] = equals.map(
+    ({ column }, index) => sql`${columnOf(column)} = ${sql.placeholder(`value${index}`)}`,
+  )
   if (bbox) {
     const boxes = bbox.boxes.map((box, index) => boxCondition(box, index, collection.geometry, isIndexed))
     conditions.push(sql`(${sql.join(boxes, sql.raw(' or '))})`)
@@ -344,8 +370,15 @@ function where(query: ItemQuery, isIndexed: boolean, isPage: boolean): SQL {
  * A projected table is asked in its own system, where its index is, and then exactly in degrees. PROJ can
  * refuse to project the box: then the same without the index has the right answer.
  */
-function boxCondition(box: Box, index: number, { column, srid }: Collection['geometry'], isIndexed: boolean): SQL {
-  const [west, south, east, north] = ['west', 'south', 'east', 'north'].map((side) => sql.placeholder(`${side}${index}`))
+function boxCondition(
+  box: Box,
+  index: number,
+  { column, srid }: Collection['geometry'],
+  isIndexed: boolean,
+): SQL {
+  const [west, south, east, north] = ['west', 'south', 'east', 'north'].map((side) =>
+    sql.placeholder(`${side}${index}`),
+  )
   const geometry = sql`${sql.identifier(column)}`
   const reference = sql.raw(srid === 0 ? '0' : '4326')
   const envelope = isDegenerate(box)

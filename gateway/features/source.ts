@@ -50,7 +50,10 @@ const EXTENSIONS: Record<string, Format> = {
 export function detectFormat(name: string, start: Buffer): Format {
   const byName = EXTENSIONS[extname(name).toLowerCase()]
   if (byName) return byName
-  const text = start.toString('utf8').replace(/^\uFEFF/, '').trimStart()
+  const text = start
+    .toString('utf8')
+    .replace(/^\uFEFF/, '')
+    .trimStart()
   if (text.startsWith('\x1e')) return 'geojsonseq'
   if (!text.startsWith('{') && !text.startsWith('[')) return 'csv'
   if (/^\{\s*"type"\s*:\s*"Topology"/.test(text)) return 'topojson'
@@ -99,7 +102,8 @@ function parseFeature({ line, bytes }: Slice): SourceFeature {
 function checkFeature(line: number, value: unknown): SourceFeature {
   if (typeof value !== 'object' || value === null) return { line, problem: 'is not a GeoJSON feature' }
   const { type, id, geometry, properties } = value as Record<string, unknown>
-  if (type !== 'Feature') return { line, problem: `has the type ${JSON.stringify(type)} instead of "Feature"` }
+  if (type !== 'Feature')
+    return { line, problem: `has the type ${JSON.stringify(type)} instead of "Feature"` }
   if (properties !== null && (typeof properties !== 'object' || Array.isArray(properties))) {
     if (properties !== undefined) return { line, problem: 'has properties that are not an object' }
   }
@@ -134,7 +138,8 @@ async function* readSequence(bytes: Readable): AsyncGenerator<SourceFeature[]> {
       // A copy: the chunk's memory must not be held by its last few bytes.
       rest.push(Buffer.from(chunk.subarray(start)))
       restBytes += chunk.length - start
-      if (restBytes > MAX_FEATURE_BYTES) throw new SourceError(`Line ${line} is longer than any feature may be.`)
+      if (restBytes > MAX_FEATURE_BYTES)
+        throw new SourceError(`Line ${line} is longer than any feature may be.`)
     }
     if (batch.length > 0) yield batch
   }
@@ -217,7 +222,8 @@ class ArrayScanner {
         case CLOSE_BRACE:
         case CLOSE_BRACKET:
           this.#depth--
-          if (this.#depth < 0) throw new SourceError(`Line ${this.#line}: a bracket closes that was never opened.`)
+          if (this.#depth < 0)
+            throw new SourceError(`Line ${this.#line}: a bracket closes that was never opened.`)
           if (this.#isCutting && this.#depth === this.#cutDepth) {
             const slice = { line: this.#cutLine, bytes: this.#take(chunk.subarray(cutStart, index + 1)) }
             this.#isCutting = false
@@ -246,7 +252,9 @@ class ArrayScanner {
       this.#parts.push(Buffer.from(chunk.subarray(cutStart)))
       this.#partBytes += chunk.length - cutStart
       if (this.#partBytes > MAX_FEATURE_BYTES) {
-        throw new SourceError(`The object that starts on line ${this.#cutLine} is larger than any feature may be.`)
+        throw new SourceError(
+          `The object that starts on line ${this.#cutLine} is larger than any feature may be.`,
+        )
       }
     }
     return slices
@@ -283,8 +291,10 @@ class ArrayScanner {
   }
 
   end() {
-    if (this.#depth > 0 || this.#isString) throw new SourceError(`The source breaks off on line ${this.#line}.`)
-    if (!this.#hasArray) throw new SourceError('There is no array of features; is this a GeoJSON FeatureCollection?')
+    if (this.#depth > 0 || this.#isString)
+      throw new SourceError(`The source breaks off on line ${this.#line}.`)
+    if (!this.#hasArray)
+      throw new SourceError('There is no array of features; is this a GeoJSON FeatureCollection?')
   }
 }
 
@@ -318,7 +328,9 @@ function readTopology(text: string, object: string | undefined): SourceFeature[]
   if (name === undefined || !names.includes(name)) {
     throw new SourceError(`The topology holds ${names.join(', ')}; name one of them with --object.`)
   }
-  const result = featuresOf(topology, topology.objects[name]!) as FeatureCollection | FeatureCollection['features'][0]
+  const result = featuresOf(topology, topology.objects[name]!) as
+    | FeatureCollection
+    | FeatureCollection['features'][0]
   const features = result.type === 'FeatureCollection' ? result.features : [result]
   return features.map((feature, index) => checkFeature(index + 1, feature))
 }
@@ -333,7 +345,11 @@ function detectDelimiter(start: Buffer): string {
   return [',', ';', '\t'].reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best))
 }
 
-async function* readCsv(bytes: Readable, start: Buffer, options: SourceOptions): AsyncGenerator<SourceFeature[]> {
+async function* readCsv(
+  bytes: Readable,
+  start: Buffer,
+  options: SourceOptions,
+): AsyncGenerator<SourceFeature[]> {
   const delimiter = detectDelimiter(start)
   const records = bytes.compose(
     parseCsv({ bom: true, info: true, relax_column_count: true, skip_empty_lines: true, delimiter }),
@@ -343,7 +359,10 @@ async function* readCsv(bytes: Readable, start: Buffer, options: SourceOptions):
   let latitude = -1
   let batch: SourceFeature[] = []
   try {
-    for await (const { record, info } of records as AsyncIterable<{ record: string[]; info: { lines: number } }>) {
+    for await (const { record, info } of records as AsyncIterable<{
+      record: string[]
+      info: { lines: number }
+    }>) {
       if (!header) {
         header = record.map((name) => name.trim())
         longitude = findColumn(header, options.longitude, LONGITUDES, 'longitude')
@@ -367,7 +386,9 @@ async function* readCsv(bytes: Readable, start: Buffer, options: SourceOptions):
 function findColumn(header: string[], named: string | undefined, usual: string[], what: string): number {
   const index = named
     ? header.indexOf(named)
-    : usual.map((name) => header.findIndex((column) => column.toLowerCase() === name)).find((found) => found >= 0)
+    : usual
+        .map((name) => header.findIndex((column) => column.toLowerCase() === name))
+        .find((found) => found >= 0)
   if (index !== undefined && index >= 0) return index
   const hint = named ? `There is no column ${named}` : `No column is called ${usual.join(', ')}`
   throw new SourceError(`${hint}; the columns are ${header.join(', ')}. Name the one to use with --${what}.`)

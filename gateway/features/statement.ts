@@ -33,6 +33,9 @@ export function templateOf(shape: string, compose: () => SQL): Template {
 }
 
 /** @throws where a placeholder of the template has no value */
-export function fillTemplate({ name, text, parameters }: Template, values: Record<string, unknown>): Statement {
+export function fillTemplate(
+  { name, text, parameters }: Template,
+  values: Record<string, unknown>,
+): Statement {
   return { ...(name ? { name } : {}), text, values: fillPlaceholders(parameters, values) }
 }

@@ -10,7 +10,8 @@ const BOUNDS: Record<string, readonly [bigint, bigint]> = {
 const INTEGER = /^[-+]?\d{1,20}$/
 const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$/
 const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
-const TIMESTAMP = /^(\d{4})-(\d{2})-(\d{2})[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[-+]([01]\d|2[0-3]):?[0-5]\d)?$/
+const TIMESTAMP =
+  /^(\d{4})-(\d{2})-(\d{2})[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[-+]([01]\d|2[0-3]):?[0-5]\d)?$/
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i
 /** A longer number is no measurement, but work for the server. */
 const MAX_NUMBER_LENGTH = 100
@@ -47,14 +48,22 @@ export function parseValue(text: string, { kind, type }: Column): string | undef
     case 'timestamp':
       return isDay(text, TIMESTAMP) || isDay(text, DATE) ? text : undefined
     case 'uuid':
-      return UUID.test(text) ? text.toLowerCase().replace(/-/g, '').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-') : undefined
+      return UUID.test(text)
+        ? text
+            .toLowerCase()
+            .replace(/-/g, '')
+            .replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+        : undefined
     default:
       return text
   }
 }
 
 /** What a value must be, completing "must be …", and one that is. */
-export function describeValue({ kind, type }: Column): { readonly expected: string; readonly example: string } {
+export function describeValue({ kind, type }: Column): {
+  readonly expected: string
+  readonly example: string
+} {
   switch (kind) {
     case 'integer': {
       const [least, most] = BOUNDS[type]!

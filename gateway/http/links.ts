@@ -1,6 +1,11 @@
 // Owns the links of documents: an address, what it is to this document, and as what it comes.
 
-export type Link = { readonly href: string; readonly rel: string; readonly type?: string; readonly title?: string }
+export type Link = {
+  readonly href: string
+  readonly rel: string
+  readonly type?: string
+  readonly title?: string
+}
 
 export const link = (rel: string, href: string, type?: string, title?: string): Link => ({
   href,

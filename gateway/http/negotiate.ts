@@ -15,7 +15,11 @@ export const JSON_FORMAT: Format = { name: 'json', types: ['application/json'] }
 export const GEOJSON: Format = { name: 'json', types: ['application/geo+json', 'application/json'] }
 export const OPENAPI: Format = {
   name: 'json',
-  types: ['application/vnd.oai.openapi+json;version=3.0', 'application/vnd.oai.openapi+json', 'application/json'],
+  types: [
+    'application/vnd.oai.openapi+json;version=3.0',
+    'application/vnd.oai.openapi+json',
+    'application/json',
+  ],
 }
 
 /**
@@ -28,16 +32,24 @@ export function negotiate(request: FastifyRequest, formats: readonly [Format, ..
   if (f !== undefined) {
     const format = formats.find(({ name }) => name === f)
     if (format) return format.types[0]
-    throw gatewayError('parameter-invalid', `f must be ${formats.map(({ name }) => name).join(' or ')}, for example f=${formats[0].name}.`, {
-      parameter: 'f',
-      example: formats[0].name,
-    })
+    throw gatewayError(
+      'parameter-invalid',
+      `f must be ${formats.map(({ name }) => name).join(' or ')}, for example f=${formats[0].name}.`,
+      {
+        parameter: 'f',
+        example: formats[0].name,
+      },
+    )
   }
   if (accept === undefined || accept === '*/*') return formats[0].types[0]
   const available = formats.flatMap(({ types }) => types)
   const type = new Negotiator(request.raw).mediaTypes([...available])[0]
   if (type) return type
-  throw gatewayError('not-acceptable', `This is available as ${available.join(', ')}; Accept asks for ${accept}.`, {
-    available,
-  })
+  throw gatewayError(
+    'not-acceptable',
+    `This is available as ${available.join(', ')}; Accept asks for ${accept}.`,
+    {
+      available,
+    },
+  )
 }

@@ -1,8 +1,14 @@
 // Owns what a failed request answers: anything thrown → RFC 9457, logged once.
 
-import type { Socket } from 'node:net'
 import { STATUS_CODES } from 'node:http'
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify'
+import type { Socket } from 'node:net'
+import type {
+  FastifyError,
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  FastifySchemaValidationError,
+} from 'fastify'
 import { type ErrorCode, errors, GatewayError, gatewayError, invalidParameter } from '../errors.ts'
 import type { Emit } from '../events.ts'
 
@@ -24,7 +30,10 @@ const FRAMEWORK_CODES: Record<number, ErrorCode> = {
 export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
   app.setErrorHandler((error: FastifyError, request, reply) => sendProblem(error, request, reply, emit))
   app.setNotFoundHandler((request, reply) => {
-    const error = gatewayError('resource-not-found', `There is nothing at ${pathOf(request.url)}; / lists what there is.`)
+    const error = gatewayError(
+      'resource-not-found',
+      `There is nothing at ${pathOf(request.url)}; / lists what there is.`,
+    )
     return sendProblem(error, request, reply, emit)
   })
 }
@@ -46,7 +55,15 @@ export function sendProblem(error: Error, request: FastifyRequest, reply: Fastif
 
 export function renderProblem({ code, message, facts }: GatewayError, requestId: string): string {
   const { status, title } = errors[code]
-  return JSON.stringify({ type: `urn:tessera:problem:${code}`, title, status, detail: message, code, requestId, ...facts })
+  return JSON.stringify({
+    type: `urn:tessera:problem:${code}`,
+    title,
+    status,
+    detail: message,
+    code,
+    requestId,
+    ...facts,
+  })
 }
 
 const pathOf = (url: string) => url.split('?', 1)[0]!
@@ -56,7 +73,12 @@ function toGatewayError(error: Error & Partial<FastifyError>, request: FastifyRe
   if (error.validation?.[0]) return describeValidation(error.validation[0], request)
   const code = error.code?.startsWith('FST_') && FRAMEWORK_CODES[error.statusCode ?? 500]
   if (code) return gatewayError(code, `${error.message.replace(/\.$/, '')}.`, {}, error)
-  return gatewayError('internal-error', 'Something went wrong here; the log has the details under the requestId.', {}, error)
+  return gatewayError(
+    'internal-error',
+    'Something went wrong here; the log has the details under the requestId.',
+    {},
+    error,
+  )
 }
 
 /** A parameter that its schema refuses: the schema's own words say what would be right. */
@@ -65,7 +87,9 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
     const name = String(fault.params.additionalProperty)
     const known = Object.keys(parametersOf(request))
     const list = known.length > 0 ? `known here: ${known.join(', ')}` : 'there are none here'
-    return gatewayError('parameter-unknown', `There is no parameter ${JSON.stringify(name)}; ${list}.`, { parameter: name })
+    return gatewayError('parameter-unknown', `There is no parameter ${JSON.stringify(name)}; ${list}.`, {
+      parameter: name,
+    })
   }
   const name = fault.instancePath.split('/')[1] ?? ''
   const schema = parametersOf(request)[name]
@@ -76,7 +100,8 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
 type ParameterSchema = { readonly example?: unknown; readonly 'x-expected'?: string }
 
 const parametersOf = (request: FastifyRequest) =>
-  ((request.routeOptions.schema?.querystring as { properties?: Record<string, ParameterSchema> })?.properties ?? {})
+  (request.routeOptions.schema?.querystring as { properties?: Record<string, ParameterSchema> })
+    ?.properties ?? {}
 
 /** What is not even HTTP: answered on the bare socket. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket) {

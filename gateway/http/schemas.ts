@@ -30,11 +30,27 @@ export const Problem = Type.Object(
 
 export const Geometry = Type.Object(
   {
-    type: Type.Enum(['Point', 'MultiPoint', 'LineString', 'MultiLineString', 'Polygon', 'MultiPolygon', 'GeometryCollection'], { type: 'string' }),
+    type: Type.Enum(
+      [
+        'Point',
+        'MultiPoint',
+        'LineString',
+        'MultiLineString',
+        'Polygon',
+        'MultiPolygon',
+        'GeometryCollection',
+      ],
+      { type: 'string' },
+    ),
     coordinates: Type.Optional(Type.Array(Type.Unknown())),
     geometries: Type.Optional(Type.Array(Type.Unknown())),
   },
-  { $id: 'Geometry', additionalProperties: true, nullable: true, description: 'RFC 7946; null where the feature has no place.' },
+  {
+    $id: 'Geometry',
+    additionalProperties: true,
+    nullable: true,
+    description: 'RFC 7946; null where the feature has no place.',
+  },
 )
 
 const featureMembers = {
@@ -54,7 +70,9 @@ export const FeatureCollection = Type.Object(
     type: Type.Literal('FeatureCollection'),
     features: Type.Array(Type.Ref('Feature#')),
     numberReturned: Type.Integer({ minimum: 0 }),
-    numberMatched: Type.Optional(Type.Integer({ minimum: 0, description: 'Left out where counting would cost too much.' })),
+    numberMatched: Type.Optional(
+      Type.Integer({ minimum: 0, description: 'Left out where counting would cost too much.' }),
+    ),
     timeStamp: Type.String({ format: 'date-time' }),
     links: Type.Array(Type.Ref('Link#')),
   },
@@ -78,7 +96,10 @@ export const Collection = Type.Object(
       temporal: Type.Optional(
         Type.Object({
           interval: Type.Array(
-            Type.Array(Type.Unsafe<string | null>({ type: 'string', nullable: true }), { minItems: 2, maxItems: 2 }),
+            Type.Array(Type.Unsafe<string | null>({ type: 'string', nullable: true }), {
+              minItems: 2,
+              maxItems: 2,
+            }),
             { minItems: 1 },
           ),
           trs: Type.String(),
@@ -99,7 +120,8 @@ export const content = (description: string, types: readonly string[], schema: T
   content: Object.fromEntries(types.map((type) => [type, { schema }])),
 })
 
-const problemOf = (description: string) => content(description, ['application/problem+json'], Type.Ref('Problem#'))
+const problemOf = (description: string) =>
+  content(description, ['application/problem+json'], Type.Ref('Problem#'))
 
 /** What may go wrong with every read. */
 export const problems = {

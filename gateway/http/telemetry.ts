@@ -21,7 +21,10 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
 
 /** @returns what every part of Tessera tells its events to */
 export function openLog(level: string): Emit {
-  const log = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: true }))
+  const log = pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 1, sync: true }),
+  )
   return (event) => {
     const { type, ...facts } = event
     // A driver's error carries no more than what PostgreSQL said: no statement values, no address's password.

@@ -5,25 +5,40 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { basename, dirname, join, normalize } from 'node:path'
 import { test } from 'node:test'
-import { errors } from '../errors.ts'
 import { settings, variableOf } from '../config.ts'
+import { errors } from '../errors.ts'
 
 const root = join(import.meta.dirname, '../..')
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
-const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: root, encoding: 'utf8' })
+const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+  cwd: root,
+  encoding: 'utf8',
+})
   .trim()
   .split('\n')
 const sources = tracked.filter((file) => /^gateway\/.*\.ts$/.test(file) && !file.startsWith('gateway/test/'))
 
 const importsOf = (file: string) =>
-  [...read(file).matchAll(/^(?:import|export)\s[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm)].map(([, from, bare]) => (from ?? bare)!)
+  [...read(file).matchAll(/^(?:import|export)\s[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm)].map(
+    ([, from, bare]) => (from ?? bare)!,
+  )
 
 /** The floor of a file, from the ground up; a file imports from its own floor or from below. */
-const FLOORS = [/^gateway\/(errors|events)\.ts$/, /^gateway\/(database|cql2)\//, /^gateway\/features\//, /^gateway\/http\//, /^gateway\/app\.ts$/, /^gateway\/(main|terminal|workers|config)\.ts$/]
+const FLOORS = [
+  /^gateway\/(errors|events)\.ts$/,
+  /^gateway\/(database|cql2)\//,
+  /^gateway\/features\//,
+  /^gateway\/http\//,
+  /^gateway\/app\.ts$/,
+  /^gateway\/(main|terminal|workers|config)\.ts$/,
+]
 const floorOf = (file: string) => FLOORS.findIndex((floor) => floor.test(file))
 
 test('every file of the gateway stands on a floor', () => {
-  assert.deepEqual(sources.filter((file) => floorOf(file) < 0), [])
+  assert.deepEqual(
+    sources.filter((file) => floorOf(file) < 0),
+    [],
+  )
 })
 
 test('imports go downwards only', () => {
@@ -31,7 +46,8 @@ test('imports go downwards only', () => {
     for (const target of importsOf(file).filter((name) => name.startsWith('.'))) {
       const path = normalize(join(dirname(file), target))
       // What config reads is a type to everybody, and a value only where the process begins.
-      if (path === 'gateway/config.ts' && new RegExp(`import type [^\\n]*'${target}'`).test(read(file))) continue
+      if (path === 'gateway/config.ts' && new RegExp(`import type [^\\n]*'${target}'`).test(read(file)))
+        continue
       assert.ok(floorOf(path) <= floorOf(file), `${file} imports ${path}, which is above it`)
     }
   }
@@ -39,7 +55,12 @@ test('imports go downwards only', () => {
 
 test('no file imports itself in a circle', () => {
   const graph = new Map(
-    sources.map((file) => [file, importsOf(file).filter((name) => name.startsWith('.')).map((name) => normalize(join(dirname(file), name)))]),
+    sources.map((file) => [
+      file,
+      importsOf(file)
+        .filter((name) => name.startsWith('.'))
+        .map((name) => normalize(join(dirname(file), name))),
+    ]),
   )
   const done = new Set<string>()
   const visit = (file: string, path: string[]) => {
@@ -53,7 +74,8 @@ test('no file imports itself in a circle', () => {
 
 const onlyIn = (what: string, pattern: RegExp, allowed: RegExp) =>
   test(`only ${allowed.source} ${what}`, () => {
-    for (const file of sources.filter((name) => !allowed.test(name))) assert.doesNotMatch(read(file), pattern, file)
+    for (const file of sources.filter((name) => !allowed.test(name)))
+      assert.doesNotMatch(read(file), pattern, file)
   })
 
 onlyIn('imports the driver', /from '(pg|pg-copy-streams|opossum)'/, /^gateway\/database\//)
@@ -75,12 +97,19 @@ test('the first line of a source file says what it owns', () => {
 
 test('no file has a name that says nothing', () => {
   const banned = /^(utils?|helpers?|common|manager|service|index|misc|test\d+)\./
-  assert.deepEqual(tracked.filter((file) => banned.test(basename(file))), [])
+  assert.deepEqual(
+    tracked.filter((file) => banned.test(basename(file))),
+    [],
+  )
 })
 
 test('nothing of a machine or a registry is committed', () => {
   // Put together here, so that this file does not hold what it looks for.
-  const hosts = [['registry', 'npmjs'].join('.'), ['proxy', 'golang'].join('.'), ['files', 'pythonhosted'].join('.')]
+  const hosts = [
+    ['registry', 'npmjs'].join('.'),
+    ['proxy', 'golang'].join('.'),
+    ['files', 'pythonhosted'].join('.'),
+  ]
   const paths = ['work', 'root'].map((folder) => new RegExp(`(?<![\\w.}/])/${folder}/\\w`))
   for (const file of tracked.filter((name) => !/\.(png|gpkg)$/.test(name))) {
     const text = read(file)
@@ -90,16 +119,23 @@ test('nothing of a machine or a registry is committed', () => {
 })
 
 test('nothing is left to do later', () => {
-  const mark = new RegExp(`\\b(${['TO', 'FIX'].map((start, index) => start + ['DO', 'ME'][index]).join('|')})\\b`)
-  for (const file of tracked.filter((name) => /\.(ts|mjs|sql|md|yml)$/.test(name))) assert.doesNotMatch(read(file), mark, file)
+  const mark = new RegExp(
+    `\\b(${['TO', 'FIX'].map((start, index) => start + ['DO', 'ME'][index]).join('|')})\\b`,
+  )
+  for (const file of tracked.filter((name) => /\.(ts|mjs|sql|md|yml)$/.test(name)))
+    assert.doesNotMatch(read(file), mark, file)
 })
 
 test('README lists every setting, and no other', () => {
-  const listed = [...read('README.md').matchAll(/^\| `(TESSERA_[A-Z_]+)` \|/gm)].map(([, name]) => name).sort()
+  const listed = [...read('README.md').matchAll(/^\| `(TESSERA_[A-Z_]+)` \|/gm)]
+    .map(([, name]) => name)
+    .sort()
   assert.deepEqual(listed, Object.keys(settings).map(variableOf).sort())
 })
 
 test('ARCHITECTURE lists every error code, and no other', () => {
-  const listed = [...read('ARCHITECTURE.md').matchAll(/^\| `([a-z-]+)` \| \d{3} \|/gm)].map(([, code]) => code).sort()
+  const listed = [...read('ARCHITECTURE.md').matchAll(/^\| `([a-z-]+)` \| \d{3} \|/gm)]
+    .map(([, code]) => code)
+    .sort()
   assert.deepEqual(listed, Object.keys(errors).sort())
 })

@@ -8,7 +8,14 @@ import { CRS84 } from '../../features/crs.ts'
 import type { Extent, Extents } from '../../features/extent.ts'
 import { licenseUrl, link, selfUrl } from '../links.ts'
 import { GEOJSON, JSON_FORMAT, negotiate } from '../negotiate.ts'
-import { Collection as CollectionSchema, collectionParams, content, formatQuery, notFound, problems } from '../schemas.ts'
+import {
+  type Collection as CollectionSchema,
+  collectionParams,
+  content,
+  formatQuery,
+  notFound,
+  problems,
+} from '../schemas.ts'
 
 const Collections = Type.Object({
   links: Type.Array(Type.Ref('Link#')),
@@ -33,7 +40,9 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
     async (request, reply) => {
       const type = negotiate(request, [JSON_FORMAT])
       const base = request.publicUrl
-      const described = catalog.list().map(async (collection) => render(collection, await extents.of(collection), base))
+      const described = catalog
+        .list()
+        .map(async (collection) => render(collection, await extents.of(collection), base))
       reply.type(type)
       return {
         links: [link('self', selfUrl(base, request.url), JSON_FORMAT.types[0])],
@@ -69,7 +78,11 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
 
 const GREGORIAN = 'http://www.opengis.net/def/uom/ISO-8601/0/Gregorian'
 
-function render(collection: Collection, { bbox, interval }: Extent, base: string): Static<typeof CollectionSchema> {
+function render(
+  collection: Collection,
+  { bbox, interval }: Extent,
+  base: string,
+): Static<typeof CollectionSchema> {
   const { id, title, description, license, attribution } = collection
   const self = `${base}/collections/${encodeURIComponent(id)}`
   return {

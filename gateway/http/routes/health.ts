@@ -27,7 +27,11 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
         summary: 'Whether the process lives',
         tags: ['Operations'],
         querystring: formatQuery,
-        response: { 200: content('It does.', ['application/json'], Health), 400: problems[400], 500: problems[500] },
+        response: {
+          200: content('It does.', ['application/json'], Health),
+          400: problems[400],
+          500: problems[500],
+        },
       },
     },
     async () => ({ status: 'ok' as const }),
@@ -41,7 +45,12 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
         summary: 'Whether requests can be served: asks the database',
         tags: ['Operations'],
         querystring: formatQuery,
-        response: { 200: content('They can.', ['application/json'], Health), 400: problems[400], 500: problems[500], 503: problems[503] },
+        response: {
+          200: content('They can.', ['application/json'], Health),
+          400: problems[400],
+          500: problems[500],
+          503: problems[503],
+        },
       },
     },
     async () => {
@@ -49,7 +58,8 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
       let timer: NodeJS.Timeout | undefined
       const late = new Promise<never>((_resolve, reject) => {
         timer = setTimeout(
-          () => reject(gatewayError('not-ready', `The database gave no answer within ${PING_TIMEOUT_MS} ms.`)),
+          () =>
+            reject(gatewayError('not-ready', `The database gave no answer within ${PING_TIMEOUT_MS} ms.`)),
           PING_TIMEOUT_MS,
         )
       })

@@ -14,9 +14,9 @@ import {
   compileItems,
   compilePage,
   DEFAULT_LIMIT,
-  isLarge,
   type ItemParameters,
   type ItemQuery,
+  isLarge,
   MAX_LIMIT,
   MAX_OFFSET,
   type Page,
@@ -78,7 +78,8 @@ const itemsQuery = Type.Object(
       Type.Integer({
         minimum: 0,
         maximum: MAX_OFFSET,
-        description: 'How many features to leave out first. Next links do without it, faster and without a bound.',
+        description:
+          'How many features to leave out first. Next links do without it, faster and without a bound.',
         example: 0,
         'x-expected': `an integer from 0 to ${MAX_OFFSET}; follow the next links to go further`,
       }),
@@ -163,7 +164,9 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
       const { collectionId, featureId } = request.params
       const collection = catalog.get(collectionId)
       const type = negotiate(request, [GEOJSON])
-      const feature = collection.idColumn ? await lookup.find(collection, featureId) : refuseAddress(collection)
+      const feature = collection.idColumn
+        ? await lookup.find(collection, featureId)
+        : refuseAddress(collection)
       if (feature === undefined) {
         throw gatewayError(
           'feature-not-found',
@@ -183,7 +186,9 @@ function refuseAddress({ id, key, isKeyPhysical }: Collection): never {
     key.length > 1 && !isKeyPhysical
       ? `its key consists of ${key.map(({ name }) => name).join(', ')}`
       : 'its table has neither a primary key nor a unique index'
-  throw gatewayError('feature-not-addressable', `Features of ${id} cannot be asked for by id: ${reason}.`, { collection: id })
+  throw gatewayError('feature-not-addressable', `Features of ${id} cannot be asked for by id: ${reason}.`, {
+    collection: id,
+  })
 }
 
 const collectionUrl = (base: string, { id }: Collection) => `${base}/collections/${encodeURIComponent(id)}`
@@ -196,7 +201,11 @@ function featureLinks(base: string, collection: Collection, featureId: string): 
   ]
 }
 
-type PageUrls = { readonly self: string; readonly collection: string; readonly next: (parameters: Record<string, string>) => string }
+type PageUrls = {
+  readonly self: string
+  readonly collection: string
+  readonly next: (parameters: Record<string, string>) => string
+}
 
 function pageUrls(base: string, requestUrl: string, collection: Collection): PageUrls {
   const [path, query] = requestUrl.split('?', 2)
@@ -224,7 +233,10 @@ function abortWhenGone(reply: FastifyReply): AbortSignal {
 }
 
 /** Once more without the index of a projected table where PROJ could not project the box. */
-async function withoutIndexIfNeeded<T>(query: ItemQuery, read: (isIndexed: boolean) => Promise<T>): Promise<T> {
+async function withoutIndexIfNeeded<T>(
+  query: ItemQuery,
+  read: (isIndexed: boolean) => Promise<T>,
+): Promise<T> {
   try {
     return await read(true)
   } catch (error) {
@@ -234,7 +246,9 @@ async function withoutIndexIfNeeded<T>(query: ItemQuery, read: (isIndexed: boole
 }
 
 async function readPage(database: Database, query: ItemQuery, gone: AbortSignal): Promise<Page> {
-  const [row] = await withoutIndexIfNeeded(query, (isIndexed) => database.read(compilePage(query, isIndexed), gone))
+  const [row] = await withoutIndexIfNeeded(query, (isIndexed) =>
+    database.read(compilePage(query, isIndexed), gone),
+  )
   return parsePage(row!, query)
 }
 
@@ -253,7 +267,8 @@ function renderEnd({ returned, matched, end }: Omit<Page, 'features'>, query: It
 /** By the last feature's place in the order; by number where the client counts, or nothing tells features apart. */
 function nextUrl(end: readonly (string | null)[], query: ItemQuery, urls: PageUrls): string | undefined {
   const { order, collection, limit, offset } = query
-  if (offset === undefined && collection.key.length > 0) return urls.next({ cursor: renderCursor(order, end) })
+  if (offset === undefined && collection.key.length > 0)
+    return urls.next({ cursor: renderCursor(order, end) })
   const next = (offset ?? 0) + limit
   return next <= MAX_OFFSET ? urls.next({ offset: String(next) }) : undefined
 }
@@ -273,7 +288,12 @@ function sendPage(reply: FastifyReply, page: string) {
 }
 
 /** The same as it is read; the first batch is awaited, so that what fails at once still is a problem document. */
-async function streamPage(database: Database, query: ItemQuery, urls: PageUrls, gone: AbortSignal): Promise<Readable> {
+async function streamPage(
+  database: Database,
+  query: ItemQuery,
+  urls: PageUrls,
+  gone: AbortSignal,
+): Promise<Readable> {
   const { batches, first } = await withoutIndexIfNeeded(query, async (isIndexed) => {
     const batches = database.stream(compileItems(query, isIndexed), gone)
     return { batches, first: await batches.next() }

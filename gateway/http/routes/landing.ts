@@ -18,7 +18,10 @@ const LandingPage = Type.Object({
 })
 const Conformance = Type.Object({ conformsTo: Type.Array(Type.String({ format: 'uri' })) })
 
-export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] }> = async (app, { conformsTo }) => {
+export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] }> = async (
+  app,
+  { conformsTo },
+) => {
   app.get(
     '/',
     {
@@ -27,7 +30,10 @@ export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] 
         summary: 'Where everything else is',
         tags: ['Capabilities'],
         querystring: formatQuery,
-        response: { 200: content('Links to the rest of the API.', JSON_FORMAT.types, LandingPage), ...problems },
+        response: {
+          200: content('Links to the rest of the API.', JSON_FORMAT.types, LandingPage),
+          ...problems,
+        },
       },
     },
     async (request, reply) => {
@@ -40,7 +46,12 @@ export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] 
           link('self', selfUrl(base, request.url), JSON_FORMAT.types[0], 'This document'),
           link('service-desc', `${base}/api`, OPENAPI.types[0], 'The definition of the API'),
           link('service-doc', `${base}/api.html`, 'text/html', 'The documentation of the API'),
-          link('conformance', `${base}/conformance`, JSON_FORMAT.types[0], 'The standards that it conforms to'),
+          link(
+            'conformance',
+            `${base}/conformance`,
+            JSON_FORMAT.types[0],
+            'The standards that it conforms to',
+          ),
           link('data', `${base}/collections`, JSON_FORMAT.types[0], 'The collections'),
         ],
       }
@@ -55,7 +66,10 @@ export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] 
         summary: 'The standards that this API conforms to',
         tags: ['Capabilities'],
         querystring: formatQuery,
-        response: { 200: content('URIs of conformance classes.', JSON_FORMAT.types, Conformance), ...problems },
+        response: {
+          200: content('URIs of conformance classes.', JSON_FORMAT.types, Conformance),
+          ...problems,
+        },
       },
     },
     async (request, reply) => {
@@ -73,14 +87,20 @@ export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] 
         tags: ['Capabilities'],
         querystring: formatQuery,
         response: {
-          200: content('The definition of the API.', OPENAPI.types, Type.Object({}, { additionalProperties: true })),
+          200: content(
+            'The definition of the API.',
+            OPENAPI.types,
+            Type.Object({}, { additionalProperties: true }),
+          ),
           ...problems,
         },
       },
     },
     async (request, reply) => {
       reply.type(negotiate(request, [OPENAPI]))
-      return reply.send(Buffer.from(JSON.stringify({ ...app.swagger(), servers: [{ url: request.publicUrl }] })))
+      return reply.send(
+        Buffer.from(JSON.stringify({ ...app.swagger(), servers: [{ url: request.publicUrl }] })),
+      )
     },
   )
 }

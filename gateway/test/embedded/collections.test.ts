@@ -15,7 +15,8 @@ const make = async (sql: string) => {
 const page = async (path: string) => (await client(`/collections/${path}`)).json as Page
 const countOf = async (path: string) => {
   const ids: unknown[] = []
-  for await (const { features } of followPages(client, `/collections/${path}`)) ids.push(...features.map((feature) => JSON.stringify([feature.id, feature.geometry])))
+  for await (const { features } of followPages(client, `/collections/${path}`))
+    ids.push(...features.map((feature) => JSON.stringify([feature.id, feature.geometry])))
   return ids.length === new Set(ids).size ? ids.length : `${ids.length} with duplicates`
 }
 
@@ -28,7 +29,9 @@ test('a new table appears, changes and goes within five seconds', async () => {
     }
   }
   const status = async () => (await client('/collections/fleeting/items')).status
-  await session.query('create table fleeting (id int primary key, geom geometry(Point, 4326)); insert into fleeting values (1, null)')
+  await session.query(
+    'create table fleeting (id int primary key, geom geometry(Point, 4326)); insert into fleeting values (1, null)',
+  )
   await until(async () => (await status()) === 200)
   await session.query('alter table fleeting add column later text default $$x$$')
   await until(async () => ((await page('fleeting/items')) as Page).features[0]?.properties?.later === 'x')
@@ -51,21 +54,33 @@ test('views and materialized views are collections; features without a key are l
 })
 
 test('a table without a key is paged by the place of its rows', async () => {
-  await make(`create table keyless as select st_setsrid(st_makepoint(i % 180, i % 90), 4326)::geometry(Point, 4326) geom, i n from generate_series(1, 777) i`)
+  await make(
+    `create table keyless as select st_setsrid(st_makepoint(i % 180, i % 90), 4326)::geometry(Point, 4326) geom, i n from generate_series(1, 777) i`,
+  )
   const seen: number[] = []
-  for await (const { features } of followPages(client, '/collections/keyless/items?limit=100')) seen.push(...features.map(({ properties }) => properties!.n))
-  assert.deepEqual(seen.toSorted((a, b) => a - b), Array.from({ length: 777 }, (_, index) => index + 1))
+  for await (const { features } of followPages(client, '/collections/keyless/items?limit=100'))
+    seen.push(...features.map(({ properties }) => properties!.n))
+  assert.deepEqual(
+    seen.toSorted((a, b) => a - b),
+    Array.from({ length: 777 }, (_, index) => index + 1),
+  )
 })
 
 test('a unique index without nulls is as good as a primary key', async () => {
-  await make(`create table indexed (code text not null unique, geom geometry(Point, 4326)); insert into indexed values ('a/b ü', st_setsrid(st_makepoint(1, 2), 4326))`)
-  const { json } = (await client(`/collections/indexed/items/${encodeURIComponent('a/b ü')}`)) as { json: Item }
+  await make(
+    `create table indexed (code text not null unique, geom geometry(Point, 4326)); insert into indexed values ('a/b ü', st_setsrid(st_makepoint(1, 2), 4326))`,
+  )
+  const { json } = (await client(`/collections/indexed/items/${encodeURIComponent('a/b ü')}`)) as {
+    json: Item
+  }
   assert.equal(json.id, 'a/b ü')
   assert.equal((await client(json.links.find(({ rel }) => rel === 'self')!.href)).status, 200)
 })
 
 test('a key of several columns orders pages, and says why it is no address', async () => {
-  await make(`create table paired (a int, b text, geom geometry(Point, 4326), primary key (a, b)); insert into paired select i / 10, 'b' || i, st_setsrid(st_makepoint(i, i), 4326) from generate_series(1, 80) i`)
+  await make(
+    `create table paired (a int, b text, geom geometry(Point, 4326), primary key (a, b)); insert into paired select i / 10, 'b' || i, st_setsrid(st_makepoint(i, i), 4326) from generate_series(1, 80) i`,
+  )
   assert.equal(await countOf('paired/items?limit=7'), 80)
   assert.match((await client('/collections/paired/items/1')).json.detail, /consists of a, b/)
 })
@@ -75,10 +90,21 @@ test('ids of other types are found in any of their forms', async () => {
     create table by_uuid (id uuid primary key, geom geometry); insert into by_uuid values ('6F9619FF-8B86-4D01-B42D-00CF4FC964FF', 'SRID=4326;POINT(1 2)');
     create table by_date (id date primary key, geom geometry); insert into by_date values ('2024-02-29', 'SRID=4326;POINT(1 2)');
     create table by_numeric (id numeric primary key, geom geometry); insert into by_numeric values (1.50, 'SRID=4326;POINT(1 2)')`)
-  for (const path of ['by_uuid/items/6f9619ff-8b86-4d01-b42d-00cf4fc964ff', 'by_uuid/items/6F9619FF8B864D01B42D00CF4FC964FF', 'by_date/items/2024-02-29', 'by_numeric/items/1.5', 'cities/items/007']) {
+  for (const path of [
+    'by_uuid/items/6f9619ff-8b86-4d01-b42d-00cf4fc964ff',
+    'by_uuid/items/6F9619FF8B864D01B42D00CF4FC964FF',
+    'by_date/items/2024-02-29',
+    'by_numeric/items/1.5',
+    'cities/items/007',
+  ]) {
     assert.equal((await client(`/collections/${path}`)).status, 200, path)
   }
-  for (const path of ['by_uuid/items/x', 'by_date/items/2023-02-29', 'by_numeric/items/x', 'cities/items/99999999999999999999']) {
+  for (const path of [
+    'by_uuid/items/x',
+    'by_date/items/2023-02-29',
+    'by_numeric/items/x',
+    'cities/items/99999999999999999999',
+  ]) {
     assert.equal((await client(`/collections/${path}`)).status, 404, path)
   }
 })
@@ -92,12 +118,18 @@ test('names of any kind are quoted', async () => {
   assert.equal((await client(collection)).json.id, id)
   const { json } = await client(`${collection}/items/1`)
   assert.deepEqual([json.id, json.properties], [1, { p: 'v', limit: 5 }])
-  assert.equal((await client(`${collection}/items?p=v&sortby=p&bbox=0,0,3,3&properties=p`)).json.numberReturned, 1)
+  assert.equal(
+    (await client(`${collection}/items?p=v&sortby=p&bbox=0,0,3,3&properties=p`)).json.numberReturned,
+    1,
+  )
 })
 
 test('schemas can be chosen, and left out', async () => {
-  await session.query('create schema if not exists other; create table if not exists other.thing (id int primary key, geom geometry(Point, 4326))')
-  const ids = (gateway: { catalog: { list(): readonly { id: string }[] } }) => gateway.catalog.list().map(({ id }) => id)
+  await session.query(
+    'create schema if not exists other; create table if not exists other.thing (id int primary key, geom geometry(Point, 4326))',
+  )
+  const ids = (gateway: { catalog: { list(): readonly { id: string }[] } }) =>
+    gateway.catalog.list().map(({ id }) => id)
   assert.deepEqual(ids(await startGateway('--schemas', 'other')), ['other.thing'])
   assert.ok(!ids(await startGateway('--exclude-schemas', 'other')).includes('other.thing'))
 })
@@ -116,17 +148,50 @@ test('projected tables are asked and shown in degrees, and give the same as in d
     create table utm as select id, name, st_transform(geom, 25832)::geometry(Point, 25832) geom from cities where country in ('CH', 'AT'); alter table utm add primary key (id); create index on utm using gist (geom);
     create table mercator as select id, name, st_transform(geom, 3857)::geometry(MultiPolygon, 3857) geom from countries where name <> 'Antarctica'; alter table mercator add primary key (id); create index on mercator using gist (geom);
     analyze utm; analyze mercator`)
-  const boxes = ['8,47,9,48', '-180,-90,180,90', '5.5,45.25,17,55.125', '-120,-60,-110,-50', '170,-80,-170,80', '10,50,10,50', '-90,-90,-89,90']
+  const boxes = [
+    '8,47,9,48',
+    '-180,-90,180,90',
+    '5.5,45.25,17,55.125',
+    '-120,-60,-110,-50',
+    '170,-80,-170,80',
+    '10,50,10,50',
+    '-90,-90,-89,90',
+  ]
   for (const box of boxes) {
-    for (const [projected, plain, filter] of [['utm', 'cities', `country in ('CH','AT')`], ['mercator', 'countries', `name <> 'Antarctica'`]]) {
-      const found = (await page(`${projected}/items?limit=10000&bbox=${box}`)).features.map(({ id }) => id as number)
+    for (const [projected, plain, filter] of [
+      ['utm', 'cities', `country in ('CH','AT')`],
+      ['mercator', 'countries', `name <> 'Antarctica'`],
+    ]) {
+      const found = (await page(`${projected}/items?limit=10000&bbox=${box}`)).features.map(
+        ({ id }) => id as number,
+      )
       const [w, s, e, n] = box.split(',').map(Number) as [number, number, number, number]
-      const envelopes = w <= e ? [[w, e]] : [[w, 180], [-180, e]]
-      const condition = envelopes.map(([from, to]) => `st_intersects(geom, st_envelope(st_makeline(st_setsrid(st_makepoint(${from}, ${s}), 4326), st_setsrid(st_makepoint(${to}, ${n}), 4326))))`).join(' or ')
-      const expected = (await session.query<{ id: string }>(`select id from ${plain} where ${filter} and (${condition}) order by id`)).map(({ id }) => Number(id))
+      const envelopes =
+        w <= e
+          ? [[w, e]]
+          : [
+              [w, 180],
+              [-180, e],
+            ]
+      const condition = envelopes
+        .map(
+          ([from, to]) =>
+            `st_intersects(geom, st_envelope(st_makeline(st_setsrid(st_makepoint(${from}, ${s}), 4326), st_setsrid(st_makepoint(${to}, ${n}), 4326))))`,
+        )
+        .join(' or ')
+      const expected = (
+        await session.query<{ id: string }>(
+          `select id from ${plain} where ${filter} and (${condition}) order by id`,
+        )
+      ).map(({ id }) => Number(id))
       // A coordinate that has been to a projection and back may end on the other side of a box's edge.
-      const difference = found.filter((id) => !expected.includes(id)).length + expected.filter((id) => !found.includes(id)).length
-      assert.ok(difference <= expected.length / 1000, `${projected} ${box}: ${difference} of ${expected.length} differ`)
+      const difference =
+        found.filter((id) => !expected.includes(id)).length +
+        expected.filter((id) => !found.includes(id)).length
+      assert.ok(
+        difference <= expected.length / 1000,
+        `${projected} ${box}: ${difference} of ${expected.length} differ`,
+      )
     }
   }
   const [feature] = (await page('utm/items?limit=1&bbox=8,47,9,48')).features
@@ -138,7 +203,9 @@ test('projected tables are asked and shown in degrees, and give the same as in d
 })
 
 test('a view that does not say its system is asked for its first geometry', async () => {
-  await make(`create view unsaid as select id, st_transform(geom, 3857) geom from cities where country = 'LI'`)
+  await make(
+    `create view unsaid as select id, st_transform(geom, 3857) geom from cities where country = 'LI'`,
+  )
   assert.ok((await page('unsaid/items?bbox=9,46.9,10,47.4')).numberMatched! > 5)
 })
 
@@ -147,7 +214,10 @@ test('geometries of every kind are GeoJSON, or null', async () => {
     create table kinds (id serial primary key, geom geometry);
     insert into kinds (geom) values ('POINT EMPTY'), (null), ('POINT Z (1 2 3)'), ('LINESTRING M (0 0 1, 1 1 2)'), ('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))'), ('POLYGON((0 0,0 1,1 1,0 0))'), ('MULTIPOINT((1 2),(3 4))')`)
   const { features } = await page('kinds/items?limit=100')
-  assert.deepEqual(features.map(({ geometry }) => geometry?.type), ['Point', undefined, 'Point', 'LineString', 'GeometryCollection', 'Polygon', 'MultiPoint'])
+  assert.deepEqual(
+    features.map(({ geometry }) => geometry?.type),
+    ['Point', undefined, 'Point', 'LineString', 'GeometryCollection', 'Polygon', 'MultiPoint'],
+  )
   assert.equal((await page('kinds/items?bbox=-10,-10,10,10')).numberMatched, 5)
 })
 
@@ -160,7 +230,10 @@ test('values of every type are JSON', async () => {
   assert.match(text, /"a":9007199254740993,"b":1\.10,"c":"NaN","d":"-Infinity"/)
   const [feature] = (JSON.parse(text) as Page).features
   const { e, f, g, h, k, l } = feature!.properties!
-  assert.deepEqual({ e, f, g, h, k, l }, { e: { x: [1] }, f: 'happy', g: 5, h: [1, 2], k: '2023-12-31T22:00:00+00:00', l: '"\\\t</script>' })
+  assert.deepEqual(
+    { e, f, g, h, k, l },
+    { e: { x: [1] }, f: 'happy', g: 5, h: [1, 2], k: '2023-12-31T22:00:00+00:00', l: '"\\\t</script>' },
+  )
   assert.equal((await page('typed/items?f=json&m=a')).numberReturned, 1)
   assert.equal((await page('typed/items?g=5')).numberReturned, 1)
   assert.equal((await client('/collections/typed/items?sortby=p')).json.parameter, 'sortby')

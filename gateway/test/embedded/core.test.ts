@@ -1,22 +1,27 @@
 // OGC API Features Part 1, as its clients see it.
 
 import assert from 'node:assert/strict'
-import { createBrotliDecompress, createGunzip } from 'node:zlib'
 import { get, request } from 'node:http'
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { text as readText } from 'node:stream/consumers'
 import { test } from 'node:test'
+import { createBrotliDecompress, createGunzip } from 'node:zlib'
 import type { Item, Page } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
 
 const { client, session, catalog } = await startGateway()
-const linksOf = (json: { links: { rel: string; href: string; type?: string }[] }) => Object.fromEntries(json.links.map((link) => [link.rel, link]))
+const linksOf = (json: { links: { rel: string; href: string; type?: string }[] }) =>
+  Object.fromEntries(json.links.map((link) => [link.rel, link]))
 
 /** Without fetch, which asks for and undoes compression by itself, and rewrites headers. */
 const raw = (path: string, headers: Record<string, string>, method = 'GET') =>
   new Promise<{ status: number; headers: Record<string, string>; body: Readable }>((resolve, reject) => {
     request(client.url + path, { headers, method }, (response) =>
-      resolve({ status: response.statusCode!, headers: response.headers as Record<string, string>, body: response }),
+      resolve({
+        status: response.statusCode!,
+        headers: response.headers as Record<string, string>,
+        body: response,
+      }),
     )
       .on('error', reject)
       .end()
@@ -30,7 +35,10 @@ test('the landing page leads everywhere, and every link works', async () => {
     const { href, type } = links[rel]!
     const answer = await fetch(href)
     assert.equal(answer.status, 200, rel)
-    assert.ok(answer.headers.get('content-type')!.startsWith(type!), `${rel}: ${answer.headers.get('content-type')}`)
+    assert.ok(
+      answer.headers.get('content-type')!.startsWith(type!),
+      `${rel}: ${answer.headers.get('content-type')}`,
+    )
   }
 })
 
@@ -42,7 +50,9 @@ test('conformance declares Core, OpenAPI 3.0 and GeoJSON', async () => {
 })
 
 test('the definition is OpenAPI 3.0 under its media type, at the address that was asked', async () => {
-  const { json, type } = await client('/api', { headers: { accept: 'application/vnd.oai.openapi+json;version=3.0' } })
+  const { json, type } = await client('/api', {
+    headers: { accept: 'application/vnd.oai.openapi+json;version=3.0' },
+  })
   assert.match(type, /^application\/vnd\.oai\.openapi\+json;version=3\.0$/)
   assert.match(json.openapi, /^3\.0\./)
   assert.deepEqual(json.servers, [{ url: client.url }])
@@ -63,7 +73,10 @@ test('collections have their extent, licence, attribution and links', async () =
   const ids = json.collections.map(({ id }: { id: string }) => id)
   for (const id of ['cities', 'countries', 'counties']) assert.ok(ids.includes(id))
   const { json: cities } = await client('/collections/cities')
-  assert.deepEqual(json.collections.find(({ id }: { id: string }) => id === 'cities'), { ...cities })
+  assert.deepEqual(
+    json.collections.find(({ id }: { id: string }) => id === 'cities'),
+    { ...cities },
+  )
   const [row] = await session.query<{ box: number[] }>(
     'select array[st_xmin(e), st_ymin(e), st_xmax(e), st_ymax(e)] as box from (select st_extent(geom) e from cities) x',
   )
@@ -101,7 +114,11 @@ test('a feature is the same alone as on its page, with links of its own', async 
 
 test('rings follow the right-hand rule', async () => {
   const { json } = (await client('/collections/countries/items?limit=300')) as { json: Page }
-  const area = (ring: number[][]) => ring.reduce((sum, [x, y], index) => sum + (index > 0 ? ring[index - 1]![0]! * y! - x! * ring[index - 1]![1]! : 0), 0)
+  const area = (ring: number[][]) =>
+    ring.reduce(
+      (sum, [x, y], index) => sum + (index > 0 ? ring[index - 1]![0]! * y! - x! * ring[index - 1]![1]! : 0),
+      0,
+    )
   assert.equal(json.features.length, 241)
   for (const { geometry } of json.features) {
     assert.equal(geometry.type, 'MultiPolygon')
@@ -125,7 +142,12 @@ test('f and Accept choose the format, and what there is not is refused', async (
 })
 
 test('an entity tag saves sending again what the client has', async () => {
-  for (const path of ['/', '/collections/cities', '/collections/cities/items?limit=5', '/collections/cities/items/5']) {
+  for (const path of [
+    '/',
+    '/collections/cities',
+    '/collections/cities/items?limit=5',
+    '/collections/cities/items/5',
+  ]) {
     const first = await client(path)
     const tag = first.headers.get('etag')!
     assert.ok(tag, path)
@@ -150,9 +172,14 @@ test('HEAD answers as GET does, without a body', async () => {
 test('long answers are compressed for whom that is right', async () => {
   const path = '/collections/counties/items?limit=20'
   const plain = await (await raw(path, { 'accept-encoding': 'identity' })).body.toArray().then(Buffer.concat)
-  for (const [encoding, decode] of [['gzip', createGunzip], ['br', createBrotliDecompress]] as const) {
+  for (const [encoding, decode] of [
+    ['gzip', createGunzip],
+    ['br', createBrotliDecompress],
+  ] as const) {
     for (const limit of [20, 3000]) {
-      const { headers, body } = await raw(`/collections/counties/items?limit=${limit}`, { 'accept-encoding': encoding })
+      const { headers, body } = await raw(`/collections/counties/items?limit=${limit}`, {
+        'accept-encoding': encoding,
+      })
       assert.equal(headers['content-encoding'], encoding)
       assert.match(headers.vary!, /accept-encoding/i)
       const page = JSON.parse(await readText(body.pipe(decode()))) as Page
@@ -165,7 +192,15 @@ test('long answers are compressed for whom that is right', async () => {
 test('scripts of any origin may read, and ask beforehand', async () => {
   const { headers } = await client('/collections', { headers: { origin: 'https://example.org' } })
   assert.equal(headers.get('access-control-allow-origin'), '*')
-  const preflight = await raw('/collections/cities/items', { origin: 'https://example.org', 'access-control-request-method': 'GET', 'access-control-request-headers': 'if-none-match' }, 'OPTIONS')
+  const preflight = await raw(
+    '/collections/cities/items',
+    {
+      origin: 'https://example.org',
+      'access-control-request-method': 'GET',
+      'access-control-request-headers': 'if-none-match',
+    },
+    'OPTIONS',
+  )
   assert.equal(preflight.status, 204)
   assert.match(preflight.headers['access-control-allow-methods']!, /GET/)
   assert.equal(preflight.headers['access-control-allow-headers'], 'if-none-match')
@@ -174,14 +209,23 @@ test('scripts of any origin may read, and ask beforehand', async () => {
 test('a method that is not there is told with those that are', async () => {
   for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) {
     const { status, headers, json } = await client('/collections/cities', { method })
-    assert.deepEqual([status, headers.get('allow'), json.code], [405, 'GET, HEAD, OPTIONS', 'method-not-allowed'])
+    assert.deepEqual(
+      [status, headers.get('allow'), json.code],
+      [405, 'GET, HEAD, OPTIONS', 'method-not-allowed'],
+    )
   }
   const { status, headers } = await client('/collections/cities/items', { method: 'OPTIONS' })
   assert.deepEqual([status, headers.get('allow')], [204, 'GET, HEAD, OPTIONS'])
 })
 
 test('what does not exist is told as a problem', async () => {
-  const cases = [['/nothing', 'resource-not-found'], ['/collections/nothing', 'collection-not-found'], ['/collections/nothing/items', 'collection-not-found'], ['/collections/cities/items/0', 'feature-not-found'], ['/collections/cities/items/abc', 'feature-not-found']]
+  const cases = [
+    ['/nothing', 'resource-not-found'],
+    ['/collections/nothing', 'collection-not-found'],
+    ['/collections/nothing/items', 'collection-not-found'],
+    ['/collections/cities/items/0', 'feature-not-found'],
+    ['/collections/cities/items/abc', 'feature-not-found'],
+  ]
   for (const [path, code] of cases) {
     const { status, type, json } = await client(path!)
     assert.deepEqual([status, json.code, json.status], [404, code, 404], path)
@@ -190,7 +234,16 @@ test('what does not exist is told as a problem', async () => {
 })
 
 test('an unknown parameter is refused everywhere, with those that are known', async () => {
-  for (const path of ['/', '/conformance', '/api', '/collections', '/collections/cities', '/collections/cities/items', '/collections/cities/items/5', '/health/live']) {
+  for (const path of [
+    '/',
+    '/conformance',
+    '/api',
+    '/collections',
+    '/collections/cities',
+    '/collections/cities/items',
+    '/collections/cities/items/5',
+    '/health/live',
+  ]) {
     const { status, json } = await client(`${path}?nonsense=1`)
     assert.deepEqual([status, json.code, json.parameter], [400, 'parameter-unknown', 'nonsense'], path)
   }
@@ -198,11 +251,19 @@ test('an unknown parameter is refused everywhere, with those that are known', as
 
 test('links are right behind a proxy', async () => {
   const answer = await client('/collections/cities/items?limit=1', {
-    headers: { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'maps.example.org', 'x-forwarded-prefix': '/geo', 'x-forwarded-port': '8443' },
+    headers: {
+      'x-forwarded-proto': 'https',
+      'x-forwarded-host': 'maps.example.org',
+      'x-forwarded-prefix': '/geo',
+      'x-forwarded-port': '8443',
+    },
   })
   const links = linksOf(answer.json)
   assert.equal(links.collection!.href, 'https://maps.example.org:8443/geo/collections/cities')
-  assert.match(links.next!.href, /^https:\/\/maps\.example\.org:8443\/geo\/collections\/cities\/items\?limit=1&cursor=/)
+  assert.match(
+    links.next!.href,
+    /^https:\/\/maps\.example\.org:8443\/geo\/collections\/cities\/items\?limit=1&cursor=/,
+  )
 })
 
 test('a header that is no host name does not get into links', async () => {
@@ -215,12 +276,15 @@ test('the address that the operator names wins, and proxies nobody trusts do not
   const { json } = await fixed.client('/', { headers: { 'x-forwarded-host': 'evil.example' } })
   assert.equal(linksOf(json).data!.href, 'https://example.org/geo/collections')
   const alone = await startGateway('--trust-proxy', 'none')
-  const answer = await alone.client('/', { headers: { 'x-forwarded-host': 'evil.example', 'x-forwarded-prefix': '/evil' } })
+  const answer = await alone.client('/', {
+    headers: { 'x-forwarded-host': 'evil.example', 'x-forwarded-prefix': '/evil' },
+  })
   assert.equal(linksOf(answer.json).data!.href, `${alone.client.url}/collections`)
 })
 
 test('it says that it lives and can serve', async () => {
-  for (const path of ['/health/live', '/health/ready']) assert.deepEqual((await client(path)).json, { status: 'ok' })
+  for (const path of ['/health/live', '/health/ready'])
+    assert.deepEqual((await client(path)).json, { status: 'ok' })
 })
 
 test('what is not HTTP gets an answer all the same', async () => {

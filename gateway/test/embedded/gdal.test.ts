@@ -9,16 +9,40 @@ import { startGateway } from '../support/gateway.ts'
 const { client } = await startGateway()
 const run = promisify(execFile)
 const isMissing = spawnSync('ogrinfo', ['--version']).status !== 0
-const options = { skip: isMissing && 'SKIPPED: ogrinfo is not installed, so no client of another make was tried' }
-const ogrinfo = async (...args: string[]) => (await run('ogrinfo', [...args.slice(0, -1), `OAPIF:${client.url}/`, args.at(-1)!], { maxBuffer: 1 << 28 })).stdout
+const options = {
+  skip: isMissing && 'SKIPPED: ogrinfo is not installed, so no client of another make was tried',
+}
+const ogrinfo = async (...args: string[]) =>
+  (await run('ogrinfo', [...args.slice(0, -1), `OAPIF:${client.url}/`, args.at(-1)!], { maxBuffer: 1 << 28 }))
+    .stdout
 const countIn = (text: string) => Number(/Feature Count: (\d+)/.exec(text)?.[1])
 
-for (const [collection, count] of [['cities', 171_075], ['countries', 241], ['counties', 3231]] as const) {
-  test(`it counts ${count} in ${collection}`, options, async () => assert.equal(countIn(await ogrinfo('-al', '-so', collection)), count))
+for (const [collection, count] of [
+  ['cities', 171_075],
+  ['countries', 241],
+  ['counties', 3231],
+] as const) {
+  test(`it counts ${count} in ${collection}`, options, async () =>
+    assert.equal(countIn(await ogrinfo('-al', '-so', collection)), count),
+  )
 }
 
 test('it pages through every city', options, async () => {
-  const { stdout } = await run('ogr2ogr', ['-f', 'CSV', '/vsistdout/', `OAPIF:${client.url}/`, 'cities', '-select', 'name', '-oo', 'PAGE_SIZE=10000'], { maxBuffer: 1 << 28 })
+  const { stdout } = await run(
+    'ogr2ogr',
+    [
+      '-f',
+      'CSV',
+      '/vsistdout/',
+      `OAPIF:${client.url}/`,
+      'cities',
+      '-select',
+      'name',
+      '-oo',
+      'PAGE_SIZE=10000',
+    ],
+    { maxBuffer: 1 << 28 },
+  )
   assert.equal(stdout.trim().split(/\r?\n(?=[^\r\n]*$|)/m).length >= 171_076, true)
 })
 

@@ -1,8 +1,7 @@
 // tessera import, as a person types it: formats, types, options, and what happens to bad rows.
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -27,25 +26,62 @@ const fail = async (pattern: RegExp, collection: string, input: string, ...flags
   assert.equal(code, 1, output)
   assert.match(output, pattern)
 }
-const feature = (properties: object, geometry: object | null = { type: 'Point', coordinates: [1, 2] }, id?: unknown) =>
-  `${JSON.stringify({ type: 'Feature', id, geometry, properties })}\n`
+const feature = (
+  properties: object,
+  geometry: object | null = { type: 'Point', coordinates: [1, 2] },
+  id?: unknown,
+) => `${JSON.stringify({ type: 'Feature', id, geometry, properties })}\n`
 const columnsOf = async (table: string) =>
   Object.fromEntries(
-    (await session.query<{ name: string; type: string }>(
-      `select attname as name, format_type(atttypid, atttypmod) || case when attnotnull then ' not null' else '' end as type from pg_attribute where attrelid = '${table}'::regclass and attnum > 0 order by attnum`,
-    )).map(({ name, type }) => [name, type]),
+    (
+      await session.query<{ name: string; type: string }>(
+        `select attname as name, format_type(atttypid, atttypmod) || case when attnotnull then ' not null' else '' end as type from pg_attribute where attrelid = '${table}'::regclass and attnum > 0 order by attnum`,
+      )
+    ).map(({ name, type }) => [name, type]),
   )
-const rowsOf = (table: string) => session.query<Record<string, any>>(`select *, st_asgeojson(geom)::json as geom from ${table} order by id`)
+const rowsOf = (table: string) =>
+  session.query<Record<string, any>>(`select *, st_asgeojson(geom)::json as geom from ${table} order by id`)
 
 test('columns are typed by their values', async () => {
   await succeed(
     'typed_import',
-    feature({ i: 1, big: 3e9, d: 1.5, b: true, t: 'x', day: '2024-02-29', at: '2024-02-29T10:00:00+02:00', j: { a: [1] }, n: null, some: 1 }) +
-      feature({ i: 2, big: 1, d: 2, b: false, t: 'tab\tnew\nline\\', day: '2023-01-01', at: '2024-02-29', j: [], n: null }),
+    feature({
+      i: 1,
+      big: 3e9,
+      d: 1.5,
+      b: true,
+      t: 'x',
+      day: '2024-02-29',
+      at: '2024-02-29T10:00:00+02:00',
+      j: { a: [1] },
+      n: null,
+      some: 1,
+    }) +
+      feature({
+        i: 2,
+        big: 1,
+        d: 2,
+        b: false,
+        t: 'tab\tnew\nline\\',
+        day: '2023-01-01',
+        at: '2024-02-29',
+        j: [],
+        n: null,
+      }),
   )
   assert.deepEqual(await columnsOf('typed_import'), {
-    id: 'bigint not null', geom: 'geometry(Point,4326) not null', i: 'integer not null', big: 'bigint not null', d: 'double precision not null',
-    b: 'boolean not null', t: 'text not null', day: 'date not null', at: 'timestamp with time zone not null', j: 'jsonb not null', n: 'text', some: 'integer',
+    id: 'bigint not null',
+    geom: 'geometry(Point,4326) not null',
+    i: 'integer not null',
+    big: 'bigint not null',
+    d: 'double precision not null',
+    b: 'boolean not null',
+    t: 'text not null',
+    day: 'date not null',
+    at: 'timestamp with time zone not null',
+    j: 'jsonb not null',
+    n: 'text',
+    some: 'integer',
     updated_at: 'timestamp with time zone not null',
   })
   const [, second] = await rowsOf('typed_import')
@@ -54,24 +90,67 @@ test('columns are typed by their values', async () => {
 })
 
 test('a type can be told', async () => {
-  await succeed('told', feature({ code: 7, j: 'text', n: 1 }), '--type', 'code:text', '--type', 'j:jsonb', '--type', 'n:double')
+  await succeed(
+    'told',
+    feature({ code: 7, j: 'text', n: 1 }),
+    '--type',
+    'code:text',
+    '--type',
+    'j:jsonb',
+    '--type',
+    'n:double',
+  )
   const { code, j, n } = await columnsOf('told')
   assert.deepEqual([code, j, n], ['text not null', 'jsonb not null', 'double precision not null'])
-  await fail(/--type=n:complex: must be property:type, the type one of integer/, 'told2', feature({ n: 1 }), '--type', 'n:complex')
-  await fail(/--type nothing: the source has no such property/, 'told2', feature({ n: 1 }), '--type', 'nothing:text')
+  await fail(
+    /--type=n:complex: must be property:type, the type one of integer/,
+    'told2',
+    feature({ n: 1 }),
+    '--type',
+    'n:complex',
+  )
+  await fail(
+    /--type nothing: the source has no such property/,
+    'told2',
+    feature({ n: 1 }),
+    '--type',
+    'nothing:text',
+  )
 })
 
 test('a value that does not fit its type is told with its line, and nothing is imported', async () => {
-  await fail(/Line 3, n: .*invalid input syntax for type integer.*Nothing was imported/s, 'unfit', feature({ n: '1' }) + '\n' + feature({ n: 'x' }), '--type', 'n:integer')
+  await fail(
+    /Line 3, n: .*invalid input syntax for type integer.*Nothing was imported/s,
+    'unfit',
+    feature({ n: '1' }) + '\n' + feature({ n: 'x' }),
+    '--type',
+    'n:integer',
+  )
   await assert.rejects(rowsOf('unfit'))
 })
 
 test('single and multiple geometries of a kind share a column; kinds that differ do too', async () => {
-  const line = [[0, 0], [1, 1]]
-  await succeed('lines', feature({}, { type: 'LineString', coordinates: line }) + feature({}, { type: 'MultiLineString', coordinates: [line] }))
+  const line = [
+    [0, 0],
+    [1, 1],
+  ]
+  await succeed(
+    'lines',
+    feature({}, { type: 'LineString', coordinates: line }) +
+      feature({}, { type: 'MultiLineString', coordinates: [line] }),
+  )
   assert.equal((await columnsOf('lines')).geom, 'geometry(MultiLineString,4326) not null')
-  assert.deepEqual((await rowsOf('lines')).map(({ geom }) => geom), [{ type: 'MultiLineString', coordinates: [line] }, { type: 'MultiLineString', coordinates: [line] }])
-  await succeed('mixture', feature({}, { type: 'LineString', coordinates: line }) + feature({}) + feature({}, null))
+  assert.deepEqual(
+    (await rowsOf('lines')).map(({ geom }) => geom),
+    [
+      { type: 'MultiLineString', coordinates: [line] },
+      { type: 'MultiLineString', coordinates: [line] },
+    ],
+  )
+  await succeed(
+    'mixture',
+    feature({}, { type: 'LineString', coordinates: line }) + feature({}) + feature({}, null),
+  )
   assert.equal((await columnsOf('mixture')).geom, 'geometry(Geometry,4326)')
   await succeed('high', feature({}, { type: 'Point', coordinates: [1, 2, 3] }))
   assert.equal((await columnsOf('high')).geom, 'geometry(PointZ,4326) not null')
@@ -84,22 +163,44 @@ test('single and multiple geometries of a kind share a column; kinds that differ
 test('ids of the features are kept if all have one, and are not given out again', async () => {
   await succeed('numbered', feature({}, null, 5) + feature({}, null, 9))
   await session.query('insert into numbered default values')
-  assert.deepEqual((await rowsOf('numbered')).map(({ id }) => id), ['5', '9', '10'])
+  assert.deepEqual(
+    (await rowsOf('numbered')).map(({ id }) => id),
+    ['5', '9', '10'],
+  )
   await succeed('lettered', feature({}, null, 'b') + feature({}, null, 'a'))
   assert.equal((await columnsOf('lettered')).id, 'text not null')
   await succeed('partly', feature({}, null, 'b') + feature({}))
-  assert.deepEqual((await rowsOf('partly')).map(({ id }) => id), ['1', '2'])
-  await fail(/same id: Key \(id\)=\(7\) is duplicated.*--id/s, 'twice', feature({}, null, 7) + feature({}, null, 7))
+  assert.deepEqual(
+    (await rowsOf('partly')).map(({ id }) => id),
+    ['1', '2'],
+  )
+  await fail(
+    /same id: Key \(id\)=\(7\) is duplicated.*--id/s,
+    'twice',
+    feature({}, null, 7) + feature({}, null, 7),
+  )
 })
 
 test('a property can be the id', async () => {
   await succeed('coded', feature({ code: 'x1', n: 1 }) + feature({ code: 'x2', n: 2 }), '--id', 'code')
-  assert.deepEqual((await rowsOf('coded')).map(({ id, n, code }) => [id, n, code]), [['x1', 1, undefined], ['x2', 2, undefined]])
-  await fail(/Line 2 of standard input has no property code/, 'coded2', feature({ code: 1 }) + feature({}), '--id', 'code')
+  assert.deepEqual(
+    (await rowsOf('coded')).map(({ id, n, code }) => [id, n, code]),
+    [
+      ['x1', 1, undefined],
+      ['x2', 2, undefined],
+    ],
+  )
+  await fail(
+    /Line 2 of standard input has no property code/,
+    'coded2',
+    feature({ code: 1 }) + feature({}),
+    '--id',
+    'code',
+  )
 })
 
 test('properties of odd names are kept, those of our own columns under another', async () => {
-  await succeed('odd', feature({ id: 1, geom: 2, 'a "b"; --': 3, 'Größe': 4 }))
+  await succeed('odd', feature({ id: 1, geom: 2, 'a "b"; --': 3, Größe: 4 }))
   const { id_, geom_, ...others } = (await rowsOf('odd'))[0]!
   assert.deepEqual([id_, geom_, others['a "b"; --'], others['Größe']], [1, 2, 3, 4])
   await fail(/Line 1 of standard input has a property whose name is empty/, 'odd2', feature({ '': 1 }))
@@ -109,10 +210,19 @@ test('an existing collection is only touched when that is asked for', async () =
   await succeed('grown', feature({ n: 1 }))
   await fail(/grown exists; say --append or --replace/, 'grown', feature({ n: 2 }))
   await succeed('grown', feature({ n: 2 }), '--append')
-  assert.deepEqual((await rowsOf('grown')).map(({ id, n }) => [id, n]), [['1', 1], ['2', 2]])
+  assert.deepEqual(
+    (await rowsOf('grown')).map(({ id, n }) => [id, n]),
+    [
+      ['1', 1],
+      ['2', 2],
+    ],
+  )
   await fail(/has no other; nothing was appended/, 'grown', feature({ other: 2 }), '--append')
   await succeed('grown', feature({ other: 'x' }), '--replace', '--title', 'Grown')
-  assert.deepEqual((await rowsOf('grown')).map(({ other, n }) => [other, n]), [['x', undefined]])
+  assert.deepEqual(
+    (await rowsOf('grown')).map(({ other, n }) => [other, n]),
+    [['x', undefined]],
+  )
   await fail(/no collection nowhere to append to/, 'nowhere', feature({}), '--append')
   await session.query('create table mine (id int primary key, geom geometry)')
   await fail(/mine was not made by an import/, 'mine', feature({}), '--replace')
@@ -124,18 +234,29 @@ test('a replacement that fails leaves what was there', async () => {
   await fail(/same id/, 'stays', feature({}, null, 7) + feature({}, null, 7), '--replace')
   await session.query('create view watcher as select * from stays')
   await fail(/stays cannot be replaced: .*depend/, 'stays', feature({ n: 2 }), '--replace')
-  assert.deepEqual((await rowsOf('stays')).map(({ n }) => n), [1])
+  assert.deepEqual(
+    (await rowsOf('stays')).map(({ n }) => n),
+    [1],
+  )
 })
 
 test('a bad row stops all, or is left out and counted', async () => {
-  const rows = feature({ n: 1 }) + '{"broken"\n' + feature({ n: 2 }, { type: 'Point', coordinates: [200, 0] }) + feature({ n: 3, t: 'a\0b' }) + feature({ n: 4 })
+  const rows =
+    feature({ n: 1 }) +
+    '{"broken"\n' +
+    feature({ n: 2 }, { type: 'Point', coordinates: [200, 0] }) +
+    feature({ n: 3, t: 'a\0b' }) +
+    feature({ n: 4 })
   await fail(/Line 2 of standard input is not valid JSON.*Nothing was imported; --skip-invalid/s, 'bad', rows)
   await assert.rejects(rowsOf('bad'))
   const output = await succeed('bad', rows, '--skip-invalid')
   assert.match(output, /Line 3 has a geometry that has the longitude 200/)
   assert.match(output, /Line 4 has text in t/)
   assert.match(output, /Imported 2 features into bad, 3 left out/)
-  assert.deepEqual((await rowsOf('bad')).map(({ n }) => n), [1, 4])
+  assert.deepEqual(
+    (await rowsOf('bad')).map(({ n }) => n),
+    [1, 4],
+  )
   await fail(/holds no valid feature/, 'bad2', '{"broken"\n', '--skip-invalid', '--format', 'geojsonseq')
 })
 
@@ -149,34 +270,67 @@ test('files of every format, by their names', async () => {
     write('a.geojson', `{"type":"FeatureCollection","features":[${feature({ n: 1 })},${feature({ n: 2 })}]}`),
     write('b.geojsonl', feature({ n: 1 }) + feature({ n: 2 })),
     write('c.csv', 'n,lon,lat\n1,1,2\n2,1,2\n'),
-    write('d.topojson', '{"type":"Topology","arcs":[],"objects":{"x":{"type":"GeometryCollection","geometries":[{"type":"Point","coordinates":[1,2],"properties":{"n":1}},{"type":"Point","coordinates":[1,2],"properties":{"n":2}}]}}}'),
+    write(
+      'd.topojson',
+      '{"type":"Topology","arcs":[],"objects":{"x":{"type":"GeometryCollection","geometries":[{"type":"Point","coordinates":[1,2],"properties":{"n":1}},{"type":"Point","coordinates":[1,2],"properties":{"n":2}}]}}}',
+    ),
   ]
   for (const [index, file] of files.entries()) {
-    const { code, output } = await runTessera(['import', file, '--collection', `format_${index}`], undefined, { TESSERA_WRITE_URL: ownerUrl })
+    const { code, output } = await runTessera(
+      ['import', file, '--collection', `format_${index}`],
+      undefined,
+      { TESSERA_WRITE_URL: ownerUrl },
+    )
     assert.equal(code, 0, output)
-    assert.deepEqual((await rowsOf(`format_${index}`)).map(({ n, geom }) => [n, geom.coordinates]), [[1, [1, 2]], [2, [1, 2]]], file)
+    assert.deepEqual(
+      (await rowsOf(`format_${index}`)).map(({ n, geom }) => [n, geom.coordinates]),
+      [
+        [1, [1, 2]],
+        [2, [1, 2]],
+      ],
+      file,
+    )
   }
 })
 
 test('what is said of a collection is shown', async () => {
-  await succeed('described', feature({}), '--title', 'A title', '--description', 'Some words', '--license', 'https://example.org/licence', '--attribution', 'Me')
+  await succeed(
+    'described',
+    feature({}),
+    '--title',
+    'A title',
+    '--description',
+    'Some words',
+    '--license',
+    'https://example.org/licence',
+    '--attribution',
+    'Me',
+  )
   await catalog.reload()
   const { json } = await client('/collections/described')
   assert.deepEqual([json.title, json.description, json.attribution], ['A title', 'Some words', 'Me'])
-  assert.equal(json.links.find(({ rel }: { rel: string }) => rel === 'license').href, 'https://example.org/licence')
+  assert.equal(
+    json.links.find(({ rel }: { rel: string }) => rel === 'license').href,
+    'https://example.org/licence',
+  )
 })
 
 test('a wrong call says how a right one looks', async () => {
   await fail(/one source and a collection: tessera import/, '', '')
   await fail(/"1 2" cannot name a collection.*for example my_roads/, '1 2', feature({}))
   await fail(/Standard input is empty/, 'empty', '')
-  const { output } = await runTessera(['import', '/nowhere.geojson', '--collection', 'x'], undefined, { TESSERA_WRITE_URL: ownerUrl })
+  const { output } = await runTessera(['import', '/nowhere.geojson', '--collection', 'x'], undefined, {
+    TESSERA_WRITE_URL: ownerUrl,
+  })
   assert.match(output, /nowhere\.geojson cannot be read \(ENOENT\)/)
 })
 
 test('a long source does not grow the process', { timeout: 180_000 }, async () => {
-  const importing = startTessera(['import', '-', '--collection', 'long', '--format', 'geojsonseq'], { TESSERA_WRITE_URL: ownerUrl })
-  const residentKb = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${importing.child.pid}/status`, 'utf8'))?.[1])
+  const importing = startTessera(['import', '-', '--collection', 'long', '--format', 'geojsonseq'], {
+    TESSERA_WRITE_URL: ownerUrl,
+  })
+  const residentKb = () =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${importing.child.pid}/status`, 'utf8'))?.[1])
   const padding = 'x'.repeat(900)
   const chunk = feature({ padding }).repeat(1000)
   let least = Number.POSITIVE_INFINITY
@@ -188,7 +342,8 @@ test('a long source does not grow the process', { timeout: 180_000 }, async () =
     most = Math.max(most, residentKb())
   }, 50)
   const stdin = importing.child.stdin!
-  for (let sent = 0; sent < 200; sent++) if (!stdin.write(chunk)) await new Promise((resolve) => stdin.once('drain', resolve))
+  for (let sent = 0; sent < 200; sent++)
+    if (!stdin.write(chunk)) await new Promise((resolve) => stdin.once('drain', resolve))
   stdin.end()
   assert.equal(await importing.ended, 0, importing.output())
   clearInterval(watch)

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
 import { followPages, type Page } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
+import { makeRandom } from '../support/random.ts'
 
 const { client, session, catalog } = await startGateway()
 const ask = async (path: string) => (await client(`/collections/${path}`)).json as Page
@@ -34,17 +35,26 @@ test('limit bounds the page; more than the maximum is served as the maximum', as
 })
 
 test('bbox gives what intersects, on random boxes anywhere', async () => {
-  let seed = 7
-  const random = (from: number, to: number) => {
-    seed = (seed * 48271) % 2147483647
-    return Math.round((from + (seed / 2147483647) * (to - from)) * 1000) / 1000
-  }
+  const number = makeRandom(7)
+  const random = (from: number, to: number) => Math.round((from + number() * (to - from)) * 1000) / 1000
   for (let round = 0; round < 40; round++) {
     const [west, east] = [random(-180, 180), random(-180, 180)]
     const south = random(-90, 80)
     const north = random(south, 90)
-    const boxes = west <= east ? [[west, east]] : [[west, 180], [-180, east]]
-    const condition = (column: string) => boxes.map(([from, to]) => `st_intersects(${column}, st_makeenvelope(${from}, ${south}, ${to}, ${north}, 4326))`).join(' or ')
+    const boxes =
+      west <= east
+        ? [[west, east]]
+        : [
+            [west, 180],
+            [-180, east],
+          ]
+    const condition = (column: string) =>
+      boxes
+        .map(
+          ([from, to]) =>
+            `st_intersects(${column}, st_makeenvelope(${from}, ${south}, ${to}, ${north}, 4326))`,
+        )
+        .join(' or ')
     for (const table of ['places', 'countries']) {
       const page = await ask(`${table}/items?limit=1000&bbox=${west},${south},${east},${north}`)
       const expected = await idsIn(`select id from ${table} where ${condition('geom')} order by id`)
@@ -55,15 +65,23 @@ test('bbox gives what intersects, on random boxes anywhere', async () => {
 })
 
 test('bbox of a point, of a line, of a pole and of the world', async () => {
-  const [{ x, y }] = (await session.query<{ x: number; y: number }>('select st_x(geom) x, st_y(geom) y from places where id = 1')) as [{ x: number; y: number }]
+  const [{ x, y }] = (await session.query<{ x: number; y: number }>(
+    'select st_x(geom) x, st_y(geom) y from places where id = 1',
+  )) as [{ x: number; y: number }]
   assert.ok(idsOf(await ask(`places/items?bbox=${x},${y},${x},${y}`)).includes(1))
   assert.ok(idsOf(await ask(`places/items?limit=500&bbox=${x},-90,${x},90`)).includes(1))
-  assert.deepEqual(idsOf(await ask('places/items?limit=500&bbox=-180,90,180,90')), await idsIn('select id from places where st_y(geom) = 90 order by id'))
+  assert.deepEqual(
+    idsOf(await ask('places/items?limit=500&bbox=-180,90,180,90')),
+    await idsIn('select id from places where st_y(geom) = 90 order by id'),
+  )
   assert.equal((await ask('places/items?limit=1000&bbox=-180,-90,180,90')).numberReturned, 490)
 })
 
 test('bbox of six numbers bounds the heights', async () => {
-  assert.deepEqual(idsOf(await ask('places/items?limit=500&bbox=-180,-90,100,180,90,110')), [101, 102, 103, 104, 105, 106, 107, 108, 109, 110])
+  assert.deepEqual(
+    idsOf(await ask('places/items?limit=500&bbox=-180,-90,100,180,90,110')),
+    [101, 102, 103, 104, 105, 106, 107, 108, 109, 110],
+  )
   // A flat geometry is at every height.
   assert.equal((await ask('countries/items?limit=300&bbox=-180,-90,100,180,90,110')).numberReturned, 241)
 })
@@ -82,10 +100,15 @@ test('datetime is about the first temporal column', async () => {
 })
 
 test('datetime can be about a date, by what is registered', async () => {
-  await session.query(`insert into tessera.collection (schema_name, table_name, temporal_column) values ('public', 'places', 'opened')`)
+  await session.query(
+    `insert into tessera.collection (schema_name, table_name, temporal_column) values ('public', 'places', 'opened')`,
+  )
   await catalog.reload()
   assert.deepEqual(idsOf(await ask('places/items?datetime=2020-01-06')), [5])
-  assert.deepEqual(idsOf(await ask('places/items?datetime=2020-01-06T10:00:00Z/2020-01-07T01:00:00Z')), [5, 6])
+  assert.deepEqual(
+    idsOf(await ask('places/items?datetime=2020-01-06T10:00:00Z/2020-01-07T01:00:00Z')),
+    [5, 6],
+  )
   await session.query(`delete from tessera.collection where table_name = 'places'`)
   await catalog.reload()
 })
@@ -100,8 +123,18 @@ test('every property is a parameter', async () => {
   assert.equal(await count('opened=2020-01-08'), 1)
   assert.equal(await count('seen=2020-01-01T07:00:00Z'), 1)
   assert.equal(await count('height=1'), (await idsIn('select id from places where height = 1')).length)
-  assert.equal(await count('is_open=true&name=name%202&bbox=-180,0,180,90'), (await idsIn(`select id from places where is_open and name = 'name 2' and st_y(geom) >= 0`)).length)
-  for (const wrong of ['small=70000', 'is_open=maybe', 'opened=2020-13-01', 'code=1', 'height=NaN', 'name=a&name=b']) {
+  assert.equal(
+    await count('is_open=true&name=name%202&bbox=-180,0,180,90'),
+    (await idsIn(`select id from places where is_open and name = 'name 2' and st_y(geom) >= 0`)).length,
+  )
+  for (const wrong of [
+    'small=70000',
+    'is_open=maybe',
+    'opened=2020-13-01',
+    'code=1',
+    'height=NaN',
+    'name=a&name=b',
+  ]) {
     const { status, json } = await client(`/collections/places/items?${wrong}`)
     assert.deepEqual([status, json.parameter], [400, wrong.split('=')[0]], wrong)
   }
@@ -116,18 +149,33 @@ test('properties are selected, others left out', async () => {
 
 for (const sortby of ['', 'name', '-name', 'height,-name', '-height,name,-id', '-seen', 'is_open,height']) {
   test(`pages sorted by "${sortby}" hold every feature once, in order`, async () => {
-    const sorted = sortby.split(',').filter(Boolean).map((name) => name.replace(/^-(.*)/, '$1 desc') + ' nulls last')
-    const expected = await idsIn(`select id from places order by ${[...sorted, ...(sortby.includes('id,') || /(^|,)-?id$/.test(sortby) ? [] : ['id'])].join(', ')}`)
-    for (const [limit, paging] of [[7, ''], [120, ''], [60, '&offset=0']] as const) {
+    const sorted = sortby
+      .split(',')
+      .filter(Boolean)
+      .map((name) => name.replace(/^-(.*)/, '$1 desc') + ' nulls last')
+    const expected = await idsIn(
+      `select id from places order by ${[...sorted, ...(sortby.includes('id,') || /(^|,)-?id$/.test(sortby) ? [] : ['id'])].join(', ')}`,
+    )
+    for (const [limit, paging] of [
+      [7, ''],
+      [120, ''],
+      [60, '&offset=0'],
+    ] as const) {
       const ids = []
-      for await (const page of followPages(client, `/collections/places/items?limit=${limit}&sortby=${sortby}${paging}`)) ids.push(...idsOf(page))
+      for await (const page of followPages(
+        client,
+        `/collections/places/items?limit=${limit}&sortby=${sortby}${paging}`,
+      ))
+        ids.push(...idsOf(page))
       assert.deepEqual(ids, expected, `limit ${limit}`)
     }
   })
 }
 
 test('pages stay whole while features come and go', async () => {
-  await session.query(`create table busy as select i as id, st_setsrid(st_makepoint(0, 0), 4326) geom from generate_series(1, 1000) i; alter table busy add primary key (id)`)
+  await session.query(
+    `create table busy as select i as id, st_setsrid(st_makepoint(0, 0), 4326) geom from generate_series(1, 1000) i; alter table busy add primary key (id)`,
+  )
   await catalog.reload()
   const seen: number[] = []
   let round = 0
@@ -135,9 +183,14 @@ test('pages stay whole while features come and go', async () => {
     seen.push(...(idsOf(page) as number[]))
     // Behind the reader some vanish and some come; an offset would skip or repeat by that.
     await session.query('delete from busy where id between $1 and $2', [round * 50 + 1, round * 50 + 20])
-    await session.query('insert into busy select -$1::int, st_setsrid(st_makepoint(0, 0), 4326)', [round++ + 1])
+    await session.query('insert into busy select -$1::int, st_setsrid(st_makepoint(0, 0), 4326)', [
+      round++ + 1,
+    ])
   }
-  assert.deepEqual(seen, Array.from({ length: 1000 }, (_, index) => index + 1))
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 1000 }, (_, index) => index + 1),
+  )
 })
 
 test('a next link carries the limit as a parameter that can be changed, the cursor does not', async () => {
@@ -157,7 +210,10 @@ test('numberMatched is exact where it is cheap, else left out', async () => {
   assert.equal((await ask('countries/items?limit=5')).numberMatched, 241)
   assert.equal((await ask('countries/items?limit=500')).numberMatched, 241)
   assert.equal((await ask('cities/items?limit=5')).numberMatched, undefined)
-  assert.equal((await ask('cities/items?limit=5&country=AD')).numberMatched, (await idsIn(`select id from cities where country = 'AD'`)).length)
+  assert.equal(
+    (await ask('cities/items?limit=5&country=AD')).numberMatched,
+    (await idsIn(`select id from cities where country = 'AD'`)).length,
+  )
   assert.equal((await ask('cities/items?limit=5&country=DE')).numberMatched, undefined)
   assert.equal((await ask('cities/items?country=XX')).numberMatched, 0)
 })

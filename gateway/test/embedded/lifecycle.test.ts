@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -24,7 +24,11 @@ after(() => rmSync(folder, { recursive: true, force: true }))
 const importPoints = (collection: string, count: number) =>
   runTessera(
     ['import', '-', '--data', data, '--collection', collection],
-    Array.from({ length: count }, (_, index) => `{"type":"Feature","geometry":{"type":"Point","coordinates":[${index % 180},0]},"properties":{"n":${index}}}\n`).join(''),
+    Array.from(
+      { length: count },
+      (_, index) =>
+        `{"type":"Feature","geometry":{"type":"Point","coordinates":[${index % 180},0]},"properties":{"n":${index}}}\n`,
+    ).join(''),
   )
 
 test('it serves, takes an import meanwhile, and stops without a trace', async () => {
@@ -71,7 +75,10 @@ test('a killed one is recovered: the data is there, the child and the socket of 
   assert.deepEqual(serversOf(socket), [])
   assert.ok(!existsSync(socket))
   assert.equal((await makeClient(url)('/collections/kept/items')).json.numberMatched, 7)
-  assert.deepEqual(processesOf(`--data ${data}`).filter((line) => line.includes(` ${first.child.pid} `)), [])
+  assert.deepEqual(
+    processesOf(`--data ${data}`).filter((line) => line.includes(` ${first.child.pid} `)),
+    [],
+  )
   second.child.kill('SIGTERM')
   assert.equal(await second.ended, 0)
 })
@@ -79,7 +86,8 @@ test('a killed one is recovered: the data is there, the child and the socket of 
 test('workers are replaced when they die, and end with the process that watches them', async () => {
   const tessera = startTessera(flags)
   const { url } = await tessera.event('gateway-listening')
-  const workers = () => processesOf(`--data ${data}`).filter((line) => !line.trim().startsWith(`${tessera.child.pid} `))
+  const workers = () =>
+    processesOf(`--data ${data}`).filter((line) => !line.trim().startsWith(`${tessera.child.pid} `))
   while (tessera.count('worker-serving') < 2) await sleep(50)
   process.kill(Number(workers()[0]!.trim().split(' ')[0]), 'SIGKILL')
   await tessera.event('worker-died')
@@ -98,10 +106,14 @@ test('kill -9 in the middle of an import leaves the collection not at all, and t
   await tessera.event('gateway-listening')
   const importing = startTessera(['import', '-', '--data', data, '--collection', 'halfway'])
   importing.child.stdin!.on('error', () => {})
-  const row = (index: number) => `{"type":"Feature","geometry":{"type":"Point","coordinates":[${index % 180},0]},"properties":{"n":${index}}}\n`
+  const row = (index: number) =>
+    `{"type":"Feature","geometry":{"type":"Point","coordinates":[${index % 180},0]},"properties":{"n":${index}}}\n`
   importing.child.stdin!.end(Array.from({ length: 300_000 }, (_, index) => row(index)).join(''))
   const { socket } = await tessera.event('embedded-started')
-  const ask = (sql: string) => execFileSync('psql', ['-h', socket, '-U', 'postgres', '-Atc', sql, 'tessera'], { encoding: 'utf8' }).trim()
+  const ask = (sql: string) =>
+    execFileSync('psql', ['-h', socket, '-U', 'postgres', '-Atc', sql, 'tessera'], {
+      encoding: 'utf8',
+    }).trim()
   while (ask(`select count(*) from pg_stat_activity where query ilike 'copy %'`) === '0') await sleep(5)
   importing.child.kill('SIGKILL')
   tessera.child.kill('SIGKILL')
@@ -118,8 +130,12 @@ test('no request in flight fails when it is told to stop', async () => {
   const tessera = startTessera([...flags, '--pool-size', '30'])
   const { url } = await tessera.event('gateway-listening')
   const { socket } = await tessera.event('embedded-started')
-  const ask = (role: string, sql: string) => execFileSync('psql', ['-h', socket, '-U', role, '-qAtc', sql, 'tessera'], { encoding: 'utf8' }).trim()
-  ask('tessera_owner', 'create or replace view slow as select id, geom, n, pg_sleep(0.05)::text as slept from points')
+  const ask = (role: string, sql: string) =>
+    execFileSync('psql', ['-h', socket, '-U', role, '-qAtc', sql, 'tessera'], { encoding: 'utf8' }).trim()
+  ask(
+    'tessera_owner',
+    'create or replace view slow as select id, geom, n, pg_sleep(0.05)::text as slept from points',
+  )
   while ((await fetch(`${url}/collections/slow`)).status !== 200) await sleep(50)
   // Each takes a second; a page of 150 is streamed, its answer begun before we stop.
   const inFlight = [20, 20, 20, 20, 20, 20, 20, 20, 150, 150].map(async (limit) => {
@@ -129,7 +145,10 @@ test('no request in flight fails when it is told to stop', async () => {
   const running = `select count(*) from pg_stat_activity where wait_event = 'PgSleep' and application_name = 'tessera-read'`
   while (Number(ask('postgres', running)) < inFlight.length) await sleep(20)
   tessera.child.kill('SIGTERM')
-  assert.deepEqual(await Promise.all(inFlight), inFlight.map(() => [200, 20]))
+  assert.deepEqual(
+    await Promise.all(inFlight),
+    inFlight.map(() => [200, 20]),
+  )
   assert.equal(await tessera.ended, 0)
 })
 
@@ -166,7 +185,9 @@ test('a wrong setting is told before anything is started', async () => {
 })
 
 test('a database that cannot be reached is told without its password', async () => {
-  const { code, output } = await runTessera(['serve', '--port', '0'], undefined, { TESSERA_WRITE_URL: 'postgresql://me:hunter2@127.0.0.1:1/none' })
+  const { code, output } = await runTessera(['serve', '--port', '0'], undefined, {
+    TESSERA_WRITE_URL: 'postgresql://me:hunter2@127.0.0.1:1/none',
+  })
   assert.equal(code, 1)
   assert.match(output, /cannot be reached/)
   assert.doesNotMatch(output, /hunter2/)

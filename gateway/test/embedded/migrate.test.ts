@@ -21,7 +21,10 @@ after(async () => {
   await session.close()
   rmSync(folder, { recursive: true, force: true })
 })
-const applied = async () => (await session.query<{ file: string }>('select file from tessera.migration order by file')).map(({ file }) => file)
+const applied = async () =>
+  (await session.query<{ file: string }>('select file from tessera.migration order by file')).map(
+    ({ file }) => file,
+  )
 
 test('what has been applied is not applied again', async () => {
   const events: string[] = []
@@ -31,8 +34,14 @@ test('what has been applied is not applied again', async () => {
 
 test('one that fails is rolled back whole, and names its file and line', async () => {
   writeFileSync(join(folder, '9001_good.sql'), 'create table tessera.good (id int);')
-  writeFileSync(join(folder, '9002_bad.sql'), '-- ä comment\ncreate table tessera.bad (id int);\n\nselect nothing from nowhere;\n')
-  await assert.rejects(migrate(session, () => {}, url), { message: /^9002_bad\.sql:4: relation "nowhere" does not exist$/ })
+  writeFileSync(
+    join(folder, '9002_bad.sql'),
+    '-- ä comment\ncreate table tessera.bad (id int);\n\nselect nothing from nowhere;\n',
+  )
+  await assert.rejects(
+    migrate(session, () => {}, url),
+    { message: /^9002_bad\.sql:4: relation "nowhere" does not exist$/ },
+  )
   assert.ok((await applied()).includes('9001_good.sql'))
   assert.deepEqual(await session.query(`select from pg_class where relname = 'bad'`), [])
 })
@@ -41,7 +50,9 @@ test('many at once apply it once', async () => {
   writeFileSync(join(folder, '9002_bad.sql'), 'create table tessera.better (id int);')
   let count = 0
   const sessions = await Promise.all(Array.from({ length: 5 }, () => openSession(ownerUrl, 'test')))
-  await Promise.all(sessions.map((one) => migrate(one, ({ type }) => type === 'migration-applied' && count++, url)))
+  await Promise.all(
+    sessions.map((one) => migrate(one, ({ type }) => type === 'migration-applied' && count++, url)),
+  )
   await Promise.all(sessions.map((one) => one.close()))
   assert.equal(count, 1)
   await session.query('drop table tessera.good, tessera.better')
@@ -49,7 +60,10 @@ test('many at once apply it once', async () => {
 
 test('one that was changed after it was applied is refused', async () => {
   writeFileSync(join(folder, '9001_good.sql'), 'select 1')
-  await assert.rejects(migrate(session, () => {}, url), /9001_good\.sql has changed since it was applied/)
+  await assert.rejects(
+    migrate(session, () => {}, url),
+    /9001_good\.sql has changed since it was applied/,
+  )
 })
 
 test('the tables in the code are those of the migrations', () => {
@@ -57,7 +71,17 @@ test('the tables in the code are those of the migrations', () => {
   cpSync(MIGRATIONS_FOLDER, copy, { recursive: true })
   const before = readdirSync(copy)
   const root = join(import.meta.dirname, '../../..')
-  execFileSync(process.execPath, [join(root, 'node_modules/drizzle-kit/bin.cjs'), 'generate', '--dialect=postgresql', '--schema=./gateway/database/tables.ts', `--out=${copy}`], { cwd: root })
+  execFileSync(
+    process.execPath,
+    [
+      join(root, 'node_modules/drizzle-kit/bin.cjs'),
+      'generate',
+      '--dialect=postgresql',
+      '--schema=./gateway/database/tables.ts',
+      `--out=${copy}`,
+    ],
+    { cwd: root },
+  )
   assert.deepEqual(readdirSync(copy), before)
   rmSync(copy, { recursive: true, force: true })
 })

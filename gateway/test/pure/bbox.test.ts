@@ -5,7 +5,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { parseBbox } from '../../features/crs.ts'
 
-const longitudes = (...numbers: number[]) => parseBbox(numbers).boxes.map((box) => [box.minLongitude, box.maxLongitude])
+const longitudes = (...numbers: number[]) =>
+  parseBbox(numbers).boxes.map((box) => [box.minLongitude, box.maxLongitude])
 
 test('four numbers are one box', () => {
   assert.deepEqual(parseBbox([5, 45, 11, 48]), {
@@ -40,8 +41,18 @@ test('a point, a line and a pole are boxes too', () => {
 })
 
 test('what is no box is refused, and the answer shows one', () => {
-  for (const numbers of [[1, 2, 3], [1, 2, 3, 4, 5], [0, 91, 1, 92], [0, 5, 1, 4], [0, 0, 9, 1, 1, 1], [1e6, 0, 1e6, 1]]) {
-    assert.throws(() => parseBbox(numbers), { code: 'parameter-invalid', message: /^bbox must be .* for example bbox=5,45/ })
+  for (const numbers of [
+    [1, 2, 3],
+    [1, 2, 3, 4, 5],
+    [0, 91, 1, 92],
+    [0, 5, 1, 4],
+    [0, 0, 9, 1, 1, 1],
+    [1e6, 0, 1e6, 1],
+  ]) {
+    assert.throws(() => parseBbox(numbers), {
+      code: 'parameter-invalid',
+      message: /^bbox must be .* for example bbox=5,45/,
+    })
   }
 })
 

@@ -28,7 +28,8 @@ const cases: [unknown[], string][] = [
   [[{ a: 1 }, [1]], 'jsonb'],
   [[{ a: 1 }, 'x'], 'text'],
 ]
-for (const [values, type] of cases) test(`${JSON.stringify(values)} make ${type}`, () => assert.equal(typeOf(values), type))
+for (const [values, type] of cases)
+  test(`${JSON.stringify(values)} make ${type}`, () => assert.equal(typeOf(values), type))
 
 test('without types, text that reads like one makes one', () => {
   assert.equal(typeOf(['1', '-20'], false), 'integer')

@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { ConfigError, readConfig } from '../../config.ts'
 
-const read = (args: string[], environment: Record<string, string> = {}) => readConfig(args, {}, environment).config
+const read = (args: string[], environment: Record<string, string> = {}) =>
+  readConfig(args, {}, environment).config
 
 test('flags win over the environment, the environment over defaults', () => {
   assert.equal(read([]).port, 8080)
@@ -33,7 +34,8 @@ test('a wrong value is told with its variable, the value and what is allowed', (
 test('a secret is not shown, not even a wrong one', () => {
   assert.throws(
     () => read([], { TESSERA_READ_URL: 'mysql://me:hunter2@host/db' }),
-    (error: Error) => !error.message.includes('hunter2') && /TESSERA_READ_URL=\(not shown\)/.test(error.message),
+    (error: Error) =>
+      !error.message.includes('hunter2') && /TESSERA_READ_URL=\(not shown\)/.test(error.message),
   )
 })
 
@@ -41,8 +43,14 @@ test('a value can come from a file, and not from two places', () => {
   const file = join(mkdtempSync(join(tmpdir(), 'tessera-test-')), 'url')
   writeFileSync(file, 'postgresql://me:secret@host/db\n')
   assert.equal(read([], { TESSERA_READ_URL_FILE: file }).readUrl, 'postgresql://me:secret@host/db')
-  assert.throws(() => read([], { TESSERA_READ_URL_FILE: file, TESSERA_READ_URL: 'postgresql://x/y' }), /both set/)
-  assert.throws(() => read([], { TESSERA_READ_URL_FILE: '/nowhere' }), /TESSERA_READ_URL_FILE=\/nowhere: cannot be read/)
+  assert.throws(
+    () => read([], { TESSERA_READ_URL_FILE: file, TESSERA_READ_URL: 'postgresql://x/y' }),
+    /both set/,
+  )
+  assert.throws(
+    () => read([], { TESSERA_READ_URL_FILE: '/nowhere' }),
+    /TESSERA_READ_URL_FILE=\/nowhere: cannot be read/,
+  )
 })
 
 test('flags that are true or false take --no-', () => {

@@ -4,14 +4,33 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseGeometry } from '../../features/geometry.ts'
 
-const ring = [[0, 0], [1, 0], [1, 1], [0, 0]]
+const ring = [
+  [0, 0],
+  [1, 0],
+  [1, 1],
+  [0, 0],
+]
 
 test('every type of RFC 7946 is taken, and its text is GeoJSON', () => {
   const geometries = [
     { type: 'Point', coordinates: [1, 2] },
     { type: 'MultiPoint', coordinates: [[1, 2]] },
-    { type: 'LineString', coordinates: [[0, 0], [1, 1]] },
-    { type: 'MultiLineString', coordinates: [[[0, 0], [1, 1]]] },
+    {
+      type: 'LineString',
+      coordinates: [
+        [0, 0],
+        [1, 1],
+      ],
+    },
+    {
+      type: 'MultiLineString',
+      coordinates: [
+        [
+          [0, 0],
+          [1, 1],
+        ],
+      ],
+    },
     { type: 'Polygon', coordinates: [ring] },
     { type: 'MultiPolygon', coordinates: [[ring], [ring]] },
     { type: 'GeometryCollection', geometries: [{ type: 'Point', coordinates: [1, 2] }] },
@@ -34,11 +53,58 @@ const refusals: [string, unknown, RegExp][] = [
   ['not a number', { type: 'Point', coordinates: [Number.NaN, 2] }, /null where a number/],
   ['out of range', { type: 'Point', coordinates: [181, 2] }, /longitude 181/],
   ['swapped axes', { type: 'Point', coordinates: [2, 91] }, /latitude 91/],
-  ['an open ring', { type: 'Polygon', coordinates: [[[0, 0], [1, 0], [1, 1], [0, 1]]] }, /not closed/],
-  ['a short ring', { type: 'Polygon', coordinates: [[[0, 0], [1, 0], [0, 0]]] }, /fewer than 4/],
+  [
+    'an open ring',
+    {
+      type: 'Polygon',
+      coordinates: [
+        [
+          [0, 0],
+          [1, 0],
+          [1, 1],
+          [0, 1],
+        ],
+      ],
+    },
+    /not closed/,
+  ],
+  [
+    'a short ring',
+    {
+      type: 'Polygon',
+      coordinates: [
+        [
+          [0, 0],
+          [1, 0],
+          [0, 0],
+        ],
+      ],
+    },
+    /fewer than 4/,
+  ],
   ['a line of one point', { type: 'LineString', coordinates: [[0, 0]] }, /fewer than 2/],
-  ['mixed dimensions', { type: 'LineString', coordinates: [[0, 0], [1, 1, 1]] }, /mixes/],
-  ['wrong nesting', { type: 'Polygon', coordinates: [[0, 0], [1, 1]] }, /not nested/],
+  [
+    'mixed dimensions',
+    {
+      type: 'LineString',
+      coordinates: [
+        [0, 0],
+        [1, 1, 1],
+      ],
+    },
+    /mixes/,
+  ],
+  [
+    'wrong nesting',
+    {
+      type: 'Polygon',
+      coordinates: [
+        [0, 0],
+        [1, 1],
+      ],
+    },
+    /not nested/,
+  ],
 ]
 for (const [what, value, reason] of refusals) {
   test(`refused: ${what}`, () => assert.throws(() => parseGeometry(value), { message: reason }))

@@ -5,7 +5,13 @@ import { test } from 'node:test'
 import { makeCollection, type Relation } from '../../features/collection.ts'
 import { compileItems, compilePage, planItems, renderCursor } from '../../features/item-query.ts'
 
-const column = (name: string, type: string, isNullable = true) => ({ name, type, category: 'S', isNullable, comment: null })
+const column = (name: string, type: string, isNullable = true) => ({
+  name,
+  type,
+  category: 'S',
+  isNullable,
+  comment: null,
+})
 const relation: Relation = {
   schema: 'public',
   table: 'od"d',
@@ -16,7 +22,12 @@ const relation: Relation = {
   geometryType: 'POINT',
   srid: 4326,
   key: ['id'],
-  columns: [column('id', 'int8', false), column('na"me', 'text'), column('height', 'float8', false), column('extra', 'jsonb')],
+  columns: [
+    column('id', 'int8', false),
+    column('na"me', 'text'),
+    column('height', 'float8', false),
+    column('extra', 'jsonb'),
+  ],
 }
 const collection = makeCollection(relation, undefined, 1)
 
@@ -36,7 +47,10 @@ test('one shape is one prepared statement, whatever its values', () => {
 })
 
 test('the order is total: the key follows what was asked for', () => {
-  assert.match(compileItems(planItems({ sortby: ['-height'] }, collection)).text, /order by "height" desc, "id"/)
+  assert.match(
+    compileItems(planItems({ sortby: ['-height'] }, collection)).text,
+    /order by "height" desc, "id"/,
+  )
   assert.match(compileItems(planItems({ sortby: ['+id'] }, collection)).text, /order by "id"\s/)
   assert.match(compileItems(planItems({ sortby: [' na"me'] }, collection)).text, /order by "na""me", "id"/)
 })
@@ -45,9 +59,18 @@ test('a cursor belongs to its order, and holds only what can be stored', () => {
   const query = planItems({ sortby: ['height'] }, collection)
   const cursor = renderCursor(query.order, ['1.5', '7'])
   assert.deepEqual(planItems({ sortby: ['height'], cursor }, collection).after, ['1.5', '7'])
-  const forged = [cursor.slice(1), 'x', '', renderCursor(query.order, ['1;drop', '7']), renderCursor(query.order, [null, '7']), renderCursor(query.order, ['1'])]
+  const forged = [
+    cursor.slice(1),
+    'x',
+    '',
+    renderCursor(query.order, ['1;drop', '7']),
+    renderCursor(query.order, [null, '7']),
+    renderCursor(query.order, ['1']),
+  ]
   for (const bad of [...forged, renderCursor(planItems({}, collection).order, ['7'])]) {
-    assert.throws(() => planItems({ sortby: ['height'], cursor: bad }, collection), { code: 'parameter-invalid' })
+    assert.throws(() => planItems({ sortby: ['height'], cursor: bad }, collection), {
+      code: 'parameter-invalid',
+    })
   }
   assert.throws(() => planItems({ cursor, offset: 1 }, collection), /exclude each other/)
 })

@@ -15,5 +15,8 @@ test('it has not drifted from the routes: npm run openapi writes it anew', async
 test('a linter finds nothing', async () => {
   const config = await createConfig({ extends: ['recommended'] })
   const problems = await lintFromString({ source: committed, absoluteRef: 'openapi.json', config })
-  assert.deepEqual(problems.map(({ ruleId, message, location }) => [ruleId, message, location[0]?.pointer]), [])
+  assert.deepEqual(
+    problems.map(({ ruleId, message, location }) => [ruleId, message, location[0]?.pointer]),
+    [],
+  )
 })

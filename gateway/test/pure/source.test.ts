@@ -4,70 +4,142 @@ import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { detectFormat, type Format, readFeatures, type SourceFeature, type SourceOptions } from '../../features/source.ts'
+import {
+  detectFormat,
+  type Format,
+  readFeatures,
+  type SourceFeature,
+  type SourceOptions,
+} from '../../features/source.ts'
 
-async function read(text: string | Buffer, format: Format, chunkBytes = 1 << 16, options: SourceOptions = {}): Promise<SourceFeature[]> {
+async function read(
+  text: string | Buffer,
+  format: Format,
+  chunkBytes = 1 << 16,
+  options: SourceOptions = {},
+): Promise<SourceFeature[]> {
   const bytes = Buffer.from(text)
   const chunks = []
-  for (let start = 0; start < bytes.length; start += chunkBytes) chunks.push(bytes.subarray(start, start + chunkBytes))
+  for (let start = 0; start < bytes.length; start += chunkBytes)
+    chunks.push(bytes.subarray(start, start + chunkBytes))
   const features: SourceFeature[] = []
-  for await (const batch of readFeatures(Readable.from(chunks), format, bytes.subarray(0, 1000), options)) features.push(...batch)
+  for await (const batch of readFeatures(Readable.from(chunks), format, bytes.subarray(0, 1000), options))
+    features.push(...batch)
   return features
 }
 
-const point = (name: unknown, x = 1, y = 2) => ({ type: 'Feature', geometry: { type: 'Point', coordinates: [x, y] }, properties: { name } })
+const point = (name: unknown, x = 1, y = 2) => ({
+  type: 'Feature',
+  geometry: { type: 'Point', coordinates: [x, y] },
+  properties: { name },
+})
 
 test('a collection gives its features with their lines', async () => {
   const text = `{"type":"FeatureCollection","name":"x","features":[\n${JSON.stringify(point('a'))},\n\n${JSON.stringify(point('b'))}\n],"more":{"features":[1]}}`
   const features = await read(text, 'geojson')
-  assert.deepEqual(features.map(({ line, properties }) => [line, properties!.name]), [[2, 'a'], [4, 'b']])
+  assert.deepEqual(
+    features.map(({ line, properties }) => [line, properties!.name]),
+    [
+      [2, 'a'],
+      [4, 'b'],
+    ],
+  )
 })
 
 test('any text in any place survives any cut', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.tuple(fc.string({ unit: 'binary' }), fc.boolean()), { minLength: 1, maxLength: 8 }), fc.integer({ min: 1, max: 40 }), async (texts, cut) => {
-      const wanted = texts.filter(([text]) => text.isWellFormed())
-      const features = wanted.map(([text]) => point(text))
-      const indent = texts[0]![1] ? 2 : undefined
-      const collection = JSON.stringify({ type: 'FeatureCollection', features }, null, indent)
-      const sequence = features.map((feature) => `${texts[0]![1] ? '\x1e' : ''}${JSON.stringify(feature)}\n`).join('')
-      for (const [text, format] of [[collection, 'geojson'], [sequence, 'geojsonseq']] as const) {
-        const names = (await read(text, format, cut)).map(({ properties }) => properties!.name)
-        assert.deepEqual(names, wanted.map(([name]) => name))
-      }
-    }),
+    fc.asyncProperty(
+      fc.array(fc.tuple(fc.string({ unit: 'binary' }), fc.boolean()), { minLength: 1, maxLength: 8 }),
+      fc.integer({ min: 1, max: 40 }),
+      async (texts, cut) => {
+        const wanted = texts.filter(([text]) => text.isWellFormed())
+        const features = wanted.map(([text]) => point(text))
+        const indent = texts[0]![1] ? 2 : undefined
+        const collection = JSON.stringify({ type: 'FeatureCollection', features }, null, indent)
+        const sequence = features
+          .map((feature) => `${texts[0]![1] ? '\x1e' : ''}${JSON.stringify(feature)}\n`)
+          .join('')
+        for (const [text, format] of [
+          [collection, 'geojson'],
+          [sequence, 'geojsonseq'],
+        ] as const) {
+          const names = (await read(text, format, cut)).map(({ properties }) => properties!.name)
+          assert.deepEqual(
+            names,
+            wanted.map(([name]) => name),
+          )
+        }
+      },
+    ),
     { numRuns: 60 },
   )
 })
 
 test('a feature that is none says why, and the others are read', async () => {
-  const features = await read(`${JSON.stringify(point('a'))}\n{"type":"Feature"\n\n[1]\n${JSON.stringify(point('b'))}`, 'geojsonseq')
-  assert.deepEqual(features.map(({ line }) => line), [1, 2, 4, 5])
+  const features = await read(
+    `${JSON.stringify(point('a'))}\n{"type":"Feature"\n\n[1]\n${JSON.stringify(point('b'))}`,
+    'geojsonseq',
+  )
+  assert.deepEqual(
+    features.map(({ line }) => line),
+    [1, 2, 4, 5],
+  )
   assert.match(features[1]!.problem!, /not valid JSON/)
   assert.match(features[2]!.problem!, /type undefined/)
 })
 
 test('bytes that are not UTF-8 are told', async () => {
-  const bytes = Buffer.concat([Buffer.from('{"type":"Feature","properties":{"name":"'), Buffer.from([0xff]), Buffer.from('"},"geometry":null}')])
+  const bytes = Buffer.concat([
+    Buffer.from('{"type":"Feature","properties":{"name":"'),
+    Buffer.from([0xff]),
+    Buffer.from('"},"geometry":null}'),
+  ])
   assert.match((await read(bytes, 'geojsonseq'))[0]!.problem!, /UTF-8/)
 })
 
 test('a source that breaks off, or is something else, is told as a whole', async () => {
-  await assert.rejects(read('{"type":"FeatureCollection","features":[{"type":"Feature"', 'geojson'), /breaks off on line 1/)
+  await assert.rejects(
+    read('{"type":"FeatureCollection","features":[{"type":"Feature"', 'geojson'),
+    /breaks off on line 1/,
+  )
   await assert.rejects(read('{"type":"Feature","properties":{}}', 'geojson'), /no array of features/)
   await assert.rejects(read('{"features":[1]}', 'geojson'), /not an object/)
   await assert.rejects(read('<html>', 'geojson'), /not a JSON document/)
-  await assert.rejects(read('{"crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:EPSG::25832"}},"features":[]}', 'geojson'), /EPSG::25832.*ogr2ogr/)
+  await assert.rejects(
+    read(
+      '{"crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:EPSG::25832"}},"features":[]}',
+      'geojson',
+    ),
+    /EPSG::25832.*ogr2ogr/,
+  )
 })
 
 test('longitude and latitude named the old way are fine', async () => {
-  assert.deepEqual(await read('{"crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:OGC:1.3:CRS84"}},"features":[]}', 'geojson'), [])
+  assert.deepEqual(
+    await read(
+      '{"crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:OGC:1.3:CRS84"}},"features":[]}',
+      'geojson',
+    ),
+    [],
+  )
 })
 
 test('CSV gives points, with any of the usual names and delimiters', async () => {
-  for (const [text, delimiter] of [['name,Lon,LAT\n"a, b\nc",1,2\nd,3,4\n', ','], ['name;x;y\na;1;2\nd;3;4', ';'], ['name\tlng\tlat\na\t1\t2\nd\t3\t4', '\t']]) {
+  for (const [text, delimiter] of [
+    ['name,Lon,LAT\n"a, b\nc",1,2\nd,3,4\n', ','],
+    ['name;x;y\na;1;2\nd;3;4', ';'],
+    ['name\tlng\tlat\na\t1\t2\nd\t3\t4', '\t'],
+  ]) {
     const features = await read(text!, 'csv')
-    assert.deepEqual(features[1], { line: text!.includes('"') ? 4 : 3, geometry: { type: 'Point', coordinates: [3, 4] }, properties: { name: 'd' } }, delimiter)
+    assert.deepEqual(
+      features[1],
+      {
+        line: text!.includes('"') ? 4 : 3,
+        geometry: { type: 'Point', coordinates: [3, 4] },
+        properties: { name: 'd' },
+      },
+      delimiter,
+    )
   }
 })
 
@@ -82,10 +154,31 @@ test('a CSV record of another length is told', async () => {
 })
 
 test('a topology gives the object that is asked for', async () => {
-  const topology = { type: 'Topology', arcs: [[[0, 0], [1, 1]]], objects: { a: { type: 'LineString', arcs: [0], properties: { n: 1 } }, b: { type: 'Point', coordinates: [1, 2] } } }
-  await assert.rejects(read(JSON.stringify(topology), 'topojson'), /holds a, b; name one of them with --object/)
+  const topology = {
+    type: 'Topology',
+    arcs: [
+      [
+        [0, 0],
+        [1, 1],
+      ],
+    ],
+    objects: {
+      a: { type: 'LineString', arcs: [0], properties: { n: 1 } },
+      b: { type: 'Point', coordinates: [1, 2] },
+    },
+  }
+  await assert.rejects(
+    read(JSON.stringify(topology), 'topojson'),
+    /holds a, b; name one of them with --object/,
+  )
   const [line] = await read(JSON.stringify(topology), 'topojson', 99, { object: 'a' })
-  assert.deepEqual(line!.geometry, { type: 'LineString', coordinates: [[0, 0], [1, 1]] })
+  assert.deepEqual(line!.geometry, {
+    type: 'LineString',
+    coordinates: [
+      [0, 0],
+      [1, 1],
+    ],
+  })
 })
 
 test('a format is known by its name, else by how it starts', () => {

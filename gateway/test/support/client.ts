@@ -3,8 +3,19 @@
 import type { FeatureCollection as GeoJson, Feature as GeoJsonFeature } from 'geojson'
 import { checkResponse } from './openapi.ts'
 
-export type Answer = { readonly status: number; readonly headers: Headers; readonly type: string; readonly text: string; readonly json: any }
-export type Page = GeoJson & { numberReturned: number; numberMatched?: number; timeStamp: string; links: { rel: string; href: string }[] }
+export type Answer = {
+  readonly status: number
+  readonly headers: Headers
+  readonly type: string
+  readonly text: string
+  readonly json: any
+}
+export type Page = GeoJson & {
+  numberReturned: number
+  numberMatched?: number
+  timeStamp: string
+  links: { rel: string; href: string }[]
+}
 export type Item = GeoJsonFeature & { links: { rel: string; href: string }[] }
 
 export type Client = {
@@ -24,7 +35,13 @@ export function makeClient(url: string): Client {
     if (method === 'GET' && !target.pathname.startsWith('/api.html')) {
       checkResponse(method, target.pathname, response.status, type, text)
     }
-    return { status: response.status, headers: response.headers, type, text, json: /json/.test(type) && text ? JSON.parse(text) : undefined }
+    return {
+      status: response.status,
+      headers: response.headers,
+      type,
+      text,
+      json: /json/.test(type) && text ? JSON.parse(text) : undefined,
+    }
   }
   return Object.assign(ask, { url })
 }

@@ -1,16 +1,22 @@
 // Boots one real PostGIS with the demo data for the whole run, and stops it at its end.
 
-import { openSession } from '../../database/session.ts'
-import { migrate } from '../../database/migrate.ts'
 import { type Embedded, startEmbedded } from '../../database/embedded.ts'
+import { migrate } from '../../database/migrate.ts'
+import { openSession } from '../../database/session.ts'
 import { importDemo } from '../../features/demo.ts'
-import { READ_URL, WRITE_URL, OWNER_URL } from './database.ts'
+import { OWNER_URL, READ_URL, WRITE_URL } from './database.ts'
 
 let embedded: Embedded | undefined
 
 export async function globalSetup() {
   const emit = () => {}
-  embedded = await startEmbedded({ folder: undefined, binaries: undefined, path: process.env.PATH ?? '', canShare: false, emit })
+  embedded = await startEmbedded({
+    folder: undefined,
+    binaries: undefined,
+    path: process.env.PATH ?? '',
+    canShare: false,
+    emit,
+  })
   const session = await openSession(embedded.ownerUrl, 'test')
   await migrate(session, emit)
   await importDemo(session, emit)

@@ -7,9 +7,14 @@ import formatsModule from 'ajv-formats'
 
 type Schema = Record<string, unknown>
 type Operation = { responses: Record<string, { content?: Record<string, { schema: Schema }> }> }
-type Document = { paths: Record<string, Record<string, Operation>>; components: { schemas: Record<string, Schema> } }
+type Document = {
+  paths: Record<string, Record<string, Operation>>
+  components: { schemas: Record<string, Schema> }
+}
 
-const document = JSON.parse(readFileSync(new URL('../../../openapi/openapi.json', import.meta.url), 'utf8')) as Document
+const document = JSON.parse(
+  readFileSync(new URL('../../../openapi/openapi.json', import.meta.url), 'utf8'),
+) as Document
 const ajv = new Ajv({ strict: false, allErrors: true })
 const addFormats = formatsModule as unknown as (instance: Ajv) => void
 addFormats(ajv)

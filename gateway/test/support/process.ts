@@ -2,15 +2,17 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createInterface } from 'node:readline'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { after } from 'node:test'
 
 export const MAIN = join(import.meta.dirname, '../../main.ts')
 
 /** None of this run's variables: the process has only its own. */
 const cleanEnvironment = () =>
-  Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(TESSERA_|NODE_TEST_CONTEXT|NODE_OPTIONS)/.test(name)))
+  Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(TESSERA_|NODE_TEST_CONTEXT|NODE_OPTIONS)/.test(name)),
+  )
 
 export type Tessera = {
   readonly child: ChildProcess
@@ -24,9 +26,16 @@ export type Tessera = {
 }
 
 export function startTessera(args: readonly string[], environment: Record<string, string> = {}): Tessera {
-  const child = spawn(process.execPath, [MAIN, ...args], { env: { ...cleanEnvironment(), ...environment }, stdio: ['pipe', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: { ...cleanEnvironment(), ...environment },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
   const events: Record<string, any>[] = []
-  const waiting: { type: string; resolve: (event: Record<string, any>) => void; reject: (error: Error) => void }[] = []
+  const waiting: {
+    type: string
+    resolve: (event: Record<string, any>) => void
+    reject: (error: Error) => void
+  }[] = []
   let output = ''
   let hasEnded = false
   for (const stream of [child.stdout!, child.stderr!]) {
@@ -63,7 +72,11 @@ export function startTessera(args: readonly string[], environment: Record<string
 }
 
 /** Runs a command to its end. */
-export async function runTessera(args: readonly string[], input?: string, environment: Record<string, string> = {}) {
+export async function runTessera(
+  args: readonly string[],
+  input?: string,
+  environment: Record<string, string> = {},
+) {
   const tessera = startTessera(args, environment)
   tessera.child.stdin!.on('error', () => {})
   tessera.child.stdin!.end(input)

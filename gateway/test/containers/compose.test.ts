@@ -1,0 +1,101 @@
+// The images and docker-compose.yml, built and run for real: asked for items, and again after each restart.
+
+import assert from 'node:assert/strict'
+import { execFile, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { makeClient } from '../support/client.ts'
+
+const run = promisify(execFile)
+const root = join(import.meta.dirname, '../../..')
+const BASE_IMAGES = ['node:24-slim', 'postgis/postgis:17-3.5']
+
+const works = (...args: string[]) => spawnSync('docker', args, { stdio: 'ignore' }).status === 0
+const missing = [
+  ...(works('info') ? [] : ['a Docker engine that runs']),
+  ...(works('compose', 'version') ? [] : ['Docker Compose']),
+  ...BASE_IMAGES.filter((image) => !works('image', 'inspect', image)).map(
+    (image) => `the image ${image} (docker pull ${image})`,
+  ),
+]
+const skip =
+  missing.length > 0 && `SKIPPED, nothing of the containers was tried: missing ${missing.join(', ')}`
+if (skip) process.stderr.write(`\n*** ${skip} ***\n\n`)
+
+const server = createServer().listen(0, '127.0.0.1')
+await once(server, 'listening')
+const { port } = server.address() as { port: number }
+server.close()
+
+const project = `tessera-test-${process.pid}`
+const compose = async (...args: string[]) =>
+  (
+    await run('docker', ['compose', '--project-name', project, ...args], {
+      cwd: root,
+      env: { ...process.env, TESSERA_PORT: String(port) },
+      maxBuffer: 1 << 26,
+    })
+  ).stdout
+const client = makeClient(`http://127.0.0.1:${port}`)
+
+after(async () => {
+  if (!skip) await compose('down', '--volumes', '--timeout', '40')
+})
+
+async function expectItems() {
+  const { json } = await client('/collections/cities/items?bbox=5,45,11,48&limit=5')
+  assert.equal(json.numberReturned, 5)
+  assert.equal((await client('/collections/counties/items?limit=1')).json.numberMatched, undefined)
+  assert.equal((await client('/collections/countries/items?limit=1')).json.numberMatched, 241)
+}
+
+async function untilReady(withinMs: number) {
+  const deadline = performance.now() + withinMs
+  for (;;) {
+    const status = await fetch(`${client.url}/health/ready`).then(
+      (response) => response.status,
+      () => 0,
+    )
+    if (status === 200) return
+    assert.ok(performance.now() < deadline, `not ready: ${status}\n${await compose('logs', '--tail', '30')}`)
+    await sleep(200)
+  }
+}
+
+test('one command brings up the gateway, PostGIS and the demo data', { skip, timeout: 600_000 }, async () => {
+  await compose('up', '--build', '--detach', '--wait', '--wait-timeout', '300').catch(async (error) => {
+    throw new Error(`${error.message}\n${await compose('logs', '--tail', '60')}`)
+  })
+  await expectItems()
+})
+
+for (const service of ['gateway', 'database']) {
+  test(`it serves again after a restart of the ${service}`, { skip, timeout: 120_000 }, async () => {
+    await compose('restart', '--timeout', '40', service)
+    await untilReady(60_000)
+    await expectItems()
+  })
+}
+
+test('the gateway is not root, writes nowhere, and sees no more than it must', { skip }, async () => {
+  const inGateway = (...command: string[]) => compose('exec', '--no-TTY', 'gateway', ...command)
+  assert.equal((await inGateway('id', '-u')).trim(), '1000')
+  await assert.rejects(inGateway('touch', '/opt/tessera/x'), /Read-only file system/)
+  const logs = await compose('logs', 'gateway', 'database')
+  for (const role of ['tessera_owner', 'tessera_write', 'tessera_read']) {
+    const url = new URL(await inGateway('cat', `/secrets/${role}.url`))
+    assert.ok(url.password.length > 20)
+    assert.ok(!logs.includes(url.password), `the log shows the password of ${role}`)
+  }
+})
+
+test('it stops when it is told to, by itself', { skip, timeout: 60_000 }, async () => {
+  const start = performance.now()
+  await compose('stop', '--timeout', '40', 'gateway')
+  assert.ok(performance.now() - start < 20_000)
+  assert.match(await compose('ps', '--all', '--format', '{{.Service}} {{.ExitCode}}'), /gateway 0/)
+})
