@@ -5,9 +5,10 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { accessSync, constants, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 const purpose = process.argv[2] ?? 'start'
-const folder = import.meta.dirname ?? new URL('.', import.meta.url).pathname
+const folder = fileURLToPath(new URL('.', import.meta.url))
 const say = (text) => process.stderr.write(`${text}\n`)
 
 installNodePackages()

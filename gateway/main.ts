@@ -2,6 +2,7 @@
 // Owns the command line: serve, import, migrate. The only process.exit.
 
 import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from './app.ts'
 import {
@@ -49,16 +50,22 @@ async function serve(args: readonly string[]) {
   if (positionals.length > 0) throw new ConfigError(`serve takes no ${positionals[0]}.`)
   const emit = onTerminal() ? openTerminal(process.stdout) : openLog(config.logLevel)
   if (isWorker) return serveAsWorker(config, emit)
-  await runUntilSignal(emit, async (cleanup) => {
+  await runUntilSignal(emit, async (cleanup, interrupted) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
     if (config.demo ?? isEmbedded(config))
       await withOwner(addresses, emit, (session) => importDemo(session, emit))
     else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
     const environment = isEmbedded(config) ? environmentOf(addresses) : {}
-    const workers = await startWorkers({ count: config.workers, environment, emit })
-    cleanup.defer(() => workers.stop())
-    await died
-    process.exitCode = 1
+    const starting = startWorkers({ count: config.workers, environment, emit })
+    cleanup.defer(async () => {
+      const workers = await starting.catch(() => undefined)
+      await workers?.stop()
+    })
+    await starting
+    const failed = died.then(() => {
+      process.exitCode = 1
+    })
+    await Promise.race([failed, interrupted])
   })
   emit({ type: 'gateway-stopped' })
 }
@@ -79,7 +86,8 @@ async function serveAsWorker(config: Config, emit: Emit) {
       stopping.abort()
       resolve()
     }
-    process.once('SIGTERM', stop)
+    // Not once: without a listener, a second signal would end us in the middle of an answer.
+    process.on('SIGTERM', stop)
     // It is gone, and with it what we need.
     process.once('disconnect', stop)
   })
@@ -136,7 +144,7 @@ async function runImport(args: readonly string[]) {
   const { object, longitude, latitude } = options
   const opened = await openSource(source, process.stdin, { format, object, longitude, latitude })
   const existing = options.append ? 'append' : options.replace ? 'replace' : undefined
-  await runUntilSignal(emit, async (cleanup) => {
+  const interruptedBy = await runUntilSignal(emit, async (cleanup) => {
     const { addresses } = await findDatabase(config, cleanup, true, emit)
     await withOwner(addresses, emit, (session) =>
       importFeatures(
@@ -153,6 +161,7 @@ async function runImport(args: readonly string[]) {
       ),
     )
   })
+  if (interruptedBy) process.exitCode = INTERRUPTIONS[interruptedBy]
 }
 
 /** `--type height:double` → height, double precision. */
@@ -193,14 +202,19 @@ async function findDatabase(config: Config, cleanup: Cleanup, canShare: boolean,
   }
   const { path, pgConfig } = systemEnvironment()
   const binaries = config.pgBin ?? (pgConfig && (await binariesOf(pgConfig)))
-  const embedded = await startEmbedded({
+  const starting = startEmbedded({
     folder: config.ephemeral ? undefined : config.data,
     binaries,
     path,
     canShare,
     emit,
   })
-  cleanup.defer(() => embedded.stop())
+  // Registered before it is there: told to stop meanwhile, we wait for it and then stop it.
+  cleanup.defer(async () => {
+    const started = await starting.catch(() => undefined)
+    await started?.stop()
+  })
+  const embedded = await starting
   return { addresses: embedded satisfies Addresses, died: embedded.died }
 }
 
@@ -244,21 +258,35 @@ async function drain(app: FastifyInstance) {
   clearTimeout(timer)
 }
 
-/** Runs `work` until it ends or a signal comes, then cleans up. */
-async function runUntilSignal(emit: Emit, work: (cleanup: Cleanup) => Promise<void>) {
+/** Signals that ask us to stop, and what a shell reports of a program that they ended. */
+const INTERRUPTIONS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
+type Interruption = keyof typeof INTERRUPTIONS
+/** How long work that was interrupted may take to tidy up after itself. */
+const CLEANUP_TIMEOUT_MS = 1_000
+
+/**
+ * Runs `work` until it ends or a signal comes, then cleans up.
+ * @returns the signal, if one came
+ */
+async function runUntilSignal(
+  emit: Emit,
+  work: (cleanup: Cleanup, interrupted: Promise<void>) => Promise<void>,
+) {
   const cleanup = new AsyncDisposableStack()
   let isInterrupted = false
+  let interruptedBy: Interruption | undefined
   const interrupted = new Promise<void>((resolve) => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    for (const name of Object.keys(INTERRUPTIONS) as Interruption[]) {
       process.on(name, () => {
         if (isInterrupted) return
         isInterrupted = true
+        interruptedBy = name
         emit({ type: 'gateway-draining', signal: name })
         resolve()
       })
     }
   })
-  const working = work(cleanup)
+  const working = work(cleanup, interrupted)
   // What fails because it was interrupted is no failure.
   working.catch(() => {})
   try {
@@ -266,7 +294,9 @@ async function runUntilSignal(emit: Emit, work: (cleanup: Cleanup) => Promise<vo
   } finally {
     await cleanup.disposeAsync()
   }
-  return isInterrupted
+  // What lost its database by that ends now, and takes its temporary files with it.
+  await Promise.race([working.catch(() => {}), sleep(CLEANUP_TIMEOUT_MS)])
+  return interruptedBy
 }
 
 function usage(): string {

@@ -27,6 +27,8 @@ function sentenceOf(event: Event): string | undefined {
       return `Importing ${event.collection} from ${event.source} …`
     case 'import-skipped-feature':
       return `Line ${event.line} ${event.reason}: left out.`
+    case 'import-left-out-ids':
+      return `Only ${counted(event.count, 'feature')} of ${event.collection} had an id: new ids are given to all.`
     case 'import-finished': {
       const skipped = event.skipped > 0 ? `, ${event.skipped.toLocaleString('en')} left out` : ''
       return `Imported ${counted(event.features, 'feature')} into ${event.collection}${skipped} (${seconds(event.milliseconds)}).`

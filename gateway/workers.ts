@@ -28,6 +28,8 @@ type Message =
 /** Whether this process is a worker, and not the one that watches them. */
 export const isWorker = cluster.isWorker
 
+/** A worker cuts what is not done by then; one that is still there after this does not answer any more. */
+const STOP_TIMEOUT_MS = 40_000
 /** One that dies again at once must not keep the machine busy with starting it. */
 const RESTART_DELAY_MS = 1_000
 
@@ -38,21 +40,22 @@ const RESTART_DELAY_MS = 1_000
 export async function startWorkers({ count, environment, emit }: WorkersOptions): Promise<Workers> {
   let isStopping = false
   const workers = new Set<Worker>()
-  const serving = new WeakSet<Worker>()
+  let hasServed = false
 
   const start = () => {
     const worker = cluster.fork(environment)
     workers.add(worker)
     worker.once('exit', async (code, signal) => {
       workers.delete(worker)
-      if (isStopping || !serving.has(worker)) return
+      // Before any has served, what prevents it is for the person who started us to put right.
+      if (isStopping || !hasServed) return
       emit({ type: 'worker-died', processId: worker.process.pid!, code, signal })
       await sleep(RESTART_DELAY_MS)
       if (!isStopping) start()
     })
     worker.on('message', (message: Message) => {
       if (message.type !== 'serving') return
-      serving.add(worker)
+      hasServed = true
       emit({ type: 'worker-serving', processId: worker.process.pid! })
     })
     return worker
@@ -77,7 +80,9 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
         [...workers].map(async (worker) => {
           const exited = once(worker, 'exit')
           worker.process.kill('SIGTERM')
+          const timer = setTimeout(() => worker.process.kill('SIGKILL'), STOP_TIMEOUT_MS)
           await exited
+          clearTimeout(timer)
         }),
       )
     },

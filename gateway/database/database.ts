@@ -42,8 +42,8 @@ export type DatabaseOptions = {
   readonly emit: Emit
 }
 
-/** Rows of a stream's first batch: few, so that the first byte leaves early. */
-const FIRST_BATCH_ROWS = 100
+/** Rows of a stream's first batch: few, so that the first byte leaves early; none at most doubles the one before. */
+const FIRST_BATCH_ROWS = 16
 /** What a later batch should weigh in bytes: large enough to amortize a round trip, small in memory. */
 const BATCH_BYTES = 512 * 1024
 const MAX_BATCH_ROWS = 2_000
@@ -57,7 +57,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   const reads = openPool({ role: 'read', url: readUrl, size: poolSize, ...shared })
   // A stream lasts as long as its client takes; apart from the others it cannot starve short reads.
   const streams = openPool({ role: 'read', url: readUrl, size: Math.max(1, poolSize >> 1), ...shared })
-  const writes = writeUrl && openPool({ role: 'write', url: writeUrl, size: poolSize, ...shared })
+  const writes = writeUrl ? openPool({ role: 'write', url: writeUrl, size: poolSize, ...shared }) : undefined
 
   return {
     async read(statement, signal) {
@@ -84,7 +84,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           const batch = await lease.query({ text: `fetch ${rows} from page`, values: [] })
           if (batch.length > 0) yield batch
           if (batch.length < rows) break
-          rows = rowsForNextBatch(batch)
+          rows = Math.min(rowsForNextBatch(batch), rows * 2)
         }
       } finally {
         await lease.release('rollback')
@@ -106,7 +106,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
 
     async close() {
-      await Promise.all([reads.end(), streams.end(), writes && writes.end()])
+      await Promise.all([reads.end(), streams.end(), writes?.end()])
     },
   }
 }

@@ -8,13 +8,13 @@ const UNAVAILABLE = /^(08...|57P0[123]|53300|25006)$/
 const CANCELLED = '57014'
 /** undefined table, column, function; wrong object type; privilege gone; plan outlived its table's shape. */
 const CHANGED = /^(42P01|42703|42883|42804|42501|0A000)$/
-/** invalid text, number out of range, no such day, character not in the encoding */
-const NOT_A_VALUE = /^22(P02|003|007|008|021)$/
+/** invalid text, number out of range, no such day or time zone, character not in the encoding */
+const NOT_A_VALUE = /^22(P02|P05|003|007|008|009|021)$/
 
 /** What node-postgres says of a pool that gave no connection, and of a socket that went away. */
 const NO_CONNECTION = /timeout exceeded when trying to connect/
 const LOST_CONNECTION =
-  /Connection terminated|Client has encountered a connection error|not queryable|ECONN|ENOENT|EPIPE|EAI_AGAIN|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH/
+  /Connection terminated|Query read timeout|Client has encountered a connection error|not queryable|ECONN|ENOENT|EPIPE|EAI_AGAIN|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH/
 
 /**
  * What a failed query means for whoever asked. An error that is not expected comes back as it is:

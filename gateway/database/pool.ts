@@ -38,15 +38,22 @@ const sessionOptions = (role: PoolOptions['role']) =>
     .map(([name, value]) => `-c ${name}=${value}`)
     .join(' ')
 
+/** The URL may have options of its own, which the driver would take instead of ours. */
+function withOptions(url: string, options: string): string {
+  const [address, query] = url.split('?', 2)
+  const parameters = new URLSearchParams(query)
+  parameters.set('options', `${parameters.get('options') ?? ''} ${options}`.trim())
+  return `${address}?${parameters}`
+}
+
 /** Results are passed through as the text PostgreSQL sent; nothing is parsed that nobody looks at. */
 const rawTypes = { getTypeParser: () => (value: unknown) => value }
 
 export function openPool({ role, url, size, statementTimeoutMs, emit }: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
-    connectionString: url,
+    connectionString: withOptions(url, sessionOptions(role)),
     max: size,
     application_name: `tessera-${role}`,
-    options: sessionOptions(role),
     statement_timeout: statementTimeoutMs,
     query_timeout: statementTimeoutMs + DRIVER_GRACE_MS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,

@@ -6,7 +6,7 @@ with
 -- Tables, views, materialized, partitioned and foreign tables with a geometry column that the role can read.
 relation as (
   select
-    c.oid, n.nspname, c.relname, c.relkind, c.reltuples,
+    c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relhassubclass,
     g.attname as geometry_column, g.attnum as geometry_number, g.atttypmod as geometry_typmod
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
@@ -69,6 +69,8 @@ select coalesce(json_agg(json_build_object(
   'dimension', postgis_typmod_dims(r.geometry_typmod),
   'srid', postgis_typmod_srid(r.geometry_typmod),
   'key', k.columns,
+  -- A parent of others shows their rows, which its own key and places do not tell apart.
+  'hasChildren', r.relhassubclass and r.relkind = 'r',
   'columns', (
     select coalesce(json_agg(json_build_object(
       'name', a.attname,

@@ -67,6 +67,7 @@ export type Relation = {
   readonly geometryType: string
   readonly srid: number
   readonly key: readonly string[] | null
+  readonly hasChildren: boolean
   readonly columns: readonly {
     readonly name: string
     readonly type: string
@@ -131,8 +132,8 @@ export function makeCollection(
     description: comment ?? undefined,
   }))
   const byName = new Map(columns.map((column) => [column.name, column]))
-  const named = (relation.key ?? []).flatMap((name) => byName.get(name) ?? [])
-  const isKeyPhysical = named.length === 0 && hasRowsOfItsOwn(relation.kind)
+  const named = relation.hasChildren ? [] : (relation.key ?? []).flatMap((name) => byName.get(name) ?? [])
+  const isKeyPhysical = named.length === 0 && hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
   const key = isKeyPhysical ? [CTID] : named
   const idColumn = named.length === 1 ? named[0] : undefined
   // Tessera's own note of the last change is no property of the place.

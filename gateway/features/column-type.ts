@@ -35,11 +35,32 @@ const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/
 const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
 const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[-+]\d{2}(:?\d{2})?)?$/
+const LONG_DIGITS = /^-?\d{19,}$/
 const INT4_MAX = 2_147_483_647
 
 const isDay = (text: string, pattern: RegExp) => {
   const match = pattern.exec(text)
   return match !== null && isCalendarDay(match)
+}
+
+/** An integer beyond 2^53 as the text it was: it goes to PostgreSQL, and into JSON, digit by digit. */
+export class ExactInteger {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+  /** For JSON.stringify; see https://github.com/tc39/proposal-json-parse-with-source */
+  toJSON(): unknown {
+    return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(this.text)
+  }
+}
+
+export const exactInteger = (text: string) => new ExactInteger(text)
+
+const INT8_MAX = 9_223_372_036_854_775_807n
+const isInt8 = (text: string) => {
+  const value = BigInt(text)
+  return value <= INT8_MAX && value >= -INT8_MAX - 1n
 }
 
 /** What the values of one column have in common so far. */
@@ -71,6 +92,11 @@ export class ColumnObserver {
       return
     }
     this.#isDate = this.#isTimestamp = false
+    if (value instanceof ExactInteger) {
+      this.#isSmall = this.#isJson = this.#isBoolean = false
+      if (!isInt8(value.text)) this.#isInteger = this.#isNumber = false
+      return
+    }
     if (typeof value !== 'number') this.#isNumber = this.#isInteger = false
     else {
       if (!Number.isSafeInteger(value)) this.#isInteger = false
@@ -83,7 +109,8 @@ export class ColumnObserver {
   #observeUntyped(text: string) {
     if (this.#isInteger) this.#isInteger = INTEGER.test(text)
     if (this.#isInteger && Math.abs(Number(text)) > INT4_MAX) this.#isSmall = false
-    if (this.#isNumber) this.#isNumber = NUMBER.test(text)
+    // More digits than a double keeps are an identifier, not a measurement.
+    if (this.#isNumber) this.#isNumber = NUMBER.test(text) && !LONG_DIGITS.test(text)
     if (this.#isBoolean) this.#isBoolean = text === 'true' || text === 'false'
   }
 
@@ -110,6 +137,7 @@ export const NULL_TEXT = '\\N'
 export function copyTextOf(value: unknown, type: ColumnType | undefined): string | undefined {
   if (value === null || value === undefined) return NULL_TEXT
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  if (value instanceof ExactInteger) return value.text
   const text = typeof value === 'string' && type !== 'jsonb' ? value : JSON.stringify(value)
   if (text.includes('\0') || !text.isWellFormed() || (typeof value === 'object' && text.includes('\\u0000')))
     return undefined

@@ -27,12 +27,12 @@ export function parseDatetime(text: string): Interval {
   }
   if (sides.length > 2) throw invalid()
   const [start, end] = sides.map(parseSide)
-  if (start && end && Date.parse(start) > Date.parse(end))
+  const from = start && isDate(start) ? startOfDay(start) : start
+  const to = end && isDate(end) ? endOfDay(end) : end
+  if (from && to && Date.parse(from) > Date.parse(to)) {
     throw invalidParameter('datetime', 'an interval whose start comes first', EXAMPLE)
-  return {
-    start: start && isDate(start) ? startOfDay(start) : start,
-    end: end && isDate(end) ? endOfDay(end) : end,
   }
+  return { start: from, end: to }
 }
 
 const invalid = () => invalidParameter('datetime', EXPECTED, EXAMPLE)

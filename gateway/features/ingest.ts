@@ -12,7 +12,7 @@ import { PgDialect } from 'drizzle-orm/pg-core'
 import type { Session } from '../database/session.ts'
 import { collectionTable } from '../database/tables.ts'
 import type { Emit } from '../events.ts'
-import { ColumnObserver, type ColumnType, copyTextOf, NULL_TEXT } from './column-type.ts'
+import { ColumnObserver, type ColumnType, copyTextOf, ExactInteger, NULL_TEXT } from './column-type.ts'
 import { GeometryError, parseGeometry } from './geometry.ts'
 import { detectFormat, type Format, readFeatures, type SourceFeature, type SourceOptions } from './source.ts'
 
@@ -52,8 +52,19 @@ export class ImportError extends Error {}
 /** Collections are made in this schema, where their names need no prefix. */
 const SCHEMA = 'public'
 const GEOMETRY_COLUMN = 'geom'
-/** Columns that Tessera makes; a property of such a name gets an underscore. `cell` is kept for sharding. */
-const OWN_COLUMNS = new Set(['id', GEOMETRY_COLUMN, 'cell', 'updated_at'])
+/** Columns that Tessera makes (`cell` is kept for sharding) or PostgreSQL; a property of such a name gets an underscore. */
+const OWN_COLUMNS = new Set([
+  'id',
+  GEOMETRY_COLUMN,
+  'cell',
+  'updated_at',
+  'tableoid',
+  'xmin',
+  'cmin',
+  'xmax',
+  'cmax',
+  'ctid',
+])
 /** PostgreSQL ends at 1,600 columns, a few of them ours. */
 const MAX_COLUMNS = 1_500
 const MAX_NAME_BYTES = 63
@@ -136,7 +147,7 @@ export async function importFeatures(
   try {
     const spool = await spoolFeatures(source, options, join(folder, 'spool'), emit)
     emit({ type: 'import-loading', collection, features: spool.features })
-    await load(session, spool, options)
+    await load(session, spool, options, emit)
     const { features, skipped } = spool
     emit({ type: 'import-finished', collection, features, skipped, milliseconds: performance.now() - start })
     return { features, skipped }
@@ -238,7 +249,7 @@ async function spoolFeatures(
       throw new InvalidFeature(`has no property ${options.id}, which is to be its id`)
     }
     const hasId = id !== undefined && id !== null
-    if (hasId && typeof id !== 'string' && typeof id !== 'number')
+    if (hasId && typeof id !== 'string' && typeof id !== 'number' && !(id instanceof ExactInteger))
       throw new InvalidFeature('has an id that is no text or number')
     for (const property of Object.keys(properties)) {
       if (property !== options.id && !columns.has(property)) addColumn(property)
@@ -354,8 +365,10 @@ function geometryColumnOf({ geometryTypes, dimensions }: Spool): { type: string;
   return { type: `geometry(${type}${suffix},4326)`, multi }
 }
 
-async function load(session: Session, spool: Spool, options: ImportOptions) {
+async function load(session: Session, spool: Spool, options: ImportOptions, emit: Emit) {
   const { collection, existing } = options
+  const { count } = spool.identifiers
+  if (count > 0 && count < spool.features) emit({ type: 'import-left-out-ids', collection, count })
   await session.transaction(async () => {
     const target = await findTarget(session, collection)
     const isAppend = existing === 'append' && target !== undefined
@@ -459,10 +472,15 @@ async function copySpool(
 
 /** The spool's lines, a chunk of the file at a time. */
 async function* linesOf(file: string): AsyncGenerator<string[]> {
-  let rest = ''
+  let parts: string[] = []
   for await (const chunk of createReadStream(file, { encoding: 'utf8', highWaterMark: CHUNK })) {
-    const lines = (rest + chunk).split('\n')
-    rest = lines.pop()!
+    const lines = (chunk as string).split('\n')
+    if (lines.length > 1) {
+      lines[0] = [...parts, lines[0]].join('')
+      parts = []
+    }
+    // A line may be far longer than a chunk: it is put together once, when its end is there.
+    parts.push(lines.pop()!)
     yield lines
   }
 }

@@ -1,6 +1,7 @@
 // Owns single features by id: look-ups that come in while one is under way are joined into one statement.
 
 import type { Database } from '../database/database.ts'
+import { GatewayError } from '../errors.ts'
 import type { Collection } from './collection.ts'
 import { compileLookup } from './item-query.ts'
 import { parseValue } from './value.ts'
@@ -12,8 +13,8 @@ import { parseValue } from './value.ts'
 const MAX_CONCURRENT = 2
 /** Ids of one statement: past this, waiting for the whole costs the first more than joining saves. */
 const MAX_IDS = 100
-/** Kinds whose values come back as the text that was asked for, so that rows find their askers. */
-const JOINABLE = new Set(['integer', 'string', 'uuid'])
+/** Types whose values come back as the text that was asked for, so that rows find their askers, and none is an error. */
+const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])
 
 type Waiting = {
   readonly id: string
@@ -34,7 +35,7 @@ export function makeItemLookup(database: Database): ItemLookup {
   const queues = new Map<string, Queue>()
 
   async function run(queue: Queue) {
-    const isJoinable = JOINABLE.has(queue.collection.idColumn!.kind)
+    const isJoinable = JOINABLE.has(queue.collection.idColumn!.type)
     const batch = queue.waiting.splice(0, isJoinable ? MAX_IDS : 1)
     queue.running++
     try {
@@ -43,7 +44,9 @@ export function makeItemLookup(database: Database): ItemLookup {
       const found = new Map(rows as unknown as [string, string][])
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : (rows[0]?.[1] ?? undefined))
     } catch (error) {
-      for (const { reject } of batch) reject(error as Error)
+      // A text that is no value of the key's type is the id of nothing.
+      const isNoValue = error instanceof GatewayError && error.code === 'parameter-invalid'
+      for (const { resolve, reject } of batch) isNoValue ? resolve(undefined) : reject(error as Error)
     } finally {
       queue.running--
       if (queue.waiting.length > 0) advance(queue)

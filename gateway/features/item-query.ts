@@ -344,7 +344,7 @@ function featureOf({ geometry, idColumn }: Collection, properties: readonly Colu
 /** The geometry as GeoJSON wants it: longitude and latitude, straight lines, rings by the right-hand rule. */
 function geometryOf({ column, type, srid }: Collection['geometry']): SQL {
   let geometry = sql`${sql.identifier(column)}`
-  if (/CURVE|CIRCULAR|SURFACE$/.test(type)) geometry = sql`ST_CurveToLine(${geometry})`
+  if (!/^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)) geometry = sql`ST_CurveToLine(${geometry})`
   if (srid !== 4326 && srid !== 0) geometry = sql`ST_Transform(${geometry}, 4326)`
   if (/POLYGON|GEOMETRY|CURVE|SURFACE/.test(type)) geometry = sql`ST_ForcePolygonCCW(${geometry})`
   return geometry

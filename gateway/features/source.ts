@@ -2,10 +2,11 @@
 
 import { isUtf8 } from 'node:buffer'
 import { extname } from 'node:path'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { parse as parseCsv } from 'csv-parse'
 import type { FeatureCollection, GeoJsonProperties } from 'geojson'
 import { feature as featuresOf } from 'topojson-client'
+import { exactInteger } from './column-type.ts'
 
 export const FORMATS = ['geojson', 'geojsonseq', 'topojson', 'csv'] as const
 export type Format = (typeof FORMATS)[number]
@@ -88,11 +89,26 @@ export async function* readFeatures(
 
 export type Slice = { readonly line: number; readonly bytes: Buffer }
 
+const LONG_INTEGER = /[\d]{16,}/
+const INTEGER_TEXT = /^-?\d+$/
+
+/** JSON whose integers beyond 2^53, which a JavaScript number would change, stay the text they are. */
+function parseJson(text: string): unknown {
+  // The reviver makes it many times slower, and such numbers are rare.
+  if (!LONG_INTEGER.test(text)) return JSON.parse(text)
+  return JSON.parse(text, (_name, value, context?: { source?: string }) => {
+    const source = context?.source
+    const isChanged =
+      typeof value === 'number' && source && INTEGER_TEXT.test(source) && !Number.isSafeInteger(value)
+    return isChanged ? exactInteger(source) : value
+  })
+}
+
 function parseFeature({ line, bytes }: Slice): SourceFeature {
   let value: unknown
   try {
     if (!isUtf8(bytes)) return { line, problem: 'is not valid UTF-8' }
-    value = JSON.parse(bytes.toString('utf8'))
+    value = parseJson(bytes.toString('utf8'))
   } catch (error) {
     return { line, problem: `is not valid JSON (${(error as Error).message})` }
   }
@@ -112,6 +128,7 @@ function checkFeature(line: number, value: unknown): SourceFeature {
 
 const NEWLINE = 0x0a
 const RECORD_SEPARATOR = 0x1e
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
 
 /** GeoJSON text sequences (RFC 8142) and newline-delimited GeoJSON: a feature a line. */
 async function* readSequence(bytes: Readable): AsyncGenerator<SourceFeature[]> {
@@ -119,7 +136,8 @@ async function* readSequence(bytes: Readable): AsyncGenerator<SourceFeature[]> {
   let rest: Buffer[] = []
   let restBytes = 0
   const toFeature = (slice: Buffer): SourceFeature | undefined => {
-    const trimmed = slice[0] === RECORD_SEPARATOR ? slice.subarray(1) : slice
+    const text = line === 1 && slice.subarray(0, 3).equals(BYTE_ORDER_MARK) ? slice.subarray(3) : slice
+    const trimmed = text[0] === RECORD_SEPARATOR ? text.subarray(1) : text
     return isBlank(trimmed) ? undefined : parseFeature({ line, bytes: trimmed })
   }
   for await (const chunk of bytes as AsyncIterable<Buffer>) {
@@ -308,10 +326,27 @@ function checkCrs({ bytes, line }: Slice) {
   )
 }
 
+/** @throws SourceError where the bytes are in another encoding: letters would be lost without a word */
+async function* decode(bytes: Readable): AsyncGenerator<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  try {
+    for await (const chunk of bytes as AsyncIterable<Buffer>) yield decoder.decode(chunk, { stream: true })
+    yield decoder.decode()
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause
+    throw new SourceError(
+      'The source is not UTF-8; convert it first, for example with iconv -f latin1 -t utf-8.',
+      {
+        cause,
+      },
+    )
+  }
+}
+
 async function readAll(bytes: Readable): Promise<string> {
-  const chunks: Buffer[] = []
-  for await (const chunk of bytes as AsyncIterable<Buffer>) chunks.push(chunk)
-  return Buffer.concat(chunks).toString('utf8')
+  const texts: string[] = []
+  for await (const text of decode(bytes)) texts.push(text)
+  return texts.join('')
 }
 
 /** A topology shares its arcs between features, so it is read whole. */
@@ -351,7 +386,7 @@ async function* readCsv(
   options: SourceOptions,
 ): AsyncGenerator<SourceFeature[]> {
   const delimiter = detectDelimiter(start)
-  const records = bytes.compose(
+  const records = Readable.from(decode(bytes)).compose(
     parseCsv({ bom: true, info: true, relax_column_count: true, skip_empty_lines: true, delimiter }),
   )
   let header: string[] | undefined
@@ -365,6 +400,9 @@ async function* readCsv(
     }>) {
       if (!header) {
         header = record.map((name) => name.trim())
+        const twice = header.find((name, index) => header!.indexOf(name) !== index)
+        if (twice !== undefined)
+          throw new SourceError(`Two columns are called "${twice}"; give one another name.`)
         longitude = findColumn(header, options.longitude, LONGITUDES, 'longitude')
         latitude = findColumn(header, options.latitude, LATITUDES, 'latitude')
         continue

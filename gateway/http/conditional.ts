@@ -10,6 +10,8 @@ export const entityTag = (text: string | Buffer) => `"${hash('sha1', text, 'base
 export function conditional(app: FastifyInstance) {
   app.addHook('onSend', (request, reply, payload, done) => {
     if (reply.statusCode !== 200 || (request.method !== 'GET' && request.method !== 'HEAD')) return done()
+    // The same address has an answer for each format.
+    reply.header('vary', 'accept, accept-encoding')
     let tag = reply.getHeader('etag') as string | undefined
     if (tag === undefined && (typeof payload === 'string' || Buffer.isBuffer(payload))) {
       tag = entityTag(payload)

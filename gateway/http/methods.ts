@@ -25,12 +25,14 @@ export function watchMethods(app: FastifyInstance) {
         url,
         method: METHODS.filter((method) => !known.has(method)),
         schema: { hide: true },
-        handler(request, reply) {
+        // Before a body is looked at: whatever it is, it is not wanted.
+        onRequest(request, reply) {
           reply.header('allow', allow)
           throw gatewayError('method-not-allowed', `${request.method} is not possible here; ${allow} are.`, {
             allow: allow.split(', '),
           })
         },
+        handler() {},
       })
       if (known.has('OPTIONS')) continue
       scope.route({

@@ -41,7 +41,7 @@ export function negotiate(request: FastifyRequest, formats: readonly [Format, ..
       },
     )
   }
-  if (accept === undefined || accept === '*/*') return formats[0].types[0]
+  if (!accept || accept === '*/*') return formats[0].types[0]
   const available = formats.flatMap(({ types }) => types)
   const type = new Negotiator(request.raw).mediaTypes([...available])[0]
   if (type) return type

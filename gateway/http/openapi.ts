@@ -26,8 +26,7 @@ type Document = { paths?: Record<string, { get?: { parameters?: Parameter[] } }>
 function completeParameters(document: Document) {
   for (const { get } of Object.values(document.paths ?? {})) {
     for (const parameter of get?.parameters ?? []) {
-      if (parameter.in === 'query' && parameter.schema.type === 'array')
-        Object.assign(parameter, { style: 'form', explode: false })
+      if (parameter.in === 'query') Object.assign(parameter, { style: 'form', explode: false })
     }
   }
   document.paths?.['/collections/{collectionId}/items']?.get?.parameters?.push(PROPERTY_PARAMETERS)

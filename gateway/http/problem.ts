@@ -94,7 +94,8 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
   const name = fault.instancePath.split('/')[1] ?? ''
   const schema = parametersOf(request)[name]
   // A list's example reads as it is written in a URL, its items separated by commas.
-  return invalidParameter(name, schema?.['x-expected'] ?? fault.message ?? 'valid', String(schema?.example))
+  if (!schema) return invalidParameter(name, 'given once', 'value')
+  return invalidParameter(name, schema['x-expected'] ?? fault.message ?? 'valid', String(schema.example))
 }
 
 type ParameterSchema = { readonly example?: unknown; readonly 'x-expected'?: string }

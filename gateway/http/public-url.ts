@@ -48,14 +48,15 @@ export function publicUrl(
 function urlOf(request: FastifyRequest, trust: Trust): string {
   // A name that is none could break out of a link's place in a page or a cache's key.
   const host = HOST.test(request.host) ? request.host : `localhost:${request.socket.localPort}`
-  if (!trust(request.socket.remoteAddress ?? '', 0)) return `${request.protocol}://${host}`
+  const scheme = request.protocol === 'https' ? 'https' : 'http'
+  if (!trust(request.socket.remoteAddress ?? '', 0)) return `${scheme}://${host}`
   const [port, prefix] = ['x-forwarded-port', 'x-forwarded-prefix'].map((name) =>
     firstOf(request.headers[name]),
   )
   const isPortMissing = port !== undefined && /^\d{1,5}$/.test(port) && !/:\d+$/.test(host)
-  const isUsual = port === (request.protocol === 'https' ? '443' : '80')
+  const isUsual = port === (scheme === 'https' ? '443' : '80')
   const path = prefix?.replace(/\/+$/, '') ?? ''
-  return `${request.protocol}://${host}${isPortMissing && !isUsual ? `:${port}` : ''}${PREFIX.test(path) ? path : ''}`
+  return `${scheme}://${host}${isPortMissing && !isUsual ? `:${port}` : ''}${PREFIX.test(path) ? path : ''}`
 }
 
 const firstOf = (header: string | string[] | undefined) =>

@@ -11,6 +11,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'embedded-died': 'error',
   'import-advanced': 'debug',
   'import-skipped-feature': 'warn',
+  'import-left-out-ids': 'warn',
   'catalog-load-failed': 'error',
   'connection-lost': 'warn',
   'query-cancelled': 'debug',
@@ -27,10 +28,15 @@ export function openLog(level: string): Emit {
   )
   return (event) => {
     const { type, ...facts } = event
-    // A driver's error carries no more than what PostgreSQL said: no statement values, no address's password.
-    const shown = 'error' in facts ? { ...facts, error: undefined, err: facts.error } : facts
+    const shown = 'error' in facts ? { ...facts, error: undefined, err: describe(facts.error) } : facts
     log[LEVELS[type] ?? 'info'](shown, type)
   }
+}
+
+/** What is known of an error, and no more: drivers hang whole connections with their keys on theirs. */
+function describe(error: Error & { code?: unknown; severity?: unknown }): Record<string, unknown> {
+  const { name, message, code, severity, stack, cause } = error
+  return { name, message, code, severity, stack, cause: cause instanceof Error ? describe(cause) : undefined }
 }
 
 export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {

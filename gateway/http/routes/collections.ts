@@ -99,7 +99,7 @@ function render(
     links: [
       link('self', self, JSON_FORMAT.types[0]),
       link('items', `${self}/items`, GEOJSON.types[0], title),
-      ...(license ? [link('license', licenseUrl(license))] : []),
+      ...(license ? [link('license', licenseUrl(license), 'text/html')] : []),
     ],
   }
 }

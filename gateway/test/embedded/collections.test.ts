@@ -109,6 +109,28 @@ test('ids of other types are found in any of their forms', async () => {
   }
 })
 
+test('an id that is no value of its key is the id of nothing, and disturbs nobody else', async () => {
+  await make(`
+    create type letter as enum ('a', 'b'); create table by_letter (id letter primary key, geom geometry); insert into by_letter values ('a', null);
+    create table by_address (id inet primary key, geom geometry)`)
+  const asked = Array.from({ length: 60 }, (_, index) =>
+    client(`/collections/by_letter/items/${index % 2 ? 'a' : 'zzz'}`),
+  )
+  const statuses = (await Promise.all(asked)).map(({ status }) => status)
+  assert.deepEqual(
+    statuses,
+    statuses.map((_, index) => (index % 2 ? 200 : 404)),
+  )
+  assert.equal((await client('/collections/by_address/items/abc')).status, 404)
+})
+
+test('a parent of other tables shows every row of theirs', async () => {
+  await make(`
+    create table parent (id int primary key, geom geometry(Point, 4326)); create table child_a () inherits (parent); create table child_b () inherits (parent);
+    insert into child_a select i, st_setsrid(st_makepoint(i, 1), 4326) from generate_series(1, 5) i; insert into child_b select i, st_setsrid(st_makepoint(i, 2), 4326) from generate_series(1, 5) i`)
+  assert.equal(await countOf('parent/items?limit=3'), 10)
+})
+
 test('names of any kind are quoted', async () => {
   await make(`
     create schema "We""ird; schema"; create table "We""ird; schema"."Ta ble'--" ("I d" int primary key, "p" text, "Ge om" geometry(Point, 4326), "limit" int);

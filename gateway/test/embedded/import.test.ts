@@ -202,8 +202,22 @@ test('a property can be the id', async () => {
 test('properties of odd names are kept, those of our own columns under another', async () => {
   await succeed('odd', feature({ id: 1, geom: 2, 'a "b"; --': 3, Größe: 4 }))
   const { id_, geom_, ...others } = (await rowsOf('odd'))[0]!
-  assert.deepEqual([id_, geom_, others['a "b"; --'], others['Größe']], [1, 2, 3, 4])
+  assert.deepEqual([id_, geom_, others['a "b"; --'], others.Größe], [1, 2, 3, 4])
   await fail(/Line 1 of standard input has a property whose name is empty/, 'odd2', feature({ '': 1 }))
+})
+
+test('text that looks like an end of line, and integers beyond 2^53, come through', async () => {
+  const big = '9007199254740993'
+  await succeed(
+    'exact',
+    `{"type":"Feature","geometry":null,"properties":{"a":"x\u2028y\u2029z","b":"kept","n":${big},"j":{"n":${big}}}}\n`,
+  )
+  const [row] = await session.query<{ a: string; b: string; n: string; j: string }>(
+    'select a, b, n, j::text from exact',
+  )
+  assert.deepEqual(row, { a: 'x\u2028y\u2029z', b: 'kept', n: big, j: `{"n": ${big}}` })
+  await succeed('bounds', feature({ xmin: 1, ctid: 2 }))
+  assert.equal((await rowsOf('bounds'))[0]!.xmin_, 1)
 })
 
 test('an existing collection is only touched when that is asked for', async () => {

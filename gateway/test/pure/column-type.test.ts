@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ColumnObserver, copyTextOf } from '../../features/column-type.ts'
+import { ColumnObserver, copyTextOf, exactInteger } from '../../features/column-type.ts'
 
 const typeOf = (values: unknown[], hasTypes = true) => {
   const observer = new ColumnObserver(hasTypes)
@@ -30,6 +30,14 @@ const cases: [unknown[], string][] = [
 ]
 for (const [values, type] of cases)
   test(`${JSON.stringify(values)} make ${type}`, () => assert.equal(typeOf(values), type))
+
+test('integers beyond 2^53 stay what they are', () => {
+  assert.equal(typeOf([1, exactInteger('9007199254740993')]), 'bigint')
+  assert.equal(typeOf([exactInteger('99999999999999999999')]), 'text')
+  assert.equal(typeOf(['12345678901234567890', '12345678901234567891'], false), 'text')
+  assert.equal(copyTextOf(exactInteger('9007199254740993'), undefined), '9007199254740993')
+  assert.equal(copyTextOf({ a: exactInteger('9007199254740993') }, undefined), '{"a":9007199254740993}')
+})
 
 test('without types, text that reads like one makes one', () => {
   assert.equal(typeOf(['1', '-20'], false), 'integer')

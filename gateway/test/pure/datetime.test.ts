@@ -24,6 +24,10 @@ test('an interval may be open on either side, or on both', () => {
   assert.deepEqual(parseDatetime('../..'), { start: undefined, end: undefined })
 })
 
+test('a day at the end of an interval ends with it', () => {
+  assert.equal(parseDatetime('2018-02-12T10:00:00Z/2018-02-12').end, '2018-02-12T23:59:59.999999Z')
+})
+
 test('what is none is refused by name', () => {
   for (const text of [
     'yesterday',

@@ -22,6 +22,7 @@ const relation: Relation = {
   geometryType: 'POINT',
   srid: 4326,
   key: ['id'],
+  hasChildren: false,
   columns: [
     column('id', 'int8', false),
     column('na"me', 'text'),

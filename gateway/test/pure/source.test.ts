@@ -124,6 +124,16 @@ test('longitude and latitude named the old way are fine', async () => {
   )
 })
 
+test('text in another encoding, and columns of one name, are refused', async () => {
+  await assert.rejects(read(Buffer.from('x,y,n\n1,2,Z\xfcrich\n', 'latin1'), 'csv'), /not UTF-8.*iconv/)
+  await assert.rejects(read('x,y,n,n\n1,2,3,4\n', 'csv'), /Two columns are called "n"/)
+})
+
+test('a byte order mark is no part of the first line', async () => {
+  const [feature] = await read(`\ufeff${JSON.stringify(point('a'))}\n`, 'geojsonseq')
+  assert.equal(feature!.properties!.name, 'a')
+})
+
 test('CSV gives points, with any of the usual names and delimiters', async () => {
   for (const [text, delimiter] of [
     ['name,Lon,LAT\n"a, b\nc",1,2\nd,3,4\n', ','],
