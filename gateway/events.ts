@@ -34,7 +34,13 @@ export type Event =
   | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
   | { type: 'gateway-listening'; url: string; collections: number; workers: number }
   | { type: 'worker-serving'; processId: number }
-  | { type: 'worker-died'; processId: number; code: number | null; signal: string | null }
+  | {
+      type: 'worker-died'
+      processId: number
+      code: number | null
+      signal: string | null
+      reason: string | undefined
+    }
   | { type: 'gateway-draining'; signal: string }
   | { type: 'gateway-stopped' }
 

@@ -78,8 +78,8 @@ const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
 })
 
 async function serveAsWorker(config: Config, emit: Emit) {
-  // Ctrl-C reaches every process of the terminal: the one that watches us decides.
-  process.on('SIGINT', () => {})
+  // These reach every process of a terminal: the one that watches us decides.
+  for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => {})
   const stopping = new AbortController()
   const stopped = new Promise<void>((resolve) => {
     const stop = () => {
@@ -273,13 +273,11 @@ async function runUntilSignal(
   work: (cleanup: Cleanup, interrupted: Promise<void>) => Promise<void>,
 ) {
   const cleanup = new AsyncDisposableStack()
-  let isInterrupted = false
   let interruptedBy: Interruption | undefined
   const interrupted = new Promise<void>((resolve) => {
     for (const name of Object.keys(INTERRUPTIONS) as Interruption[]) {
       process.on(name, () => {
-        if (isInterrupted) return
-        isInterrupted = true
+        if (interruptedBy) return
         interruptedBy = name
         emit({ type: 'gateway-draining', signal: name })
         resolve()

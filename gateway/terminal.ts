@@ -42,7 +42,7 @@ function sentenceOf(event: Event): string | undefined {
     case 'gateway-listening':
       return `Tessera serves ${counted(event.collections, 'collection')} at ${event.url} – documentation at ${event.url}/api.html – Ctrl-C stops it.`
     case 'worker-died':
-      return `Worker ${event.processId} died (${event.signal ?? event.code}); another takes its place.`
+      return `Worker ${event.processId} died (${event.reason ?? event.signal ?? event.code}); another takes its place.`
     case 'gateway-draining':
       return `${event.signal}: finishing what is under way …`
     case 'gateway-stopped':

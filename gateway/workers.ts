@@ -45,16 +45,20 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
   const start = () => {
     const worker = cluster.fork(environment)
     workers.add(worker)
+    let reason: string | undefined
     worker.once('exit', async (code, signal) => {
       workers.delete(worker)
       // Before any has served, what prevents it is for the person who started us to put right.
       if (isStopping || !hasServed) return
-      emit({ type: 'worker-died', processId: worker.process.pid!, code, signal })
+      emit({ type: 'worker-died', processId: worker.process.pid!, code, signal, reason })
       await sleep(RESTART_DELAY_MS)
       if (!isStopping) start()
     })
     worker.on('message', (message: Message) => {
-      if (message.type !== 'serving') return
+      if (message.type === 'failed') {
+        reason = message.reason
+        return
+      }
       hasServed = true
       emit({ type: 'worker-serving', processId: worker.process.pid! })
     })
