@@ -27,9 +27,11 @@ export function openLog(level: string): Emit {
     pino.destination({ dest: 1, sync: true }),
   )
   return (event) => {
+    const level = LEVELS[event.type] ?? 'info'
+    if (!log.isLevelEnabled(level)) return
     const { type, ...facts } = event
     const shown = 'error' in facts ? { ...facts, error: undefined, err: describe(facts.error) } : facts
-    log[LEVELS[type] ?? 'info'](shown, type)
+    log[level](shown, type)
   }
 }
 
