@@ -66,7 +66,6 @@ select coalesce(json_agg(json_build_object(
   'estimatedRows', case when r.reltuples > 0 then (10 ^ ceil(log(r.reltuples::numeric)))::bigint else 0 end,
   'geometryColumn', r.geometry_column,
   'geometryType', postgis_typmod_type(r.geometry_typmod),
-  'dimension', postgis_typmod_dims(r.geometry_typmod),
   'srid', postgis_typmod_srid(r.geometry_typmod),
   'key', k.columns,
   -- A parent of others shows their rows, which its own key and places do not tell apart.

@@ -1,6 +1,6 @@
 // Owns the types of columns that an import makes: inferred from values, and each value's text for COPY.
 
-import { isCalendarDay } from './value.ts'
+import { isDay } from './value.ts'
 
 export const COLUMN_TYPES = [
   'integer',
@@ -37,11 +37,6 @@ const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[-+]\d{2}(:?\d{2})?)?$/
 const LONG_DIGITS = /^-?\d{19,}$/
 const INT4_MAX = 2_147_483_647
-
-const isDay = (text: string, pattern: RegExp) => {
-  const match = pattern.exec(text)
-  return match !== null && isCalendarDay(match)
-}
 
 /** An integer beyond 2^53 as the text it was: it goes to PostgreSQL, and into JSON, digit by digit. */
 export class ExactInteger {

@@ -3,7 +3,6 @@
 import { invalidParameter } from '../errors.ts'
 
 export const CRS84 = 'http://www.opengis.net/def/crs/OGC/1.3/CRS84'
-export const CRS84H = 'http://www.opengis.net/def/crs/OGC/0/CRS84h'
 
 /** Degrees; `minLongitude <= maxLongitude` always: a box over the antimeridian is two. */
 export type Box = {

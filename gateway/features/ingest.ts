@@ -277,6 +277,14 @@ async function spoolFeatures(
     chunk = ''
     if (isFull) await once(output, 'drain')
   }
+  const tellProgress = () =>
+    emit({
+      type: 'import-advanced',
+      collection,
+      features,
+      bytes: source.bytesRead(),
+      totalBytes: source.totalBytes,
+    })
   let lastProgress = 0
   try {
     for await (const batch of source.features()) {
@@ -301,23 +309,11 @@ async function spoolFeatures(
       }
       if (performance.now() - lastProgress > PROGRESS_INTERVAL_MS) {
         lastProgress = performance.now()
-        emit({
-          type: 'import-advanced',
-          collection,
-          features,
-          bytes: source.bytesRead(),
-          totalBytes: source.totalBytes,
-        })
+        tellProgress()
       }
     }
     await flush()
-    emit({
-      type: 'import-advanced',
-      collection,
-      features,
-      bytes: source.bytesRead(),
-      totalBytes: source.totalBytes,
-    })
+    tellProgress()
   } catch (error) {
     if (error instanceof ImportError) throw error
     throw new ImportError(`${source.name}: ${(error as Error).message}`, { cause: error })

@@ -22,7 +22,8 @@ export function isCalendarDay([, year, month, day]: RegExpExecArray): boolean {
   return Number(year) > 0 && date.getUTCMonth() === Number(month) - 1 && date.getUTCDate() === Number(day)
 }
 
-const isDay = (text: string, pattern: RegExp) => {
+/** Whether the text has the pattern's form, and its day exists. */
+export const isDay = (text: string, pattern: RegExp) => {
   const match = pattern.exec(text)
   return match !== null && isCalendarDay(match)
 }

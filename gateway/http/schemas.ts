@@ -1,6 +1,7 @@
 // Owns the schemas that several routes share: they validate, type, and appear in the OpenAPI document.
 
 import { type TSchema, Type } from 'typebox'
+import { GEOMETRY_TYPES } from '../features/geometry.ts'
 
 /** Schemas with a name of their own in the document. */
 export const Link = Type.Object(
@@ -30,18 +31,7 @@ export const Problem = Type.Object(
 
 export const Geometry = Type.Object(
   {
-    type: Type.Enum(
-      [
-        'Point',
-        'MultiPoint',
-        'LineString',
-        'MultiLineString',
-        'Polygon',
-        'MultiPolygon',
-        'GeometryCollection',
-      ],
-      { type: 'string' },
-    ),
+    type: Type.Enum([...GEOMETRY_TYPES], { type: 'string' }),
     coordinates: Type.Optional(Type.Array(Type.Unknown())),
     geometries: Type.Optional(Type.Array(Type.Unknown())),
   },
