@@ -8,17 +8,21 @@ import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
 import type { Database } from './database/database.ts'
 import type { Emit } from './events.ts'
+import { makeApiKeys } from './features/api-key.ts'
 import type { Catalog } from './features/catalog.ts'
 import { makeExtents } from './features/extent.ts'
+import { makeItemChanges } from './features/item-change.ts'
 import { makeItemLookup } from './features/item-lookup.ts'
 import { conditional } from './http/conditional.ts'
 import { watchMethods } from './http/methods.ts'
 import { registerOpenapi } from './http/openapi.ts'
+import { assets } from './http/pages/assets.ts'
 import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
 import { collections } from './http/routes/collections.ts'
 import { health } from './http/routes/health.ts'
+import * as itemChangeRoutes from './http/routes/item-changes.ts'
 import * as itemRoutes from './http/routes/items.ts'
 import * as landingRoutes from './http/routes/landing.ts'
 import { telemetry } from './http/telemetry.ts'
@@ -32,16 +36,19 @@ export type Services = {
   readonly isDraining: () => boolean
 }
 
-/** A whole request must be here by then: who sends it byte by byte is cut off. */
-const REQUEST_TIMEOUT_MS = 30_000
 /** A client that takes nothing for this long is cut off; it holds a connection to the database. */
 const STALL_TIMEOUT_MS = 30_000
 /** Longer than balancers keep idle connections, so that theirs end first and no request meets a closing one. */
 const KEEP_ALIVE_MS = 72_000
+/** How often requests are looked at for having taken too long. */
+const REQUEST_CHECK_MS = 1_000
 /** How often idle connections are looked for while closing. */
 const IDLE_CHECK_MS = 50
 /** Feature ids can be long texts. */
 const MAX_PARAMETER_LENGTH = 1_000
+
+/** What scripts of other origins may read. */
+const EXPOSED_HEADERS = ['ETag', 'Link', 'Location', 'Retry-After', 'Allow', 'Accept-Post', 'Accept-Patch']
 
 /**
  * While closing: a connection that was busy and is now kept alive would hold us up until its client lets
@@ -66,7 +73,13 @@ export async function buildApp({
   const trust = compileTrust(config.trustProxy)
   const app = Fastify({
     trustProxy: trust,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    bodyLimit: config.bodyLimit,
+    requestTimeout: config.requestTimeoutMs,
+    http: {
+      connectionsCheckingInterval: Math.min(REQUEST_CHECK_MS, config.requestTimeoutMs),
+      // Node swaps the two where the headers' is the longer, and a body would have that.
+      headersTimeout: config.requestTimeoutMs,
+    },
     connectionTimeout: Math.max(STALL_TIMEOUT_MS, config.statementTimeoutMs * 2),
     keepAliveTimeout: KEEP_ALIVE_MS,
     // A request that has reached us while we drain is answered like any other.
@@ -85,9 +98,11 @@ export async function buildApp({
   publicUrl(app, { fixed: config.publicUrl, trust })
   const completeMethods = watchMethods(app)
   splitLists(app)
-  await app.register(cors, { preflight: false, exposedHeaders: ['ETag', 'Link', 'Location', 'Retry-After'] })
+  await app.register(cors, { preflight: false, exposedHeaders: EXPOSED_HEADERS })
   conditional(app)
   await app.register(compress, {
+    // Bodies are taken as they are: one that grows when it is unpacked could be of any size.
+    globalDecompression: false,
     encodings: ['br', 'gzip'],
     threshold: 1024,
     customTypes: /json|^text\/|javascript|svg/,
@@ -97,10 +112,19 @@ export async function buildApp({
   await registerOpenapi(app)
 
   app.register(landingRoutes.landing, {
-    conformsTo: [...landingRoutes.conformance, ...itemRoutes.conformance],
+    conformsTo: [...landingRoutes.conformance, ...itemRoutes.conformance, ...itemChangeRoutes.conformance],
+    catalog,
   })
   app.register(collections, { catalog, extents: makeExtents(database) })
   app.register(itemRoutes.items, { database, catalog, lookup: makeItemLookup(database) })
+  app.register(itemChangeRoutes.itemChanges, {
+    catalog,
+    changes: makeItemChanges(database),
+    keys: makeApiKeys(database),
+    host: config.host,
+    publicUrl: config.publicUrl,
+  })
+  app.register(assets)
   app.register(health, { database, isDraining })
   app.register(completeMethods)
   return app as unknown as FastifyInstance

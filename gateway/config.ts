@@ -107,6 +107,13 @@ export const settings = {
   ),
   poolSize: integer('connections of each worker for reading, and as many for writing', 8, 1, 1000),
   statementTimeoutMs: integer('longest time of one statement, in milliseconds', 10_000, 100, 3_600_000),
+  bodyLimit: integer('largest body of a change, in bytes', 4 * 1024 * 1024, 1024, 256 * 1024 * 1024),
+  requestTimeoutMs: integer(
+    'by when a whole request must have arrived, in milliseconds',
+    30_000,
+    100,
+    3_600_000,
+  ),
   logLevel: {
     does: 'least level to log',
     allowed: 'trace, debug, info, warn, error or silent',

@@ -1,11 +1,18 @@
-// Owns the making of openapi.json: the routes' own schemas, without a database.
+// Owns the making of openapi.json and of the client's types: the routes' own schemas, without a database.
 
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { buildApp } from '../gateway/app.ts'
 import { readConfig } from '../gateway/config.ts'
 import { openDatabase } from '../gateway/database/database.ts'
 import type { Catalog } from '../gateway/features/catalog.ts'
 
 export const DOCUMENT_FILE = new URL('openapi.json', import.meta.url)
+export const TYPES_FILE = new URL('client/schema.d.ts', import.meta.url)
+
+const CLIENT_FOLDER = fileURLToPath(new URL('client/', import.meta.url))
+const GENERATOR = fileURLToPath(new URL('client/node_modules/openapi-typescript/bin/cli.js', import.meta.url))
 
 /** The document as `npm run openapi` writes it. */
 export async function makeDocument(): Promise<string> {
@@ -26,4 +33,13 @@ export async function makeDocument(): Promise<string> {
   const document = app.swagger()
   await app.close()
   return `${JSON.stringify(document, null, 2)}\n`
+}
+
+/** The types of a document, as the client uses them. */
+export async function makeTypes(documentFile: string): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, [GENERATOR, documentFile], {
+    cwd: CLIENT_FOLDER,
+    maxBuffer: 1 << 26,
+  })
+  return `// Generated from openapi.json by \`npm run openapi\`.\n\n${stdout}`
 }

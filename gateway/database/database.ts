@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
-import { classify } from './outcome.ts'
+import { classify, classifyChange } from './outcome.ts'
 import { cancelQuery, openPool } from './pool.ts'
 
 /** One statement with bound parameters. With a `name` it is prepared once per connection. */
@@ -29,6 +29,14 @@ export interface Database {
    * Ending the iteration early frees the connection.
    */
   stream(statement: Statement, signal?: AbortSignal): AsyncGenerator<Row[], void>
+  /** Whether there is a write port. */
+  readonly canWrite: boolean
+  /**
+   * All rows of one statement, from the write port: a transaction of its own, whole or not at all. It is
+   * never cancelled when its client leaves.
+   * @throws GatewayError; RefusedChange where the database's own rules forbid it, see outcome.ts
+   */
+  write(statement: Statement): Promise<Row[]>
   /** Asks both ports for a sign of life. @throws GatewayError naming the port that gave none */
   ping(): Promise<void>
   close(): Promise<void>
@@ -91,6 +99,18 @@ export function openDatabase(options: DatabaseOptions): Database {
       }
     },
 
+    canWrite: writes !== undefined,
+
+    async write(statement) {
+      if (!writes) throw new Error('there is no write port to write to')
+      const lease = await leaseConnection(writes, emit, undefined, classifyChange)
+      try {
+        return await lease.query(statement)
+      } finally {
+        await lease.release()
+      }
+    },
+
     async ping() {
       const ports = [reads, ...(writes ? [writes] : [])]
       await Promise.all(
@@ -120,7 +140,12 @@ function rowsForNextBatch(batch: Row[]): number {
 }
 
 /** A connection for one caller; `release` must follow, and gives it up if it is in doubt. */
-async function leaseConnection(pool: pg.Pool, emit: Emit, signal?: AbortSignal) {
+async function leaseConnection(
+  pool: pg.Pool,
+  emit: Emit,
+  signal?: AbortSignal,
+  classifyFailure: (error: unknown) => Error = classify,
+) {
   const client = await pool.connect().catch((error) => {
     throw classify(error)
   })
@@ -161,7 +186,7 @@ async function leaseConnection(pool: pg.Pool, emit: Emit, signal?: AbortSignal) 
       } catch (error) {
         // Only PostgreSQL's own answer leaves the connection in a known state.
         if ((error as { severity?: string }).severity === undefined) broken = error as Error
-        throw signal?.aborted ? abandoned() : classify(error)
+        throw signal?.aborted ? abandoned() : classifyFailure(error)
       } finally {
         isRunning = false
       }

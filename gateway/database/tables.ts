@@ -1,6 +1,6 @@
 // Owns the shape of Tessera's own tables; `npm run migration` turns a change here into a file of sql/.
 
-import { boolean, pgSchema, text, timestamp, unique } from 'drizzle-orm/pg-core'
+import { boolean, customType, pgSchema, text, timestamp, unique } from 'drizzle-orm/pg-core'
 
 export const tessera = pgSchema('tessera')
 
@@ -23,3 +23,18 @@ export const collectionTable = tessera.table(
   },
   (table) => [unique('collection_table_key').on(table.schemaName, table.tableName)],
 )
+
+const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
+
+/** Who may change features. Of the secret only its hash is kept. */
+export const apiKeyTable = tessera.table('api_key', {
+  /** The part of a key that may be shown. */
+  id: text('id').primaryKey(),
+  name: text('name').notNull(),
+  secretHash: bytea('secret_hash').notNull(),
+  canWrite: boolean('can_write').notNull().default(true),
+  /** Ids of the collections that it is for; null for all. */
+  collections: text('collections').array(),
+  createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
+  revokedAt: timestamp('revoked_at', { withTimezone: true }),
+})

@@ -7,12 +7,13 @@ with
 relation as (
   select
     c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relhassubclass,
-    g.attname as geometry_column, g.attnum as geometry_number, g.atttypmod as geometry_typmod
+    g.attname as geometry_column, g.attnum as geometry_number, g.atttypmod as geometry_typmod,
+    g.attnotnull as geometry_is_required
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   -- The first geometry column is the feature's; a table can have but one collection.
   join lateral (
-    select a.attname, a.attnum, a.atttypmod
+    select a.attname, a.attnum, a.atttypmod, a.attnotnull
     from pg_attribute a
     join pg_type t on t.oid = a.atttypid and t.typname = 'geometry'
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -55,6 +56,37 @@ row_key as (
   -- Fewer names than columns: one may be null, or must not be read.
   where cardinality(i.columns) = i.indnkeyatts
   order by i.indrelid, i.indisprimary desc, i.indnkeyatts, i.columns
+),
+
+-- A view of one table shows that table's key, if it shows those columns: its rule notes where each of its
+-- columns comes from. Only such views can be changed without triggers; of others, rows may come up twice.
+view_key as (
+  select v.oid, array_agg(shown.name order by shown.position) as columns
+  from relation v
+  join pg_rewrite rule on rule.ev_class = v.oid and rule.ev_type = '1'
+  -- What a view depends on by its rule: the tables it reads, once per column.
+  join lateral (
+    select min(d.refobjid::bigint)::oid as oid
+    from pg_depend d
+    where d.classid = 'pg_rewrite'::regclass and d.objid = rule.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid <> v.oid
+    having count(distinct d.refobjid) = 1
+  ) base on true
+  join row_key k on k.indrelid = base.oid
+  join lateral (
+    select a.attname::text as name, wanted.position
+    from unnest(k.columns) with ordinality wanted (name, position)
+    join pg_attribute b on b.attrelid = base.oid and b.attname = wanted.name
+    join lateral regexp_matches(
+      rule.ev_action::text,
+      ':resno (\d+) :resname (?:\S+) :ressortgroupref \d+ :resorigtbl ' || base.oid || ' :resorigcol ' || b.attnum || ' :resjunk false'
+    ) origin on true
+    join pg_attribute a on a.attrelid = v.oid and a.attnum = origin[1]::int
+      and has_column_privilege(v.oid, a.attnum, 'select')
+  ) shown on true
+  where v.relkind = 'v' and pg_relation_is_updatable(v.oid, false) & 4 > 0
+  group by v.oid, k.columns
+  having count(*) = cardinality(k.columns)
 )
 
 select coalesce(json_agg(json_build_object(
@@ -67,7 +99,9 @@ select coalesce(json_agg(json_build_object(
   'geometryColumn', r.geometry_column,
   'geometryType', postgis_typmod_type(r.geometry_typmod),
   'srid', postgis_typmod_srid(r.geometry_typmod),
-  'key', k.columns,
+  'isGeometryRequired', r.geometry_is_required,
+  'isAnyGeometry', r.geometry_typmod = -1,
+  'key', coalesce(k.columns, v.columns),
   -- A parent of others shows their rows, which its own key and places do not tell apart.
   'hasChildren', r.relhassubclass and r.relkind = 'r',
   'columns', (
@@ -77,11 +111,20 @@ select coalesce(json_agg(json_build_object(
       'type', coalesce(nullif(b.typname, ''), t.typname),
       'category', t.typcategory,
       'isNullable', not a.attnotnull,
+      'hasDefault', a.atthasdef or a.attidentity <> '',
+      -- Computed by PostgreSQL alone: nobody can give it a value.
+      'isComputed', a.attgenerated <> '' or a.attidentity = 'a',
+      'maxLength', case when coalesce(nullif(b.typname, ''), t.typname) in ('varchar', 'bpchar') and modifier > 4 then modifier - 4 end,
+      -- As PostgreSQL packs numeric(precision, scale).
+      'maxDigits', case when coalesce(nullif(b.typname, ''), t.typname) = 'numeric' and modifier > 4
+        then ((modifier - 4) >> 16 & 65535) - ((modifier - 4 & 2047 # 1024) - 1024) end,
+      'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = coalesce(b.oid, t.oid)),
       'comment', col_description(r.oid, a.attnum)
     ) order by a.attnum), '[]')
     from pg_attribute a
     join pg_type t on t.oid = a.atttypid
     left join pg_type b on b.oid = nullif(t.typbasetype, 0)
+    cross join lateral (select case when b.oid is null then a.atttypmod else t.typtypmod end as modifier) m
     where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
       and has_column_privilege(r.oid, a.attnum, 'select')
       and t.typname not in ('geometry', 'geography', 'raster', 'box2d', 'box3d')
@@ -91,3 +134,4 @@ select coalesce(json_agg(json_build_object(
   coalesce(has_table_privilege(to_regclass('tessera.collection'), 'select'), false) as is_registered
 from relation r
 left join row_key k on k.indrelid = r.oid
+left join view_key v on v.oid = r.oid

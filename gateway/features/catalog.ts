@@ -8,6 +8,7 @@ import { collectionTable } from '../database/tables.ts'
 import { gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import {
+  type Changeable,
   type Collection,
   collectionId,
   makeCollection,
@@ -37,6 +38,11 @@ export type CatalogOptions = {
 const RELOAD_INTERVAL_MS = 2_000
 
 const discovery = readFileSync(new URL('catalog.sql', import.meta.url), 'utf8')
+const privileges: Statement = {
+  name: 'tessera_changeable',
+  text: readFileSync(new URL('changeable.sql', import.meta.url), 'utf8'),
+  values: [],
+}
 const dialect = new PgDialect()
 
 /** Versions are never given twice, so that a statement compiled for a table that is gone is not found again. */
@@ -54,6 +60,8 @@ export async function openCatalog({
   /** What each collection was made from: an unchanged one stays the same object. */
   let origins = new Map<string, string>()
   let loading: Promise<void> | undefined
+  /** What may be changed, as JSON, when it was last known. */
+  let changeable = '[]'
   const srids = new Map<string, number>()
 
   async function load() {
@@ -67,17 +75,27 @@ export async function openCatalog({
     const registered = isRegistered === 't' ? await database.read(registrations) : []
     const relations = JSON.parse(found) as Relation[]
     await findSrids(relations)
-    const current = JSON.stringify([found, registered, [...srids]])
+    await findChangeable()
+    const current = JSON.stringify([found, registered, [...srids], changeable])
     if (current === seen) return
+    const changes = new Map(
+      (JSON.parse(changeable) as Changeable[]).map((table) => [
+        collectionId(table.schema, table.table),
+        table,
+      ]),
+    )
     const notes = new Map(registered.map(([id, note]) => [id!, JSON.parse(note!) as Registration]))
     const nextCollections = new Map<string, Collection>()
     const nextOrigins = new Map<string, string>()
     for (const relation of relations) {
       const id = collectionId(relation.schema, relation.table)
       const described = { ...relation, srid: relation.srid || (srids.get(id) ?? 0) }
-      const origin = JSON.stringify([described, notes.get(id)])
+      const origin = JSON.stringify([described, notes.get(id), changes.get(id)])
       const before = origins.get(id) === origin ? collections.get(id) : undefined
-      nextCollections.set(id, before ?? makeCollection(described, notes.get(id), ++lastVersion))
+      nextCollections.set(
+        id,
+        before ?? makeCollection(described, notes.get(id), changes.get(id), ++lastVersion),
+      )
       nextOrigins.set(id, origin)
     }
     collections = nextCollections
@@ -98,6 +116,17 @@ export async function openCatalog({
       // A view that fails when it is read fails its own requests, not the catalog.
       const [row] = await database.read({ text, values: [] }).catch(() => [])
       if (row?.[0]) srids.set(id, Number(row[0]))
+    }
+  }
+
+  /** Reading goes on while the write port is away, with what was known before. */
+  async function findChangeable() {
+    if (!database.canWrite) return
+    try {
+      const [row] = await database.write(privileges)
+      changeable = row![0]!
+    } catch (error) {
+      emit({ type: 'catalog-load-failed', error: error as Error })
     }
   }
 

@@ -1,5 +1,6 @@
 // Owns what a collection is: a table's columns, key and geometry, as requests need them.
 
+import { hash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 
 /** How a column's values are written in a request and compared. */
@@ -20,7 +21,27 @@ export type Column = {
   readonly type: string
   readonly kind: ColumnKind
   readonly isNullable: boolean
+  /** Whether a new row that says nothing of it gets a value all the same. */
+  readonly hasDefault: boolean
+  /** Whether PostgreSQL alone gives it its value. */
+  readonly isComputed: boolean
+  /** Whether its values are lists. */
+  readonly isArray: boolean
+  /** In characters. */
+  readonly maxLength: number | undefined
+  /** Before the decimal point. */
+  readonly maxDigits: number | undefined
+  /** The values there are, of an enum. */
+  readonly labels: readonly string[] | undefined
   readonly description: string | undefined
+}
+
+/** What may be done to features, and to which of their columns. */
+export type Changes = {
+  readonly canCreate: boolean
+  readonly canUpdate: boolean
+  readonly canRemove: boolean
+  readonly columns: ReadonlySet<string>
 }
 
 export type Collection = {
@@ -38,6 +59,9 @@ export type Collection = {
     readonly type: string
     /** 0 for coordinates whose system is not known; they are taken for longitude and latitude. */
     readonly srid: number
+    /** 3 for positions with a height; undefined where there may be both. */
+    readonly dimension: 2 | 3 | undefined
+    readonly isNullable: boolean
   }
   /** What tells features apart, in order; empty for a view, which has nothing of the kind. */
   readonly key: readonly Column[]
@@ -52,6 +76,16 @@ export type Collection = {
   /** What `datetime` is about. */
   readonly temporal: Column | undefined
   readonly estimatedRows: number
+  /** Every column that is read, the geometry's among them: what makes up one version of a row. */
+  readonly columnNames: readonly string[]
+  /** What the write port allows; undefined where features cannot be changed at all. */
+  readonly changes: Changes | undefined
+  /** Whether PostgreSQL or the client gives a new feature its id; undefined for a view, where either may. */
+  readonly idFrom: 'server' | 'client' | undefined
+  /** Tessera's own note of the last change. */
+  readonly touched: string | undefined
+  /** The same in every process and gateway, as long as features of one row look the same. */
+  readonly fingerprint: string
   /** Changes whenever anything above does: what is compiled for one version is not used for another. */
   readonly version: number
 }
@@ -66,6 +100,9 @@ export type Relation = {
   readonly geometryColumn: string
   readonly geometryType: string
   readonly srid: number
+  readonly isGeometryRequired: boolean
+  /** Whether the column says nothing of what it holds. */
+  readonly isAnyGeometry: boolean
   readonly key: readonly string[] | null
   readonly hasChildren: boolean
   readonly columns: readonly {
@@ -73,8 +110,23 @@ export type Relation = {
     readonly type: string
     readonly category: string
     readonly isNullable: boolean
+    readonly hasDefault: boolean
+    readonly isComputed: boolean
+    readonly maxLength: number | null
+    readonly maxDigits: number | null
+    readonly labels: readonly string[] | null
     readonly comment: string | null
   }[]
+}
+
+/** What changeable.sql says of a relation. */
+export type Changeable = {
+  readonly schema: string
+  readonly table: string
+  readonly canCreate: boolean
+  readonly canUpdate: boolean
+  readonly canRemove: boolean
+  readonly columns: readonly string[]
 }
 
 /** What tessera.collection says of a relation. */
@@ -112,7 +164,19 @@ const KINDS: Record<string, ColumnKind> = {
 const kindOf = (type: string, category: string): ColumnKind =>
   KINDS[type] ?? (category === 'E' ? 'string' : 'other')
 
-const CTID: Column = { name: 'ctid', type: 'tid', kind: 'other', isNullable: false, description: undefined }
+const CTID: Column = {
+  name: 'ctid',
+  type: 'tid',
+  kind: 'other',
+  isNullable: false,
+  hasDefault: true,
+  isComputed: true,
+  isArray: false,
+  maxLength: undefined,
+  maxDigits: undefined,
+  labels: undefined,
+  description: undefined,
+}
 const hasRowsOfItsOwn = (kind: Relation['kind']) => kind === 'r' || kind === 'm'
 
 /** Schema public is PostgreSQL's default; its tables go by their bare names. */
@@ -122,15 +186,10 @@ export const collectionId = (schema: string, table: string) =>
 export function makeCollection(
   relation: Relation,
   registration: Registration | undefined,
+  changeable: Changeable | undefined,
   version: number,
 ): Collection {
-  const columns: Column[] = relation.columns.map(({ name, type, category, isNullable, comment }) => ({
-    name,
-    type,
-    kind: kindOf(type, category),
-    isNullable,
-    description: comment ?? undefined,
-  }))
+  const columns = relation.columns.map((column) => makeColumn(column, relation.key ?? []))
   const byName = new Map(columns.map((column) => [column.name, column]))
   const named = relation.hasChildren ? [] : (relation.key ?? []).flatMap((name) => byName.get(name) ?? [])
   const isKeyPhysical = named.length === 0 && hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
@@ -140,6 +199,7 @@ export function makeCollection(
   const isOwn = (column: Column) =>
     column === idColumn || (registration?.isManaged === true && column.name === 'updated_at')
   const properties = columns.filter((column) => !isOwn(column))
+  const columnNames = [...columns.map(({ name }) => name), relation.geometryColumn]
   const isTemporal = ({ name, kind }: Column) =>
     registration?.temporalColumn
       ? name === registration.temporalColumn
@@ -156,6 +216,8 @@ export function makeCollection(
       column: relation.geometryColumn,
       type: relation.geometryType.toUpperCase(),
       srid: relation.srid,
+      dimension: relation.isAnyGeometry ? undefined : /Z/i.test(relation.geometryType) ? 3 : 2,
+      isNullable: !relation.isGeometryRequired,
     },
     key,
     isKeyPhysical,
@@ -169,9 +231,54 @@ export function makeCollection(
     ),
     temporal: properties.find(isTemporal),
     estimatedRows: relation.estimatedRows,
+    columnNames,
+    changes: idColumn && changeable && makeChanges(changeable, relation, columns),
+    idFrom: relation.kind === 'v' ? undefined : idColumn?.hasDefault ? 'server' : 'client',
+    touched: registration?.isManaged && byName.has('updated_at') ? 'updated_at' : undefined,
+    fingerprint: fingerprintOf([relation.schema, relation.table, relation.columns, relation.geometryColumn]),
     version,
   }
 }
+
+function makeColumn(column: Relation['columns'][number], key: readonly string[]): Column {
+  const { name, type, category } = column
+  return {
+    name,
+    type,
+    kind: kindOf(type, category),
+    // A view does not say so of its columns, but what tells rows apart is never null.
+    isNullable: column.isNullable && !key.includes(name),
+    hasDefault: column.hasDefault,
+    isComputed: column.isComputed,
+    isArray: category === 'A',
+    maxLength: column.maxLength ?? undefined,
+    maxDigits: column.maxDigits ?? undefined,
+    labels: column.labels ?? undefined,
+    description: column.comment ?? undefined,
+  }
+}
+
+/** A geometry with measures would lose them by a change: GeoJSON has none. */
+const hasMeasures = (geometryType: string) => /M$/i.test(geometryType)
+
+function makeChanges(
+  { canCreate, canUpdate, canRemove, columns: granted }: Changeable,
+  { geometryType }: Relation,
+  columns: readonly Column[],
+): Changes | undefined {
+  if (hasMeasures(geometryType) || !(canCreate || canUpdate || canRemove)) return undefined
+  const computed = new Set(columns.filter(({ isComputed }) => isComputed).map(({ name }) => name))
+  return {
+    canCreate,
+    canUpdate,
+    canRemove,
+    columns: new Set(granted.filter((name) => !computed.has(name))),
+  }
+}
+
+const FINGERPRINT_LENGTH = 8
+const fingerprintOf = (facts: unknown) =>
+  hash('sha1', JSON.stringify(facts), 'base64url').slice(0, FINGERPRINT_LENGTH)
 
 /** The table in a statement, quoted from the catalog. */
 export const tableOf = ({ schema, table }: Collection) =>

@@ -1,5 +1,6 @@
 // Owns the types of columns that an import makes: inferred from values, and each value's text for COPY.
 
+import { ExactNumber } from './exact-json.ts'
 import { isDay } from './value.ts'
 
 export const COLUMN_TYPES = [
@@ -38,20 +39,6 @@ const TIMESTAMP =
 const LONG_DIGITS = /^-?\d{19,}$/
 const INT4_MAX = 2_147_483_647
 
-/** An integer beyond 2^53 as the text it was: it goes to PostgreSQL, and into JSON, digit by digit. */
-export class ExactInteger {
-  readonly text: string
-  constructor(text: string) {
-    this.text = text
-  }
-  /** For JSON.stringify; see https://github.com/tc39/proposal-json-parse-with-source */
-  toJSON(): unknown {
-    return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(this.text)
-  }
-}
-
-export const exactInteger = (text: string) => new ExactInteger(text)
-
 const INT8_MAX = 9_223_372_036_854_775_807n
 const isInt8 = (text: string) => {
   const value = BigInt(text)
@@ -87,7 +74,7 @@ export class ColumnObserver {
       return
     }
     this.#isDate = this.#isTimestamp = false
-    if (value instanceof ExactInteger) {
+    if (value instanceof ExactNumber) {
       this.#isSmall = this.#isJson = this.#isBoolean = false
       if (!isInt8(value.text)) this.#isInteger = this.#isNumber = false
       return
@@ -132,7 +119,7 @@ export const NULL_TEXT = '\\N'
 export function copyTextOf(value: unknown, type: ColumnType | undefined): string | undefined {
   if (value === null || value === undefined) return NULL_TEXT
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
-  if (value instanceof ExactInteger) return value.text
+  if (value instanceof ExactNumber) return value.text
   const text = typeof value === 'string' && type !== 'jsonb' ? value : JSON.stringify(value)
   if (text.includes('\0') || !text.isWellFormed() || (typeof value === 'object' && text.includes('\\u0000')))
     return undefined

@@ -15,6 +15,8 @@ export type ParsedGeometry = {
   readonly type: GeometryType
   /** 2, or 3 where positions have a height. */
   readonly dimension: 2 | 3
+  /** Whether it has no position at all. */
+  readonly isEmpty: boolean
   /** GeoJSON, without any member that is not of the geometry. */
   readonly text: string
 }
@@ -31,7 +33,12 @@ const MAX_NESTING = 32
 export function parseGeometry(value: unknown): ParsedGeometry {
   const check: Check = { dimension: undefined }
   const text = textOf(value, check, 0)
-  return { type: (value as { type: GeometryType }).type, dimension: check.dimension ?? 2, text }
+  return {
+    type: (value as { type: GeometryType }).type,
+    dimension: check.dimension ?? 2,
+    isEmpty: check.dimension === undefined,
+    text,
+  }
 }
 
 function textOf(value: unknown, check: Check, nesting: number): string {

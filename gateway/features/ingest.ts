@@ -12,7 +12,8 @@ import { PgDialect } from 'drizzle-orm/pg-core'
 import type { Session } from '../database/session.ts'
 import { collectionTable } from '../database/tables.ts'
 import type { Emit } from '../events.ts'
-import { ColumnObserver, type ColumnType, copyTextOf, ExactInteger, NULL_TEXT } from './column-type.ts'
+import { ColumnObserver, type ColumnType, copyTextOf, NULL_TEXT } from './column-type.ts'
+import { ExactNumber } from './exact-json.ts'
 import { GeometryError, parseGeometry } from './geometry.ts'
 import { detectFormat, type Format, readFeatures, type SourceFeature, type SourceOptions } from './source.ts'
 
@@ -249,7 +250,7 @@ async function spoolFeatures(
       throw new InvalidFeature(`has no property ${options.id}, which is to be its id`)
     }
     const hasId = id !== undefined && id !== null
-    if (hasId && typeof id !== 'string' && typeof id !== 'number' && !(id instanceof ExactInteger))
+    if (hasId && typeof id !== 'string' && typeof id !== 'number' && !(id instanceof ExactNumber))
       throw new InvalidFeature('has an id that is no text or number')
     for (const property of Object.keys(properties)) {
       if (property !== options.id && !columns.has(property)) addColumn(property)

@@ -18,17 +18,24 @@ const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])
 
 type Waiting = {
   readonly id: string
-  readonly resolve: (feature: string | undefined) => void
+  readonly resolve: (feature: FeatureText | undefined) => void
   readonly reject: (error: Error) => void
 }
 type Queue = { collection: Collection; waiting: Waiting[]; running: number; isScheduled: boolean }
 
+/** A feature as it was read. */
+export type FeatureText = {
+  /** Up to its last brace, see feature.ts. */
+  readonly text: string
+  readonly version: string
+}
+
 export interface ItemLookup {
   /**
-   * The text of a feature up to its last brace, see item-query.ts; undefined where there is none.
+   * A feature; undefined where there is none.
    * @param id as in the URL: of any form that the key's type takes
    */
-  find(collection: Collection, id: string): Promise<string | undefined>
+  find(collection: Collection, id: string): Promise<FeatureText | undefined>
 }
 
 export function makeItemLookup(database: Database): ItemLookup {
@@ -41,8 +48,8 @@ export function makeItemLookup(database: Database): ItemLookup {
     try {
       const ids = [...new Set(batch.map(({ id }) => id))]
       const rows = await database.read(compileLookup(queue.collection, ids))
-      const found = new Map(rows as unknown as [string, string][])
-      for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : (rows[0]?.[1] ?? undefined))
+      const found = new Map(rows.map((row) => [row[0], { text: row[1]!, version: row[2]! }]))
+      for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
       // A text that is no value of the key's type is the id of nothing.
       const isNoValue = error instanceof GatewayError && error.code === 'parameter-invalid'
@@ -72,7 +79,7 @@ export function makeItemLookup(database: Database): ItemLookup {
         queue = { collection, waiting: [], running: 0, isScheduled: false }
         queues.set(collection.id, queue)
       }
-      const found = new Promise<string | undefined>((resolve, reject) =>
+      const found = new Promise<FeatureText | undefined>((resolve, reject) =>
         queue.waiting.push({ id: value, resolve, reject }),
       )
       advance(queue)

@@ -6,6 +6,7 @@ import { gatewayError, invalidParameter } from '../errors.ts'
 import { type Collection, type Column, columnOf, tableOf } from './collection.ts'
 import { type Bbox, type Box, parseBbox } from './crs.ts'
 import { type Interval, parseDatetime } from './datetime.ts'
+import { featureOf, versionOf } from './feature.ts'
 import { fillTemplate, templateOf } from './statement.ts'
 import { describeValue, parseValue } from './value.ts'
 
@@ -22,8 +23,6 @@ const COUNT_BOUND = 1_000
  */
 const MAX_BUFFERED_POINTS = 1_000
 const MAX_BUFFERED_FEATURES = 100
-/** Nine decimals of a degree: a tenth of a millimetre. */
-const DECIMALS = 9
 /** A wider box covers so much of a projected table that its index is of no use. */
 const MAX_PROJECTED_DEGREES = 60
 
@@ -263,12 +262,12 @@ const isCountable = ({ collection, bbox, interval, equals, after }: ItemQuery) =
     equals.length > 0 ||
     collection.estimatedRows <= COUNT_BOUND)
 
-/** Rows of the features of these ids: the id as it was given, then the feature. */
+/** Rows of the features of these ids: the id as it was given, the feature, its version. */
 export function compileLookup(collection: Collection, ids: readonly string[]): Statement {
   const id = columnOf(collection.idColumn!)
   const template = templateOf(
     `lookup ${collection.version}`,
-    () => sql`select ${id}::text, ${featureOf(collection, collection.properties)}
+    () => sql`select ${id}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}
       from ${tableOf(collection)} where ${id} = any(${sql.placeholder('ids')})`,
   )
   return fillTemplate(template, { ids })
@@ -327,28 +326,6 @@ function valuesOf({ limit, offset, after, bbox, interval, equals }: ItemQuery): 
 /** Nulls last in both directions; where there are none, the index's own order serves. */
 const directionOf = ({ isNullable }: Column, isDescending: boolean) =>
   (isDescending ? ' desc' : '') + (isNullable && isDescending ? ' nulls last' : '')
-
-/** A feature's text up to its last brace, which is left to whoever has links to add. */
-function featureOf({ geometry, idColumn }: Collection, properties: readonly Column[]): SQL {
-  const id = idColumn
-    ? sql`'"id":' || ${idColumn.kind === 'integer' ? columnOf(idColumn) : sql`to_json(${columnOf(idColumn)})`} || ',`
-    : sql`'`
-  // p.* and not p, which would be the column of that name if there is one.
-  const members =
-    properties.length > 0
-      ? sql`(select row_to_json(p.*) from (select ${sql.join(properties.map(columnOf), sql.raw(', '))}) as p)`
-      : sql`'{}'`
-  return sql`'{"type":"Feature",' || ${id}"geometry":' || coalesce(ST_AsGeoJSON(${geometryOf(geometry)}, ${sql.raw(String(DECIMALS))}, 0), 'null') || ',"properties":' || ${members}`
-}
-
-/** The geometry as GeoJSON wants it: longitude and latitude, straight lines, rings by the right-hand rule. */
-function geometryOf({ column, type, srid }: Collection['geometry']): SQL {
-  let geometry = sql`${sql.identifier(column)}`
-  if (!/^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)) geometry = sql`ST_CurveToLine(${geometry})`
-  if (srid !== 4326 && srid !== 0) geometry = sql`ST_Transform(${geometry}, 4326)`
-  if (/POLYGON|GEOMETRY|CURVE|SURFACE/.test(type)) geometry = sql`ST_ForcePolygonCCW(${geometry})`
-  return geometry
-}
 
 function where(query: ItemQuery, isIndexed: boolean, isPage: boolean): SQL {
   const { collection, bbox, interval, equals, after, order } = query

@@ -6,7 +6,7 @@ import { Readable } from 'node:stream'
 import { parse as parseCsv } from 'csv-parse'
 import type { FeatureCollection, GeoJsonProperties } from 'geojson'
 import { feature as featuresOf } from 'topojson-client'
-import { exactInteger } from './column-type.ts'
+import { parseExactJson } from './exact-json.ts'
 
 export const FORMATS = ['geojson', 'geojsonseq', 'topojson', 'csv'] as const
 export type Format = (typeof FORMATS)[number]
@@ -89,26 +89,11 @@ export async function* readFeatures(
 
 export type Slice = { readonly line: number; readonly bytes: Buffer }
 
-const LONG_INTEGER = /[\d]{16,}/
-const INTEGER_TEXT = /^-?\d+$/
-
-/** JSON whose integers beyond 2^53, which a JavaScript number would change, stay the text they are. */
-function parseJson(text: string): unknown {
-  // The reviver makes it many times slower, and such numbers are rare.
-  if (!LONG_INTEGER.test(text)) return JSON.parse(text)
-  return JSON.parse(text, (_name, value, context?: { source?: string }) => {
-    const source = context?.source
-    const isChanged =
-      typeof value === 'number' && source && INTEGER_TEXT.test(source) && !Number.isSafeInteger(value)
-    return isChanged ? exactInteger(source) : value
-  })
-}
-
 function parseFeature({ line, bytes }: Slice): SourceFeature {
   let value: unknown
   try {
     if (!isUtf8(bytes)) return { line, problem: 'is not valid UTF-8' }
-    value = parseJson(bytes.toString('utf8'))
+    value = parseExactJson(bytes.toString('utf8'))
   } catch (error) {
     return { line, problem: `is not valid JSON (${(error as Error).message})` }
   }

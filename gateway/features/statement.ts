@@ -24,12 +24,20 @@ let preparedCount = 0
 export function templateOf(shape: string, compose: () => SQL): Template {
   const known = templates.get(shape)
   if (known) return known
-  const { sql: text, params } = dialect.sqlToQuery(compose())
   const isPrepared = preparedCount < MAX_PREPARED
-  const template = { ...(isPrepared ? { name: `tessera_${++preparedCount}` } : {}), text, parameters: params }
+  const template = {
+    ...(isPrepared ? { name: `tessera_${++preparedCount}` } : {}),
+    ...composeOnce(compose()),
+  }
   if (templates.size >= MAX_TEMPLATES) templates.delete(templates.keys().next().value as string)
   templates.set(shape, template)
   return template
+}
+
+/** The template of a statement that is not expected again: neither kept nor prepared. */
+export function composeOnce(composed: SQL): Template {
+  const { sql: text, params } = dialect.sqlToQuery(composed)
+  return { text, parameters: params }
 }
 
 /** @throws where a placeholder of the template has no value */

@@ -18,6 +18,27 @@ export const link = (rel: string, href: string, type?: string, title?: string): 
 export const selfUrl = (publicUrl: string, requestUrl: string) =>
   publicUrl + requestUrl.replace(/%(?![\da-f]{2})|[^!-~]|["<>\\^`{|}]/gi, encodeURIComponent)
 
+/** The address of the same document in another format. */
+export function inFormat(address: string, format: string): string {
+  const [path, query] = address.split('?', 2)
+  const others = (query ?? '').split('&').filter((part) => part !== '' && !/^f(=|$)/.test(part))
+  return `${path}?${[...others, `f=${format}`].join('&')}`
+}
+
+/** What every document says of itself: where it is, and where it is in the other format. */
+export function ownLinks(self: string, isHtml: boolean, jsonType: string): Link[] {
+  const html = 'text/html'
+  return isHtml
+    ? [
+        link('self', self, html, 'This page'),
+        link('alternate', inFormat(self, 'json'), jsonType, 'This page as JSON'),
+      ]
+    : [
+        link('self', self, jsonType, 'This document'),
+        link('alternate', inFormat(self, 'html'), html, 'This document as a page'),
+      ]
+}
+
 /** An SPDX identifier becomes the address of its text; anything else is one already. */
 export const licenseUrl = (license: string) =>
   /^https?:\/\//.test(license) ? license : `https://spdx.org/licenses/${encodeURIComponent(license)}.html`

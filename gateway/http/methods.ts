@@ -1,6 +1,6 @@
 // Owns what a resource says to methods that it does not have: 405, and to OPTIONS: those that it has.
 
-import type { FastifyInstance, HTTPMethods } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import { gatewayError } from '../errors.ts'
 
 const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
@@ -20,17 +20,18 @@ export function watchMethods(app: FastifyInstance) {
   })
   return async function completeMethods(scope: FastifyInstance) {
     for (const [url, known] of [...methods]) {
-      const allow = [...METHODS.filter((method) => known.has(method)), 'OPTIONS'].join(', ')
+      const allow = [...METHODS.filter((method) => known.has(method)), 'OPTIONS']
       scope.route({
         url,
         method: METHODS.filter((method) => !known.has(method)),
         schema: { hide: true },
         // Before a body is looked at: whatever it is, it is not wanted.
-        onRequest(request, reply) {
-          reply.header('allow', allow)
-          throw gatewayError('method-not-allowed', `${request.method} is not possible here; ${allow} are.`, {
-            allow: allow.split(', '),
-          })
+        onRequest(request) {
+          throw gatewayError(
+            'method-not-allowed',
+            `${request.method} is not possible here; ${allow.join(', ')} are.`,
+            { allow },
+          )
         },
         handler() {},
       })
@@ -39,16 +40,28 @@ export function watchMethods(app: FastifyInstance) {
         url,
         method: 'OPTIONS',
         schema: { hide: true },
-        handler: (request, reply) => {
-          // A browser's preflight asks whether a script of another origin may.
-          const headers = request.headers['access-control-request-headers']
-          if (request.headers['access-control-request-method']) {
-            reply.header('access-control-allow-methods', allow).header('access-control-max-age', '86400')
-            if (headers) reply.header('access-control-allow-headers', headers)
-          }
-          return reply.code(204).header('allow', allow).send()
-        },
+        handler: (request, reply) => answerOptions(request, reply, allow),
       })
     }
   }
+}
+
+/** Also where a browser asks whether a script of another origin may (a preflight). */
+export function answerOptions(request: FastifyRequest, reply: FastifyReply, allow: readonly string[]) {
+  const names = allow.join(', ')
+  const headers = request.headers['access-control-request-headers']
+  if (request.headers['access-control-request-method']) {
+    reply.header('access-control-allow-methods', names).header('access-control-max-age', '86400')
+    if (headers) reply.header('access-control-allow-headers', headers)
+  }
+  setSpelled(reply, 'Allow', names)
+  return reply.code(204).send()
+}
+
+/**
+ * A header whose name keeps its capitals, which Fastify would lower: the name means the same, but editors
+ * in use look for exactly this one (QGIS before 3.44, https://github.com/qgis/QGIS/issues/61729).
+ */
+export function setSpelled(reply: FastifyReply, name: string, value: string) {
+  reply.raw.setHeader(name, value)
 }

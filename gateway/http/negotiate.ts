@@ -13,6 +13,7 @@ export type Format = {
 
 export const JSON_FORMAT: Format = { name: 'json', types: ['application/json'] }
 export const GEOJSON: Format = { name: 'json', types: ['application/geo+json', 'application/json'] }
+export const HTML: Format = { name: 'html', types: ['text/html'] }
 export const OPENAPI: Format = {
   name: 'json',
   types: [
@@ -51,5 +52,21 @@ export function negotiate(request: FastifyRequest, formats: readonly [Format, ..
     {
       available,
     },
+  )
+}
+
+/** Whether a person reads the answer, also where it is a problem and there was nothing to negotiate about. */
+export function wantsHtml(request: FastifyRequest): boolean {
+  if (request.method !== 'GET' && request.method !== 'HEAD') return false
+  const { f } = (request.query ?? {}) as { f?: unknown }
+  if (f !== undefined) return f === 'html'
+  const { accept } = request.headers
+  if (!accept?.includes('html')) return false
+  return (
+    new Negotiator(request.raw).mediaTypes([
+      'application/problem+json',
+      'application/json',
+      'text/html',
+    ])[0] === 'text/html'
   )
 }

@@ -11,6 +11,9 @@ import type {
 } from 'fastify'
 import { type ErrorCode, errors, GatewayError, gatewayError, invalidParameter } from '../errors.ts'
 import type { Emit } from '../events.ts'
+import { wantsHtml } from './negotiate.ts'
+import { sendPage } from './pages/layout.ts'
+import { problemPage } from './pages/problem.ts'
 
 const MEDIA_TYPE = 'application/problem+json'
 /** When to come back after a failure that passes: a failover takes seconds. */
@@ -46,6 +49,11 @@ export function sendProblem(error: Error, request: FastifyRequest, reply: Fastif
   }
   const { status, isRetryable } = errors[expected.code]
   if (isRetryable) reply.header('retry-after', RETRY_AFTER_S)
+  if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
+  if (wantsHtml(request)) {
+    reply.code(status).header('cache-control', 'no-store')
+    return sendPage(reply, problemPage(request.publicUrl, expected.code, expected.message, request.id))
+  }
   return reply
     .code(status)
     .header('content-type', MEDIA_TYPE)
@@ -72,7 +80,13 @@ function toGatewayError(error: Error & Partial<FastifyError>, request: FastifyRe
   if (error instanceof GatewayError) return error
   if (error.validation?.[0]) return describeValidation(error.validation[0], request)
   const code = error.code?.startsWith('FST_') && FRAMEWORK_CODES[error.statusCode ?? 500]
+  const types = request.routeOptions.config?.body?.types
+  if (code === 'media-type-unsupported' && types)
+    return gatewayError(code, `Send the body as ${types.join(' or ')}, named in Content-Type.`, {}, error)
   if (code) return gatewayError(code, `${error.message.replace(/\.$/, '')}.`, {}, error)
+  // Who leaves in the middle of a body.
+  if (error.code === 'ECONNRESET' && request.raw.destroyed)
+    return gatewayError('request-abandoned', 'The client went away.', {}, error)
   return gatewayError(
     'internal-error',
     'Something went wrong here; the log has the details under the requestId.',

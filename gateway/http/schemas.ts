@@ -25,6 +25,11 @@ export const Problem = Type.Object(
     requestId: Type.String({ description: 'Under which the log knows this request.' }),
     parameter: Type.Optional(Type.String({ description: 'The parameter that is at fault.' })),
     example: Type.Optional(Type.String({ description: 'A value that would be right.' })),
+    errors: Type.Optional(
+      Type.Array(Type.Object({ pointer: Type.String(), detail: Type.String() }), {
+        description: 'Each thing that is wrong with the body: where (a JSON pointer), and why.',
+      }),
+    ),
   },
   { $id: 'Problem', additionalProperties: true, description: 'RFC 9457' },
 )
@@ -102,7 +107,37 @@ export const Collection = Type.Object(
   { $id: 'Collection' },
 )
 
-export const named: readonly TSchema[] = [Link, Problem, Geometry, Feature, FeatureCollection, Collection]
+const properties = Type.Object(
+  {},
+  { additionalProperties: true, description: "The collection's properties." },
+)
+const ownId = Type.Optional(Type.Union([Type.String(), Type.Number()]))
+
+export const NewFeature = Type.Object(
+  { type: Type.Literal('Feature'), id: ownId, geometry: Type.Ref('Geometry#'), properties },
+  { $id: 'NewFeature', description: 'The id only where clients give it.' },
+)
+
+export const FeaturePatch = Type.Object(
+  {
+    type: Type.Optional(Type.Literal('Feature')),
+    id: ownId,
+    geometry: Type.Optional(Type.Ref('Geometry#')),
+    properties: Type.Optional(properties),
+  },
+  { $id: 'FeaturePatch', description: 'RFC 7396: what is left out stays as it is, null removes.' },
+)
+
+export const named: readonly TSchema[] = [
+  Link,
+  Problem,
+  Geometry,
+  Feature,
+  FeatureCollection,
+  Collection,
+  NewFeature,
+  FeaturePatch,
+]
 
 /** A response of one media type; Fastify and the document know them by it. */
 export const content = (description: string, types: readonly string[], schema: TSchema) => ({
@@ -110,8 +145,14 @@ export const content = (description: string, types: readonly string[], schema: T
   content: Object.fromEntries(types.map((type) => [type, { schema }])),
 })
 
+/** A response that people can look at too; a page has the same in it as its JSON. */
+export const orPage = <T extends { content: object }>(response: T) => ({
+  ...response,
+  content: { ...response.content, 'text/html': { schema: Type.String() } },
+})
+
 const problemOf = (description: string) =>
-  content(description, ['application/problem+json'], Type.Ref('Problem#'))
+  orPage(content(description, ['application/problem+json'], Type.Ref('Problem#')))
 
 /** What may go wrong with every read. */
 export const problems = {
@@ -119,6 +160,21 @@ export const problems = {
   406: problemOf('None of the formats there are is acceptable.'),
   500: problemOf('A bug; the log has the details.'),
   503: problemOf('The database cannot answer at the moment; try again.'),
+}
+/** What may go wrong with every change. */
+export const changeProblems = {
+  400: problemOf('The request, a parameter or a header is malformed.'),
+  401: problemOf('A valid API key is needed.'),
+  403: problemOf('This key, this site or this role may not do it.'),
+  405: problemOf('The collection is not for changes of this kind.'),
+  408: problemOf('The body took too long to arrive.'),
+  409: problemOf('Another feature is in the way; nothing has changed.'),
+  412: problemOf('The feature is not what If-Match names; nothing has changed.'),
+  413: problemOf('The body is too large.'),
+  415: problemOf('Bodies of this type are not read.'),
+  422: problemOf('The feature is not valid: each fault is named; nothing has changed.'),
+  500: problemOf('A bug; the log has the details.'),
+  503: problemOf('The database cannot answer at the moment; the code tells whether to try again.'),
 }
 export const notFound = problemOf('There is no such collection or feature.')
 
@@ -134,8 +190,20 @@ export const formatParameter = (...names: [string, ...string[]]) =>
   )
 
 /** The parameters of a resource that only has formats. */
-export const formatQuery = Type.Object({ f: formatParameter('json') }, { additionalProperties: false })
+export const formatQuery = Type.Object(
+  { f: formatParameter('json', 'html') },
+  { additionalProperties: false },
+)
+/** The same where no person looks. */
+export const jsonQuery = Type.Object({ f: formatParameter('json') }, { additionalProperties: false })
 
 export const collectionParams = Type.Object({
   collectionId: Type.String({ description: 'As /collections lists it.', example: 'cities' }),
 })
+
+export const itemParams = Type.Object({
+  ...collectionParams.properties,
+  featureId: Type.String({ description: "A feature's id.", example: '1' }),
+})
+
+export const noQuery = Type.Object({}, { additionalProperties: false })

@@ -30,7 +30,7 @@ const FLOORS = [
   /^gateway\/features\//,
   /^gateway\/http\//,
   /^gateway\/app\.ts$/,
-  /^gateway\/(main|terminal|workers|config)\.ts$/,
+  /^gateway\/(main|terminal|workers|config|commands\/.*)\.ts$/,
 ]
 const floorOf = (file: string) => FLOORS.findIndex((floor) => floor.test(file))
 
@@ -79,7 +79,11 @@ const onlyIn = (what: string, pattern: RegExp, allowed: RegExp) =>
   })
 
 onlyIn('imports the driver', /from '(pg|pg-copy-streams|opossum)'/, /^gateway\/database\//)
-onlyIn('imports Fastify', /from '(fastify|@fastify\/[^']+)'/, /^gateway\/(http\/|app\.ts|main\.ts)/)
+onlyIn(
+  'imports Fastify',
+  /from '(fastify|@fastify\/[^']+)'/,
+  /^gateway\/(http\/|app\.ts|commands\/serve\.ts)/,
+)
 onlyIn('reads the environment', /process\.env/, /^gateway\/config\.ts$/)
 onlyIn('ends the process', /process\.exit\(/, /^gateway\/main\.ts$/)
 

@@ -6,14 +6,18 @@ import type { Catalog } from '../../features/catalog.ts'
 import type { Collection } from '../../features/collection.ts'
 import { CRS84 } from '../../features/crs.ts'
 import type { Extent, Extents } from '../../features/extent.ts'
-import { licenseUrl, link, selfUrl } from '../links.ts'
-import { GEOJSON, JSON_FORMAT, negotiate } from '../negotiate.ts'
+import { collectionUrl } from '../feature.ts'
+import { type Link, licenseUrl, link, ownLinks, selfUrl } from '../links.ts'
+import { GEOJSON, HTML, JSON_FORMAT, negotiate } from '../negotiate.ts'
+import { baseMapOf, sendPage } from '../pages/layout.ts'
+import { collectionPage, collectionsPage } from '../pages/overview.ts'
 import {
   type Collection as CollectionSchema,
   collectionParams,
   content,
   formatQuery,
   notFound,
+  orPage,
   problems,
 } from '../schemas.ts'
 
@@ -34,20 +38,21 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
         summary: 'The collections',
         tags: ['Data'],
         querystring: formatQuery,
-        response: { 200: content('All collections.', JSON_FORMAT.types, Collections), ...problems },
+        response: { 200: orPage(content('All collections.', JSON_FORMAT.types, Collections)), ...problems },
       },
     },
     async (request, reply) => {
-      const type = negotiate(request, [JSON_FORMAT])
+      const type = negotiate(request, [JSON_FORMAT, HTML])
       const base = request.publicUrl
-      const described = catalog
-        .list()
-        .map(async (collection) => render(collection, await extents.of(collection), base))
+      const isHtml = type === HTML.types[0]
+      const links = ownLinks(selfUrl(base, request.url), isHtml, JSON_FORMAT.types[0])
+      if (isHtml) return sendPage(reply, collectionsPage(base, catalog.list(), links))
+      const described = catalog.list().map(async (collection) => {
+        const own = ownLinks(collectionUrl(base, collection), false, JSON_FORMAT.types[0])
+        return render(collection, await extents.of(collection), base, own)
+      })
       reply.type(type)
-      return {
-        links: [link('self', selfUrl(base, request.url), JSON_FORMAT.types[0])],
-        collections: await Promise.all(described),
-      }
+      return { links, collections: await Promise.all(described) }
     },
   )
 
@@ -61,17 +66,29 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
         params: collectionParams,
         querystring: formatQuery,
         response: {
-          200: content('What is known of the collection.', JSON_FORMAT.types, Type.Ref('Collection#')),
+          200: orPage(
+            content('What is known of the collection.', JSON_FORMAT.types, Type.Ref('Collection#')),
+          ),
           404: notFound,
           ...problems,
         },
       },
     },
     async (request, reply) => {
-      const type = negotiate(request, [JSON_FORMAT])
+      const type = negotiate(request, [JSON_FORMAT, HTML])
       const collection = catalog.get(request.params.collectionId)
+      const base = request.publicUrl
+      const isHtml = type === HTML.types[0]
+      const extent = await extents.of(collection)
+      const own = ownLinks(selfUrl(base, request.url), isHtml, JSON_FORMAT.types[0])
+      const document = render(collection, extent, base, own)
+      if (isHtml)
+        return sendPage(
+          reply,
+          collectionPage(base, collection, extent, document.links as Link[], baseMapOf(base, catalog.list())),
+        )
       reply.type(type)
-      return render(collection, await extents.of(collection), request.publicUrl)
+      return document
     },
   )
 }
@@ -82,9 +99,10 @@ function render(
   collection: Collection,
   { bbox, interval }: Extent,
   base: string,
+  own: readonly Link[],
 ): Static<typeof CollectionSchema> {
   const { id, title, description, license, attribution } = collection
-  const self = `${base}/collections/${encodeURIComponent(id)}`
+  const items = `${collectionUrl(base, collection)}/items`
   return {
     id,
     title,
@@ -97,8 +115,9 @@ function render(
     },
     crs: [CRS84],
     links: [
-      link('self', self, JSON_FORMAT.types[0]),
-      link('items', `${self}/items`, GEOJSON.types[0], title),
+      ...own,
+      link('items', items, GEOJSON.types[0], title),
+      link('items', `${items}?f=html`, HTML.types[0], title),
       ...(license ? [link('license', licenseUrl(license), 'text/html')] : []),
     ],
   }

@@ -4,7 +4,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Database } from '../../database/database.ts'
 import { gatewayError } from '../../errors.ts'
-import { content, formatQuery, problems } from '../schemas.ts'
+import { content, jsonQuery, problems } from '../schemas.ts'
 
 const Health = Type.Object({ status: Type.Literal('ok') })
 
@@ -26,7 +26,7 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
         operationId: 'getLiveness',
         summary: 'Whether the process lives',
         tags: ['Operations'],
-        querystring: formatQuery,
+        querystring: jsonQuery,
         response: {
           200: content('It does.', ['application/json'], Health),
           400: problems[400],
@@ -44,7 +44,7 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
         operationId: 'getReadiness',
         summary: 'Whether requests can be served: asks the database',
         tags: ['Operations'],
-        querystring: formatQuery,
+        querystring: jsonQuery,
         response: {
           200: content('They can.', ['application/json'], Health),
           400: problems[400],

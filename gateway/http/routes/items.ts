@@ -1,33 +1,45 @@
 // Owns reading features: pages of a collection's items, and single ones.
 
-import { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply } from 'fastify'
 import { Type } from 'typebox'
-import type { Database, Row } from '../../database/database.ts'
-import { isProjectionFailure } from '../../database/outcome.ts'
+import type { Database } from '../../database/database.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/catalog.ts'
 import type { Collection } from '../../features/collection.ts'
+import { featureNotFound } from '../../features/feature.ts'
 import type { ItemLookup } from '../../features/item-lookup.ts'
 import {
-  compileItems,
-  compilePage,
   DEFAULT_LIMIT,
   type ItemParameters,
-  type ItemQuery,
   isLarge,
   MAX_LIMIT,
   MAX_OFFSET,
-  type Page,
-  parsePage,
   planItems,
-  renderCursor,
 } from '../../features/item-query.ts'
-import { entityTag } from '../conditional.ts'
-import { type Link, link, selfUrl } from '../links.ts'
-import { GEOJSON, JSON_FORMAT, negotiate } from '../negotiate.ts'
-import { collectionParams, content, formatParameter, formatQuery, notFound, problems } from '../schemas.ts'
+import { featureLinks, sendFeature } from '../feature.ts'
+import {
+  abortWhenGone,
+  featuresText,
+  pageLinks,
+  pageUrls,
+  readPage,
+  renderPage,
+  sendPage,
+  streamPage,
+} from '../feature-page.ts'
+import { GEOJSON, HTML, negotiate } from '../negotiate.ts'
+import { itemPage, itemsPage } from '../pages/features.ts'
+import { baseMapOf, sendPage as sendHtml } from '../pages/layout.ts'
+import {
+  collectionParams,
+  content,
+  formatParameter,
+  formatQuery,
+  itemParams,
+  notFound,
+  orPage,
+  problems,
+} from '../schemas.ts'
 
 export const conformance = ['http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson']
 
@@ -91,7 +103,7 @@ const itemsQuery = Type.Object(
         'x-expected': 'as a next link has it',
       }),
     ),
-    f: formatParameter('json'),
+    f: formatParameter('json', 'html'),
   },
   {
     // Any other parameter names a property of the collection, whose value is to be equal.
@@ -99,10 +111,8 @@ const itemsQuery = Type.Object(
   },
 )
 
-const itemParams = Type.Object({
-  ...collectionParams.properties,
-  featureId: Type.String({ description: "A feature's id.", example: '1' }),
-})
+/** What a page for people shows at the most: its features are read whole, and each is a row. */
+const MAX_SHOWN = 1_000
 
 type Services = { readonly database: Database; readonly catalog: Catalog; readonly lookup: ItemLookup }
 
@@ -118,7 +128,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
         params: collectionParams,
         querystring: itemsQuery,
         response: {
-          200: content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#')),
+          200: orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
           404: notFound,
           ...problems,
         },
@@ -134,10 +144,29 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
     },
     async (request, reply) => {
       const collection = catalog.get(request.params.collectionId)
-      const type = negotiate(request, [GEOJSON])
+      const type = negotiate(request, [GEOJSON, HTML])
+      const isHtml = type === HTML.types[0]
       const query = planItems(request.query as ItemParameters, collection)
-      const urls = pageUrls(request.publicUrl, request.url, collection)
+      const base = request.publicUrl
+      const urls = pageUrls(base, request.url, collection, isHtml)
       const gone = abortWhenGone(reply)
+      if (isHtml) {
+        const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN) }
+        const page = await readPage(database, shown, gone)
+        const links = pageLinks(page, shown, urls)
+        const baseMap = baseMapOf(base, catalog.list())
+        return sendHtml(
+          reply,
+          itemsPage(
+            base,
+            collection,
+            JSON.parse(`[${featuresText(page)}]`),
+            query.properties,
+            links,
+            baseMap,
+          ),
+        )
+      }
       reply.type(type)
       if (isLarge(query)) return reply.send(await streamPage(database, query, urls, gone))
       return sendPage(reply, renderPage(await readPage(database, query, gone), query, urls))
@@ -154,7 +183,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
         params: itemParams,
         querystring: formatQuery,
         response: {
-          200: content('The feature.', GEOJSON.types, Type.Ref('Feature#')),
+          200: orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#'))),
           404: notFound,
           ...problems,
         },
@@ -163,21 +192,19 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
     async (request, reply) => {
       const { collectionId, featureId } = request.params
       const collection = catalog.get(collectionId)
-      const type = negotiate(request, [GEOJSON])
+      const type = negotiate(request, [GEOJSON, HTML])
       const feature = collection.idColumn
         ? await lookup.find(collection, featureId)
         : refuseAddress(collection)
-      if (feature === undefined) {
-        throw gatewayError(
-          'feature-not-found',
-          `There is no feature ${JSON.stringify(featureId)} in the collection ${collectionId}.`,
-          { collection: collectionId, feature: featureId },
-        )
-      }
-      reply.type(type)
-      const links = JSON.stringify(featureLinks(request.publicUrl, collection, featureId))
-      // Text leaves in one write with its headers, which for so small an answer is an eighth of the whole.
-      return reply.send(`${feature},"links":${links}}`)
+      if (feature === undefined) throw featureNotFound(collection, featureId)
+      const base = request.publicUrl
+      if (type !== HTML.types[0]) return sendFeature(reply, base, collection, featureId, feature)
+      const links = featureLinks(base, collection, featureId, true)
+      const baseMap = baseMapOf(base, catalog.list())
+      return sendHtml(
+        reply,
+        itemPage(base, collection, featureId, JSON.parse(`${feature.text}}`), links, baseMap),
+      )
     },
   )
 }
@@ -190,150 +217,4 @@ function refuseAddress({ id, key, isKeyPhysical }: Collection): never {
   throw gatewayError('feature-not-addressable', `Features of ${id} cannot be asked for by id: ${reason}.`, {
     collection: id,
   })
-}
-
-const collectionUrl = (base: string, { id }: Collection) => `${base}/collections/${encodeURIComponent(id)}`
-
-function featureLinks(base: string, collection: Collection, featureId: string): Link[] {
-  const url = collectionUrl(base, collection)
-  return [
-    link('self', `${url}/items/${encodeURIComponent(featureId)}`, GEOJSON.types[0]),
-    link('collection', url, JSON_FORMAT.types[0], collection.title),
-  ]
-}
-
-type PageUrls = {
-  readonly self: string
-  readonly collection: string
-  readonly next: (parameters: Record<string, string>) => string
-}
-
-function pageUrls(base: string, requestUrl: string, collection: Collection): PageUrls {
-  const [path, query] = requestUrl.split('?', 2)
-  return {
-    self: selfUrl(base, requestUrl),
-    collection: collectionUrl(base, collection),
-    next(parameters) {
-      const search = new URLSearchParams(query)
-      for (const [name, value] of Object.entries(parameters)) search.set(name, value)
-      return `${base}${path}?${search}`
-    },
-  }
-}
-
-/** Aborts when the client leaves before it has its answer. */
-function abortWhenGone(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController()
-  const abort = () => {
-    if (!reply.raw.writableFinished) controller.abort()
-  }
-  // It may have left before we got here, and would not be heard leaving again.
-  if (reply.raw.destroyed || reply.raw.socket?.destroyed) abort()
-  else reply.raw.once('close', abort)
-  return controller.signal
-}
-
-/** Once more without the index of a projected table where PROJ could not project the box. */
-async function withoutIndexIfNeeded<T>(
-  query: ItemQuery,
-  read: (isIndexed: boolean) => Promise<T>,
-): Promise<T> {
-  try {
-    return await read(true)
-  } catch (error) {
-    if (!query.bbox || !isProjectionFailure(error)) throw error
-    return read(false)
-  }
-}
-
-async function readPage(database: Database, query: ItemQuery, gone: AbortSignal): Promise<Page> {
-  const [row] = await withoutIndexIfNeeded(query, (isIndexed) =>
-    database.read(compilePage(query, isIndexed), gone),
-  )
-  return parsePage(row!, query)
-}
-
-/** The end of a page: what is only known when all of it has been read. */
-function renderEnd({ returned, matched, end }: Omit<Page, 'features'>, query: ItemQuery, urls: PageUrls) {
-  const next = end && nextUrl(end, query, urls)
-  const links = [
-    link('self', urls.self, GEOJSON.types[0]),
-    link('collection', urls.collection, JSON_FORMAT.types[0], query.collection.title),
-    ...(next ? [link('next', next, GEOJSON.types[0], 'The next page')] : []),
-  ]
-  const matches = matched === undefined ? '' : `,"numberMatched":${matched}`
-  return `],"numberReturned":${returned}${matches},"links":${JSON.stringify(links)}`
-}
-
-/** By the last feature's place in the order; by number where the client counts, or nothing tells features apart. */
-function nextUrl(end: readonly (string | null)[], query: ItemQuery, urls: PageUrls): string | undefined {
-  const { order, collection, limit, offset } = query
-  if (offset === undefined && collection.key.length > 0)
-    return urls.next({ cursor: renderCursor(order, end) })
-  const next = (offset ?? 0) + limit
-  return next <= MAX_OFFSET ? urls.next({ offset: String(next) }) : undefined
-}
-
-const timeStamp = () => `,"timeStamp":"${new Date().toISOString()}"}`
-
-const START = '{"type":"FeatureCollection","features":['
-
-const renderPage = (page: Page, query: ItemQuery, urls: PageUrls) =>
-  `${START}${page.features}${page.returned > 0 ? '}' : ''}${renderEnd(page, query, urls)}`
-
-/** Tagged without its time: the same features are the same page. */
-function sendPage(reply: FastifyReply, page: string) {
-  const end = timeStamp()
-  const body = Buffer.from(page + end)
-  return reply.header('etag', `W/${entityTag(body.subarray(0, body.length - end.length))}`).send(body)
-}
-
-/** The same as it is read; the first batch is awaited, so that what fails at once still is a problem document. */
-async function streamPage(
-  database: Database,
-  query: ItemQuery,
-  urls: PageUrls,
-  gone: AbortSignal,
-): Promise<Readable> {
-  const { batches, first } = await withoutIndexIfNeeded(query, async (isIndexed) => {
-    const batches = database.stream(compileItems(query, isIndexed), gone)
-    return { batches, first: await batches.next() }
-  })
-  // The client may leave before the answer has begun: a generator that has not, has no end to run either.
-  const giveBack = () => void batches.return()
-  if (gone.aborted) giveBack()
-  else gone.addEventListener('abort', giveBack, { once: true })
-  return Readable.from(renderStream(batches, first, query, urls), { objectMode: false })
-}
-
-async function* renderStream(
-  batches: AsyncGenerator<Row[], void>,
-  first: IteratorResult<Row[], void>,
-  query: ItemQuery,
-  urls: PageUrls,
-): AsyncGenerator<string> {
-  let returned = 0
-  let last: Row | undefined
-  let hasNext = false
-  yield START
-  try {
-    for (let batch = first; !batch.done; batch = await batches.next()) {
-      let text = ''
-      for (const row of batch.value) {
-        if (returned === query.limit) {
-          hasNext = true
-          break
-        }
-        text += (returned > 0 ? ',' : '') + row[0] + '}'
-        last = row
-        returned++
-      }
-      yield text
-    }
-  } finally {
-    // One row more than the page was asked for, and the connection must not wait for who reads no further.
-    await batches.return()
-  }
-  const matched = !hasNext && query.after === undefined && !query.offset ? returned : undefined
-  yield renderEnd({ returned, matched, end: hasNext ? last?.slice(1) : undefined }, query, urls) + timeStamp()
 }

@@ -2,13 +2,17 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { link, selfUrl } from '../links.ts'
-import { JSON_FORMAT, negotiate, OPENAPI } from '../negotiate.ts'
-import { content, formatQuery, problems } from '../schemas.ts'
+import type { Catalog } from '../../features/catalog.ts'
+import { link, ownLinks, selfUrl } from '../links.ts'
+import { HTML, JSON_FORMAT, negotiate, OPENAPI } from '../negotiate.ts'
+import { sendPage } from '../pages/layout.ts'
+import { conformancePage, landingPage } from '../pages/overview.ts'
+import { content, formatQuery, jsonQuery, orPage, problems } from '../schemas.ts'
 
 export const conformance = [
   'http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core',
   'http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30',
+  'http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/html',
 ]
 
 const LandingPage = Type.Object({
@@ -18,10 +22,9 @@ const LandingPage = Type.Object({
 })
 const Conformance = Type.Object({ conformsTo: Type.Array(Type.String({ format: 'uri' })) })
 
-export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] }> = async (
-  app,
-  { conformsTo },
-) => {
+type Services = { readonly conformsTo: readonly string[]; readonly catalog: Catalog }
+
+export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { conformsTo, catalog }) => {
   app.get(
     '/',
     {
@@ -31,30 +34,25 @@ export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] 
         tags: ['Capabilities'],
         querystring: formatQuery,
         response: {
-          200: content('Links to the rest of the API.', JSON_FORMAT.types, LandingPage),
+          200: orPage(content('Links to the rest of the API.', JSON_FORMAT.types, LandingPage)),
           ...problems,
         },
       },
     },
     async (request, reply) => {
       const base = request.publicUrl
-      reply.type(negotiate(request, [JSON_FORMAT]))
-      return {
-        title: 'Tessera',
-        description: 'PostGIS tables as OGC API Features.',
-        links: [
-          link('self', selfUrl(base, request.url), JSON_FORMAT.types[0], 'This document'),
-          link('service-desc', `${base}/api`, OPENAPI.types[0], 'The definition of the API'),
-          link('service-doc', `${base}/api.html`, 'text/html', 'The documentation of the API'),
-          link(
-            'conformance',
-            `${base}/conformance`,
-            JSON_FORMAT.types[0],
-            'The standards that it conforms to',
-          ),
-          link('data', `${base}/collections`, JSON_FORMAT.types[0], 'The collections'),
-        ],
-      }
+      const type = negotiate(request, [JSON_FORMAT, HTML])
+      const isHtml = type === HTML.types[0]
+      const links = [
+        ...ownLinks(selfUrl(base, request.url), isHtml, JSON_FORMAT.types[0]),
+        link('service-desc', `${base}/api`, OPENAPI.types[0], 'The definition of the API'),
+        link('service-doc', `${base}/api.html`, HTML.types[0], 'The documentation of the API'),
+        link('conformance', `${base}/conformance`, JSON_FORMAT.types[0], 'The standards that it conforms to'),
+        link('data', `${base}/collections`, JSON_FORMAT.types[0], 'The collections'),
+      ]
+      if (isHtml) return sendPage(reply, landingPage(base, catalog.list(), links))
+      reply.type(type)
+      return { title: 'Tessera', description: 'PostGIS tables as OGC API Features.', links }
     },
   )
 
@@ -67,13 +65,18 @@ export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] 
         tags: ['Capabilities'],
         querystring: formatQuery,
         response: {
-          200: content('URIs of conformance classes.', JSON_FORMAT.types, Conformance),
+          200: orPage(content('URIs of conformance classes.', JSON_FORMAT.types, Conformance)),
           ...problems,
         },
       },
     },
     async (request, reply) => {
-      reply.type(negotiate(request, [JSON_FORMAT]))
+      const type = negotiate(request, [JSON_FORMAT, HTML])
+      if (type === HTML.types[0]) {
+        const links = ownLinks(selfUrl(request.publicUrl, request.url), true, JSON_FORMAT.types[0])
+        return sendPage(reply, conformancePage(request.publicUrl, conformsTo, links))
+      }
+      reply.type(type)
       return { conformsTo: [...conformsTo] }
     },
   )
@@ -85,7 +88,7 @@ export const landing: FastifyPluginAsyncTypebox<{ conformsTo: readonly string[] 
         operationId: 'getApiDefinition',
         summary: 'This document',
         tags: ['Capabilities'],
-        querystring: formatQuery,
+        querystring: jsonQuery,
         response: {
           200: content(
             'The definition of the API.',

@@ -126,6 +126,48 @@ test('kill -9 in the middle of an import leaves the collection not at all, and t
   assert.equal(await again.ended, 0)
 })
 
+test('kill -9 in the middle of 1,000 new features: every one that was acknowledged is there', async () => {
+  const tessera = startTessera(flags)
+  const { url } = await tessera.event('gateway-listening')
+  assert.equal((await importPoints('posted', 1)).code, 0)
+  while ((await fetch(`${url}/collections/posted`)).status !== 200) await sleep(50)
+  const items = `${url}/collections/posted/items`
+  const acknowledged: string[] = []
+  let isKilled = false
+  const post = async (n: number) => {
+    try {
+      const response = await fetch(items, {
+        method: 'POST',
+        headers: { 'content-type': 'application/geo+json' },
+        body: JSON.stringify({
+          type: 'Feature',
+          geometry: { type: 'Point', coordinates: [0, 0] },
+          properties: { n },
+        }),
+      })
+      await response.arrayBuffer()
+      if (response.status === 201) acknowledged.push(response.headers.get('location')!.split('/').at(-1)!)
+    } catch (error) {
+      assert.ok(isKilled, `before it was killed: ${error}`)
+    }
+    if (acknowledged.length > 300 && !isKilled) {
+      isKilled = true
+      for (const line of processesOf(`--data ${data}`))
+        process.kill(Number(line.trim().split(' ')[0]), 'SIGKILL')
+    }
+  }
+  for (let start = 0; start < 1_000; start += 20)
+    await Promise.all(Array.from({ length: 20 }, (_, index) => post(start + index)))
+  await tessera.ended
+  assert.ok(isKilled && acknowledged.length < 1_000, `${acknowledged.length} were acknowledged`)
+  const again = startTessera(flags)
+  const client = makeClient((await again.event('gateway-listening')).url)
+  for (const id of acknowledged)
+    assert.equal((await client(`/collections/posted/items/${id}`)).status, 200, id)
+  again.child.kill('SIGTERM')
+  assert.equal(await again.ended, 0)
+})
+
 test('no request in flight fails when it is told to stop', async () => {
   const tessera = startTessera([...flags, '--pool-size', '30'])
   const { url } = await tessera.event('gateway-listening')

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ColumnObserver, copyTextOf, exactInteger } from '../../features/column-type.ts'
+import { ColumnObserver, copyTextOf } from '../../features/column-type.ts'
+import { ExactNumber } from '../../features/exact-json.ts'
 
 const typeOf = (values: unknown[], hasTypes = true) => {
   const observer = new ColumnObserver(hasTypes)
@@ -32,11 +33,11 @@ for (const [values, type] of cases)
   test(`${JSON.stringify(values)} make ${type}`, () => assert.equal(typeOf(values), type))
 
 test('integers beyond 2^53 stay what they are', () => {
-  assert.equal(typeOf([1, exactInteger('9007199254740993')]), 'bigint')
-  assert.equal(typeOf([exactInteger('99999999999999999999')]), 'text')
+  assert.equal(typeOf([1, new ExactNumber('9007199254740993')]), 'bigint')
+  assert.equal(typeOf([new ExactNumber('99999999999999999999')]), 'text')
   assert.equal(typeOf(['12345678901234567890', '12345678901234567891'], false), 'text')
-  assert.equal(copyTextOf(exactInteger('9007199254740993'), undefined), '9007199254740993')
-  assert.equal(copyTextOf({ a: exactInteger('9007199254740993') }, undefined), '{"a":9007199254740993}')
+  assert.equal(copyTextOf(new ExactNumber('9007199254740993'), undefined), '9007199254740993')
+  assert.equal(copyTextOf({ a: new ExactNumber('9007199254740993') }, undefined), '{"a":9007199254740993}')
 })
 
 test('without types, text that reads like one makes one', () => {

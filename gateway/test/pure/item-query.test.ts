@@ -4,14 +4,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeCollection, type Relation } from '../../features/collection.ts'
 import { compileItems, compilePage, planItems, renderCursor } from '../../features/item-query.ts'
+import { column } from '../support/relation.ts'
 
-const column = (name: string, type: string, isNullable = true) => ({
-  name,
-  type,
-  category: 'S',
-  isNullable,
-  comment: null,
-})
 const relation: Relation = {
   schema: 'public',
   table: 'od"d',
@@ -21,6 +15,8 @@ const relation: Relation = {
   geometryColumn: 'geom',
   geometryType: 'POINT',
   srid: 4326,
+  isGeometryRequired: false,
+  isAnyGeometry: false,
   key: ['id'],
   hasChildren: false,
   columns: [
@@ -30,7 +26,7 @@ const relation: Relation = {
     column('extra', 'jsonb'),
   ],
 }
-const collection = makeCollection(relation, undefined, 1)
+const collection = makeCollection(relation, undefined, undefined, 1)
 
 test('identifiers come quoted from the catalog, values are bound', () => {
   const evil = `x'; drop table a; --`

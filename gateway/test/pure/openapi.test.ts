@@ -3,13 +3,18 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { createConfig, lintFromString } from '@redocly/openapi-core'
-import { DOCUMENT_FILE, makeDocument } from '../../../openapi/document.ts'
+import { DOCUMENT_FILE, makeDocument, makeTypes, TYPES_FILE } from '../../../openapi/document.ts'
 
 const committed = readFileSync(DOCUMENT_FILE, 'utf8')
 
 test('it has not drifted from the routes: npm run openapi writes it anew', async () => {
   assert.equal(committed, await makeDocument())
+})
+
+test("the client's types are those of the document", async () => {
+  assert.equal(readFileSync(TYPES_FILE, 'utf8'), await makeTypes(fileURLToPath(DOCUMENT_FILE)))
 })
 
 test('a linter finds nothing', async () => {

@@ -1,6 +1,7 @@
 // Owns how tests ask the gateway: over real HTTP, each response held against the OpenAPI document.
 
 import type { FeatureCollection as GeoJson, Feature as GeoJsonFeature } from 'geojson'
+import { createTesseraClient, type TesseraClient } from 'tessera-client'
 import { checkResponse } from './openapi.ts'
 
 export type Answer = {
@@ -32,7 +33,7 @@ export function makeClient(url: string): Client {
     const text = await response.text()
     const type = response.headers.get('content-type') ?? ''
     const method = init.method ?? 'GET'
-    if (method === 'GET' && !target.pathname.startsWith('/api.html')) {
+    if (!/^(HEAD|OPTIONS)$/.test(method) && !target.pathname.startsWith('/api.html')) {
       checkResponse(method, target.pathname, response.status, type, text)
     }
     return {
@@ -54,3 +55,17 @@ export async function* followPages(client: Client, path: string): AsyncGenerator
     next = json.links.find(({ rel }) => rel === 'next')?.href
   }
 }
+
+/** The SDK over the same gateway, its responses held against the document as well. */
+export const makeSdk = (client: Client, key?: string): TesseraClient =>
+  createTesseraClient({
+    url: client.url,
+    ...(key ? { key } : {}),
+    async fetch(request: Request) {
+      const response = await fetch(request)
+      const copy = response.clone()
+      const type = copy.headers.get('content-type') ?? ''
+      checkResponse(request.method, new URL(request.url).pathname, copy.status, type, await copy.text())
+      return response
+    },
+  })

@@ -1,0 +1,78 @@
+// Owns `tessera import`.
+
+import { ConfigError, readConfig } from '../config.ts'
+import { COLUMN_TYPES, type ColumnType, parseColumnType } from '../features/column-type.ts'
+import { importFeatures, openSource } from '../features/ingest.ts'
+import { FORMATS, type Format } from '../features/source.ts'
+import { openTerminal } from '../terminal.ts'
+import { findDatabase, INTERRUPTIONS, runUntilSignal, withOwner } from './lifecycle.ts'
+
+const IMPORT_OPTIONS = {
+  collection: 'value',
+  format: 'value',
+  object: 'value',
+  longitude: 'value',
+  latitude: 'value',
+  id: 'value',
+  type: 'list',
+  append: 'flag',
+  replace: 'flag',
+  title: 'value',
+  description: 'value',
+  license: 'value',
+  attribution: 'value',
+  'skip-invalid': 'flag',
+} as const
+
+export async function runImport(args: readonly string[]) {
+  const { config, options, lists, positionals } = readConfig(args, IMPORT_OPTIONS)
+  const [source, ...rest] = positionals
+  if (!source || rest.length > 0 || !options.collection) {
+    throw new ConfigError(
+      'import takes one source and a collection: tessera import roads.geojson --collection roads',
+    )
+  }
+  if (options.append && options.replace) throw new ConfigError('--append and --replace exclude each other.')
+  const format = options.format as Format | undefined
+  if (format && !FORMATS.includes(format))
+    throw new ConfigError(`--format=${format}: must be ${FORMATS.join(', ')}.`)
+  const types = parseTypes(lists.type ?? [])
+  const emit = openTerminal(process.stderr)
+  const { object, longitude, latitude } = options
+  const opened = await openSource(source, process.stdin, { format, object, longitude, latitude })
+  const existing = options.append ? 'append' : options.replace ? 'replace' : undefined
+  const interruptedBy = await runUntilSignal(emit, async (cleanup) => {
+    const { addresses } = await findDatabase(config, cleanup, true, emit)
+    await withOwner(addresses, emit, (session) =>
+      importFeatures(
+        session,
+        opened,
+        {
+          ...options,
+          collection: options.collection!,
+          existing,
+          types,
+          skipInvalid: options['skip-invalid'] === 'true',
+        },
+        emit,
+      ),
+    )
+  })
+  if (interruptedBy) process.exitCode = INTERRUPTIONS[interruptedBy]
+}
+
+/** `--type height:double` → height, double precision. */
+function parseTypes(texts: readonly string[]): Map<string, ColumnType> {
+  return new Map(
+    texts.map((text) => {
+      const [, property, name] = /^(.+):([^:]+)$/.exec(text) ?? []
+      const type = name && parseColumnType(name)
+      if (!property || !type) {
+        throw new ConfigError(
+          `--type=${text}: must be property:type, the type one of ${COLUMN_TYPES.join(', ')}.`,
+        )
+      }
+      return [property, type]
+    }),
+  )
+}

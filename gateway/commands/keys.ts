@@ -1,0 +1,72 @@
+// Owns `tessera keys`: who may change features, once the gateway is not for this machine alone.
+
+import { ConfigError, readConfig } from '../config.ts'
+import type { Session } from '../database/session.ts'
+import { createApiKey, listApiKeys, revokeApiKey } from '../features/api-key.ts'
+import { openTerminal } from '../terminal.ts'
+import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+
+const OPTIONS = { 'read-only': 'flag', collections: 'value' } as const
+
+export async function runKeys(args: readonly string[]) {
+  const { config, options, positionals } = readConfig(args, OPTIONS)
+  const [action, subject, ...rest] = positionals
+  const work = planWork(rest.length > 0 ? undefined : action, subject, options)
+  const emit = openTerminal(process.stderr)
+  await runUntilSignal(emit, async (cleanup) => {
+    const { addresses } = await findDatabase(config, cleanup, true, emit)
+    await withOwner(addresses, emit, work)
+  })
+}
+
+function planWork(
+  action: string | undefined,
+  subject: string | undefined,
+  options: Readonly<Partial<Record<keyof typeof OPTIONS, string>>>,
+): (session: Session) => Promise<void> {
+  if (action === 'create' && subject) {
+    const collections = options.collections?.split(',').map((name) => name.trim())
+    if (collections?.includes('')) throw new ConfigError('--collections must be names separated by commas.')
+    return async (session) => {
+      const text = await createApiKey(session, {
+        name: subject,
+        canWrite: options['read-only'] !== 'true',
+        collections,
+      })
+      // Alone on standard output, so that a script can take it from there.
+      process.stderr.write('The key, shown this once; keep it where secrets are kept:\n')
+      process.stdout.write(`${text}\n`)
+    }
+  }
+  if (action === 'list' && !subject) return list
+  if (action === 'revoke' && subject) {
+    return async (session) => {
+      if (!(await revokeApiKey(session, subject)))
+        throw new ConfigError(
+          `There is no key ${subject} that could be revoked; tessera keys list shows them.`,
+        )
+      process.stdout.write(`${subject} is revoked; gateways know within a second.\n`)
+    }
+  }
+  throw new ConfigError('keys takes create NAME, list or revoke ID: tessera keys create "field crew"')
+}
+
+async function list(session: Session) {
+  const keys = await listApiKeys(session)
+  const rows = keys.map(({ id, name, canWrite, collections, createdAt, revokedAt }) => [
+    id,
+    name,
+    revokedAt ? `revoked ${revokedAt.toISOString()}` : canWrite ? 'changes' : 'read-only',
+    collections?.join(',') ?? 'all collections',
+    createdAt.toISOString(),
+  ])
+  const table = [['ID', 'NAME', 'MAY', 'OF', 'CREATED'], ...rows]
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
+  const lines = table.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd(),
+  )
+  process.stdout.write(`${lines.join('\n')}\n`)
+}

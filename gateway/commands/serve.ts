@@ -1,0 +1,109 @@
+// Owns `tessera serve`: the process that brings everything up and watches, and the workers that answer.
+
+import type { FastifyInstance } from 'fastify'
+import { buildApp } from '../app.ts'
+import { type Config, ConfigError, isEmbedded, readConfig, variableOf } from '../config.ts'
+import { openDatabase } from '../database/database.ts'
+import type { Emit } from '../events.ts'
+import { openCatalog } from '../features/catalog.ts'
+import { importDemo } from '../features/demo.ts'
+import { openLog } from '../http/telemetry.ts'
+import { openTerminal } from '../terminal.ts'
+import { isWorker, startWorkers, tellFailure, tellServing } from '../workers.ts'
+import { explain } from './explain.ts'
+import { type Addresses, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+
+/** After this, connections that are still busy while we stop are cut. */
+const DRAIN_TIMEOUT_MS = 30_000
+
+const onTerminal = () => process.stdout.isTTY === true
+
+/** Brings up what workers need, then them; they end before it does. */
+export async function serve(args: readonly string[]) {
+  const { config, positionals } = readConfig(args)
+  if (positionals.length > 0) throw new ConfigError(`serve takes no ${positionals[0]}.`)
+  const emit = onTerminal() ? openTerminal(process.stdout) : openLog(config.logLevel)
+  if (isWorker) return serveAsWorker(config, emit)
+  await runUntilSignal(emit, async (cleanup, interrupted) => {
+    const { addresses, died } = await findDatabase(config, cleanup, false, emit)
+    if (config.demo ?? isEmbedded(config))
+      await withOwner(addresses, emit, (session) => importDemo(session, emit))
+    else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
+    const environment = isEmbedded(config) ? environmentOf(addresses) : {}
+    const starting = startWorkers({ count: config.workers, environment, emit })
+    cleanup.defer(async () => {
+      const workers = await starting.catch(() => undefined)
+      await workers?.stop()
+    })
+    await starting
+    const failed = died.then(() => {
+      process.exitCode = 1
+    })
+    await Promise.race([failed, interrupted])
+  })
+  emit({ type: 'gateway-stopped' })
+}
+
+/** The embedded database's addresses as variables; those of a configured one workers read for themselves. */
+const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
+  [variableOf('readUrl')]: readUrl,
+  [variableOf('writeUrl')]: writeUrl!,
+  [variableOf('ownerUrl')]: ownerUrl!,
+})
+
+async function serveAsWorker(config: Config, emit: Emit) {
+  // These reach every process of a terminal: the one that watches us decides.
+  for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => {})
+  const stopping = new AbortController()
+  const stopped = new Promise<void>((resolve) => {
+    const stop = () => {
+      stopping.abort()
+      resolve()
+    }
+    // Not once: without a listener, a second signal would end us in the middle of an answer.
+    process.on('SIGTERM', stop)
+    // It is gone, and with it what we need.
+    process.once('disconnect', stop)
+  })
+  const cleanup = new AsyncDisposableStack()
+  try {
+    const readUrl = (config.readUrl ?? config.writeUrl ?? config.ownerUrl)!
+    const database = openDatabase({ ...config, readUrl, emit })
+    cleanup.defer(() => database.close())
+    const catalog = await openCatalog({ database, ...config, emit })
+    cleanup.defer(() => catalog.close())
+    const app = await buildApp({ config, database, catalog, emit, isDraining: () => stopping.signal.aborted })
+    cleanup.defer(() => drain(app))
+    tellServing(await listen(app, config), catalog.list().length)
+  } catch (error) {
+    await tellFailure(explain(error))
+    process.exitCode = 1
+    return
+  }
+  await stopped
+  await cleanup.disposeAsync()
+}
+
+/** @returns the address to open in a browser */
+async function listen(app: FastifyInstance, { host, port }: Config): Promise<string> {
+  try {
+    await app.listen({ host, port })
+  } catch (cause) {
+    const { code } = cause as { code?: string }
+    const reason =
+      code === 'EADDRINUSE'
+        ? 'the port is taken by another program; choose another with --port, or 0 for a free one'
+        : `${(cause as Error).message}`
+    throw new ConfigError(`Cannot listen on ${host}:${port}: ${reason}.`, { cause })
+  }
+  const address = app.server.address() as { address: string; port: number }
+  const name = /^(0\.0\.0\.0|::)$/.test(address.address) ? 'localhost' : address.address
+  return `http://${name.includes(':') ? `[${name}]` : name}:${address.port}`
+}
+
+/** Lets what is under way end, then closes. */
+async function drain(app: FastifyInstance) {
+  const timer = setTimeout(() => app.server.closeAllConnections(), DRAIN_TIMEOUT_MS)
+  await app.close()
+  clearTimeout(timer)
+}

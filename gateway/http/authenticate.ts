@@ -1,0 +1,65 @@
+// Owns who may change features: an API key, or nobody in particular where only this machine can ask.
+
+import { isIP } from 'node:net'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { gatewayError } from '../errors.ts'
+import type { ApiKey, ApiKeys } from '../features/api-key.ts'
+
+export type AuthenticateOptions = {
+  readonly keys: ApiKeys
+  /** What the gateway listens on. */
+  readonly host: string
+  /** TESSERA_PUBLIC_URL: whoever sets it means others to come. */
+  readonly publicUrl: string | undefined
+}
+
+/** Every route of `scope` changes something: before its body is looked at, its client must be allowed to. */
+export function authenticate(scope: FastifyInstance, { keys, host, publicUrl }: AuthenticateOptions) {
+  const isOpen = isLoopback(host) && (publicUrl === undefined || isLoopback(new URL(publicUrl).hostname))
+
+  scope.addHook('onRequest', async (request, reply) => {
+    const { authorization } = request.headers
+    if (authorization === undefined) {
+      if (isOpen && isLocal(request) && !(await keys.exist())) return refuseOtherSites(request)
+      reply.header('www-authenticate', 'Bearer realm="tessera"')
+      throw gatewayError(
+        'key-missing',
+        'Changes need an API key here: Authorization: Bearer tessera_…; `tessera keys create` makes one.',
+      )
+    }
+    const [, text] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
+    const key = text === undefined ? undefined : await keys.find(text)
+    if (key === undefined) {
+      reply.header('www-authenticate', 'Bearer realm="tessera", error="invalid_token"')
+      throw gatewayError('key-invalid', 'The API key is none, or has been revoked.')
+    }
+    checkAllowed(key, (request.params as { collectionId: string }).collectionId)
+  })
+}
+
+function checkAllowed({ id, canWrite, collections }: ApiKey, collection: string) {
+  if (!canWrite)
+    throw gatewayError('key-insufficient', `The API key ${id} is for reading only.`, { collection })
+  if (collections === undefined || collections.includes(collection)) return
+  throw gatewayError('key-insufficient', `The API key ${id} is not for the collection ${collection}.`, {
+    collection,
+  })
+}
+
+const isLoopback = (host: string) => {
+  const name = host.replace(/^\[|\]$/g, '')
+  return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'))
+}
+
+/** By the name that was asked for too: a page may have its own name resolve to this machine. */
+const isLocal = (request: FastifyRequest) => isLoopback(request.ip) && isLoopback(request.hostname)
+
+/** A browser tells whose page it is that asks; on a machine without keys it must be ours. */
+function refuseOtherSites(request: FastifyRequest) {
+  const { origin } = request.headers
+  if (origin === undefined || origin === new URL(request.publicUrl).origin) return
+  throw gatewayError(
+    'origin-forbidden',
+    `Pages of ${origin} cannot change features here without an API key; \`tessera keys create\` makes one.`,
+  )
+}

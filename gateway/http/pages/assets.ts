@@ -1,0 +1,35 @@
+// Owns what pages load: our own files, and MapLibre's, from this server alone.
+
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import fastifyStatic from '@fastify/static'
+import type { FastifyInstance } from 'fastify'
+import { ASSETS, MAPLIBRE } from './layout.ts'
+
+const maplibreFolder = join(
+  dirname(createRequire(import.meta.url).resolve('maplibre-gl/package.json')),
+  'dist',
+)
+
+export async function assets(app: FastifyInstance) {
+  await app.register(fastifyStatic, {
+    root: join(import.meta.dirname, 'assets'),
+    prefix: `${ASSETS}/`,
+    schemaHide: true,
+    index: false,
+    decorateReply: false,
+    // Asked for again with its tag: it changes with the gateway.
+    cacheControl: true,
+    maxAge: 0,
+  })
+  await app.register(fastifyStatic, {
+    root: maplibreFolder,
+    prefix: `${MAPLIBRE}/`,
+    schemaHide: true,
+    index: false,
+    decorateReply: false,
+    allowedPath: (path) => /^\/maplibre-gl(-worker|-shared)?\.(mjs|css)$/.test(path),
+    immutable: true,
+    maxAge: '1y',
+  })
+}

@@ -1,0 +1,215 @@
+// Owns the page of a feature: its map, and the form that changes it without undoing what others did.
+
+import { boundsOf, data, drawFeatures, fit, openMap } from './map.js'
+
+const KEY = 'tessera-key'
+const find = (id) => document.getElementById(id)
+const [status, editor, form, problem] = ['status', 'editor', 'form', 'problem'].map(find)
+const [keyRow, keyInput, confirmation] = ['key-row', 'key', 'confirm'].map(find)
+
+let feature
+let etag
+
+async function load() {
+  const response = await fetch(`${data.item}?f=json`, { cache: 'no-store' })
+  const answer = await response.json()
+  if (!response.ok) throw new Error(answer.detail)
+  take(answer, response)
+}
+
+/** What the server says the feature is now. */
+function take(answer, response) {
+  feature = answer
+  etag = response.headers.get('etag')
+  for (const cell of document.querySelectorAll('[data-property]'))
+    cell.textContent = textOf(feature.properties[cell.dataset.property])
+}
+
+const textOf = (value) =>
+  value === null || value === undefined
+    ? ''
+    : typeof value === 'object'
+      ? JSON.stringify(value)
+      : String(value)
+
+/** @returns the JSON that the text of a field stands for; undefined where it is none */
+function parseField({ value, dataset: { kind } }) {
+  if (value === '') return null
+  try {
+    if (!['integer', 'number', 'boolean', 'json'].includes(kind)) return value
+    const parsed = JSON.parse(value)
+    // Digits that a number here would lose: as text they are refused, and not stored as others.
+    return kind === 'integer' && !Number.isSafeInteger(parsed) ? value : parsed
+  } catch {
+    // The server says what it must be.
+    return value
+  }
+}
+
+const fields = () => [...form.querySelectorAll('[data-kind]')]
+
+function fill() {
+  for (const field of fields()) {
+    field.value = textOf(feature.properties[field.name])
+    field.removeAttribute('aria-invalid')
+  }
+  problem.hidden = true
+}
+
+const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** The merge patch that makes one value another (RFC 7396): members that are gone are null in it. */
+function patchBetween(before, after) {
+  if (!isObject(before) || !isObject(after)) return after
+  const patch = {}
+  for (const name of Object.keys(before)) if (!(name in after)) patch[name] = null
+  for (const [name, value] of Object.entries(after)) {
+    if (JSON.stringify(value) !== JSON.stringify(before[name]))
+      patch[name] = patchBetween(before[name], value)
+  }
+  return patch
+}
+
+/** What is not as it was. */
+function patchOf() {
+  const properties = {}
+  for (const field of fields()) {
+    if (field.value === textOf(feature.properties[field.name])) continue
+    properties[field.name] = patchBetween(feature.properties[field.name], parseField(field))
+  }
+  const patch = {}
+  if (Object.keys(properties).length > 0) patch.properties = properties
+  const [longitude, latitude] = feature.geometry?.coordinates ?? []
+  const place = marker?.getLngLat()
+  if (place && (place.lng !== longitude || place.lat !== latitude)) {
+    const { lng, lat } = place.wrap()
+    patch.geometry = { type: 'Point', coordinates: [Number(lng.toFixed(7)), Number(lat.toFixed(7))] }
+  }
+  return patch
+}
+
+async function change(method, body) {
+  const key = keyInput.value.trim()
+  if (key) localStorage.setItem(KEY, key)
+  const response = await fetch(data.item, {
+    method,
+    headers: {
+      'if-match': etag,
+      accept: 'application/geo+json, application/problem+json',
+      ...(key ? { authorization: `Bearer ${key}` } : {}),
+      ...(body ? { 'content-type': 'application/merge-patch+json' } : {}),
+    },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+  })
+  const answer = response.status === 204 ? undefined : await response.json()
+  if (response.ok) return { answer, response }
+  if (response.status === 401 || response.status === 403) {
+    keyRow.hidden = false
+    keyInput.focus()
+  }
+  throw Object.assign(new Error(answer.detail), { code: answer.code, errors: answer.errors ?? [] })
+}
+
+function tell({ code, message, errors = [] }) {
+  problem.hidden = false
+  problem.textContent = message
+  for (const field of fields()) {
+    const pointer = `/properties/${field.name.replaceAll('~', '~0').replaceAll('/', '~1')}`
+    const fault = errors.find((error) => error.pointer === pointer)
+    field.toggleAttribute('aria-invalid', false)
+    if (fault) field.setAttribute('aria-invalid', 'true')
+  }
+  if (errors.length > 0)
+    problem.textContent = errors
+      .map(({ pointer, detail }) => `${pointer.replace(/^\/properties\//, '')} ${detail}.`)
+      .join(' ')
+  if (code !== 'feature-changed') return
+  problem.textContent =
+    'Somebody else has changed this feature since you opened it. Nothing of yours was saved. '
+  const again = problem.appendChild(document.createElement('button'))
+  again.type = 'button'
+  again.textContent = 'Show what it is now'
+  again.onclick = async () => {
+    await load()
+    await draw()
+    fill()
+  }
+}
+
+let marker
+const { map, maplibre } = await openMap()
+
+async function draw() {
+  marker?.remove()
+  marker = undefined
+  drawFeatures(map, [feature])
+  const bounds = boundsOf([feature])
+  if (bounds) fit(map, bounds)
+  if (form && !form.hidden) placeMarker()
+}
+
+function placeMarker() {
+  if (form.dataset.movable === undefined || !feature.geometry) return
+  marker = new maplibre.Marker({ draggable: true }).setLngLat(feature.geometry.coordinates).addTo(map)
+  const handle = marker.getElement()
+  handle.tabIndex = 0
+  handle.setAttribute('role', 'button')
+  handle.setAttribute('aria-label', 'The point: arrow keys move it')
+  handle.addEventListener('keydown', (event) => {
+    const step = { ArrowLeft: [-4, 0], ArrowRight: [4, 0], ArrowUp: [0, -4], ArrowDown: [0, 4] }[event.key]
+    if (!step) return
+    event.preventDefault()
+    event.stopPropagation()
+    const { x, y } = map.project(marker.getLngLat())
+    marker.setLngLat(map.unproject([x + step[0], y + step[1]]))
+  })
+}
+
+function setEditing(isEditing) {
+  form.hidden = !isEditing
+  find('shown').hidden = isEditing
+  const edit = find('edit')
+  if (edit) edit.hidden = isEditing
+  if (isEditing) {
+    fill()
+    placeMarker()
+    fields()[0]?.focus()
+  } else {
+    marker?.remove()
+    marker = undefined
+  }
+}
+
+await load()
+await draw()
+
+if (editor) {
+  editor.hidden = false
+  keyInput.value = localStorage.getItem(KEY) ?? ''
+  keyRow.hidden = keyInput.value === ''
+  find('edit')?.addEventListener('click', () => setEditing(true))
+  find('cancel').addEventListener('click', () => setEditing(false))
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault()
+    try {
+      const { answer, response } = await change('PATCH', patchOf())
+      take(answer, response)
+      setEditing(false)
+      await draw()
+      status.textContent = 'Saved.'
+    } catch (error) {
+      tell(error)
+    }
+  })
+  find('delete')?.addEventListener('click', () => confirmation.showModal())
+  confirmation.addEventListener('close', async () => {
+    if (confirmation.returnValue !== 'delete') return
+    try {
+      await change('DELETE')
+      location.assign(`${data.item.replace(/\/[^/]*$/, '')}?f=html`)
+    } catch (error) {
+      if (form.hidden) setEditing(true)
+      tell(error)
+    }
+  })
+}

@@ -1,0 +1,117 @@
+// Owns a page of features: the table shows what the map shows, and moving the map asks for what is there.
+
+import { boundsOf, data, drawFeatures, FEATURE_LAYERS, fit, openMap } from './map.js'
+
+const columns = JSON.parse(data.columns)
+const status = document.getElementById('status')
+const body = document.querySelector('#features tbody')
+const next = document.getElementById('next')
+const everywhere = document.getElementById('everywhere')
+/** The moves of a hand within this are one. */
+const SETTLE_MS = 200
+
+/** This page's own query, but as JSON. */
+const queryOf = (address) => {
+  const query = new URL(address, location).searchParams
+  query.delete('f')
+  return query
+}
+const addressOf = (query, format) => {
+  const address = new URL(data.items, location)
+  address.search = query
+  address.searchParams.set('f', format)
+  return address
+}
+const itemAddress = (id) => `${data.items}/${encodeURIComponent(id)}?f=html`
+
+const textOf = (value) =>
+  value === null || value === undefined
+    ? ''
+    : typeof value === 'object'
+      ? JSON.stringify(value)
+      : String(value)
+
+function rowOf({ id, properties }) {
+  const row = document.createElement('tr')
+  const head = row.appendChild(document.createElement('th'))
+  head.scope = 'row'
+  if (id !== undefined) {
+    const link = head.appendChild(document.createElement('a'))
+    link.href = itemAddress(id)
+    link.textContent = id
+  }
+  for (const name of columns)
+    row.appendChild(document.createElement('td')).textContent = textOf(properties[name])
+  return row
+}
+
+let asking = new AbortController()
+
+/** @param query what to ask for; the last one asked is the one shown */
+async function show(query) {
+  asking.abort()
+  asking = new AbortController()
+  const { signal } = asking
+  try {
+    const response = await fetch(addressOf(query, 'json'), { signal })
+    const page = await response.json()
+    if (!response.ok) throw new Error(page.detail)
+    if (signal.aborted) return
+    drawFeatures(map, page.features)
+    body.replaceChildren(...page.features.map(rowOf))
+    const following = page.links.find(({ rel }) => rel === 'next')
+    next.hidden = !following
+    if (following) next.href = addressOf(queryOf(following.href), 'html')
+    everywhere.hidden = !query.has('bbox')
+    const count = page.numberMatched === undefined ? 'more' : page.numberMatched
+    status.textContent = `${page.numberReturned} features${following ? ` of ${count}` : ''}${query.has('bbox') ? ' on this map' : ''}.`
+    return page.features
+  } catch (error) {
+    if (!signal.aborted) status.textContent = `The features could not be read: ${error.message}`
+  }
+}
+
+const { map, maplibre } = await openMap()
+
+const query = queryOf(location)
+const features = (await show(query)) ?? []
+const box = query.get('bbox')?.split(',').map(Number)
+const bounds =
+  box?.length === 4 ? [box[0], box[1], box[2] < box[0] ? box[2] + 360 : box[2], box[3]] : boundsOf(features)
+if (bounds) fit(map, bounds)
+
+let settling
+map.on('moveend', (event) => {
+  // Only what a person did; the map moves by itself when it fits the first page.
+  if (!event.originalEvent && !event.asked) return
+  clearTimeout(settling)
+  settling = setTimeout(() => show(visibleQuery()), SETTLE_MS)
+})
+
+function visibleQuery() {
+  const visible = queryOf(location)
+  visible.delete('cursor')
+  visible.delete('offset')
+  const view = map.getBounds()
+  const isWorld = view.getEast() - view.getWest() >= 360
+  const wrap = (longitude) => new maplibre.LngLat(longitude, 0).wrap().lng.toFixed(6)
+  const [west, east] = isWorld ? [-180, 180] : [wrap(view.getWest()), wrap(view.getEast())]
+  visible.set('bbox', [west, view.getSouth().toFixed(6), east, view.getNorth().toFixed(6)].join())
+  history.replaceState(null, '', addressOf(visible, 'html'))
+  return visible
+}
+
+const found = (point) => map.queryRenderedFeatures(point, { layers: FEATURE_LAYERS })[0]
+const shownFeatures = () => map.getSource('features').serialize().data.features
+
+map.on('click', ({ point }) => {
+  const feature = found(point)
+  // The source numbers features by their place in it: an id may be any text.
+  const id = feature && shownFeatures()[feature.id]?.id
+  if (id !== undefined) location.assign(itemAddress(id))
+})
+map.on('mousemove', ({ point }) => {
+  const feature = found(point)
+  map.getCanvas().style.cursor = feature ? 'pointer' : ''
+  for (const [index, row] of [...body.rows].entries()) row.classList.toggle('chosen', feature?.id === index)
+})

@@ -1,0 +1,247 @@
+// Owns changing features: making new ones, replacing, patching and removing them.
+
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { gatewayError } from '../../errors.ts'
+import type { Catalog } from '../../features/catalog.ts'
+import type { Changes, Collection } from '../../features/collection.ts'
+import type { ItemChanges, StoredItem } from '../../features/item-change.ts'
+import { type AuthenticateOptions, authenticate } from '../authenticate.ts'
+import { acceptBodies, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
+import { checkContentCrs, featureTag, featureUrl, parseCondition, sendFeature } from '../feature.ts'
+import { answerOptions, setSpelled } from '../methods.ts'
+import { GEOJSON } from '../negotiate.ts'
+import { changeProblems, collectionParams, content, itemParams, noQuery, notFound } from '../schemas.ts'
+
+const PART_4 = 'http://www.opengis.net/spec/ogcapi-features-4/1.0/conf'
+export const conformance = [
+  `${PART_4}/create-replace-delete`,
+  `${PART_4}/update`,
+  `${PART_4}/optimistic-locking-etags`,
+  `${PART_4}/features`,
+]
+
+const conditionHeaders = Type.Object({
+  'if-match': Type.Optional(
+    Type.String({
+      description: 'The ETag of the feature as it was read: if it has changed since, nothing happens (412).',
+    }),
+  ),
+})
+const answerHeaders = Type.Object({
+  prefer: Type.Optional(
+    Type.String({
+      description: '`return=minimal` for an answer without the feature.',
+      example: 'return=minimal',
+    }),
+  ),
+})
+
+const etag = { ETag: { type: 'string', description: 'Of the feature as it is now.' } }
+const location = { Location: { type: 'string', description: 'Where the new feature is.' } }
+const feature = (description: string, headers: object) => ({
+  ...content(description, [GEOJSON.types[0]], Type.Ref('Feature#')),
+  headers,
+})
+const nothing = (description: string, headers: object = {}) => ({ description, type: 'null', headers })
+const security = [{ apiKey: [] }]
+
+type Services = AuthenticateOptions & {
+  readonly catalog: Catalog
+  readonly changes: ItemChanges
+}
+
+const ITEMS = '/collections/:collectionId/items'
+const ITEM = `${ITEMS}/:featureId`
+type ItemRoute = { Params: { collectionId: string; featureId: string } }
+
+/** Whether a client wants to hear no more than that it worked (RFC 7240). */
+const isMinimal = ({ headers }: FastifyRequest) =>
+  /(^|[,\s])return=minimal\b/i.test(String(headers.prefer ?? ''))
+
+export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
+  app,
+  { catalog, changes, ...access },
+) => {
+  const find = (request: FastifyRequest, action: keyof Changes & `can${string}`): Collection => {
+    const collection = catalog.get((request.params as { collectionId: string }).collectionId)
+    if (collection.changes?.[action]) {
+      checkContentCrs(request)
+      return collection
+    }
+    const isItem = 'featureId' in (request.params as object)
+    throw gatewayError(
+      'method-not-allowed',
+      `${request.method} is not possible here: ${reasonOf(collection)}.`,
+      { allow: allowOf(collection, isItem), collection: collection.id },
+    )
+  }
+  /** What was changed, as it is now. */
+  const answer = (request: FastifyRequest, reply: FastifyReply, collection: Collection, item: StoredItem) => {
+    if (!isMinimal(request)) return sendFeature(reply, request.publicUrl, collection, item.id, item)
+    reply.header('preference-applied', 'return=minimal').header('etag', featureTag(collection, item.version))
+    return reply.code(reply.statusCode === 200 ? 204 : reply.statusCode).send()
+  }
+
+  app.register(async (scope) => {
+    authenticate(scope as unknown as FastifyInstance, access)
+    acceptBodies(scope as unknown as FastifyInstance, FEATURE_TYPES)
+
+    scope.post(
+      ITEMS,
+      {
+        config: { body: { types: FEATURE_TYPES, schema: 'NewFeature' } },
+        schema: {
+          operationId: 'createFeature',
+          summary: 'Make a new feature',
+          tags: ['Changes'],
+          security,
+          params: collectionParams,
+          querystring: noQuery,
+          headers: answerHeaders,
+          response: {
+            201: feature('The new feature.', { ...etag, ...location }),
+            404: notFound,
+            ...changeProblems,
+          },
+        },
+      },
+      async (request, reply) => {
+        const collection = find(request, 'canCreate')
+        const item = await changes.create(collection, request.body)
+        reply.code(201)
+        setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
+        return answer(request, reply, collection, item)
+      },
+    )
+
+    scope.put<ItemRoute>(
+      ITEM,
+      {
+        config: { body: { types: FEATURE_TYPES, schema: 'NewFeature' } },
+        schema: {
+          operationId: 'replaceFeature',
+          summary: 'Replace a feature',
+          description: 'Properties that are left out become what they are in a new feature.',
+          tags: ['Changes'],
+          security,
+          params: itemParams,
+          querystring: noQuery,
+          headers: Type.Object({ ...conditionHeaders.properties, ...answerHeaders.properties }),
+          response: {
+            200: feature('The feature as it is now.', etag),
+            204: nothing('It is replaced.', etag),
+            404: notFound,
+            ...changeProblems,
+          },
+        },
+      },
+      async (request, reply) => {
+        const collection = find(request, 'canUpdate')
+        const condition = parseCondition(request, collection)
+        const { featureId } = request.params
+        return answer(
+          request,
+          reply,
+          collection,
+          await changes.replace(collection, featureId, request.body, condition),
+        )
+      },
+    )
+
+    scope.delete<ItemRoute>(
+      ITEM,
+      {
+        schema: {
+          operationId: 'deleteFeature',
+          summary: 'Remove a feature',
+          tags: ['Changes'],
+          security,
+          params: itemParams,
+          querystring: noQuery,
+          headers: conditionHeaders,
+          response: { 204: nothing('It is gone.'), 404: notFound, ...changeProblems },
+        },
+      },
+      async (request, reply) => {
+        const collection = find(request, 'canRemove')
+        await changes.remove(collection, request.params.featureId, parseCondition(request, collection))
+        return reply.code(204).send()
+      },
+    )
+  })
+
+  app.register(async (scope) => {
+    authenticate(scope as unknown as FastifyInstance, access)
+    acceptBodies(scope as unknown as FastifyInstance, PATCH_TYPES)
+    scope.patch<ItemRoute>(
+      ITEM,
+      {
+        config: { body: { types: PATCH_TYPES, schema: 'FeaturePatch' } },
+        schema: {
+          operationId: 'updateFeature',
+          summary: 'Change some of a feature',
+          description: 'A merge patch (RFC 7396): what it leaves out stays as it is, null removes.',
+          tags: ['Changes'],
+          security,
+          params: itemParams,
+          querystring: noQuery,
+          headers: Type.Object({ ...conditionHeaders.properties, ...answerHeaders.properties }),
+          response: {
+            200: feature('The feature as it is now.', etag),
+            204: nothing('It is changed.', etag),
+            404: notFound,
+            ...changeProblems,
+          },
+        },
+        // Said where it is wanted (RFC 5789, 2.2: an answer of 415 should say it).
+        onRequest: async (_request, reply) => {
+          reply.header('accept-patch', PATCH_TYPES.join(', '))
+        },
+      },
+      async (request, reply) => {
+        const collection = find(request, 'canUpdate')
+        const condition = parseCondition(request, collection)
+        const { featureId } = request.params
+        return answer(
+          request,
+          reply,
+          collection,
+          await changes.update(collection, featureId, request.body, condition),
+        )
+      },
+    )
+  })
+
+  // Editors look here for what they may offer. Whether the feature is there makes no difference.
+  app.options<ItemRoute>(ITEMS, { schema: { hide: true } }, async (request, reply) => {
+    const collection = catalog.get(request.params.collectionId)
+    if (collection.changes?.canCreate) reply.header('accept-post', FEATURE_TYPES.join(', '))
+    return answerOptions(request, reply, allowOf(collection, false))
+  })
+  app.options<ItemRoute>(ITEM, { schema: { hide: true } }, async (request, reply) => {
+    const collection = catalog.get(request.params.collectionId)
+    if (collection.changes?.canUpdate) reply.header('accept-patch', PATCH_TYPES.join(', '))
+    return answerOptions(request, reply, allowOf(collection, true))
+  })
+}
+
+function allowOf({ changes }: Collection, isItem: boolean): string[] {
+  const { canCreate, canUpdate, canRemove } = changes ?? {}
+  return [
+    'GET',
+    'HEAD',
+    ...(!isItem && canCreate ? ['POST'] : []),
+    ...(isItem && canUpdate ? ['PUT', 'PATCH'] : []),
+    ...(isItem && canRemove ? ['DELETE'] : []),
+    'OPTIONS',
+  ]
+}
+
+function reasonOf({ id, idColumn, changes }: Collection): string {
+  if (changes) return `the role of the gateway may not do this to the table of ${id}`
+  return idColumn
+    ? `features of ${id} can only be read`
+    : `features of ${id} have no single key, so that none could be found again`
+}

@@ -1,0 +1,150 @@
+// API keys: who may change features, as people who run a gateway make and revoke them.
+
+import assert from 'node:assert/strict'
+import { request } from 'node:http'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openSession } from '../../database/session.ts'
+import { makeSdk } from '../support/client.ts'
+import { testDatabase } from '../support/database.ts'
+import { startGateway } from '../support/gateway.ts'
+import { runTessera } from '../support/process.ts'
+
+const { ownerUrl, writeUrl, readUrl } = testDatabase()
+const local = await startGateway()
+const open = await startGateway('--host=0.0.0.0')
+await local.session.query(`
+  create table lock (id int primary key, geom geometry(Point, 4326), name text);
+  create table gate (id int primary key, geom geometry(Point, 4326), name text);
+  insert into lock values (1, null, 'before'); insert into gate values (1, null, 'before')`)
+await Promise.all([local.catalog.reload(), open.catalog.reload()])
+// Other tests change features without a key.
+after(async () => {
+  const session = await openSession(ownerUrl, 'test')
+  await session.query('delete from tessera.api_key')
+  await session.close()
+})
+
+const tessera = (...args: string[]) => runTessera(args, undefined, { TESSERA_WRITE_URL: ownerUrl })
+const create = async (...args: string[]) => {
+  const { code, output } = await tessera('keys', 'create', ...args)
+  assert.equal(code, 0, output)
+  return /tessera_[0-9a-f]{12}_[\w-]{32}/.exec(output)![0]
+}
+const idOf = (key: string) => key.split('_')[1]!
+
+const change = (gateway: typeof local, headers: Record<string, string> = {}, collection = 'lock') =>
+  gateway.client(`/collections/${collection}/items/1`, {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/merge-patch+json', ...headers },
+    body: '{"properties":{"name":"after"}}',
+  })
+const withKey = (key: string) => ({ authorization: `Bearer ${key}` })
+
+/** fetch sets some headers by itself and refuses to set others. */
+const rawStatus = (headers: Record<string, string>) =>
+  new Promise<number>((resolve, reject) => {
+    const { port } = new URL(local.client.url)
+    request(
+      { port, host: '127.0.0.1', path: '/collections/lock/items/1', method: 'DELETE', headers },
+      (response) => {
+        response.resume()
+        resolve(response.statusCode!)
+      },
+    )
+      .on('error', reject)
+      .end()
+  })
+
+test('without keys, this machine alone may change features', async () => {
+  assert.equal((await change(local)).status, 200)
+  const refused = await change(open)
+  assert.deepEqual([refused.status, refused.json.code], [401, 'key-missing'])
+  assert.match(refused.headers.get('www-authenticate')!, /^Bearer/)
+  assert.equal((await open.client('/collections/lock/items/1')).status, 200)
+})
+
+test('pages of other sites cannot make a browser on this machine change anything', async () => {
+  const origin = new URL(local.client.url).origin
+  assert.equal((await change(local, { origin })).status, 200)
+  const foreign = await change(local, { origin: 'https://evil.example' })
+  assert.deepEqual([foreign.status, foreign.json.code], [403, 'origin-forbidden'])
+  assert.equal((await change(local, { origin: 'null' })).status, 403)
+  // A name of theirs that leads here, and a proxy that brings somebody from elsewhere.
+  assert.equal(await rawStatus({ host: 'evil.example', origin: 'http://evil.example' }), 401)
+  assert.equal(await rawStatus({ 'x-forwarded-for': '203.0.113.7' }), 401)
+})
+
+test('a key is shown once, kept as a hash, and opens what it is for', async () => {
+  const key = await create('field crew')
+  assert.equal((await change(open, withKey(key))).status, 200)
+  const rows = await local.session.query<{ row: string }>('select api_key::text as row from tessera.api_key')
+  assert.ok(rows.every(({ row }) => !row.includes(key.split('_')[2]!)))
+  const { output } = await tessera('keys', 'list')
+  assert.match(output, new RegExp(`${idOf(key)}\\s+field crew\\s+changes\\s+all collections`))
+  assert.ok(!output.includes(key.split('_')[2]!))
+  const sdk = makeSdk(open.client, key)
+  const { data } = await sdk.PUT('/collections/{collectionId}/items/{featureId}', {
+    params: { path: { collectionId: 'lock', featureId: '1' } },
+    body: { type: 'Feature', geometry: null, properties: { name: 'by the SDK' } },
+  })
+  assert.equal(data!.properties.name, 'by the SDK')
+})
+
+test('once a key exists, this machine needs one as well', async () => {
+  await sleep(1_100)
+  assert.equal((await change(local)).status, 401)
+})
+
+test('a key can be for reading only, or for some collections', async () => {
+  const reading = await create('viewer', '--read-only')
+  const refused = await change(open, withKey(reading))
+  assert.deepEqual([refused.status, refused.json.code], [403, 'key-insufficient'])
+  const limited = await create('gatekeeper', '--collections', 'gate')
+  assert.equal((await change(open, withKey(limited), 'gate')).status, 200)
+  assert.equal((await change(open, withKey(limited), 'lock')).status, 403)
+})
+
+test('what is no key, or not quite one, is none', async () => {
+  const key = await create('almost')
+  const [, id, secret] = key.split('_')
+  const forged = [
+    'x',
+    '',
+    `tessera_${id}_${'A'.repeat(32)}`,
+    `tessera_${'0'.repeat(12)}_${secret}`,
+    key.slice(0, -1),
+    `${key}x`,
+    `'; drop table tessera.api_key; --`,
+  ]
+  for (const text of forged) {
+    const answer = await change(open, { authorization: `Bearer ${text}` })
+    assert.deepEqual([answer.status, answer.json.code], [401, 'key-invalid'], text)
+  }
+  assert.equal((await change(open, { authorization: `Basic ${btoa(`x:${key}`)}` })).status, 401)
+})
+
+test('a revoked key opens nothing any more, within a second', async () => {
+  const key = await create('lost phone')
+  assert.equal((await change(open, withKey(key))).status, 200)
+  assert.equal((await tessera('keys', 'revoke', idOf(key))).code, 0)
+  await sleep(1_100)
+  assert.equal((await change(open, withKey(key))).status, 401)
+  const again = await tessera('keys', 'revoke', idOf(key))
+  assert.equal(again.code, 1)
+  assert.match(again.output, /There is no key/)
+  assert.equal((await tessera('keys', 'create')).code, 1)
+  assert.equal((await tessera('keys', 'frobnicate')).code, 1)
+})
+
+test('who writes features cannot make keys, and who reads them cannot see any', async () => {
+  for (const [url, sql] of [
+    [writeUrl, `insert into tessera.api_key (id, name, secret_hash) values ('x', 'x', '')`],
+    [writeUrl, 'delete from tessera.api_key'],
+    [readUrl, 'select * from tessera.api_key'],
+  ] as const) {
+    const session = await openSession(url, 'test')
+    await assert.rejects(session.query(sql), /permission denied/)
+    await session.close()
+  }
+})

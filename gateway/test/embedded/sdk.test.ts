@@ -1,0 +1,28 @@
+// The SDK's README, run as it stands.
+
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { startGateway } from '../support/gateway.ts'
+
+const { client } = await startGateway()
+const readme = readFileSync(new URL('../../../openapi/client/README.md', import.meta.url), 'utf8')
+
+test('the example of the README does what it says', async () => {
+  const [, example] = /```js\n(.+?)```/s.exec(readme)!
+  const program = example!.replace('http://localhost:8080', client.url)
+  assert.notEqual(program, example)
+  const { stdout, stderr } = await promisify(execFile)(
+    process.execPath,
+    ['--input-type=module', '--eval', program],
+    // Where the package is found, as in a project that has installed it.
+    { cwd: fileURLToPath(new URL('../../..', import.meta.url)) },
+  )
+  assert.equal(stderr, '')
+  const lines = stdout.trim().split('\n')
+  assert.ok(lines.includes('5 Pas de la Casa'), stdout)
+  assert.deepEqual(lines.slice(-2), ['Newer Town', '412 feature-changed'])
+})

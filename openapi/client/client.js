@@ -1,0 +1,55 @@
+// Owns the client of Tessera's API: openapi-fetch with the API's ways of writing lists, keys and problems.
+
+import createClient from 'openapi-fetch'
+
+/** What client.d.ts documents. */
+export class TesseraProblem extends Error {
+  constructor(problem, response) {
+    super(problem?.detail ?? `${response.status} ${response.statusText}`)
+    this.name = 'TesseraProblem'
+    this.status = response.status
+    this.code = problem?.code
+    this.problem = problem
+  }
+}
+
+export function createTesseraClient({ url, key, ...options }) {
+  const client = createClient({
+    baseUrl: url.replace(/\/+$/, ''),
+    // Lists with commas, and each property as a parameter of its own.
+    querySerializer: { array: { style: 'form', explode: false }, object: { style: 'form', explode: true } },
+    ...options,
+  })
+  client.use({
+    onRequest({ request, schemaPath }) {
+      if (key) request.headers.set('authorization', `Bearer ${key}`)
+      const type = BODY_TYPES[request.method]
+      if (type && schemaPath.includes('/items')) request.headers.set('content-type', type)
+      return request
+    },
+    async onResponse({ response }) {
+      if (response.ok || response.status === 304) return response
+      const isProblem = response.headers.get('content-type')?.includes('problem+json')
+      throw new TesseraProblem(isProblem ? await response.json() : undefined, response)
+    },
+  })
+  return client
+}
+
+const BODY_TYPES = {
+  POST: 'application/geo+json',
+  PUT: 'application/geo+json',
+  PATCH: 'application/merge-patch+json',
+}
+
+export async function* readFeatures(client, collectionId, query = {}) {
+  for (let cursor; ; ) {
+    const { data } = await client.GET('/collections/{collectionId}/items', {
+      params: { path: { collectionId }, query: { ...query, ...(cursor ? { cursor } : {}) } },
+    })
+    yield* data.features
+    const next = data.links.find(({ rel }) => rel === 'next')
+    cursor = next && new URL(next.href).searchParams.get('cursor')
+    if (!cursor) return
+  }
+}
