@@ -3,8 +3,10 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import type { MultiPolygon, Polygon } from 'geojson'
 import type { Session } from '../database/session.ts'
 import type { Emit } from '../events.ts'
+import { cutPolygon } from './antimeridian.ts'
 import { type Describe, type ImportSource, importFeatures } from './ingest.ts'
 import { readArray, readFeatures, type SourceFeature } from './source.ts'
 
@@ -86,9 +88,22 @@ async function* readAtlas(file: string, object: string, codeName: string): Async
   for await (const features of readFeatures(createReadStream(file), 'topojson', Buffer.alloc(0), {
     object,
   })) {
-    yield features.map(({ id, properties, ...feature }) => ({
+    yield features.map(({ id, properties, geometry, ...feature }) => ({
       ...feature,
+      geometry: cutOutlines(geometry),
       properties: { ...(id === undefined ? {} : { [codeName]: id }), ...properties },
     }))
   }
+}
+
+/** The atlases are made for globes. */
+function cutOutlines(geometry: unknown): unknown {
+  const { type, coordinates } = (geometry ?? {}) as Partial<Polygon | MultiPolygon>
+  const polygons = (
+    type === 'Polygon' ? [coordinates] : type === 'MultiPolygon' ? coordinates : []
+  ) as Polygon['coordinates'][]
+  const cut = polygons.flatMap(cutPolygon)
+  return cut.length > polygons.length || cut.some((polygon) => !polygons.includes(polygon as never))
+    ? { type: 'MultiPolygon', coordinates: cut }
+    : geometry
 }

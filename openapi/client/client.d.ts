@@ -17,7 +17,8 @@ export type TesseraOptions = Omit<ClientOptions, 'baseUrl'> & {
   readonly key?: string
 }
 
-export type TesseraClient = Client<paths>
+/** Answers as JSON: pages are for browsers. */
+export type TesseraClient = Client<paths, `application/${string}`>
 
 /** GET, POST, PUT, PATCH and DELETE over the paths of the API. Answers that are no success are thrown. */
 export function createTesseraClient(options: TesseraOptions): TesseraClient

@@ -103,7 +103,7 @@ function editor({ properties, changes, geometry }: Collection): string {
   const fields = properties.filter(({ name }) => columns.has(name)).map(field)
   const isMovable = columns.has(geometry.column) && geometry.type === 'POINT'
   return html`<div id="editor" hidden>
-      <p class="buttons">
+      <p class="buttons" id="actions">
         !${canUpdate ? '<button type="button" id="edit">Edit</button>' : ''}
         !${canRemove ? '<button type="button" id="delete" class="danger">Delete</button>' : ''}
       </p>
@@ -113,11 +113,11 @@ function editor({ properties, changes, geometry }: Collection): string {
         !${isMovable ? '<p>The point can be dragged on the map, or moved with the arrow keys when it has the focus.</p>' : ''}
         <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
       </form>
-      <p id="key-row" hidden>
+      <form id="key-row" hidden>
         <label for="key">API key</label>
         <input id="key" type="password" autocomplete="off" spellcheck="false" placeholder="tessera_…">
         <small>It is kept in this browser only.</small>
-      </p>
+      </form>
       <dialog id="confirm" aria-labelledby="question">
         <form method="dialog">
           <p id="question">Delete this feature for good?</p>

@@ -168,8 +168,7 @@ function placeMarker() {
 function setEditing(isEditing) {
   form.hidden = !isEditing
   find('shown').hidden = isEditing
-  const edit = find('edit')
-  if (edit) edit.hidden = isEditing
+  find('actions').hidden = isEditing
   if (isEditing) {
     fill()
     placeMarker()
@@ -187,6 +186,7 @@ if (editor) {
   editor.hidden = false
   keyInput.value = localStorage.getItem(KEY) ?? ''
   keyRow.hidden = keyInput.value === ''
+  keyRow.addEventListener('submit', (event) => event.preventDefault())
   find('edit')?.addEventListener('click', () => setEditing(true))
   find('cancel').addEventListener('click', () => setEditing(false))
   form.addEventListener('submit', async (event) => {

@@ -63,8 +63,9 @@ async function show(query) {
     next.hidden = !following
     if (following) next.href = addressOf(queryOf(following.href), 'html')
     everywhere.hidden = !query.has('bbox')
-    const count = page.numberMatched === undefined ? 'more' : page.numberMatched
-    status.textContent = `${page.numberReturned} features${following ? ` of ${count}` : ''}${query.has('bbox') ? ' on this map' : ''}.`
+    const { numberReturned, numberMatched } = page
+    const rest = !following ? '' : numberMatched === undefined ? ' and more' : ` of ${numberMatched}`
+    status.textContent = `${numberReturned} features${rest}${query.has('bbox') ? ' on this map' : ''}.`
     return page.features
   } catch (error) {
     if (!signal.aborted) status.textContent = `The features could not be read: ${error.message}`
