@@ -3,8 +3,8 @@
 FROM node:24-slim AS packages
 WORKDIR /opt/tessera
 COPY package.json package-lock.json .npmrc ./
-# What serves, without what tests; no package of these needs to run a script.
-RUN npm ci --omit=dev --ignore-scripts
+# What serves, without what tests and without the SDK; no package of these needs to run a script.
+RUN npm ci --omit=dev --ignore-scripts --workspaces=false
 
 FROM node:24-slim
 WORKDIR /opt/tessera

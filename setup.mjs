@@ -86,6 +86,12 @@ function findMissing() {
       for: ['test'],
     },
     {
+      what: 'Chromium, the browser that tests look at pages with',
+      isThere: () => hasProgram('chromium') || hasProgram('google-chrome'),
+      debian: () => ['chromium'],
+      for: ['test'],
+    },
+    {
       what: 'wrk, which loads the benchmark',
       isThere: () => hasProgram('wrk'),
       debian: () => ['wrk'],

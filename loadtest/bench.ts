@@ -24,6 +24,8 @@ type Case = {
   readonly connections: number
   readonly script: string
   readonly request: string
+  /** Of a request that changes something: its method, the type of its body, its body. */
+  readonly change?: readonly [method: string, type: string, body: string]
   /** What pgbench does first, to choose values. */
   readonly choose: string
   /** What pgbench puts where the gateway bound a value of `request`; other values stay as they are. */
@@ -53,7 +55,34 @@ const idCase = (connections: number, target: number): Case => ({
   bind: { '{1}': 'array[:id]::bigint[]' },
   target,
 })
-const cases = [idCase(8, 0.25), idCase(64, 0.5), bboxCase(8, 0.45), bboxCase(64, 0.6)]
+const insertCase: Case = {
+  name: 'insert',
+  connections: 8,
+  script: 'insert.lua',
+  request: '/collections/cities/items',
+  change: [
+    'POST',
+    'application/geo+json',
+    '{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"New Town","country":"XX"}}',
+  ],
+  choose: '\\set x random(-180, 179)\n\\set y random(-90, 89)\n',
+  bind: {
+    '{"type":"Point","coordinates":[1,2]}': `'{"type":"Point","coordinates":[' || :x || ',' || :y || ']}'`,
+  },
+  target: 0.25,
+}
+const updateCase: Case = {
+  name: 'update',
+  connections: 8,
+  script: 'update.lua',
+  request: '/collections/cities/items/4242',
+  change: ['PATCH', 'application/merge-patch+json', '{"properties":{"name":"Town 7"}}'],
+  choose: '\\set id random(1, :most)\n\\set n random(1, 1000000000)\n',
+  bind: { '4242': ':id', 'Town 7': `'Town ' || :n` },
+  target: 0.25,
+}
+// Changes last: they leave the table larger.
+const cases = [idCase(8, 0.25), idCase(64, 0.5), bboxCase(8, 0.45), bboxCase(64, 0.6), insertCase, updateCase]
 
 const psql = async (socket: string, sql: string) =>
   (await run('psql', ['-h', socket, '-U', 'tessera_read', '-Atc', sql, 'tessera'])).stdout.trim()
@@ -63,7 +92,7 @@ async function statementsOf(
   socket: string,
   data: string,
   url: string,
-  { request, bind }: Case,
+  { request, change, bind }: Case,
 ): Promise<string[]> {
   const log = join(data, 'postgres.log')
   const superuser = ['-h', socket, '-U', 'postgres', '-qAt']
@@ -79,7 +108,13 @@ async function statementsOf(
   await setLogging('all')
   await sleep(500)
   const start = (await readFile(log, 'utf8')).length
-  await (await fetch(url + request)).text()
+  const [method, type, body] = change ?? []
+  const answer = await fetch(
+    url + request,
+    method ? { method, headers: { 'content-type': type! }, body: body! } : {},
+  )
+  if (!answer.ok) throw new Error(`${request}: ${await answer.text()}`)
+  await answer.text()
   await sleep(500)
   await setLogging('none')
   const entries = (await readFile(log, 'utf8')).slice(start)
@@ -92,17 +127,24 @@ async function statementsOf(
       const values = new Map(
         [...parameters!.matchAll(/\$(\d+) = '([^']*)'/g)].map(([, index, value]) => [index!, value!]),
       )
-      const bound = (index: string) => bind[values.get(index)!] ?? values.get(index)!
+      const literal = (value: string) =>
+        /^-?[\d.]+$/.test(value) ? value : `'${value.replaceAll("'", "''")}'`
+      const bound = (index: string) => bind[values.get(index)!] ?? literal(values.get(index)!)
       return text!.replace(/\s+/g, ' ').replace(/\$(\d+)/g, (_, index) => bound(index))
     })
 }
 
-async function pgbench(socket: string, file: string, connections: number, most: string): Promise<number> {
+async function pgbench(
+  socket: string,
+  file: string,
+  { connections, change }: Case,
+  most: string,
+): Promise<number> {
   const args = [
     '-h',
     socket,
     '-U',
-    'tessera_read',
+    change ? 'tessera_write' : 'tessera_read',
     '-n',
     '-M',
     'prepared',
@@ -184,7 +226,7 @@ try {
     const bare: number[] = []
     for (let round = 0; round < ROUNDS; round++) {
       ours.push(await wrk(url, item, most))
-      bare.push(await pgbench(socket, file, item.connections, most))
+      bare.push(await pgbench(socket, file, item, most))
       ratios.push(ours.at(-1)! / bare.at(-1)!)
     }
     rows.push({

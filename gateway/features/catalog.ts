@@ -59,7 +59,8 @@ export async function openCatalog({
   let seen = ''
   /** What each collection was made from: an unchanged one stays the same object. */
   let origins = new Map<string, string>()
-  let loading: Promise<void> | undefined
+  let loading: Promise<void> = Promise.resolve()
+  let queued: Promise<void> | undefined
   /** What may be changed, as JSON, when it was last known. */
   let changeable = '[]'
   const srids = new Map<string, number>()
@@ -130,11 +131,16 @@ export async function openCatalog({
     }
   }
 
+  /** One that is under way may have looked already: whoever asks now gets the next. */
   const reload = () => {
-    loading ??= load().finally(() => {
-      loading = undefined
-    })
-    return loading
+    queued ??= loading
+      .catch(() => {})
+      .then(() => {
+        queued = undefined
+        loading = load()
+        return loading
+      })
+    return queued
   }
   await reload()
   const timer = setInterval(() => {

@@ -27,13 +27,11 @@ export function sendFeature(
   collection: Collection,
   id: string,
   { text, version }: { readonly text: string; readonly version: string },
+  type = GEOJSON.types[0],
 ) {
   const links = JSON.stringify(featureLinks(base, collection, id, false))
   // Text leaves in one write with its headers, which for so small an answer is an eighth of the whole.
-  return reply
-    .type(GEOJSON.types[0])
-    .header('etag', featureTag(collection, version))
-    .send(`${text},"links":${links}}`)
+  return reply.type(type).header('etag', featureTag(collection, version)).send(`${text},"links":${links}}`)
 }
 
 const TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/

@@ -198,7 +198,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
         : refuseAddress(collection)
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const base = request.publicUrl
-      if (type !== HTML.types[0]) return sendFeature(reply, base, collection, featureId, feature)
+      if (type !== HTML.types[0]) return sendFeature(reply, base, collection, featureId, feature, type)
       const links = featureLinks(base, collection, featureId, true)
       const baseMap = baseMapOf(base, catalog.list())
       return sendHtml(

@@ -41,7 +41,7 @@ test('a new table appears, changes and goes within five seconds', async () => {
 
 test('views and materialized views are collections; features without a key are listed, and have no address', async () => {
   await make(`
-    create view andorra as select * from cities where country = 'AD';
+    create view andorra as select *, 1 as one from cities where country = 'AD' offset 0;
     create materialized view andorra_kept as select * from cities where country = 'AD'`)
   for (const name of ['andorra', 'andorra_kept']) {
     const total = Number((await session.query<{ count: string }>(`select count(*) from ${name}`))[0]!.count)
@@ -51,6 +51,18 @@ test('views and materialized views are collections; features without a key are l
     assert.match(json.detail, /primary key/)
     assert.equal((await page(`${name}/items?limit=1`)).features[0]!.id, undefined)
   }
+})
+
+test('a view of one table that shows its key has addresses, and pages by it', async () => {
+  await make(`
+    create view renamed as select name as what, geom, id as number from cities where country = 'AD';
+    create view keyless_view as select name, geom from cities where country = 'AD';
+    create view other_key as select id + 1 as id, geom from cities where country = 'AD'`)
+  assert.equal((await client('/collections/renamed/items/5')).json.properties.what, 'Pas de la Casa')
+  const { links } = (await client('/collections/renamed/items?limit=2')).json
+  assert.match(links.find(({ rel }: { rel: string }) => rel === 'next').href, /cursor=/)
+  for (const name of ['keyless_view', 'other_key'])
+    assert.equal((await client(`/collections/${name}/items/5`)).json.code, 'feature-not-addressable', name)
 })
 
 test('a table without a key is paged by the place of its rows', async () => {

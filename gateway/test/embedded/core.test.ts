@@ -83,10 +83,13 @@ test('collections have their extent, licence, attribution and links', async () =
   assert.deepEqual(cities.extent.spatial.bbox, [row!.box])
   assert.deepEqual(cities.crs, ['http://www.opengis.net/def/crs/OGC/1.3/CRS84'])
   assert.match(cities.attribution, /GeoNames/)
-  const links = linksOf(cities)
-  assert.match(links.license!.href, /CC-BY-4\.0/)
-  assert.equal(links.items!.type, 'application/geo+json')
-  assert.equal((await client(links.items!.href)).status, 200)
+  assert.match(linksOf(cities).license!.href, /CC-BY-4\.0/)
+  const items = cities.links.filter(({ rel }: { rel: string }) => rel === 'items')
+  assert.deepEqual(
+    items.map(({ type }: { type: string }) => type),
+    ['application/geo+json', 'text/html'],
+  )
+  for (const { href, type } of items) assert.ok((await client(href)).type.startsWith(type))
 })
 
 test('items are a page of ten features unless told otherwise', async () => {
@@ -131,14 +134,44 @@ test('rings follow the right-hand rule', async () => {
 
 test('f and Accept choose the format, and what there is not is refused', async () => {
   assert.equal((await client('/collections?f=json', { headers: { accept: 'image/png' } })).status, 200)
-  const html = await client('/collections?f=html')
-  assert.deepEqual([html.status, html.json.parameter], [400, 'f'])
+  const xml = await client('/collections?f=xml')
+  assert.deepEqual([xml.status, xml.json.parameter], [400, 'f'])
   const accept = (value: string) => client('/collections/cities/items', { headers: { accept: value } })
   assert.match((await accept('application/json')).type, /^application\/json/)
   assert.match((await accept('application/json;q=0.5, application/geo+json')).type, /^application\/geo\+json/)
-  assert.match((await accept('text/html, */*;q=0.1')).type, /^application\/geo\+json/)
+  assert.match((await accept('image/png, */*;q=0.1')).type, /^application\/geo\+json/)
+  assert.match((await accept('text/html, application/geo+json;q=0.9')).type, /^text\/html/)
+  assert.match((await accept('text/html;q=0.8, application/geo+json;q=0.9')).type, /^application\/geo\+json/)
   const refused = await accept('image/png')
   assert.deepEqual([refused.status, refused.json.code], [406, 'not-acceptable'])
+})
+
+test('every document is there as JSON and as a page, each with a link to the other', async () => {
+  for (const path of [
+    '/',
+    '/collections',
+    '/collections/cities',
+    '/collections/cities/items?limit=3&sortby=name',
+    '/collections/cities/items/5',
+  ]) {
+    const { json, type } = await client(path)
+    const links = linksOf(json)
+    assert.ok(type.startsWith(links.self!.type!), path)
+    assert.equal(links.alternate!.type, 'text/html', path)
+    const page = await client(links.alternate!.href)
+    assert.deepEqual([page.status, page.type], [200, 'text/html; charset=utf-8'], path)
+    const [, back] = /<link rel="alternate" type="[^"]+" href="([^"]+)">/.exec(page.text)!
+    const again = (
+      await client(back!.replaceAll('&amp;', '&').replaceAll('&#38;', '&').replaceAll('&#61;', '='))
+    ).json
+    assert.deepEqual(
+      [again.features, again.properties, again.title],
+      [json.features, json.properties, json.title],
+      path,
+    )
+  }
+  const problem = await client('/collections/none', { headers: { accept: 'text/html' } })
+  assert.deepEqual([problem.status, problem.type], [404, 'text/html; charset=utf-8'])
 })
 
 test('an entity tag saves sending again what the client has', async () => {
@@ -216,7 +249,7 @@ test('a method that is not there is told with those that are', async () => {
       [405, 'GET, HEAD, OPTIONS', 'method-not-allowed'],
     )
   }
-  const { status, headers } = await client('/collections/cities/items', { method: 'OPTIONS' })
+  const { status, headers } = await client('/collections', { method: 'OPTIONS' })
   assert.deepEqual([status, headers.get('allow')], [204, 'GET, HEAD, OPTIONS'])
 })
 

@@ -23,6 +23,8 @@ function take(answer, response) {
   etag = response.headers.get('etag')
   for (const cell of document.querySelectorAll('[data-property]'))
     cell.textContent = textOf(feature.properties[cell.dataset.property])
+  const name = feature.properties.name ?? feature.properties.title
+  if (typeof name === 'string' && name !== '') document.querySelector('h1').textContent = name
 }
 
 const textOf = (value) =>

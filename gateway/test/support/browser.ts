@@ -1,0 +1,87 @@
+// Owns the browser that looks at pages: Chromium, without a screen, its map drawn by the processor.
+
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { after } from 'node:test'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+
+const executablePath = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((path) => existsSync(path))
+
+const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** What a page did that no page of ours may: errors, refused content, requests to elsewhere. */
+export type Watched = { readonly page: Page; readonly faults: string[] }
+
+export async function openBrowser(): Promise<Browser> {
+  assert.ok(executablePath, 'there is no Chromium: npm test installs it on Debian, or install it by hand')
+  const browser = await chromium.launch({
+    executablePath,
+    args: ['--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'],
+  })
+  after(() => browser.close())
+  return browser
+}
+
+/** A page in a browser of its own: neither keys nor caches are shared. */
+export async function openPage(
+  browser: Browser,
+  baseURL: string,
+  options: BrowserContextOptions = {},
+): Promise<Watched> {
+  const context = await browser.newContext({ baseURL, viewport: { width: 1280, height: 900 }, ...options })
+  after(() => context.close())
+  const page = await context.newPage()
+  return { page, faults: watch(page, baseURL) }
+}
+
+/** @param page another tab too */
+export function watch(page: Page, baseURL: string): string[] {
+  const faults: string[] = []
+  page.on('pageerror', (error) => faults.push(`error: ${error.message}`))
+  page.on('console', (message) => {
+    // What the server refuses is the page's to tell, and its own business here.
+    if (message.type() === 'error' && !/status of 4\d\d/.test(message.text())) faults.push(message.text())
+  })
+  page.on('request', (request) => {
+    const { origin, protocol } = new URL(request.url())
+    if (/^https?:$/.test(protocol) && origin !== baseURL) faults.push(`asked ${request.url()}`)
+  })
+  return faults
+}
+
+/** Rules that are broken in a way that shuts people out. */
+export async function seriousFindings(page: Page): Promise<string[]> {
+  await page.evaluate(axe)
+  const found = await page.evaluate(async () => {
+    const { violations } = await (globalThis as any).axe.run()
+    return violations
+      .filter(({ impact }: any) => impact === 'serious' || impact === 'critical')
+      .map(({ id, nodes }: any) => `${id}: ${nodes.map(({ html }: any) => html.slice(0, 200)).join(' | ')}`)
+  })
+  return found as string[]
+}
+
+/** How many pixels of a screenshot are of this colour, give or take the edges' blending. */
+export async function countPixels(
+  browser: Browser,
+  png: Buffer,
+  [red, green, blue]: [number, number, number],
+) {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  const count = await page.evaluate<number>(`(async () => {
+    const image = await createImageBitmap(await (await fetch('data:image/png;base64,${png.toString('base64')}')).blob())
+    const drawing = new OffscreenCanvas(image.width, image.height).getContext('2d')
+    drawing.drawImage(image, 0, 0)
+    const pixels = drawing.getImageData(0, 0, image.width, image.height).data
+    const near = (at, wanted) => Math.abs(pixels[at] - wanted) < 12
+    let found = 0
+    for (let at = 0; at < pixels.length; at += 4)
+      if (near(at, ${red}) && near(at + 1, ${green}) && near(at + 2, ${blue})) found++
+    return found
+  })()`)
+  await context.close()
+  return count
+}

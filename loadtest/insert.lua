@@ -1,0 +1,9 @@
+-- wrk: a new feature with each request, somewhere else.
+math.randomseed(20)
+wrk.headers['Content-Type'] = 'application/geo+json'
+function request()
+  local body = string.format(
+    '{"type":"Feature","geometry":{"type":"Point","coordinates":[%.5f,%.5f]},"properties":{"name":"New Town","country":"XX"}}',
+    math.random() * 360 - 180, math.random() * 180 - 90)
+  return wrk.format('POST', '/collections/cities/items', nil, body)
+end

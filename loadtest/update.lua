@@ -1,0 +1,8 @@
+-- wrk: another name for a feature, each request of another.
+math.randomseed(20)
+local most = tonumber(os.getenv('BENCH_MAX_ID'))
+wrk.headers['Content-Type'] = 'application/merge-patch+json'
+function request()
+  local body = string.format('{"properties":{"name":"Town %d"}}', math.random(1, 1e9))
+  return wrk.format('PATCH', '/collections/cities/items/' .. math.random(1, most), nil, body)
+end
