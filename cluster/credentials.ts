@@ -1,0 +1,89 @@
+// Owns the cluster's secrets: passwords, and certificates of an authority of its own; made once, for their owner alone.
+
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { access, chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+/** Roles that come by network, each with a password. The superuser of people comes by socket only. */
+export const ROLES = [
+  'postgres',
+  'replicator',
+  'rewinder',
+  'tessera_owner',
+  'tessera_write',
+  'tessera_read',
+] as const
+export type Role = (typeof ROLES)[number]
+
+export type Credentials = {
+  readonly passwords: Readonly<Record<Role, string>>
+  /** Who may change the cluster through Patroni's REST interface. */
+  readonly patroniPassword: string
+  readonly authorityFile: string
+  readonly certificateFile: string
+  readonly keyFile: string
+}
+
+const PASSWORD_BYTES = 24
+/** A cluster outlives its maker's attention. */
+const CERTIFICATE_DAYS = 3_650
+
+/** @param folder is made if it is not there; nobody but its owner may look into it */
+export async function openCredentials(folder: string, address: string): Promise<Credentials> {
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await chmod(folder, 0o700)
+  const file = (name: string) => join(folder, name)
+  const passwordsFile = file('passwords.json')
+  const [authorityFile, certificateFile, keyFile] = ['ca.crt', 'server.crt', 'server.key'].map(file) as [
+    string,
+    string,
+    string,
+  ]
+  // The last that is made: where it is, everything is.
+  const isMade = await access(passwordsFile).then(
+    () => true,
+    () => false,
+  )
+  if (!isMade) {
+    await makeCertificates(folder, address)
+    const names = [...ROLES, 'patroni']
+    const made = Object.fromEntries(
+      names.map((name) => [name, randomBytes(PASSWORD_BYTES).toString('base64url')]),
+    )
+    await writeFile(`${passwordsFile}.new`, JSON.stringify(made, null, 2), { mode: 0o600 })
+    await rename(`${passwordsFile}.new`, passwordsFile)
+  }
+  const { patroni, ...passwords } = JSON.parse(await readFile(passwordsFile, 'utf8'))
+  return { passwords, patroniPassword: patroni, authorityFile, certificateFile, keyFile }
+}
+
+async function makeCertificates(folder: string, address: string) {
+  const openssl = (...args: string[]) => run('openssl', args, { cwd: folder })
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc']
+  const days = ['-days', String(CERTIFICATE_DAYS)]
+  const authority = ['-keyout', 'ca.key', '-out', 'ca.crt', '-subj', '/CN=Tessera cluster']
+  await openssl('req', '-x509', ...key, ...days, ...authority, '-addext', 'basicConstraints=critical,CA:TRUE')
+  const names = `subjectAltName=IP:${address},DNS:localhost`
+  const server = [
+    '-keyout',
+    'server.key',
+    '-out',
+    'server.crt',
+    '-subj',
+    '/CN=Tessera node',
+    '-addext',
+    names,
+  ]
+  await openssl('req', '-x509', '-CA', 'ca.crt', '-CAkey', 'ca.key', ...key, ...days, ...server)
+  // Nobody needs to sign anything again.
+  await rm(join(folder, 'ca.key'))
+  await chmod(join(folder, 'server.key'), 0o600)
+}
+
+/** For libpq and what is made of it: which password each role has, wherever it connects to. */
+export const renderPassfile = ({ passwords }: Credentials) =>
+  `${ROLES.map((role) => `*:*:*:${role}:${passwords[role]}`).join('\n')}\n`

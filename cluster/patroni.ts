@@ -1,0 +1,127 @@
+// Owns Patroni's configuration of each member: how PostgreSQL is set up, who may come in, when a primary is replaced.
+
+import type { Credentials } from './credentials.ts'
+import type { Member, Topology } from './topology.ts'
+
+export const DATABASE = 'tessera'
+
+export type MemberPlace = {
+  /** The member's own folder. */
+  readonly folder: string
+  readonly postgresBinaries: string
+}
+
+/** In seconds; `loop_wait + 2 * retry_timeout <= ttl`, and Patroni takes no ttl below 20. */
+const TIMES = { ttl: 20, loop_wait: 2, retry_timeout: 3 }
+
+/** How much of a write-ahead log a secondary may be behind and still become primary, in bytes. */
+const MAX_FAILOVER_LAG = 1_048_576
+
+/** YAML includes JSON: no library, and nothing to escape by hand. */
+export function renderPatroni(
+  topology: Topology,
+  member: Member,
+  credentials: Credentials,
+  { folder, postgresBinaries }: MemberPlace,
+): string {
+  const { passwords, patroniPassword, authorityFile, certificateFile, keyFile } = credentials
+  const { address } = topology
+  const tls = { sslmode: 'verify-ca', sslrootcert: authorityFile }
+  const configuration = {
+    scope: topology.name,
+    namespace: '/service/',
+    name: member.name,
+    restapi: {
+      listen: `${address}:${member.patroniPort}`,
+      connect_address: `${address}:${member.patroniPort}`,
+      // Reading is for the proxies; what changes something needs a password.
+      authentication: { username: 'patroni', password: patroniPassword },
+    },
+    etcd3: { hosts: topology.store.map(({ clientPort }) => `${address}:${clientPort}`) },
+    bootstrap: {
+      dcs: {
+        ...TIMES,
+        maximum_lag_on_failover: MAX_FAILOVER_LAG,
+        // A primary that crashed is replaced rather than waited for.
+        primary_start_timeout: 0,
+        // A commit is acknowledged when a secondary has it, and only such a one is promoted.
+        synchronous_mode: topology.members.length > topology.groups.length ? 'quorum' : false,
+        // All of etcd lost: a primary goes on as long as it reaches every member of its group.
+        failsafe_mode: true,
+        postgresql: { use_pg_rewind: true, use_slots: true, parameters: parametersOf(topology) },
+      },
+      initdb: [{ encoding: 'UTF8' }, { locale: 'C.UTF-8' }, 'data-checksums'],
+    },
+    ...(topology.isCitus ? { citus: { group: member.group, database: DATABASE } } : {}),
+    postgresql: {
+      listen: `${address}:${member.postgresPort}`,
+      // Through the proxies: from a member that is frozen its clients would never hear again (FACTS of Citus).
+      connect_address: `${address}:${member.connectPort}`,
+      data_dir: `${folder}/data`,
+      bin_dir: postgresBinaries,
+      pgpass: `${folder}/pgpass`,
+      use_unix_socket: true,
+      use_unix_socket_repl: true,
+      authentication: {
+        superuser: { username: 'postgres', password: passwords.postgres, ...tls },
+        replication: { username: 'replicator', password: passwords.replicator, ...tls },
+        rewind: { username: 'rewinder', password: passwords.rewinder, ...tls },
+      },
+      parameters: {
+        unix_socket_directories: folder,
+        ssl: 'on',
+        ssl_cert_file: certificateFile,
+        ssl_key_file: keyFile,
+        ssl_ca_file: authorityFile,
+        ...(topology.isCitus
+          ? { 'citus.node_conninfo': `sslmode=verify-ca sslrootcert=${authorityFile}` }
+          : {}),
+      },
+      pg_hba: [
+        'local all postgres peer',
+        'local replication postgres peer',
+        // Encrypted, with a password, and for what each role is there for.
+        `hostssl replication replicator ${address}/32 scram-sha-256`,
+        `hostssl postgres rewinder ${address}/32 scram-sha-256`,
+        `hostssl all postgres ${address}/32 scram-sha-256`,
+        `hostssl ${DATABASE} tessera_owner,tessera_write,tessera_read ${address}/32 scram-sha-256`,
+      ],
+      // A base copy begins at once, not with the next checkpoint in minutes.
+      basebackup: [{ checkpoint: 'fast' }],
+      remove_data_directory_on_rewind_failure: true,
+      remove_data_directory_on_diverged_timelines: true,
+    },
+    watchdog: { mode: 'off' },
+  }
+  return `${JSON.stringify(configuration, null, 2)}\n`
+}
+
+const parametersOf = ({ isCitus, members }: Topology) => ({
+  max_connections: 100,
+  // Small: many members share a machine here.
+  shared_buffers: '64MB',
+  password_encryption: 'scram-sha-256',
+  wal_log_hints: 'on',
+  max_wal_senders: members.length + 4,
+  max_replication_slots: members.length + 4,
+  hot_standby_feedback: 'on',
+  // A secondary that says nothing is given up after this, and a primary waits no longer for it.
+  wal_sender_timeout: '5s',
+  wal_receiver_timeout: '5s',
+  wal_receiver_status_interval: '1s',
+  // A dead peer is noticed by its silence, in milliseconds.
+  tcp_user_timeout: 6000,
+  tcp_keepalives_idle: 5,
+  tcp_keepalives_interval: 1,
+  tcp_keepalives_count: 5,
+  log_line_prefix: '%m [%p] %q%u@%d ',
+  ...(isCitus
+    ? {
+        max_prepared_transactions: 200,
+        'citus.node_connection_timeout': 1000,
+        // What was left of a distributed transaction by a failure is settled within this.
+        'citus.recover_2pc_interval': '5s',
+        'citus.shard_count': 12,
+      }
+    : {}),
+})

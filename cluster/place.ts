@@ -1,0 +1,143 @@
+// Owns where a cluster lives on this machine: its folder, its programs, and the size it was made with.
+
+import { execFileSync } from 'node:child_process'
+import {
+  accessSync,
+  chownSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { type Account, findAccount } from './daemon.ts'
+import { DEFAULT_SIZE, makeTopology, type Size, type Topology } from './topology.ts'
+
+export type Place = {
+  readonly folder: string
+  readonly runFolder: string
+  readonly account: Account | undefined
+  readonly size: Size
+  readonly topology: Topology
+}
+
+/** What a person has to put right; its message says how. */
+export class ClusterError extends Error {}
+
+/** The account of PostgreSQL cannot pass root's home, where root's clone usually lies. */
+const DEFAULT_FOLDER =
+  process.getuid?.() === 0 ? '/var/lib/tessera-cluster' : resolve(import.meta.dirname, '../.cluster')
+
+const SIZE_FILE = 'size.json'
+
+/** @param size as asked for; a cluster that is there already keeps the size it was made with */
+export function findPlace(folder: string | undefined, size: Partial<Size>): Place {
+  const place = resolve(folder ?? DEFAULT_FOLDER)
+  const file = join(place, SIZE_FILE)
+  const made = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Size) : undefined
+  const wanted = { ...(made ?? DEFAULT_SIZE), ...size }
+  for (const [name, value] of Object.entries(made ?? {})) {
+    if (name !== 'gateways' && wanted[name as keyof Size] !== value)
+      throw new ClusterError(
+        `The cluster in ${place} was made with ${name} ${value}; destroy it first, or name another folder with --data.`,
+      )
+  }
+  return {
+    folder: place,
+    runFolder: join(place, 'run'),
+    account: findAccount(),
+    size: wanted,
+    topology: makeTopology(wanted),
+  }
+}
+
+/** Makes the folder, for its account alone. */
+export function makePlace(place: Place) {
+  makeFolder(place, 'run')
+  writeOwned(place, join(place.folder, SIZE_FILE), JSON.stringify(place.size))
+}
+
+/** A folder within the cluster's, each step of it for its account alone. */
+export function makeFolder({ folder, account }: Place, ...names: readonly string[]): string {
+  mkdirSync(dirname(folder), { recursive: true })
+  let path = folder
+  for (const name of ['', ...names]) {
+    path = join(path, name)
+    if (!existsSync(path)) mkdirSync(path, { mode: 0o700 })
+    if (account) chownSync(path, account.uid, account.gid)
+  }
+  return path
+}
+
+/** A file that nobody else may read. */
+export function writeOwned({ account }: Place, path: string, text: string) {
+  writeFileSync(path, text, { mode: 0o600 })
+  if (account) chownSync(path, account.uid, account.gid)
+}
+
+export type Programs = {
+  readonly postgresBinaries: string
+  readonly hasCitus: boolean
+  readonly patroni: string
+  readonly etcd: string
+  readonly haproxy: string
+}
+
+/** Beside the data, so that a cluster can be destroyed and made anew without them. */
+export const toolsOf = ({ folder }: Place) => `${folder}-tools`
+
+/** @throws ClusterError naming what is missing */
+export function findPrograms(place: Place): Programs {
+  const missing: string[] = []
+  const need = (name: string, found: string | undefined) => {
+    if (!found) missing.push(name)
+    return found ?? ''
+  }
+  const postgres = findPostgres()
+  const programs = {
+    postgresBinaries: need('PostgreSQL ≥ 15 with PostGIS', postgres),
+    hasCitus: postgres !== undefined && hasExtension(postgres, 'citus'),
+    patroni: need('Patroni ≥ 4', existing(join(toolsOf(place), 'bin/patroni'))),
+    etcd: need('etcd', inPath('etcd')),
+    haproxy: need('HAProxy', inPath('haproxy') ?? existing('/usr/sbin/haproxy')),
+  }
+  if (missing.length === 0) return programs
+  throw new ClusterError(`Missing: ${missing.join(', ')}; \`npm run cluster -- setup\` installs what it can.`)
+}
+
+const existing = (path: string) => (existsSync(path) ? path : undefined)
+
+function inPath(name: string): string | undefined {
+  return (process.env.PATH ?? '')
+    .split(':')
+    .map((folder) => join(folder, name))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK)
+        return true
+      } catch {
+        return false
+      }
+    })
+}
+
+const ask = (binaries: string, option: string) =>
+  execFileSync(join(binaries, 'pg_config'), [option], { encoding: 'utf8' }).trim()
+
+const hasExtension = (binaries: string, name: string) =>
+  existsSync(join(ask(binaries, '--sharedir'), 'extension', `${name}.control`))
+
+/** The newest with PostGIS; one with Citus before any without. */
+function findPostgres(): string | undefined {
+  const root = '/usr/lib/postgresql'
+  if (!existsSync(root)) return undefined
+  const found = readdirSync(root)
+    .filter((major) => Number(major) >= 15)
+    .map((major) => join(root, major, 'bin'))
+    .filter((binaries) => existsSync(join(binaries, 'pg_config')) && hasExtension(binaries, 'postgis'))
+  const rank = (binaries: string) =>
+    Number(hasExtension(binaries, 'citus')) * 100 + Number(binaries.split('/')[4])
+  return found.toSorted((a, b) => rank(b) - rank(a))[0]
+}
