@@ -166,8 +166,14 @@ export async function down(place: Place, report: Report): Promise<void> {
   const stopAll = (names: readonly { readonly name: string }[], timeoutMs: number) =>
     Promise.all(names.map(({ name }) => stopDaemon(runFolder, name, timeoutMs)))
   await stopAll(topology.gateways, MEMBER_STOP_MS)
-  // Secondaries first: a primary waits for them when it ends.
-  await stopAll(topology.members, MEMBER_STOP_MS)
+  // Secondaries first: none of them is then promoted while its primary ends.
+  const states = await Promise.all(topology.members.map((member) => askMember(topology.address, member)))
+  const isPrimary = (_: Member, index: number) => states[index]?.role === 'primary'
+  await stopAll(
+    topology.members.filter((member, index) => !isPrimary(member, index)),
+    MEMBER_STOP_MS,
+  )
+  await stopAll(topology.members.filter(isPrimary), MEMBER_STOP_MS)
   for (const member of topology.members) await stopPostgres(join(memberFolder(place, member), 'data'))
   await Promise.all([stopAll(topology.proxies, STOP_MS), stopAll(topology.store, STOP_MS)])
   report('nothing runs any more')

@@ -79,7 +79,8 @@ export function renderPatroni(
       },
       pg_hba: [
         'local all postgres peer',
-        'local replication postgres peer',
+        // How Patroni asks a member for its own place in the log.
+        'local replication replicator scram-sha-256',
         // Encrypted, with a password, and for what each role is there for.
         `hostssl replication replicator ${address}/32 scram-sha-256`,
         `hostssl postgres rewinder ${address}/32 scram-sha-256`,

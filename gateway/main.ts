@@ -38,6 +38,7 @@ function usage(): string {
     --object NAME                              which object of a topology
     --longitude, --latitude COLUMN             where a CSV has its coordinates
     --skip-invalid                             leave out features that are not valid
+    --reference                                on Citus: a copy on every node, for small collections
   tessera keys create NAME                     make an API key for changes; it is shown once
     --read-only                                a key that changes nothing
     --collections NAME,NAME                    a key for these collections only

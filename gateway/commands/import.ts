@@ -22,6 +22,7 @@ const IMPORT_OPTIONS = {
   license: 'value',
   attribution: 'value',
   'skip-invalid': 'flag',
+  reference: 'flag',
 } as const
 
 export async function runImport(args: readonly string[]) {
@@ -53,6 +54,7 @@ export async function runImport(args: readonly string[]) {
           existing,
           types,
           skipInvalid: options['skip-invalid'] === 'true',
+          isReference: options.reference === 'true',
         },
         emit,
       ),

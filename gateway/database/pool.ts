@@ -31,6 +31,8 @@ const sessionOptions = (role: PoolOptions['role']) =>
     max_parallel_workers_per_gather: '0',
     // A client that went away without a word is noticed while its query still runs.
     client_connection_check_interval: '1000',
+    // Names of properties stand in statements as JSON, whose backslashes are to stay.
+    standard_conforming_strings: 'on',
     TimeZone: 'UTC',
     DateStyle: 'ISO',
     IntervalStyle: 'iso_8601',

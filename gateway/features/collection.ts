@@ -76,8 +76,8 @@ export type Collection = {
   /** What `datetime` is about. */
   readonly temporal: Column | undefined
   readonly estimatedRows: number
-  /** Every column that is read, the geometry's among them: what makes up one version of a row. */
-  readonly columnNames: readonly string[]
+  /** Every column that is read but the geometry: with it, what makes up one version of a row. */
+  readonly columns: readonly Column[]
   /** What the write port allows; undefined where features cannot be changed at all. */
   readonly changes: Changes | undefined
   /** Whether PostgreSQL or the client gives a new feature its id; undefined for a view, where either may. */
@@ -199,7 +199,6 @@ export function makeCollection(
   const isOwn = (column: Column) =>
     column === idColumn || (registration?.isManaged === true && column.name === 'updated_at')
   const properties = columns.filter((column) => !isOwn(column))
-  const columnNames = [...columns.map(({ name }) => name), relation.geometryColumn]
   const isTemporal = ({ name, kind }: Column) =>
     registration?.temporalColumn
       ? name === registration.temporalColumn
@@ -231,7 +230,7 @@ export function makeCollection(
     ),
     temporal: properties.find(isTemporal),
     estimatedRows: relation.estimatedRows,
-    columnNames,
+    columns,
     changes: idColumn && changeable && makeChanges(changeable, relation, columns),
     idFrom: relation.kind === 'v' ? undefined : idColumn?.hasDefault ? 'server' : 'client',
     touched: registration?.isManaged && byName.has('updated_at') ? 'updated_at' : undefined,

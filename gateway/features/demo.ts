@@ -15,6 +15,7 @@ type DemoCollection = Describe & {
   /** A file within an npm package. */
   readonly file: string
   readonly id?: string
+  readonly isReference?: boolean
   readonly read: (file: string) => AsyncIterable<SourceFeature[]>
 }
 
@@ -37,6 +38,8 @@ export const demoCollections: readonly DemoCollection[] = [
       'Outlines at 1:50 million, from Natural Earth. iso_n3 is the ISO 3166-1 numeric code, where there is one.',
     license: 'https://www.naturalearthdata.com/about/terms-of-use/',
     attribution: 'Made with Natural Earth (https://www.naturalearthdata.com)',
+    // Few, and what every map lies on.
+    isReference: true,
     read: (file) => readAtlas(file, 'countries', 'iso_n3'),
   },
   {
@@ -54,7 +57,7 @@ export const demoCollections: readonly DemoCollection[] = [
 /** Imports the collections that are missing; one that is there is left as it is. */
 export async function importDemo(session: Session, emit: Emit): Promise<void> {
   const resolve = createRequire(import.meta.url).resolve
-  for (const { collection, file, read, id, ...describe } of demoCollections) {
+  for (const { collection, file, read, ...options } of demoCollections) {
     const [found] = await session.query('select from pg_class where oid = to_regclass($1)', [
       `public.${collection}`,
     ])
@@ -68,7 +71,7 @@ export async function importDemo(session: Session, emit: Emit): Promise<void> {
       bytesRead: () => size,
       features: () => read(path),
     }
-    await importFeatures(session, source, { collection, id, ...describe }, emit)
+    await importFeatures(session, source, { collection, ...options }, emit)
   }
 }
 

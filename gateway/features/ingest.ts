@@ -33,6 +33,8 @@ export type ImportOptions = Describe &
     readonly id?: string | undefined
     readonly types?: ReadonlyMap<string, ColumnType>
     readonly skipInvalid?: boolean | undefined
+    /** On Citus: a copy on every node, for small collections, rather than shards. */
+    readonly isReference?: boolean | undefined
   }
 
 export type ImportSource = {
@@ -373,7 +375,10 @@ async function load(session: Session, spool: Spool, options: ImportOptions, emit
       existing === 'replace' && target ? `tessera import ${collection}`.slice(0, MAX_NAME_BYTES) : collection
     const hasIds = spool.identifiers.count === spool.features
     if (isAppend) await checkColumns(session, target.oid, spool)
-    else await createTable(session, table, spool, hasIds)
+    else {
+      await createTable(session, table, spool, hasIds)
+      await distributeTable(session, table, options.isReference === true)
+    }
     await copySpool(
       session,
       table,
@@ -410,6 +415,17 @@ async function createTable(session: Session, table: string, spool: Spool, hasIds
     if (cause.code !== '42P07') throw cause
     throw new ImportError(`The collection ${table} is being made by another import.`, { cause })
   })
+}
+
+/** On Citus, before there are rows: they then go to their shards, or to every node. */
+async function distributeTable(session: Session, table: string, isReference: boolean) {
+  const [row] = await session.query<{ is_citus: boolean }>(
+    "select to_regproc('pg_catalog.create_distributed_table') is not null as is_citus",
+  )
+  if (!row?.is_citus) return
+  const name = textOf(tableName(table))
+  if (isReference) await session.query('select create_reference_table($1::regclass)', [name])
+  else await session.query("select create_distributed_table($1::regclass, 'id')", [name])
 }
 
 async function checkColumns(session: Session, oid: string, spool: Spool) {

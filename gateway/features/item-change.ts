@@ -105,9 +105,13 @@ function makeChange(template: Template, values: Record<string, unknown>, isRemov
   }
 }
 
-/** What comes back of every change: id, feature, version, as of a look-up. */
-const returning = (collection: Collection): SQL =>
-  sql`returning ${sql.identifier(collection.idColumn!.name)}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}`
+/** A feature's id, text and version, as of a look-up. */
+const shown = (collection: Collection): SQL =>
+  sql`${sql.identifier(collection.idColumn!.name)}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}`
+
+/** A change, and the feature as it is after it. In RETURNING itself Citus takes immutable functions alone. */
+const showing = (collection: Collection, change: SQL): SQL =>
+  sql`with changed as (${change} returning *) select ${shown(collection)} from changed`
 
 const valuesOf = ({ id, geometry, changes }: ItemBody): Record<string, unknown> => ({
   ...(id === undefined ? {} : { [ID]: id }),
@@ -154,7 +158,7 @@ function compileCreate(collection: Collection, body: ItemBody): Change {
     )
     const row =
       names.length > 0 ? sql`(${columns}) values (${sql.join(values, sql.raw(', '))})` : sql`default values`
-    return sql`insert into ${tableOf(collection)} ${row} ${returning(collection)}`
+    return showing(collection, sql`insert into ${tableOf(collection)} ${row}`)
   })
   return makeChange(template, valuesOf(body))
 }
@@ -204,12 +208,14 @@ function updateItem(collection: Collection, assignments: readonly Assignment[], 
   const from = sql`${tableOf(collection)}`
   // A patch of nothing is the feature as it is, on the same condition.
   if (assignments.length === 0) {
-    const columns = sql`${sql.identifier(collection.idColumn!.name)}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}`
-    return sql`select ${columns} from ${from} ${where(collection, condition)}`
+    return sql`select ${shown(collection)} from ${from} ${where(collection, condition)}`
   }
-  const touched = collection.touched ? [{ name: collection.touched, value: sql`clock_timestamp()` }] : []
+  const touched = collection.touched ? [{ name: collection.touched, value: sql`now()` }] : []
   const set = [...assignments, ...touched].map(({ name, value }) => sql`${sql.identifier(name)} = ${value}`)
-  return sql`update ${from} set ${sql.join(set, sql.raw(', '))} ${where(collection, condition)} ${returning(collection)}`
+  return showing(
+    collection,
+    sql`update ${from} set ${sql.join(set, sql.raw(', '))} ${where(collection, condition)}`,
+  )
 }
 
 function compileRemove(collection: Collection, id: string, condition: Condition): Change {

@@ -220,7 +220,7 @@ export function compilePage(query: ItemQuery, isIndexed = true): Statement {
       (_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`,
     )
     const matched = isCountable(query)
-      ? sql`case when count(*) > ${limit} then (select count(*) from (select from ${tableOf(query.collection)} as item${where(query, isIndexed, false)}
+      ? sql`case when count(*) > ${limit} then (select count(*) from (select 1 from ${tableOf(query.collection)} as item${where(query, isIndexed, false)}
           limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched) end`
       : sql`null`
     return sql`select array_to_string((array_agg(feature))[1:${limit}], '},'), count(*), ${matched}${sql.join(keys)}
