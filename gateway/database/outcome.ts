@@ -5,6 +5,8 @@ import { GatewayError, gatewayError } from '../errors.ts'
 
 /** The server cannot be reached, is starting, stopping, in recovery, or full. */
 const UNAVAILABLE = /^(08...|57P0[123]|53300|25006)$/
+/** Citus, right after a failover: the group's only other member is the primary that was lost. */
+const NO_MEMBER = /node group \d+ does not have a (primary|secondary) node/
 const CANCELLED = '57014'
 /** undefined table, column, function; wrong object type; privilege gone; plan outlived its table's shape. */
 const CHANGED = /^(42P01|42703|42883|42804|42501|0A000)$/
@@ -33,7 +35,7 @@ export function classify(error: unknown): Error {
         error,
       )
     }
-    if (UNAVAILABLE.test(code)) return unavailable(error)
+    if (UNAVAILABLE.test(code) || NO_MEMBER.test(error.message)) return unavailable(error)
     if (CHANGED.test(code)) {
       return gatewayError(
         'collection-changing',

@@ -1,0 +1,113 @@
+// The topology and what is rendered from it: nothing collides, and the programs that read it accept it.
+
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import type { Credentials } from '../credentials.ts'
+import { etcdArguments } from '../etcd.ts'
+import { renderHaproxy } from '../haproxy.ts'
+import { renderPatroni } from '../patroni.ts'
+import { DEFAULT_SIZE, makeTopology } from '../topology.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'tessera-topology-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+const sizes = [
+  DEFAULT_SIZE,
+  { ...DEFAULT_SIZE, workers: 0 },
+  { ...DEFAULT_SIZE, workers: 9, members: 4, gateways: 16, store: 5 },
+]
+const credentials: Credentials = {
+  passwords: {
+    postgres: 'p1',
+    replicator: 'p2',
+    rewinder: 'p3',
+    tessera_owner: 'p4',
+    tessera_write: 'p5',
+    tessera_read: 'p6',
+  },
+  patroniPassword: 'p7',
+  authorityFile: '/c/ca.crt',
+  certificateFile: '/c/server.crt',
+  keyFile: '/c/server.key',
+}
+
+test('the usual cluster is a coordinator pair and three worker pairs', () => {
+  const { groups, members } = makeTopology(DEFAULT_SIZE)
+  assert.deepEqual(
+    groups.map(({ name }) => name),
+    ['c', 'w1', 'w2', 'w3'],
+  )
+  assert.deepEqual(
+    members.map(({ name }) => name),
+    ['ca', 'cb', 'w1a', 'w1b', 'w2a', 'w2b', 'w3a', 'w3b'],
+  )
+})
+
+test('no two things have one port, whatever the size', () => {
+  for (const size of sizes) {
+    const { members, proxies, store, gateways } = makeTopology(size)
+    const ports = [
+      ...members.flatMap(({ postgresPort, patroniPort, connectPort }) => [
+        postgresPort,
+        patroniPort,
+        connectPort,
+      ]),
+      ...proxies.flatMap(({ writePort, readPort, httpPort, statisticsPort, groupPorts }) => [
+        writePort,
+        readPort,
+        httpPort,
+        statisticsPort,
+        ...[...groupPorts.values()].flatMap(({ write, read }) => [write, read]),
+      ]),
+      ...store.flatMap(({ clientPort, peerPort }) => [clientPort, peerPort]),
+      ...gateways.map(({ port }) => port),
+    ]
+    assert.equal(new Set(ports).size, ports.length, JSON.stringify(size))
+  }
+})
+
+const haproxy = ['/usr/sbin/haproxy', '/usr/local/sbin/haproxy'].find((path) => existsSync(path))
+
+test('HAProxy takes its configuration', {
+  skip: haproxy ? false : 'SKIPPED: HAProxy is not installed',
+}, () => {
+  for (const size of sizes) {
+    const topology = makeTopology(size)
+    for (const proxy of topology.proxies) {
+      const file = join(folder, 'haproxy.cfg')
+      writeFileSync(file, renderHaproxy(topology, proxy, folder))
+      const { status, stderr } = spawnSync(haproxy!, ['-c', '-f', file], { encoding: 'utf8' })
+      assert.equal(status, 0, stderr)
+      assert.doesNotMatch(stderr, /WARNING/)
+    }
+  }
+})
+
+test('a member lets in who must come, encrypted and with a password', () => {
+  for (const size of sizes) {
+    const topology = makeTopology(size)
+    for (const member of topology.members) {
+      const place = { folder: '/m', postgresBinaries: '/b' }
+      const { postgresql, bootstrap, citus } = JSON.parse(renderPatroni(topology, member, credentials, place))
+      for (const rule of postgresql.pg_hba)
+        assert.match(rule, /^local .* (peer|scram-sha-256)$|^hostssl .* scram-sha-256$/)
+      assert.equal(bootstrap.dcs.synchronous_mode, 'quorum')
+      const { ttl, loop_wait, retry_timeout } = bootstrap.dcs
+      assert.ok(loop_wait + 2 * retry_timeout <= ttl)
+      assert.equal(citus?.group, topology.isCitus ? member.group : undefined)
+    }
+  }
+})
+
+test('the members of the store know one another', () => {
+  const topology = makeTopology(DEFAULT_SIZE)
+  const clusters = topology.store.map((member) =>
+    etcdArguments(topology, member, '/e').find((argument) => argument.startsWith('--initial-cluster=')),
+  )
+  assert.equal(new Set(clusters).size, 1)
+  assert.equal(clusters[0]!.split(',').length, 3)
+})
