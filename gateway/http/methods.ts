@@ -52,7 +52,9 @@ export function answerOptions(request: FastifyRequest, reply: FastifyReply, allo
   const headers = request.headers['access-control-request-headers']
   if (request.headers['access-control-request-method']) {
     reply.header('access-control-allow-methods', names).header('access-control-max-age', '86400')
-    if (headers) reply.header('access-control-allow-headers', headers)
+    // Whatever a script may send, but never what only proxies may say: whom it comes from.
+    const allowed = headers?.split(',').filter((header) => !/^\s*(x-)?forwarded/i.test(header))
+    if (allowed) reply.header('access-control-allow-headers', allowed.join(','))
   }
   setSpelled(reply, 'Allow', names)
   return reply.code(204).send()

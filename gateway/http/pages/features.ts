@@ -2,6 +2,7 @@
 
 import { html } from 'ghtml'
 import type { Collection, Column } from '../../features/collection.ts'
+import type { ExactNumber } from '../../features/exact-json.ts'
 import { describeValue } from '../../features/value.ts'
 import { collectionUrl, featureUrl } from '../feature.ts'
 import type { Link } from '../links.ts'
@@ -10,7 +11,7 @@ import { trailTo } from './overview.ts'
 
 /** A feature as its JSON says it. */
 export type ShownFeature = {
-  readonly id?: string | number
+  readonly id?: string | number | ExactNumber
   readonly properties: Readonly<Record<string, unknown>>
 }
 
@@ -29,7 +30,9 @@ export function itemsPage(
   const head = [idColumn?.name ?? 'id', ...columns.map(({ name }) => name)]
   const row = ({ id, properties }: ShownFeature) => {
     const name =
-      id === undefined ? '' : html`<a href="${featureUrl(base, collection, String(id))}?f=html">${id}</a>`
+      id === undefined
+        ? ''
+        : html`<a href="${featureUrl(base, collection, textOf(id))}?f=html">${textOf(id)}</a>`
     const cells = columns.map((column) => html`<td>${textOf(properties[column.name])}</td>`)
     return html`<tr><th scope="row">!${name}</th>!${cells.join('')}</tr>`
   }

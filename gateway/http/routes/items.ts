@@ -6,6 +6,7 @@ import type { Database } from '../../database/database.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/catalog.ts'
 import type { Collection } from '../../features/collection.ts'
+import { parseExactJson } from '../../features/exact-json.ts'
 import { featureNotFound } from '../../features/feature.ts'
 import type { ItemLookup } from '../../features/item-lookup.ts'
 import {
@@ -28,7 +29,7 @@ import {
   streamPage,
 } from '../feature-page.ts'
 import { GEOJSON, HTML, negotiate } from '../negotiate.ts'
-import { itemPage, itemsPage } from '../pages/features.ts'
+import { itemPage, itemsPage, type ShownFeature } from '../pages/features.ts'
 import { baseMapOf, sendPage as sendHtml } from '../pages/layout.ts'
 import {
   collectionParams,
@@ -160,7 +161,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
           itemsPage(
             base,
             collection,
-            JSON.parse(`[${featuresText(page)}]`),
+            parseExactJson(`[${featuresText(page)}]`) as ShownFeature[],
             query.properties,
             links,
             baseMap,
@@ -203,7 +204,14 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
       const baseMap = baseMapOf(base, catalog.list())
       return sendHtml(
         reply,
-        itemPage(base, collection, featureId, JSON.parse(`${feature.text}}`), links, baseMap),
+        itemPage(
+          base,
+          collection,
+          featureId,
+          parseExactJson(`${feature.text}}`) as ShownFeature,
+          links,
+          baseMap,
+        ),
       )
     },
   )

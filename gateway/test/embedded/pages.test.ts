@@ -270,6 +270,30 @@ test('a feature whose name is a script stays text, on every page', async () => {
   assert.deepEqual(faults, [])
 })
 
+test('numbers beyond what a script can count keep their digits, as ids and as values', async () => {
+  await session.query(`
+    create table vast (id bigint primary key, geom geometry(Point, 4326), n bigint, name text);
+    insert into vast values (9007199254740993, 'SRID=4326;POINT(1 2)', 9007199254740995, 'x')`)
+  await catalog.reload()
+  const { page, faults } = await openPage(browser, client.url)
+  await page.goto('/collections/vast/items')
+  await mapIsDrawn(page)
+  assert.ok((await rows(page).first().textContent())!.includes('9007199254740995'))
+  await rows(page).first().locator('a').click()
+  await page.waitForURL(/items\/9007199254740993\?/)
+  await page.locator('#edit').click()
+  assert.equal(await page.getByLabel('n', { exact: true }).inputValue(), '9007199254740995')
+  await page.getByLabel('name', { exact: true }).fill('y')
+  await save(page)
+  await page.getByRole('status').getByText('Saved.').waitFor()
+  assert.ok(
+    (await client('/collections/vast/items/9007199254740993')).text.includes(
+      '"n":9007199254740995,"name":"y"',
+    ),
+  )
+  assert.deepEqual(faults, [])
+})
+
 test('no page asks anybody else, nor is refused anything by its own policy', async () => {
   const { page, faults } = await openPage(browser, client.url)
   for (const address of ADDRESSES) {

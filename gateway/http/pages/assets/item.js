@@ -1,6 +1,6 @@
 // Owns the page of a feature: its map, and the form that changes it without undoing what others did.
 
-import { boundsOf, data, drawFeatures, fit, openMap } from './map.js'
+import { boundsOf, data, drawFeatures, fit, openMap, parseJson } from './map.js'
 
 const KEY = 'tessera-key'
 const find = (id) => document.getElementById(id)
@@ -12,7 +12,7 @@ let etag
 
 async function load() {
   const response = await fetch(`${data.item}?f=json`, { cache: 'no-store' })
-  const answer = await response.json()
+  const answer = parseJson(await response.text())
   if (!response.ok) throw new Error(answer.detail)
   take(answer, response)
 }
@@ -103,7 +103,7 @@ async function change(method, body) {
     },
     ...(body ? { body: JSON.stringify(body) } : {}),
   })
-  const answer = response.status === 204 ? undefined : await response.json()
+  const answer = response.status === 204 ? undefined : parseJson(await response.text())
   if (response.ok) return { answer, response }
   if (response.status === 401 || response.status === 403) {
     keyRow.hidden = false

@@ -1,6 +1,6 @@
 // Owns a page of features: the table shows what the map shows, and moving the map asks for what is there.
 
-import { boundsOf, data, drawFeatures, FEATURE_LAYERS, fit, openMap } from './map.js'
+import { boundsOf, data, drawFeatures, FEATURE_LAYERS, fit, openMap, parseJson } from './map.js'
 
 const columns = JSON.parse(data.columns)
 const status = document.getElementById('status')
@@ -54,7 +54,7 @@ async function show(query) {
   const { signal } = asking
   try {
     const response = await fetch(addressOf(query, 'json'), { signal })
-    const page = await response.json()
+    const page = parseJson(await response.text())
     if (!response.ok) throw new Error(page.detail)
     if (signal.aborted) return
     drawFeatures(map, page.features)
