@@ -176,7 +176,7 @@ test('no request in flight fails when it is told to stop', async () => {
     execFileSync('psql', ['-h', socket, '-U', role, '-qAtc', sql, 'tessera'], { encoding: 'utf8' }).trim()
   ask(
     'tessera_owner',
-    'create or replace view slow as select id, geom, n, pg_sleep(0.05)::text as slept from points',
+    'create or replace view slow as select id, geom, n, pg_sleep(0.05)::text as slept from points offset 0',
   )
   while ((await fetch(`${url}/collections/slow`)).status !== 200) await sleep(50)
   // Each takes a second; a page of 150 is streamed, its answer begun before we stop.

@@ -56,7 +56,7 @@ before(async () => {
   await session.query(`
     create table heavy as select i as id, st_setsrid(st_makepoint(i % 180, i % 90), 4326)::geometry(Point, 4326) geom, repeat('x', 5000) padding from generate_series(1, 10000) i;
     alter table heavy add primary key (id); analyze heavy;
-    create view dripping as select id, geom, padding, case when id % 100 = 0 then pg_sleep(0.02)::text end slept from heavy;
+    create view dripping as select id, geom, padding, case when id % 100 = 0 then pg_sleep(0.02)::text end slept from heavy offset 0;
     create view stuck as select id, geom, pg_sleep(1000)::text slept from heavy`)
   await catalog.reload()
 })
