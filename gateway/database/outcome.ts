@@ -91,7 +91,7 @@ export class RefusedChange extends Error {
     // In whatever language: "Key (name, country)=(Andorra, AD) already exists."
     const [, names] = /\(([^()]+)\)=\(/.exec(cause.detail ?? '') ?? []
     this.columns = cause.column ? [cause.column] : (names?.split(', ').map(unquoted) ?? [])
-    const [, parameter] = /\$(\d+)/.exec(cause.where ?? '') ?? []
+    const [, parameter] = /portal .*parameter \$(\d+)/.exec(cause.where ?? '') ?? []
     this.parameter = parameter === undefined ? undefined : Number(parameter)
   }
 }
@@ -102,7 +102,7 @@ const REFUSALS: readonly (readonly [pattern: RegExp, refusal: Refusal])[] = [
   // unique, foreign key, exclusion
   [/^23(505|503|001|P01)$/, 'conflict'],
   // not null, check, a view's check option; values that do not fit; a computed column; a trigger's own word
-  [/^(23502|23514|44000|22...|428C9|P0001)$/, 'invalid'],
+  [/^(23502|23514|44000|22...|54...|428C9|0A000|P0001)$/, 'invalid'],
   [/^42501$/, 'forbidden'],
 ]
 

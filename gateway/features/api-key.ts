@@ -20,7 +20,7 @@ export type ApiKey = {
 export type NewApiKey = Omit<ApiKey, 'id'>
 
 export interface ApiKeys {
-  /** Whether there is any that has not been revoked. @throws GatewayError where they cannot be read */
+  /** Whether there ever was one. @throws GatewayError where they cannot be read */
   exist(): Promise<boolean>
   /** The key of this text, if there is one that has not been revoked. @throws GatewayError as `exist` */
   find(text: string): Promise<ApiKey | undefined>
@@ -93,40 +93,47 @@ const statementOf = (composed: ReturnType<typeof sql>): Statement => {
   return { text, values: params }
 }
 const tableExists = statementOf(sql`select to_regclass('tessera.api_key') is not null`)
-const validKeys = statementOf(
-  sql`select ${apiKeyTable.id}, ${apiKeyTable.name}, ${apiKeyTable.canWrite}, array_to_json(${apiKeyTable.collections}), encode(${apiKeyTable.secretHash}, 'hex')
-      from ${apiKeyTable} where ${apiKeyTable.revokedAt} is null`,
+const allKeys = statementOf(
+  sql`select ${apiKeyTable.id}, ${apiKeyTable.name}, ${apiKeyTable.canWrite}, array_to_json(${apiKeyTable.collections}), encode(${apiKeyTable.secretHash}, 'hex'),
+        ${apiKeyTable.revokedAt} is not null
+      from ${apiKeyTable}`,
 )
 
 /** Reads at the write port: who may read features need not see the hashes of keys. */
 export function makeApiKeys(database: Database): ApiKeys {
   let known = new Map<string, Known>()
+  /** One that is revoked counts: who had keys once did not mean to open everything by taking the last away. */
+  let hasAny = false
   let loadedAt = Number.NEGATIVE_INFINITY
   let loading: Promise<void> | undefined
 
   async function load() {
     const startedAt = performance.now()
     const [row] = await database.write(tableExists)
-    const rows = row?.[0] === 't' ? await database.write(validKeys) : []
+    const rows = row?.[0] === 't' ? await database.write(allKeys) : []
+    hasAny = rows.length > 0
     known = new Map(
-      rows.map(([id, name, canWrite, collections, secretHash]) => [
-        id!,
-        {
-          key: {
-            id: id!,
-            name: name!,
-            canWrite: canWrite === 't',
-            collections: collections == null ? undefined : (JSON.parse(collections) as string[]),
+      rows
+        .filter((row) => row[5] === 'f')
+        .map(([id, name, canWrite, collections, secretHash]) => [
+          id!,
+          {
+            key: {
+              id: id!,
+              name: name!,
+              canWrite: canWrite === 't',
+              collections: collections == null ? undefined : (JSON.parse(collections) as string[]),
+            },
+            secretHash: Buffer.from(secretHash!, 'hex'),
           },
-          secretHash: Buffer.from(secretHash!, 'hex'),
-        },
-      ]),
+        ]),
     )
     loadedAt = startedAt
   }
 
   const refresh = async (maxAgeMs: number) => {
-    if (performance.now() - loadedAt <= maxAgeMs) return
+    // Without a write port nothing can be changed, whoever asks.
+    if (!database.canWrite || performance.now() - loadedAt <= maxAgeMs) return
     loading ??= load().finally(() => {
       loading = undefined
     })
@@ -144,7 +151,7 @@ export function makeApiKeys(database: Database): ApiKeys {
   return {
     async exist() {
       await refresh(MAX_AGE_MS)
-      return known.size > 0
+      return hasAny
     },
     async find(text) {
       const [, id, secret] = KEY.exec(text) ?? []

@@ -72,6 +72,7 @@ view_key as (
       and d.refclassid = 'pg_class'::regclass and d.refobjid <> v.oid
     having count(distinct d.refobjid) = 1
   ) base on true
+  join pg_class parent on parent.oid = base.oid and not (parent.relkind = 'r' and parent.relhassubclass)
   join row_key k on k.indrelid = base.oid
   join lateral (
     select a.attname::text as name, wanted.position
@@ -90,6 +91,7 @@ view_key as (
 )
 
 select coalesce(json_agg(json_build_object(
+  'oid', r.oid::text,
   'schema', r.nspname,
   'table', r.relname,
   'kind', r.relkind,

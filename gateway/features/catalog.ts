@@ -90,7 +90,7 @@ export async function openCatalog({
     const nextOrigins = new Map<string, string>()
     for (const relation of relations) {
       const id = collectionId(relation.schema, relation.table)
-      const described = { ...relation, srid: relation.srid || (srids.get(id) ?? 0) }
+      const described = { ...relation, srid: relation.srid || (srids.get(relation.oid) ?? 0) }
       const origin = JSON.stringify([described, notes.get(id), changes.get(id)])
       const before = origins.get(id) === origin ? collections.get(id) : undefined
       nextCollections.set(
@@ -107,16 +107,15 @@ export async function openCatalog({
 
   /** A view's column, or one made without a type, does not say its system: its first geometry does. */
   async function findSrids(relations: readonly Relation[]) {
-    for (const { schema, table, geometryColumn, srid } of relations) {
-      const id = collectionId(schema, table)
-      if (srid !== 0 || srids.has(id)) continue
+    for (const { oid, schema, table, geometryColumn, srid } of relations) {
+      if (srid !== 0 || srids.has(oid)) continue
       const column = sql.identifier(geometryColumn)
       const { sql: text } = dialect.sqlToQuery(
         sql`select ST_SRID(${column}) from ${sql.identifier(schema)}.${sql.identifier(table)} where ${column} is not null limit 1`,
       )
       // A view that fails when it is read fails its own requests, not the catalog.
       const [row] = await database.read({ text, values: [] }).catch(() => [])
-      if (row?.[0]) srids.set(id, Number(row[0]))
+      if (row?.[0]) srids.set(oid, Number(row[0]))
     }
   }
 

@@ -13,6 +13,13 @@ select coalesce(json_agg(json_build_object(
     from pg_attribute a
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       and has_column_privilege(c.oid, a.attnum, 'insert, update')
+      and pg_column_is_updatable(c.oid, a.attnum, true)
+  ),
+  'computed', (
+    select coalesce(json_agg(a.attname order by a.attnum), '[]')
+    from pg_attribute a
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      and not pg_column_is_updatable(c.oid, a.attnum, true)
   )
 ) order by n.nspname, c.relname), '[]')
 from pg_class c

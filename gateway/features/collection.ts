@@ -42,6 +42,8 @@ export type Changes = {
   readonly canUpdate: boolean
   readonly canRemove: boolean
   readonly columns: ReadonlySet<string>
+  /** Of a view: columns that are expressions. */
+  readonly computed: ReadonlySet<string>
 }
 
 export type Collection = {
@@ -92,6 +94,7 @@ export type Collection = {
 
 /** A relation as catalog.sql describes it. */
 export type Relation = {
+  readonly oid: string
   readonly schema: string
   readonly table: string
   readonly kind: 'r' | 'v' | 'm' | 'p' | 'f'
@@ -127,6 +130,7 @@ export type Changeable = {
   readonly canUpdate: boolean
   readonly canRemove: boolean
   readonly columns: readonly string[]
+  readonly computed: readonly string[]
 }
 
 /** What tessera.collection says of a relation. */
@@ -261,7 +265,7 @@ function makeColumn(column: Relation['columns'][number], key: readonly string[])
 const hasMeasures = (geometryType: string) => /M$/i.test(geometryType)
 
 function makeChanges(
-  { canCreate, canUpdate, canRemove, columns: granted }: Changeable,
+  { canCreate, canUpdate, canRemove, columns: granted, computed: expressions }: Changeable,
   { geometryType }: Relation,
   columns: readonly Column[],
 ): Changes | undefined {
@@ -272,6 +276,7 @@ function makeChanges(
     canUpdate,
     canRemove,
     columns: new Set(granted.filter((name) => !computed.has(name))),
+    computed: new Set(expressions),
   }
 }
 

@@ -40,8 +40,11 @@ export function parseExactJson(text: string, keep: Keep = 'integers'): unknown {
   })
 }
 
-const significantDigits = (source: string) =>
-  source
-    .replace(/[eE].*$/, '')
-    .replace(/[-.]/g, '')
-    .replace(/^0+|0+$/g, '').length
+function significantDigits(source: string): number {
+  const digits = source.replace(/[eE].*$/, '').replace(/[-.]/g, '')
+  // By hand: a pattern for zeros at the end takes the square of the time where there are many within.
+  let [start, end] = [0, digits.length]
+  while (digits[start] === '0') start++
+  while (end > start && digits[end - 1] === '0') end--
+  return end - start
+}

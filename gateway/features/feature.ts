@@ -51,6 +51,7 @@ const HASHED = new Set([
   'timestamp',
   'timestamptz',
 ])
+const TEXTS = new Set(['text', 'varchar', 'bpchar'])
 const HASHED_ARRAY = /^_(int[248]|bool|text|varchar|uuid|date|timestamptz?)$/
 
 /**
@@ -61,7 +62,9 @@ const HASHED_ARRAY = /^_(int[248]|bool|text|varchar|uuid|date|timestamptz?)$/
 export function versionOf({ columns, geometry }: Collection): SQL {
   const values = columns.map((column) => {
     const isHashed = HASHED.has(column.type) || HASHED_ARRAY.test(column.type) || column.labels !== undefined
-    return isHashed ? columnOf(column) : sql`${columnOf(column)}::text`
+    // Byte by byte: a collation may take different texts for equal.
+    if (TEXTS.has(column.type) || !isHashed) return sql`${columnOf(column)}::text collate "C"`
+    return columnOf(column)
   })
   return sql`hash_record_extended(row(${sql.join([...values, sql`${sql.identifier(geometry.column)}::text`], sql.raw(', '))}), 0)`
 }

@@ -26,6 +26,10 @@ export type ItemBody = {
 
 /** Members that are no part of what is stored; clients send them back as they were read. */
 const IGNORED_MEMBERS = new Set(['type', 'links', 'bbox', 'id', 'geometry', 'properties'])
+/** Each is a step of the statement that merges it. */
+const MAX_PATCHED_OBJECTS = 50
+/** Spaces at the end of a text that PostgreSQL would drop. */
+const MAX_PADDING = 1_000
 /** A number with a larger exponent is no measurement, and PostgreSQL writes out its every digit. */
 const MAX_EXPONENT = 400
 
@@ -198,11 +202,9 @@ function parseProperties(
     }
     if (!writable.has(column.name)) {
       // A feature that was read is sent back whole.
-      if (kind !== 'replace' || !column.isComputed)
-        report(
-          pointer,
-          column.isComputed ? 'is computed by the database: leave it out' : 'cannot be changed here',
-        )
+      const isComputed = column.isComputed || collection.changes!.computed.has(column.name)
+      if (kind !== 'replace' || !isComputed)
+        report(pointer, isComputed ? 'is computed by the database: leave it out' : 'cannot be changed here')
       return []
     }
     const value = parseProperty(given[column.name], column, kind)
@@ -234,7 +236,8 @@ function parseProperty(given: unknown, column: Column, kind: BodyKind): ColumnCh
   if (given === null) return column.isNullable ? null : undefined
   if (column.kind === 'json') {
     if (!isStorable(given)) return undefined
-    return kind === 'update' && isObject(given) ? { patch: given } : JSON.stringify(given)
+    if (kind !== 'update' || !isObject(given)) return JSON.stringify(given)
+    return countObjects(given) <= MAX_PATCHED_OBJECTS ? { patch: given } : undefined
   }
   if (column.isArray) return Array.isArray(given) && isStorable(given) ? parseList(given) : undefined
   const text = textOf(given, column)
@@ -266,7 +269,8 @@ function textOf(given: unknown, { kind }: Column): string | undefined {
 function fits(text: string, { type, maxLength, maxDigits, labels, kind }: Column): boolean {
   if (labels) return labels.includes(text)
   // PostgreSQL counts characters, not UTF-16 units; spaces beyond the length it drops by itself.
-  if (kind === 'string' && maxLength !== undefined) return [...text.replace(/ +$/, '')].length <= maxLength
+  if (kind === 'string' && maxLength !== undefined)
+    return [...text.trimEnd()].length <= maxLength && text.length <= maxLength * 2 + MAX_PADDING
   if (kind !== 'number') return true
   const value = Number(text)
   if (type === 'float4')
@@ -284,6 +288,10 @@ function parseList(list: readonly unknown[]): unknown[] | undefined {
   })
   return elements.includes(undefined) ? undefined : elements
 }
+
+/** Objects within objects: what a merge patch has to go into. */
+const countObjects = (value: unknown): number =>
+  isObject(value) ? Object.values(value).reduce<number>((sum, member) => sum + countObjects(member), 1) : 0
 
 /** PostgreSQL's text has neither NUL nor half a surrogate pair. */
 function isStorable(value: unknown): boolean {

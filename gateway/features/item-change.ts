@@ -5,6 +5,7 @@ import type { Database, Row, Statement } from '../database/database.ts'
 import { isProjectionFailure, RefusedChange } from '../database/outcome.ts'
 import { type Fault, type GatewayError, gatewayError } from '../errors.ts'
 import { type Collection, type Column, tableOf } from './collection.ts'
+import { ExactNumber } from './exact-json.ts'
 import { featureNotFound, featureOf, versionOf } from './feature.ts'
 import { type ItemBody, invalidFeature, parseItemBody, pointerOf } from './item-body.ts'
 import { compileLookup } from './item-query.ts'
@@ -34,6 +35,8 @@ export function makeItemChanges(database: Database): ItemChanges {
     if (row) return row
     const [current] = await database.write(compileLookup(collection, [id]))
     if (!current) throw featureNotFound(collection, id)
+    // It is there, and of a version that would do: row-level security, or a trigger, said no without a word.
+    if (change.condition?.includes(current[2]!) !== false) throw notAllowed()
     throw gatewayError(
       'feature-changed',
       `The feature ${JSON.stringify(id)} is not what If-Match names: it has been changed since it was read. Read it again, and decide anew.`,
@@ -65,7 +68,8 @@ export function makeItemChanges(database: Database): ItemChanges {
     async create(collection, given) {
       const body = parseItemBody(given, collection, 'create', undefined)
       const [row] = await write(collection, compileCreate(collection, body))
-      return storedItem(row!)
+      if (!row) throw notAllowed()
+      return storedItem(row)
     },
     async replace(collection, text, given, condition) {
       const id = idOf(collection, text)
@@ -84,6 +88,9 @@ export function makeItemChanges(database: Database): ItemChanges {
   }
 }
 
+const notAllowed = (cause?: unknown) =>
+  gatewayError('change-forbidden', 'The rules of the database do not allow this change.', {}, cause)
+
 const storedItem = ([id, text, version]: Row): StoredItem => ({ id: id!, text: text!, version: version! })
 
 /** A statement, and which column each of its values is for. */
@@ -91,6 +98,7 @@ type Change = {
   readonly statement: Statement
   readonly columns: readonly string[]
   readonly isRemoval: boolean
+  readonly condition: Condition
 }
 
 const PROPERTY = 'property '
@@ -100,6 +108,7 @@ const ID = 'id'
 function makeChange(template: Template, values: Record<string, unknown>, isRemoval = false): Change {
   return {
     isRemoval,
+    condition: values.versions as Condition,
     statement: fillTemplate(template, values),
     columns: template.parameters.map((parameter) => (parameter instanceof Placeholder ? parameter.name : '')),
   }
@@ -248,17 +257,17 @@ function mergedColumn({ name, type }: Column, patch: Readonly<Record<string, unk
 function mergePatch(target: SQL, patch: Readonly<Record<string, unknown>>): SQL {
   const members = Object.entries(patch)
   const removed = members.filter(([, value]) => value === null).map(([name]) => name)
+  const isObject = (value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
+  const plain = Object.fromEntries(members.filter(([, value]) => value !== null && !isObject(value)))
   const merged = members
-    .filter(([, value]) => value !== null)
+    .filter(([, value]) => isObject(value))
     .map(([name, value]) => {
-      const isObject = typeof value === 'object' && !Array.isArray(value) && !('toJSON' in (value as object))
-      const next = isObject
-        ? mergePatch(sql`(${target} -> ${name}::text)`, value as Record<string, unknown>)
-        : sql`${JSON.stringify(value)}::jsonb`
+      const next = mergePatch(sql`(${target} -> ${name}::text)`, value as Record<string, unknown>)
       return sql` || jsonb_build_object(${name}::text, ${next})`
     })
   const object = sql`case when jsonb_typeof(${target}) = 'object' then ${target} else '{}'::jsonb end`
-  return sql`((${object}) - ${sql.param(removed)}::text[]${sql.join(merged)})`
+  return sql`((${object}) - ${sql.param(removed)}::text[] || ${JSON.stringify(plain)}::jsonb${sql.join(merged)})`
 }
 
 /** The fault of a change that the table's rules refuse, named by the property. */
@@ -270,12 +279,7 @@ async function explainRefusal(
 ): Promise<GatewayError> {
   const { refusal, constraint } = refused
   if (refusal === 'forbidden') {
-    return gatewayError(
-      'change-forbidden',
-      'The rules of the database do not allow this change.',
-      {},
-      refused,
-    )
+    return notAllowed(refused)
   }
   if (refusal === 'conflict' && isRemoval) {
     return gatewayError(

@@ -15,6 +15,8 @@ export const DEFAULT_LIMIT = 10
 export const MAX_LIMIT = 10_000
 /** PostgreSQL reads and drops every row before the offset; keyset paging has no such bound. */
 export const MAX_OFFSET = 100_000
+/** A keyset's condition grows with the square of its keys. */
+const MAX_SORT_KEYS = 8
 /** How far features are counted for numberMatched: about what a page costs to read. */
 const COUNT_BOUND = 1_000
 /**
@@ -60,6 +62,12 @@ export type ItemQuery = {
 /** @throws GatewayError naming the parameter and a value that would be right */
 export function planItems(parameters: ItemParameters, collection: Collection): ItemQuery {
   const sorted = (parameters.sortby ?? []).filter(Boolean).map((name) => planSortKey(name, collection))
+  refuseRepeated(
+    'sortby',
+    sorted.map(({ column }) => column.name),
+  )
+  if (sorted.length > MAX_SORT_KEYS)
+    throw invalidParameter('sortby', `at most ${MAX_SORT_KEYS} properties`, sorted[0]!.column.name)
   const isSorted = ({ name }: Column) => sorted.some(({ column }) => column.name === name)
   const order = [
     ...sorted,
@@ -87,6 +95,19 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
   }
 }
 
+/** Said again it means nothing more, but every name is work for PostgreSQL. */
+function refuseRepeated(parameter: string, names: readonly string[]) {
+  const repeated = names.find((name, index) => names.indexOf(name) !== index)
+  if (repeated === undefined) return
+  throw gatewayError(
+    'parameter-invalid',
+    `${parameter} names ${JSON.stringify(repeated)} twice; once is enough.`,
+    {
+      parameter,
+    },
+  )
+}
+
 function planSortKey(name: string, { queryables }: Collection): SortKey {
   const isDescending = name.startsWith('-')
   // A plus sign that was not encoded arrives as a space.
@@ -100,6 +121,7 @@ function planSortKey(name: string, { queryables }: Collection): SortKey {
 }
 
 function planProperties(names: readonly string[], { properties }: Collection): Column[] {
+  refuseRepeated('properties', names.filter(Boolean))
   return names.filter(Boolean).map((name) => {
     const column = properties.find((property) => property.name === name)
     if (column) return column
@@ -198,7 +220,8 @@ function selectItems({ collection, properties, order, ...query }: ItemQuery, isI
     ({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`,
   )
   const sorting = order.map(
-    ({ column, isDescending }) => sql`${columnOf(column)}${sql.raw(directionOf(column, isDescending))}`,
+    // Of the item: by itself it could be the name of something that is selected.
+    ({ column, isDescending }) => sql`item.${columnOf(column)}${sql.raw(directionOf(column, isDescending))}`,
   )
   return sql`select ${featureOf(collection, properties)} as feature${sql.join(keys)}
     from ${tableOf(collection)} as item${where({ collection, properties, order, ...query }, isIndexed, true)}

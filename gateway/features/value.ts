@@ -12,6 +12,8 @@ const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$/
 const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
 const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[-+]([01]\d|2[0-3]):?[0-5]\d)?$/
+/** From UTC, other than none. */
+const OFFSET = /:.*[-+](?!00:?00$)\d{2}:?\d{2}$/
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i
 /** A longer number is no measurement, but work for the server. */
 const MAX_NUMBER_LENGTH = 100
@@ -47,6 +49,8 @@ export function parseValue(text: string, { kind, type }: Column): string | undef
     case 'date':
       return isDay(text, DATE) ? text : undefined
     case 'timestamp':
+      // Without a zone PostgreSQL would drop the offset, and keep another time.
+      if (type === 'timestamp' && OFFSET.test(text)) return undefined
       return isDay(text, TIMESTAMP) || isDay(text, DATE) ? text : undefined
     case 'uuid':
       return UUID.test(text)
@@ -77,7 +81,10 @@ export function describeValue({ kind, type }: Column): {
     case 'date':
       return { expected: 'a date', example: '2024-02-29' }
     case 'timestamp':
-      return { expected: 'a date and time', example: '2024-02-29T12:00:00Z' }
+      return {
+        expected: type === 'timestamp' ? 'a date and time in UTC' : 'a date and time',
+        example: '2024-02-29T12:00:00Z',
+      }
     case 'uuid':
       return { expected: 'a UUID', example: '6f9619ff-8b86-4d01-b42d-00cf4fc964ff' }
     default:

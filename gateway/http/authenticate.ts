@@ -51,8 +51,9 @@ const isLoopback = (host: string) => {
   return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'))
 }
 
-/** By the name that was asked for too: a page may have its own name resolve to this machine. */
-const isLocal = (request: FastifyRequest) => isLoopback(request.ip) && isLoopback(request.hostname)
+/** All the way: whoever a proxy names is heard, and may name others before itself. By the name asked for too: a page may have its own name resolve to this machine. */
+const isLocal = (request: FastifyRequest) =>
+  (request.ips ?? [request.ip]).every(isLoopback) && isLoopback(request.hostname)
 
 /** A browser tells whose page it is that asks; on a machine without keys it must be ours. */
 function refuseOtherSites(request: FastifyRequest) {

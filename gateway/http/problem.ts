@@ -52,7 +52,7 @@ export function sendProblem(error: Error, request: FastifyRequest, reply: Fastif
   if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
   if (wantsHtml(request)) {
     reply.code(status).header('cache-control', 'no-store')
-    return sendPage(reply, problemPage(request.publicUrl, expected.code, expected.message, request.id))
+    return sendPage(reply, problemPage(request.publicUrl ?? '', expected.code, expected.message, request.id))
   }
   return reply
     .code(status)
@@ -79,7 +79,10 @@ const pathOf = (url: string) => url.split('?', 1)[0]!
 function toGatewayError(error: Error & Partial<FastifyError>, request: FastifyRequest): GatewayError {
   if (error instanceof GatewayError) return error
   if (error.validation?.[0]) return describeValidation(error.validation[0], request)
-  const code = error.code?.startsWith('FST_') && FRAMEWORK_CODES[error.statusCode ?? 500]
+  // Fastify's and its plugins': whatever they call it, the status says whose fault it is.
+  const { statusCode = 500 } = error
+  const isTheirs = statusCode >= 400 && statusCode < 500
+  const code = isTheirs ? (FRAMEWORK_CODES[statusCode] ?? 'request-malformed') : undefined
   const types = request.routeOptions.config?.body?.types
   if (code === 'media-type-unsupported' && types)
     return gatewayError(code, `Send the body as ${types.join(' or ')}, named in Content-Type.`, {}, error)

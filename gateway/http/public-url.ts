@@ -31,6 +31,8 @@ export function compileTrust(names: readonly string[]): Trust {
 }
 
 const HOST = /^[\w.-]+(:\d{1,5})?$|^\[[\da-fA-F:.]+\](:\d{1,5})?$/
+/** A longer one is none, but work for every pattern. */
+const MAX_PREFIX_LENGTH = 200
 const PREFIX = /^(\/[\w.~-]+)+$/
 
 /** @param fixed TESSERA_PUBLIC_URL, where the operator knows better than any header */
@@ -55,7 +57,7 @@ function urlOf(request: FastifyRequest, trust: Trust): string {
   )
   const isPortMissing = port !== undefined && /^\d{1,5}$/.test(port) && !/:\d+$/.test(host)
   const isUsual = port === (scheme === 'https' ? '443' : '80')
-  const path = prefix?.replace(/\/+$/, '') ?? ''
+  const path = prefix !== undefined && prefix.length <= MAX_PREFIX_LENGTH ? prefix.replace(/\/+$/, '') : ''
   return `${scheme}://${host}${isPortMissing && !isUsual ? `:${port}` : ''}${PREFIX.test(path) ? path : ''}`
 }
 

@@ -43,13 +43,17 @@ const BODY_TYPES = {
 }
 
 export async function* readFeatures(client, collectionId, query = {}) {
-  for (let cursor; ; ) {
+  for (let place = {}; ; ) {
     const { data } = await client.GET('/collections/{collectionId}/items', {
-      params: { path: { collectionId }, query: { ...query, ...(cursor ? { cursor } : {}) } },
+      params: { path: { collectionId }, query: { ...query, ...place } },
     })
     yield* data.features
     const next = data.links.find(({ rel }) => rel === 'next')
-    cursor = next && new URL(next.href).searchParams.get('cursor')
-    if (!cursor) return
+    if (!next) return
+    // By a cursor; by a number where nothing tells features apart, or the query counts itself.
+    const following = new URL(next.href).searchParams
+    place = following.has('cursor')
+      ? { cursor: following.get('cursor') }
+      : { offset: Number(following.get('offset')) }
   }
 }

@@ -538,6 +538,84 @@ test('QGIS edits: the requests of its OAPIF provider', async () => {
   assert.equal((await client(`${items}/${id}`, { method: 'DELETE' })).status, 204)
 })
 
+test('what rules and triggers refuse without a word is told as refused', async () => {
+  await session.query(`
+    create table change_policed (id int primary key, geom geometry(Point, 4326), name text);
+    insert into change_policed values (1, null, 'mine');
+    alter table change_policed enable row level security;
+    create policy seen on change_policed for select using (true);
+    create policy none on change_policed for update using (false);
+    create table change_mute (id int primary key, geom geometry(Point, 4326), name text);
+    create function change_nothing() returns trigger language plpgsql as $$ begin return null; end $$;
+    create trigger mute before insert on change_mute for each row execute function change_nothing()`)
+  await catalog.reload()
+  const { etag } = await read('change_policed', '1')
+  for (const condition of [undefined, etag]) {
+    const refused = await problemOf(patch('1', { properties: { name: 'x' } }, condition, 'change_policed'))
+    assert.deepEqual([refused.status, refused.code], [403, 'change-forbidden'])
+  }
+  const mute = await problemOf(
+    make('change_mute', { type: 'Feature', id: 1, geometry: null, properties: {} } as unknown as NewFeature),
+  )
+  assert.equal(mute.code, 'change-forbidden')
+})
+
+test('a view is changed but for its expressions, and not where its rows are not one table', async () => {
+  await session.query(`
+    create view change_shouting as select id, geom, name, upper(name) as loud from change_place;
+    create table change_parent (id int primary key, geom geometry(Point, 4326), name text);
+    create table change_child () inherits (change_parent);
+    create view change_family as select id, geom, name from change_parent`)
+  await catalog.reload()
+  const { id } = await make('change_place', newPlace())
+  const { feature } = await read('change_shouting', id)
+  const { data } = await put('change_shouting', id, {
+    ...feature,
+    properties: { ...feature.properties, name: 'again' },
+  } as NewFeature)
+  assert.deepEqual(data!.properties, { name: 'again', loud: 'AGAIN' })
+  assert.deepEqual(
+    pointersOf(await problemOf(patch(id, { properties: { loud: 'X' } }, undefined, 'change_shouting'))),
+    ['/properties/loud'],
+  )
+  assert.equal((await problemOf(patch('1', {}, undefined, 'change_family'))).status, 405)
+  await session.query('drop view change_shouting')
+})
+
+test('a member of JSON may be called anything, and a patch may have many, but not go into everything', async () => {
+  const { id } = await make('change_place', newPlace({ extra: { meta: { a: 1 } } }))
+  const { data } = await patch(id, { properties: { extra: { meta: { toJSON: 1, b: 2 } } } })
+  assert.deepEqual(data!.properties.extra, { meta: { a: 1, toJSON: 1, b: 2 } })
+  const many = Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`m${index}`, index]))
+  assert.deepEqual((await patch(id, { properties: { extra: { meta: many } } })).data!.properties.extra, {
+    meta: { a: 1, toJSON: 1, b: 2, ...many },
+  })
+  const branches = Object.fromEntries(Array.from({ length: 700 }, (_, index) => [`m${index}`, { a: 1 }]))
+  assert.deepEqual(pointersOf(await problemOf(patch(id, { properties: { extra: branches } }))), [
+    '/properties/extra',
+  ])
+})
+
+test('a text too long for an index, and a time whose offset would be lost, are refused', async () => {
+  await session.query(
+    'create table change_indexed (id int primary key, geom geometry, name text unique, at timestamp)',
+  )
+  await catalog.reload()
+  const body = (properties: object) =>
+    ({ type: 'Feature', id: 1, geometry: null, properties }) as unknown as NewFeature
+  let long = ''
+  for (let index = 0; index < 3_000; index++) long += (index * 2654435761).toString(36)
+  assert.equal((await problemOf(make('change_indexed', body({ name: long })))).code, 'feature-invalid')
+  assert.deepEqual(
+    pointersOf(await problemOf(make('change_indexed', body({ at: '2024-01-01T12:00:00+05:00' })))),
+    ['/properties/at'],
+  )
+  assert.equal(
+    (await make('change_indexed', body({ at: '2024-01-01T12:00:00Z' }))).feature.properties.at,
+    '2024-01-01T12:00:00',
+  )
+})
+
 test('every type of column makes up a version: what differs by nothing else differs by its tag', async () => {
   await session.query(`
     create extension if not exists citext;

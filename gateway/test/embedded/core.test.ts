@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream'
 import { text as readText } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { createBrotliDecompress, createGunzip } from 'node:zlib'
-import type { Item, Page } from '../support/client.ts'
+import { followPages, type Item, type Page } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
 
 const { client, session, catalog } = await startGateway()
@@ -144,6 +144,36 @@ test('f and Accept choose the format, and what there is not is refused', async (
   assert.match((await accept('text/html;q=0.8, application/geo+json;q=0.9')).type, /^application\/geo\+json/)
   const refused = await accept('image/png')
   assert.deepEqual([refused.status, refused.json.code], [406, 'not-acceptable'])
+})
+
+test('HEAD answers 304 as well', async () => {
+  const { headers } = await client('/collections/cities/items/5')
+  for (const path of ['/', '/collections/cities/items/5', '/collections/cities/items?limit=3']) {
+    const known = await client(path, {
+      method: 'HEAD',
+      headers: { 'if-none-match': path.endsWith('5') ? headers.get('etag')! : '*' },
+    })
+    assert.deepEqual([known.status, known.text], [304, ''], path)
+  }
+})
+
+test('names said again are refused, before they are work', async () => {
+  for (const parameter of ['sortby', 'properties']) {
+    const { status, json } = await client(`/collections/cities/items?${parameter}=name,name`)
+    assert.deepEqual([status, json.parameter], [400, parameter])
+  }
+  await session.query(`create table sorted_by (id int primary key, geom geometry, feature text, a int, b int, c int, d int, e int, f int, g int);
+    insert into sorted_by select i, null, 'f' || (i * 7 % 10) from generate_series(0, 9) i`)
+  await catalog.reload()
+  const many = await client('/collections/sorted_by/items?sortby=id,feature,a,b,c,d,e,f,g')
+  assert.deepEqual([many.status, many.json.parameter], [400, 'sortby'])
+  const seen: string[] = []
+  for await (const page of followPages(client, '/collections/sorted_by/items?sortby=feature&limit=4'))
+    seen.push(...page.features.map(({ properties }) => properties!.feature))
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 10 }, (_, index) => `f${index}`),
+  )
 })
 
 test('every document is there as JSON and as a page, each with a link to the other', async () => {

@@ -73,6 +73,10 @@ test('pages of other sites cannot make a browser on this machine change anything
   // A name of theirs that leads here, and a proxy that brings somebody from elsewhere.
   assert.equal(await rawStatus({ host: 'evil.example', origin: 'http://evil.example' }), 401)
   assert.equal(await rawStatus({ 'x-forwarded-for': '203.0.113.7' }), 401)
+  assert.equal(
+    await rawStatus({ 'x-forwarded-for': '127.0.0.1, 192.168.1.5', 'x-forwarded-host': 'localhost' }),
+    401,
+  )
 })
 
 test('a key is shown once, kept as a hash, and opens what it is for', async () => {

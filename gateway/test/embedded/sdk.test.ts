@@ -6,10 +6,19 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { readFeatures } from 'tessera-client'
+import { makeSdk } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
 
 const { client } = await startGateway()
 const readme = readFileSync(new URL('../../../openapi/client/README.md', import.meta.url), 'utf8')
+
+test('features are read to the last where only numbers page them', async () => {
+  const sdk = makeSdk(client)
+  let count = 0
+  for await (const _ of readFeatures(sdk, 'countries', { offset: 200 })) count++
+  assert.equal(count, 41)
+})
 
 test('the example of the README does what it says', async () => {
   const [, example] = /```js\n(.+?)```/s.exec(readme)!

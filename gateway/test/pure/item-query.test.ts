@@ -7,6 +7,7 @@ import { compileItems, compilePage, planItems, renderCursor } from '../../featur
 import { column } from '../support/relation.ts'
 
 const relation: Relation = {
+  oid: '1',
   schema: 'public',
   table: 'od"d',
   kind: 'r',
@@ -46,7 +47,7 @@ test('one shape is one prepared statement, whatever its values', () => {
 test('the order is total: the key follows what was asked for', () => {
   assert.match(
     compileItems(planItems({ sortby: ['-height'] }, collection)).text,
-    /order by "height" desc, "id"/,
+    /order by item\."height" desc, item\."id"/,
   )
   assert.match(compileItems(planItems({ sortby: ['+id'] }, collection)).text, /order by "id"\s/)
   assert.match(compileItems(planItems({ sortby: [' na"me'] }, collection)).text, /order by "na""me", "id"/)

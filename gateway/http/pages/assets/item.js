@@ -41,7 +41,9 @@ function parseField({ value, dataset: { kind } }) {
     if (!['integer', 'number', 'boolean', 'json'].includes(kind)) return value
     const parsed = JSON.parse(value)
     // Digits that a number here would lose: as text they are refused, and not stored as others.
-    return kind === 'integer' && !Number.isSafeInteger(parsed) ? value : parsed
+    const isLost =
+      kind === 'integer' ? !Number.isSafeInteger(parsed) : parsed === Infinity || parsed === -Infinity
+    return isLost ? value : parsed
   } catch {
     // The server says what it must be.
     return value
@@ -53,6 +55,8 @@ const fields = () => [...form.querySelectorAll('[data-kind]')]
 function fill() {
   for (const field of fields()) {
     field.value = textOf(feature.properties[field.name])
+    // As the browser shows it, which may be another text: what nobody touched is not sent.
+    field.dataset.shown = field.value
     field.removeAttribute('aria-invalid')
   }
   problem.hidden = true
@@ -76,7 +80,7 @@ function patchBetween(before, after) {
 function patchOf() {
   const properties = {}
   for (const field of fields()) {
-    if (field.value === textOf(feature.properties[field.name])) continue
+    if (field.value === field.dataset.shown) continue
     properties[field.name] = patchBetween(feature.properties[field.name], parseField(field))
   }
   const patch = {}
