@@ -5,7 +5,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } f
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-export type Account = { readonly uid: number; readonly gid: number; readonly home: string }
+export type Account = { readonly uid: number; readonly gid: number }
 
 /** Who runs the cluster: whoever starts it, or as root the system's account for PostgreSQL, which refuses root. */
 export function findAccount(): Account | undefined {
@@ -15,7 +15,7 @@ export function findAccount(): Account | undefined {
     .map((line) => line.split(':'))
     .find(([name]) => name === 'postgres')
   if (!entry) throw new Error('There is no account postgres to run PostgreSQL as; it comes with the package.')
-  return { uid: Number(entry[2]), gid: Number(entry[3]), home: entry[5]! }
+  return { uid: Number(entry[2]), gid: Number(entry[3]) }
 }
 
 export type DaemonOptions = {
@@ -53,16 +53,9 @@ export function findDaemon(runFolder: string, name: string): number | undefined 
   }
 }
 
-/** Starts it, unless it runs. @returns whether it was started */
-export function startDaemon({
-  name,
-  command,
-  args,
-  environment,
-  account,
-  runFolder,
-}: DaemonOptions): boolean {
-  if (findDaemon(runFolder, name) !== undefined) return false
+/** Starts it, unless it runs. */
+export function startDaemon({ name, command, args, environment, account, runFolder }: DaemonOptions): void {
+  if (findDaemon(runFolder, name) !== undefined) return
   mkdirSync(runFolder, { recursive: true })
   const log = openSync(join(runFolder, `${name}.log`), 'a', 0o600)
   const child = spawn(command, args, {
@@ -78,7 +71,6 @@ export function startDaemon({
   child.unref()
   const recorded: Recorded = { pid: child.pid, startedAt: startTimeOf(child.pid) ?? '' }
   writeFileSync(fileOf(runFolder, name), JSON.stringify(recorded))
-  return true
 }
 
 /** Asks it to end and sees that it does. */
@@ -95,11 +87,22 @@ export async function stopDaemon(runFolder: string, name: string, timeoutMs: num
   rmSync(fileOf(runFolder, name), { force: true })
 }
 
-function signal(pid: number, name: NodeJS.Signals) {
+/** One that has ended meanwhile is no failure. */
+export function signal(pid: number, name: NodeJS.Signals) {
   try {
     process.kill(pid, name)
   } catch (error) {
     if ((error as { code?: string }).code !== 'ESRCH') throw error
+  }
+}
+
+/** The number of the PostgreSQL that runs in this folder, if one does: Patroni may be gone without it. */
+export function findPostmaster(dataFolder: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(join(dataFolder, 'postmaster.pid'), 'utf8').split('\n', 1)[0])
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(dataFolder) ? pid : undefined
+  } catch {
+    return undefined
   }
 }
 

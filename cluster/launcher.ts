@@ -1,17 +1,26 @@
 // Owns bringing the cluster up on this machine, and down again. Nothing of it lives in this process: whoever
 // starts it may go, and another finds it again by its folder.
 
-import { chownSync, readFileSync, rmSync } from 'node:fs'
+import { chownSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { databaseUrl, type UrlRole } from './connection.ts'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
-import { findDaemon, sessionOf, startDaemon, stopDaemon } from './daemon.ts'
+import { findDaemon, findPostmaster, sessionOf, signal, startDaemon, stopDaemon } from './daemon.ts'
 import { etcdArguments } from './etcd.ts'
 import { renderHaproxy } from './haproxy.ts'
 import { renderPatroni } from './patroni.ts'
 import { askMember } from './patroni-api.ts'
-import { ClusterError, makeFolder, makePlace, type Place, type Programs, writeOwned } from './place.ts'
-import { databaseUrl, prepareDatabase, type UrlRole } from './schema.ts'
+import {
+  ClusterError,
+  dataFolderOf,
+  makeFolder,
+  makePlace,
+  type Place,
+  type Programs,
+  writeOwned,
+} from './place.ts'
+import { prepareDatabase } from './schema.ts'
 import type { Member } from './topology.ts'
 
 export type Report = (line: string) => void
@@ -23,12 +32,10 @@ const STOP_MS = 10_000
 const UP_TIMEOUT_MS = 180_000
 
 const credentialsFolder = ({ folder }: Place) => join(folder, 'credentials')
-const memberFolder = ({ folder }: Place, { name }: Member) => join(folder, 'members', name)
 const passfileOf = (place: Place) => join(credentialsFolder(place), 'pgpass')
 
 export async function openSecrets(place: Place): Promise<Credentials> {
   const credentials = await openCredentials(makeFolder(place, 'credentials'), place.topology.address)
-  writeOwned(place, passfileOf(place), renderPassfile(credentials))
   for (const file of [credentials.authorityFile, credentials.certificateFile, credentials.keyFile])
     if (place.account) chownSync(file, place.account.uid, place.account.gid)
   return credentials
@@ -39,6 +46,7 @@ export async function up(place: Place, programs: Programs, report: Report): Prom
   const { topology, account, runFolder } = place
   makePlace(place)
   const credentials = await openSecrets(place)
+  writeOwned(place, passfileOf(place), renderPassfile(credentials))
   const start = performance.now()
   const seconds = () => `${((performance.now() - start) / 1000).toFixed(1)} s`
 
@@ -66,7 +74,7 @@ export async function up(place: Place, programs: Programs, report: Report): Prom
   report(`the database is prepared (${seconds()})`)
 }
 
-export function startMember(place: Place, programs: Programs, credentials: Credentials, member: Member) {
+function startMember(place: Place, programs: Programs, credentials: Credentials, member: Member) {
   const { topology, account, runFolder } = place
   const folder = makeFolder(place, 'members', member.name)
   const file = join(folder, 'patroni.json')
@@ -174,31 +182,19 @@ export async function down(place: Place, report: Report): Promise<void> {
     MEMBER_STOP_MS,
   )
   await stopAll(topology.members.filter(isPrimary), MEMBER_STOP_MS)
-  for (const member of topology.members) await stopPostgres(join(memberFolder(place, member), 'data'))
+  for (const member of topology.members) await stopPostgres(dataFolderOf(place, member.name))
   await Promise.all([stopAll(topology.proxies, STOP_MS), stopAll(topology.store, STOP_MS)])
   report('nothing runs any more')
 }
 
 /** One whose Patroni was killed goes on by itself. */
 async function stopPostgres(dataFolder: string) {
-  let pid: number
-  try {
-    pid = Number(readFileSync(join(dataFolder, 'postmaster.pid'), 'utf8').split('\n', 1)[0])
-  } catch {
-    return
-  }
-  const isOurs = () => {
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(dataFolder)
-    } catch {
-      return false
-    }
-  }
-  if (!isOurs()) return
-  process.kill(pid, 'SIGINT')
+  const pid = findPostmaster(dataFolder)
+  if (pid === undefined) return
+  signal(pid, 'SIGINT')
   const deadline = performance.now() + STOP_MS
-  while (isOurs() && performance.now() < deadline) await sleep(50)
-  if (isOurs()) for (const member of sessionOf(pid)) process.kill(member, 'SIGKILL')
+  while (findPostmaster(dataFolder) === pid && performance.now() < deadline) await sleep(50)
+  if (findPostmaster(dataFolder) === pid) for (const member of sessionOf(pid)) signal(member, 'SIGKILL')
 }
 
 /** @returns once neither a process nor a file is left */

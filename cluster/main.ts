@@ -6,7 +6,7 @@ import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { destroy, down, openSecrets, type Report, startGateways, up } from './launcher.ts'
-import { ClusterError, findPlace, findPrograms, type Place, toolsOf } from './place.ts'
+import { ClusterError, findPlace, findProgram, findPrograms, type Place, toolsOf } from './place.ts'
 import { readStatus, renderStatus } from './status.ts'
 import type { Size } from './topology.ts'
 
@@ -60,10 +60,10 @@ function sizeOf({ workers, members, gateways, plain, 'base-port': basePort }: Va
 
 function setup(place: Place) {
   const packages = { etcd: 'etcd-server', haproxy: 'haproxy', python3: 'python3-venv', openssl: 'openssl' }
-  const missing = Object.entries(packages).filter(([program]) => !hasProgram(program))
+  const missing = Object.entries(packages).filter(([program]) => !findProgram(program))
   if (missing.length > 0) {
     const names = missing.map(([, name]) => name)
-    if (process.getuid?.() !== 0 || !hasProgram('apt-get'))
+    if (process.getuid?.() !== 0 || !findProgram('apt-get'))
       throw new ClusterError(`Missing: ${names.join(', ')}; install them with your system's package manager.`)
     say(`installing ${names.join(' ')} …`)
     run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...names])
@@ -90,8 +90,6 @@ function setup(place: Place) {
       : 'everything is there but Citus, whose packages are at citusdata.com; without it, up --plain runs one pair',
   )
 }
-
-const hasProgram = (name: string) => spawnSync('which', [name, `/usr/sbin/${name}`]).stdout.length > 0
 
 function run(command: string, args: readonly string[]) {
   const { status } = spawnSync(command, args, {

@@ -55,7 +55,7 @@ export function renderPatroni(
     ...(topology.isCitus ? { citus: { group: member.group, database: DATABASE } } : {}),
     postgresql: {
       listen: `${address}:${member.postgresPort}`,
-      // Through the proxies: from a member that is frozen its clients would never hear again (FACTS of Citus).
+      // Through the proxies: from a member that is frozen its clients would never hear again.
       connect_address: `${address}:${member.connectPort}`,
       data_dir: `${folder}/data`,
       bin_dir: postgresBinaries,

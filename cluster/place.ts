@@ -71,6 +71,9 @@ export function makeFolder({ folder, account }: Place, ...names: readonly string
   return path
 }
 
+/** Where a member's PostgreSQL has its data. */
+export const dataFolderOf = ({ folder }: Place, member: string) => join(folder, 'members', member, 'data')
+
 /** A file that nobody else may read. */
 export function writeOwned({ account }: Place, path: string, text: string) {
   writeFileSync(path, text, { mode: 0o600 })
@@ -100,8 +103,8 @@ export function findPrograms(place: Place): Programs {
     postgresBinaries: need('PostgreSQL ≥ 15 with PostGIS', postgres),
     hasCitus: postgres !== undefined && hasExtension(postgres, 'citus'),
     patroni: need('Patroni ≥ 4', existing(join(toolsOf(place), 'bin/patroni'))),
-    etcd: need('etcd', inPath('etcd')),
-    haproxy: need('HAProxy', inPath('haproxy') ?? existing('/usr/sbin/haproxy')),
+    etcd: need('etcd', findProgram('etcd')),
+    haproxy: need('HAProxy', findProgram('haproxy')),
   }
   if (missing.length === 0) return programs
   throw new ClusterError(`Missing: ${missing.join(', ')}; \`npm run cluster -- setup\` installs what it can.`)
@@ -109,8 +112,9 @@ export function findPrograms(place: Place): Programs {
 
 const existing = (path: string) => (existsSync(path) ? path : undefined)
 
-function inPath(name: string): string | undefined {
-  return (process.env.PATH ?? '')
+/** Also where a person's PATH does not lead, but the system's programs are. */
+export function findProgram(name: string): string | undefined {
+  return `${process.env.PATH ?? ''}:/usr/sbin`
     .split(':')
     .map((folder) => join(folder, name))
     .find((path) => {

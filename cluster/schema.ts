@@ -2,61 +2,15 @@
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
-import type { Credentials, Role } from './credentials.ts'
+import { withSuperuser } from './connection.ts'
+import type { Credentials } from './credentials.ts'
 import { DATABASE } from './patroni.ts'
 import { ClusterError } from './place.ts'
 import type { Member, Topology } from './topology.ts'
 
-export type UrlRole = Extract<Role, `tessera_${string}`>
-
 const rolesFile = new URL('../sql/bootstrap/roles.sql', import.meta.url)
 /** Patroni registers a member with the coordinator when it is next around. */
 const REGISTER_TIMEOUT_MS = 60_000
-
-/** Where a role comes in: who reads at the read port, and there from secondaries alone. */
-export function databaseUrl(
-  { address, proxies, isCitus }: Topology,
-  { passwords, authorityFile }: Credentials,
-  role: UrlRole,
-) {
-  const { readPort, writePort } = proxies[0]!
-  const isRead = role === 'tessera_read'
-  const url = new URL(`postgresql://${role}@${address}:${isRead ? readPort : writePort}/${DATABASE}`)
-  url.password = passwords[role]
-  url.searchParams.set('sslmode', 'verify-full')
-  url.searchParams.set('sslrootcert', authorityFile)
-  // On a secondary of the coordinator Citus would read from the workers' primaries.
-  if (isRead && isCitus) url.searchParams.set('options', '-c citus.use_secondary_nodes=always')
-  return url.href
-}
-
-type Connection = { readonly port: number; readonly database?: string }
-
-export async function withSuperuser<T>(
-  { address }: Topology,
-  { passwords, authorityFile }: Credentials,
-  { port, database = DATABASE }: Connection,
-  work: (client: pg.Client) => Promise<T>,
-): Promise<T> {
-  const client = new pg.Client({
-    host: address,
-    port,
-    user: 'postgres',
-    password: passwords.postgres,
-    database,
-    ssl: { ca: readFileSync(authorityFile, 'utf8') },
-    connectionTimeoutMillis: 5_000,
-    application_name: 'tessera-cluster',
-  })
-  client.on('error', () => {})
-  await client.connect()
-  try {
-    return await work(client)
-  } finally {
-    await client.end()
-  }
-}
 
 /** Idempotent: what is there stays. */
 export async function prepareDatabase(

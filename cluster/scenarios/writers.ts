@@ -1,10 +1,9 @@
 // Owns the traffic under which scenarios happen: writers that remember what was acknowledged to them.
 
-import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
+import { connect } from '../connection.ts'
 import type { Credentials } from '../credentials.ts'
-import { DATABASE } from '../patroni.ts'
 import type { Topology } from '../topology.ts'
 
 /** As a gateway's own: a statement that takes longer is given up, and its connection with it. */
@@ -25,23 +24,6 @@ export interface Writers {
   stop(): Promise<Outcome>
 }
 
-const connect = async ({ address, proxies }: Topology, { passwords, authorityFile }: Credentials) => {
-  const client = new pg.Client({
-    host: address,
-    port: proxies[0]!.writePort,
-    user: 'tessera_write',
-    password: passwords.tessera_write,
-    database: DATABASE,
-    ssl: { ca: readFileSync(authorityFile, 'utf8') },
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
-    connectionTimeoutMillis: 2_000,
-  })
-  client.on('error', () => {})
-  await client.connect()
-  return client
-}
-
 /** @param ids to insert, one after the other, shared out among the writers: those of one group show how it fares */
 export function startWriters(
   topology: Topology,
@@ -49,6 +31,12 @@ export function startWriters(
   count: number,
   ids: readonly number[],
 ): Writers {
+  const limits = {
+    port: topology.proxies[0]!.writePort,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+    connectionTimeoutMillis: 2_000,
+  }
   let isRunning = true
   const acknowledged: number[] = []
   let longestGapMs = 0
@@ -59,7 +47,7 @@ export function startWriters(
     for (let index = writer; isRunning && index < ids.length; index += count) {
       const id = ids[index]!
       try {
-        client ??= await connect(topology, credentials)
+        client ??= await connect(topology, credentials, 'tessera_write', limits)
         await client.query(`insert into ${TABLE} (id) values ($1)`, [id])
         acknowledged.push(id)
         longestGapMs = Math.max(longestGapMs, performance.now() - last)

@@ -2,12 +2,12 @@
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { sql } from 'drizzle-orm'
-import { PgDialect } from 'drizzle-orm/pg-core'
-import type { Database, Statement } from '../database/database.ts'
+import type { Database } from '../database/database.ts'
 import { RefusedChange } from '../database/outcome.ts'
 import type { Session } from '../database/session.ts'
 import { apiKeyTable } from '../database/tables.ts'
 import { gatewayError } from '../errors.ts'
+import { statementOf } from './statement.ts'
 
 export type ApiKey = {
   readonly id: string
@@ -25,8 +25,6 @@ export interface ApiKeys {
   /** The key of this text, if there is one that has not been revoked. @throws GatewayError as `exist` */
   find(text: string): Promise<ApiKey | undefined>
 }
-
-const dialect = new PgDialect()
 
 /** What begins a key, so that people and scanners of secrets know one when they see it. */
 const PREFIX = 'tessera'
@@ -88,10 +86,6 @@ const MIN_AGE_MS = 100
 
 type Known = { readonly key: ApiKey; readonly secretHash: Buffer }
 
-const statementOf = (composed: ReturnType<typeof sql>): Statement => {
-  const { sql: text, params } = dialect.sqlToQuery(composed)
-  return { text, values: params }
-}
 const tableExists = statementOf(sql`select to_regclass('tessera.api_key') is not null`)
 const allKeys = statementOf(
   sql`select ${apiKeyTable.id}, ${apiKeyTable.name}, ${apiKeyTable.canWrite}, array_to_json(${apiKeyTable.collections}), encode(${apiKeyTable.secretHash}, 'hex'),

@@ -2,7 +2,6 @@
 
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
-import { PgDialect } from 'drizzle-orm/pg-core'
 import type { Database, Statement } from '../database/database.ts'
 import { collectionTable } from '../database/tables.ts'
 import { gatewayError } from '../errors.ts'
@@ -15,6 +14,7 @@ import {
   type Registration,
   type Relation,
 } from './collection.ts'
+import { statementOf } from './statement.ts'
 
 export interface Catalog {
   /** @throws GatewayError collection-not-found */
@@ -43,7 +43,6 @@ const privileges: Statement = {
   text: readFileSync(new URL('changeable.sql', import.meta.url), 'utf8'),
   values: [],
 }
-const dialect = new PgDialect()
 
 /** Versions are never given twice, so that a statement compiled for a table that is gone is not found again. */
 let lastVersion = 0
@@ -110,11 +109,11 @@ export async function openCatalog({
     for (const { oid, schema, table, geometryColumn, srid } of relations) {
       if (srid !== 0 || srids.has(oid)) continue
       const column = sql.identifier(geometryColumn)
-      const { sql: text } = dialect.sqlToQuery(
+      const first = statementOf(
         sql`select ST_SRID(${column}) from ${sql.identifier(schema)}.${sql.identifier(table)} where ${column} is not null limit 1`,
       )
       // A view that fails when it is read fails its own requests, not the catalog.
-      const [row] = await database.read({ text, values: [] }).catch(() => [])
+      const [row] = await database.read(first).catch(() => [])
       if (row?.[0]) srids.set(oid, Number(row[0]))
     }
   }
@@ -166,13 +165,10 @@ export async function openCatalog({
 }
 
 /** Rows of a collection's id and what is registered of it, as JSON. */
-const registrations: Statement = (() => {
-  const { sql: text, params } = dialect.sqlToQuery(
-    sql`select
+const registrations = statementOf(
+  sql`select
           case when schema_name = 'public' then table_name else schema_name || '.' || table_name end,
           json_build_object('title', title, 'description', description, 'license', license,
             'attribution', attribution, 'temporalColumn', temporal_column, 'isManaged', is_managed)
         from ${collectionTable} order by schema_name, table_name`,
-  )
-  return { text, values: params }
-})()
+)

@@ -42,8 +42,6 @@ export type Changes = {
   readonly canUpdate: boolean
   readonly canRemove: boolean
   readonly columns: ReadonlySet<string>
-  /** Of a view: columns that are expressions. */
-  readonly computed: ReadonlySet<string>
 }
 
 export type Collection = {
@@ -193,7 +191,7 @@ export function makeCollection(
   changeable: Changeable | undefined,
   version: number,
 ): Collection {
-  const columns = relation.columns.map((column) => makeColumn(column, relation.key ?? []))
+  const columns = relation.columns.map((column) => makeColumn(column, relation.key ?? [], changeable))
   const byName = new Map(columns.map((column) => [column.name, column]))
   const named = relation.hasChildren ? [] : (relation.key ?? []).flatMap((name) => byName.get(name) ?? [])
   const isKeyPhysical = named.length === 0 && hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
@@ -243,7 +241,11 @@ export function makeCollection(
   }
 }
 
-function makeColumn(column: Relation['columns'][number], key: readonly string[]): Column {
+function makeColumn(
+  column: Relation['columns'][number],
+  key: readonly string[],
+  changeable: Changeable | undefined,
+): Column {
   const { name, type, category } = column
   return {
     name,
@@ -252,7 +254,8 @@ function makeColumn(column: Relation['columns'][number], key: readonly string[])
     // A view does not say so of its columns, but what tells rows apart is never null.
     isNullable: column.isNullable && !key.includes(name),
     hasDefault: column.hasDefault,
-    isComputed: column.isComputed,
+    // A view's expressions are so too, which only whoever may change the view is told.
+    isComputed: column.isComputed || (changeable?.computed.includes(name) ?? false),
     isArray: category === 'A',
     maxLength: column.maxLength ?? undefined,
     maxDigits: column.maxDigits ?? undefined,
@@ -265,7 +268,7 @@ function makeColumn(column: Relation['columns'][number], key: readonly string[])
 const hasMeasures = (geometryType: string) => /M$/i.test(geometryType)
 
 function makeChanges(
-  { canCreate, canUpdate, canRemove, columns: granted, computed: expressions }: Changeable,
+  { canCreate, canUpdate, canRemove, columns: granted }: Changeable,
   { geometryType }: Relation,
   columns: readonly Column[],
 ): Changes | undefined {
@@ -276,7 +279,6 @@ function makeChanges(
     canUpdate,
     canRemove,
     columns: new Set(granted.filter((name) => !computed.has(name))),
-    computed: new Set(expressions),
   }
 }
 

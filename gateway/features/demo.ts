@@ -106,7 +106,7 @@ function cutOutlines(geometry: unknown): unknown {
     type === 'Polygon' ? [coordinates] : type === 'MultiPolygon' ? coordinates : []
   ) as Polygon['coordinates'][]
   const cut = polygons.flatMap(cutPolygon)
-  return cut.length > polygons.length || cut.some((polygon) => !polygons.includes(polygon as never))
-    ? { type: 'MultiPolygon', coordinates: cut }
-    : geometry
+  return cut.every((polygon, index) => polygon === polygons[index])
+    ? geometry
+    : { type: 'MultiPolygon', coordinates: cut }
 }

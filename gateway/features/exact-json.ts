@@ -15,6 +15,12 @@ export class ExactNumber {
   }
 }
 
+export type JsonObject = Readonly<Record<string, unknown>>
+
+/** JSON's own objects: neither null, nor a list, nor a number that is kept as its text. */
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
+
 const INTEGER = /^-?\d+$/
 /** Fewer digits than this fit into a JavaScript number, whatever they are. */
 const SAFE_DIGITS = 15

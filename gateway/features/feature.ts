@@ -69,6 +69,10 @@ export function versionOf({ columns, geometry }: Collection): SQL {
   return sql`hash_record_extended(row(${sql.join([...values, sql`${sql.identifier(geometry.column)}::text`], sql.raw(', '))}), 0)`
 }
 
+/** What is read of a single feature: its id, its text, its version. */
+export const itemOf = (collection: Collection): SQL =>
+  sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}`
+
 export const featureNotFound = (collection: Collection, id: string) =>
   gatewayError(
     'feature-not-found',

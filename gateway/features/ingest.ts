@@ -8,7 +8,6 @@ import { basename, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { and, eq, type SQL, sql } from 'drizzle-orm'
-import { PgDialect } from 'drizzle-orm/pg-core'
 import type { Session } from '../database/session.ts'
 import { collectionTable } from '../database/tables.ts'
 import type { Emit } from '../events.ts'
@@ -16,6 +15,7 @@ import { ColumnObserver, type ColumnType, copyTextOf, NULL_TEXT } from './column
 import { ExactNumber } from './exact-json.ts'
 import { GeometryError, parseGeometry } from './geometry.ts'
 import { detectFormat, type Format, readFeatures, type SourceFeature, type SourceOptions } from './source.ts'
+import { statementOf } from './statement.ts'
 
 export type Describe = {
   readonly title?: string | undefined
@@ -75,12 +75,11 @@ const MAX_NAME_BYTES = 63
 const CHUNK = 64 * 1024
 const PROGRESS_INTERVAL_MS = 100
 
-const dialect = new PgDialect()
 const execute = <T extends object>(session: Session, statement: SQL) => {
-  const { sql: text, params } = dialect.sqlToQuery(statement)
-  return session.query<T>(text, params)
+  const { text, values } = statementOf(statement)
+  return session.query<T>(text, values)
 }
-const textOf = (statement: SQL) => dialect.sqlToQuery(statement).sql
+const textOf = (statement: SQL) => statementOf(statement).text
 
 /** Where a collection of this name is, or will be. @throws ImportError for a name that no collection can have */
 export function parseCollectionName(name: string): string {

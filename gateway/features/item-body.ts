@@ -2,7 +2,7 @@
 
 import { type Fault, gatewayError } from '../errors.ts'
 import type { Collection, Column } from './collection.ts'
-import { ExactNumber } from './exact-json.ts'
+import { ExactNumber, isObject, type JsonObject } from './exact-json.ts'
 import { GEOMETRY_TYPES, GeometryError, parseGeometry } from './geometry.ts'
 import { describeValue, parseValue } from './value.ts'
 
@@ -12,7 +12,7 @@ export type BodyKind = 'create' | 'replace' | 'update'
 /** What a column is to become: a value that PostgreSQL reads, or a patch of the JSON that is there. */
 export type ColumnChange = {
   readonly column: Column
-  readonly value: string | null | readonly unknown[] | { readonly patch: Readonly<Record<string, unknown>> }
+  readonly value: string | null | readonly unknown[] | { readonly patch: JsonObject }
 }
 
 export type ItemBody = {
@@ -24,7 +24,7 @@ export type ItemBody = {
   readonly changes: readonly ColumnChange[]
 }
 
-/** Members that are no part of what is stored; clients send them back as they were read. */
+/** JsonObject that are no part of what is stored; clients send them back as they were read. */
 const IGNORED_MEMBERS = new Set(['type', 'links', 'bbox', 'id', 'geometry', 'properties'])
 /** Each is a step of the statement that merges it. */
 const MAX_PATCHED_OBJECTS = 50
@@ -33,7 +33,6 @@ const MAX_PADDING = 1_000
 /** A number with a larger exponent is no measurement, and PostgreSQL writes out its every digit. */
 const MAX_EXPONENT = 400
 
-type Members = Readonly<Record<string, unknown>>
 type Report = (pointer: string, detail: string) => undefined
 
 /**
@@ -77,9 +76,6 @@ export function invalidFeature(faults: readonly Fault[]) {
   })
 }
 
-const isObject = (value: unknown): value is Members =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
-
 /** RFC 6901. */
 export const pointerOf = (...names: readonly string[]) =>
   names.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
@@ -112,7 +108,7 @@ function parseId(
 }
 
 function parsePlace(
-  { geometry }: Members,
+  { geometry }: JsonObject,
   { geometry: { column, type, dimension, isNullable }, changes }: Collection,
   kind: BodyKind,
   report: Report,
@@ -178,7 +174,7 @@ function parseProperties(
     report('/properties', properties === undefined ? 'is missing' : 'must be an object')
     return []
   }
-  const given: Members = properties ?? {}
+  const given: JsonObject = properties ?? {}
   const known = new Set(collection.properties.map(({ name }) => name))
   for (const name of Object.keys(given)) {
     if (!known.has(name)) {
@@ -202,9 +198,11 @@ function parseProperties(
     }
     if (!writable.has(column.name)) {
       // A feature that was read is sent back whole.
-      const isComputed = column.isComputed || collection.changes!.computed.has(column.name)
-      if (kind !== 'replace' || !isComputed)
-        report(pointer, isComputed ? 'is computed by the database: leave it out' : 'cannot be changed here')
+      if (kind !== 'replace' || !column.isComputed)
+        report(
+          pointer,
+          column.isComputed ? 'is computed by the database: leave it out' : 'cannot be changed here',
+        )
       return []
     }
     const value = parseProperty(given[column.name], column, kind)

@@ -5,8 +5,8 @@ import type { Database, Row, Statement } from '../database/database.ts'
 import { isProjectionFailure, RefusedChange } from '../database/outcome.ts'
 import { type Fault, type GatewayError, gatewayError } from '../errors.ts'
 import { type Collection, type Column, tableOf } from './collection.ts'
-import { ExactNumber } from './exact-json.ts'
-import { featureNotFound, featureOf, versionOf } from './feature.ts'
+import { isObject, type JsonObject } from './exact-json.ts'
+import { featureNotFound, itemOf, versionOf } from './feature.ts'
 import { type ItemBody, invalidFeature, parseItemBody, pointerOf } from './item-body.ts'
 import { compileLookup } from './item-query.ts'
 import { composeOnce, fillTemplate, type Template, templateOf } from './statement.ts'
@@ -114,13 +114,9 @@ function makeChange(template: Template, values: Record<string, unknown>, isRemov
   }
 }
 
-/** A feature's id, text and version, as of a look-up. */
-const shown = (collection: Collection): SQL =>
-  sql`${sql.identifier(collection.idColumn!.name)}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}`
-
 /** A change, and the feature as it is after it. In RETURNING itself Citus takes immutable functions alone. */
 const showing = (collection: Collection, change: SQL): SQL =>
-  sql`with changed as (${change} returning *) select ${shown(collection)} from changed`
+  sql`with changed as (${change} returning *) select ${itemOf(collection)} from changed`
 
 const valuesOf = ({ id, geometry, changes }: ItemBody): Record<string, unknown> => ({
   ...(id === undefined ? {} : { [ID]: id }),
@@ -197,7 +193,7 @@ function compileReplace(collection: Collection, id: string, body: ItemBody, cond
 }
 
 function compileUpdate(collection: Collection, id: string, body: ItemBody, condition: Condition): Change {
-  const patches = new Map<string, Readonly<Record<string, unknown>>>()
+  const patches = new Map<string, JsonObject>()
   for (const { column, value } of body.changes) if (isPatch(value)) patches.set(column.name, value.patch)
   const compose = () => {
     const properties = body.changes.map(({ column }) => {
@@ -217,7 +213,7 @@ function updateItem(collection: Collection, assignments: readonly Assignment[], 
   const from = sql`${tableOf(collection)}`
   // A patch of nothing is the feature as it is, on the same condition.
   if (assignments.length === 0) {
-    return sql`select ${shown(collection)} from ${from} ${where(collection, condition)}`
+    return sql`select ${itemOf(collection)} from ${from} ${where(collection, condition)}`
   }
   const touched = collection.touched ? [{ name: collection.touched, value: sql`now()` }] : []
   const set = [...assignments, ...touched].map(({ name, value }) => sql`${sql.identifier(name)} = ${value}`)
@@ -243,10 +239,10 @@ function where(collection: Collection, condition: Condition): SQL {
     : sql`${found} and ${versionOf(collection)} = any(${sql.placeholder('versions')}::bigint[])`
 }
 
-const isPatch = (value: unknown): value is { patch: Readonly<Record<string, unknown>> } =>
+const isPatch = (value: unknown): value is { patch: JsonObject } =>
   typeof value === 'object' && value !== null && 'patch' in value
 
-function mergedColumn({ name, type }: Column, patch: Readonly<Record<string, unknown>>): SQL {
+function mergedColumn({ name, type }: Column, patch: JsonObject): SQL {
   return sql`${mergePatch(sql`${sql.identifier(name)}::jsonb`, patch)}::${sql.raw(type === 'json' ? 'json' : 'jsonb')}`
 }
 
@@ -254,16 +250,14 @@ function mergedColumn({ name, type }: Column, patch: Readonly<Record<string, unk
  * RFC 7396 in SQL: members of the patch replace those of the target, null removes them, objects are merged
  * in turn. What is no object becomes an empty one first.
  */
-function mergePatch(target: SQL, patch: Readonly<Record<string, unknown>>): SQL {
+function mergePatch(target: SQL, patch: JsonObject): SQL {
   const members = Object.entries(patch)
   const removed = members.filter(([, value]) => value === null).map(([name]) => name)
-  const isObject = (value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
   const plain = Object.fromEntries(members.filter(([, value]) => value !== null && !isObject(value)))
   const merged = members
     .filter(([, value]) => isObject(value))
     .map(([name, value]) => {
-      const next = mergePatch(sql`(${target} -> ${name}::text)`, value as Record<string, unknown>)
+      const next = mergePatch(sql`(${target} -> ${name}::text)`, value as JsonObject)
       return sql` || jsonb_build_object(${name}::text, ${next})`
     })
   const object = sql`case when jsonb_typeof(${target}) = 'object' then ${target} else '{}'::jsonb end`

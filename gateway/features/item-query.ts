@@ -6,7 +6,7 @@ import { gatewayError, invalidParameter } from '../errors.ts'
 import { type Collection, type Column, columnOf, tableOf } from './collection.ts'
 import { type Bbox, type Box, parseBbox } from './crs.ts'
 import { type Interval, parseDatetime } from './datetime.ts'
-import { featureOf, versionOf } from './feature.ts'
+import { featureOf, itemOf } from './feature.ts'
 import { fillTemplate, templateOf } from './statement.ts'
 import { describeValue, parseValue } from './value.ts'
 
@@ -290,7 +290,7 @@ export function compileLookup(collection: Collection, ids: readonly string[]): S
   const id = columnOf(collection.idColumn!)
   const template = templateOf(
     `lookup ${collection.version}`,
-    () => sql`select ${id}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}
+    () => sql`select ${itemOf(collection)}
       from ${tableOf(collection)} where ${id} = any(${sql.placeholder('ids')})`,
   )
   return fillTemplate(template, { ids })

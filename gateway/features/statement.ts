@@ -40,6 +40,12 @@ export function composeOnce(composed: SQL): Template {
   return { text, parameters: params }
 }
 
+/** A statement without placeholders, its values already in it. */
+export function statementOf(composed: SQL): Statement {
+  const { text, parameters } = composeOnce(composed)
+  return { text, values: parameters }
+}
+
 /** @throws where a placeholder of the template has no value */
 export function fillTemplate(
   { name, text, parameters }: Template,

@@ -19,7 +19,7 @@ export const selfUrl = (publicUrl: string, requestUrl: string) =>
   publicUrl + requestUrl.replace(/%(?![\da-f]{2})|[^!-~]|["<>\\^`{|}]/gi, encodeURIComponent)
 
 /** The address of the same document in another format. */
-export function inFormat(address: string, format: string): string {
+function inFormat(address: string, format: string): string {
   const [path, query] = address.split('?', 2)
   const others = (query ?? '').split('&').filter((part) => part !== '' && !/^f(=|$)/.test(part))
   return `${path}?${[...others, `f=${format}`].join('&')}`

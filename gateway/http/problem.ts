@@ -50,15 +50,10 @@ export function sendProblem(error: Error, request: FastifyRequest, reply: Fastif
   const { status, isRetryable } = errors[expected.code]
   if (isRetryable) reply.header('retry-after', RETRY_AFTER_S)
   if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
-  if (wantsHtml(request)) {
-    reply.code(status).header('cache-control', 'no-store')
+  reply.code(status).header('cache-control', 'no-store')
+  if (wantsHtml(request))
     return sendPage(reply, problemPage(request.publicUrl ?? '', expected.code, expected.message, request.id))
-  }
-  return reply
-    .code(status)
-    .header('content-type', MEDIA_TYPE)
-    .header('cache-control', 'no-store')
-    .send(Buffer.from(renderProblem(expected, request.id)))
+  return reply.header('content-type', MEDIA_TYPE).send(Buffer.from(renderProblem(expected, request.id)))
 }
 
 export function renderProblem({ code, message, facts }: GatewayError, requestId: string): string {

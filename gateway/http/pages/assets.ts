@@ -4,12 +4,14 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import fastifyStatic from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
-import { ASSETS, MAPLIBRE } from './layout.ts'
 
-const maplibreFolder = join(
-  dirname(createRequire(import.meta.url).resolve('maplibre-gl/package.json')),
-  'dist',
-)
+const require = createRequire(import.meta.url)
+const maplibrePackage = 'maplibre-gl/package.json'
+const { version } = require(maplibrePackage) as { version: string }
+
+/** Where pages find what they load. The version in the path lets browsers keep it for good. */
+export const ASSETS = '/assets'
+export const MAPLIBRE = `${ASSETS}/maplibre-gl-${version}`
 
 export async function assets(app: FastifyInstance) {
   await app.register(fastifyStatic, {
@@ -23,7 +25,7 @@ export async function assets(app: FastifyInstance) {
     maxAge: 0,
   })
   await app.register(fastifyStatic, {
-    root: maplibreFolder,
+    root: join(dirname(require.resolve(maplibrePackage)), 'dist'),
     prefix: `${MAPLIBRE}/`,
     schemaHide: true,
     index: false,

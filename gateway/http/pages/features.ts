@@ -44,7 +44,7 @@ export function itemsPage(
     links,
     script: 'items',
     main: html`<p id="status" role="status" aria-live="polite">${features.length} features. Move the map to see those of another place.</p>
-      <div class="beside map-first">
+      <div class="beside">
         !${mapOf(base, {
           label: `${title} on a map`,
           baseMap,
@@ -130,8 +130,6 @@ function editor({ properties, changes, geometry }: Collection): string {
     </div>`
 }
 
-const INPUT_TYPES: Partial<Record<Column['kind'], string>> = { date: 'date' }
-
 /** An empty field is null; the kind tells item.js what else a text is. */
 function field(column: Column): string {
   const { name, kind, isNullable, labels, maxLength } = column
@@ -150,5 +148,5 @@ function field(column: Column): string {
   const length = maxLength ? html` maxlength="${maxLength}"` : ''
   const hint =
     kind === 'timestamp' || kind === 'uuid' ? html` placeholder="${describeValue(column).example}"` : ''
-  return html`!${shown} <input type="${INPUT_TYPES[kind] ?? 'text'}" !${data}!${required}!${mode}!${length}!${hint}></label>`
+  return html`!${shown} <input type="${kind === 'date' ? 'date' : 'text'}" !${data}!${required}!${mode}!${length}!${hint}></label>`
 }

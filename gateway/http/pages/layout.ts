@@ -1,19 +1,11 @@
 // Owns what every page has around its own content: head, navigation, links; and how pages are sent.
 
-import { createRequire } from 'node:module'
 import type { FastifyReply } from 'fastify'
 import { html } from 'ghtml'
 import type { Collection } from '../../features/collection.ts'
 import { collectionUrl } from '../feature.ts'
 import type { Link } from '../links.ts'
-
-const { version: maplibreVersion } = createRequire(import.meta.url)('maplibre-gl/package.json') as {
-  version: string
-}
-
-/** Where pages find what they load. The version in the path lets browsers keep it for good. */
-export const ASSETS = '/assets'
-export const MAPLIBRE = `${ASSETS}/maplibre-gl-${maplibreVersion}`
+import { ASSETS, MAPLIBRE } from './assets.ts'
 
 /**
  * Scripts, styles and requests only from here: not even a script that got into the data could run or
@@ -54,7 +46,7 @@ export function sendPage(reply: FastifyReply, page: Page) {
     .send(renderPage(page))
 }
 
-export function renderPage({ base, title, trail, main, links, script }: Page): string {
+function renderPage({ base, title, trail, main, links, script }: Page): string {
   const shown = links.map(
     (link) =>
       html`<li><a href="${link.href}" rel="${link.rel}">${link.title ?? link.rel}</a> <small>${link.type ?? ''}</small></li>`,

@@ -47,6 +47,19 @@ const feature = (description: string, headers: object) => ({
 const nothing = (description: string, headers: object = {}) => ({ description, type: 'null', headers })
 const security = [{ apiKey: [] }]
 
+/** What a change of a feature takes and answers. */
+const changedItem = (done: string) => ({
+  params: itemParams,
+  querystring: noQuery,
+  headers: Type.Object({ ...conditionHeaders.properties, ...answerHeaders.properties }),
+  response: {
+    200: feature('The feature as it is now.', etag),
+    204: nothing(done, etag),
+    404: notFound,
+    ...changeProblems,
+  },
+})
+
 type Services = AuthenticateOptions & {
   readonly catalog: Catalog
   readonly changes: ItemChanges
@@ -83,6 +96,15 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     reply.header('preference-applied', 'return=minimal').header('etag', featureTag(collection, item.version))
     return reply.code(reply.statusCode === 200 ? 204 : reply.statusCode).send()
   }
+
+  const changeItem =
+    (action: 'replace' | 'update') =>
+    async (request: FastifyRequest<ItemRoute>, reply: FastifyReply): Promise<FastifyReply> => {
+      const collection = find(request, 'canUpdate')
+      const condition = parseCondition(request, collection)
+      const item = await changes[action](collection, request.params.featureId, request.body, condition)
+      return answer(request, reply, collection, item)
+    }
 
   app.register(async (scope) => {
     authenticate(scope as unknown as FastifyInstance, access)
@@ -126,28 +148,10 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           description: 'Properties that are left out become what they are in a new feature.',
           tags: ['Changes'],
           security,
-          params: itemParams,
-          querystring: noQuery,
-          headers: Type.Object({ ...conditionHeaders.properties, ...answerHeaders.properties }),
-          response: {
-            200: feature('The feature as it is now.', etag),
-            204: nothing('It is replaced.', etag),
-            404: notFound,
-            ...changeProblems,
-          },
+          ...changedItem('It is replaced.'),
         },
       },
-      async (request, reply) => {
-        const collection = find(request, 'canUpdate')
-        const condition = parseCondition(request, collection)
-        const { featureId } = request.params
-        return answer(
-          request,
-          reply,
-          collection,
-          await changes.replace(collection, featureId, request.body, condition),
-        )
-      },
+      changeItem('replace'),
     )
 
     scope.delete<ItemRoute>(
@@ -185,32 +189,14 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           description: 'A merge patch (RFC 7396): what it leaves out stays as it is, null removes.',
           tags: ['Changes'],
           security,
-          params: itemParams,
-          querystring: noQuery,
-          headers: Type.Object({ ...conditionHeaders.properties, ...answerHeaders.properties }),
-          response: {
-            200: feature('The feature as it is now.', etag),
-            204: nothing('It is changed.', etag),
-            404: notFound,
-            ...changeProblems,
-          },
+          ...changedItem('It is changed.'),
         },
         // Said where it is wanted (RFC 5789, 2.2: an answer of 415 should say it).
         onRequest: async (_request, reply) => {
           reply.header('accept-patch', PATCH_TYPES.join(', '))
         },
       },
-      async (request, reply) => {
-        const collection = find(request, 'canUpdate')
-        const condition = parseCondition(request, collection)
-        const { featureId } = request.params
-        return answer(
-          request,
-          reply,
-          collection,
-          await changes.update(collection, featureId, request.body, condition),
-        )
-      },
+      changeItem('update'),
     )
   })
 

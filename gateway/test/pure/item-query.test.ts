@@ -50,7 +50,10 @@ test('the order is total: the key follows what was asked for', () => {
     /order by item\."height" desc, item\."id"/,
   )
   assert.match(compileItems(planItems({ sortby: ['+id'] }, collection)).text, /order by item\."id"\s/)
-  assert.match(compileItems(planItems({ sortby: [' na"me'] }, collection)).text, /order by item\."na""me", item\."id"/)
+  assert.match(
+    compileItems(planItems({ sortby: [' na"me'] }, collection)).text,
+    /order by item\."na""me", item\."id"/,
+  )
 })
 
 test('a cursor belongs to its order, and holds only what can be stored', () => {

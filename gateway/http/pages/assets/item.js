@@ -1,6 +1,7 @@
 // Owns the page of a feature: its map, and the form that changes it without undoing what others did.
 
-import { boundsOf, data, drawFeatures, fit, openMap, parseJson } from './map.js'
+import { parseJson, textOf } from './json.js'
+import { boundsOf, data, drawFeatures, fit, openMap } from './map.js'
 
 const KEY = 'tessera-key'
 const find = (id) => document.getElementById(id)
@@ -26,13 +27,6 @@ function take(answer, response) {
   const name = feature.properties.name ?? feature.properties.title
   if (typeof name === 'string' && name !== '') document.querySelector('h1').textContent = name
 }
-
-const textOf = (value) =>
-  value === null || value === undefined
-    ? ''
-    : typeof value === 'object'
-      ? JSON.stringify(value)
-      : String(value)
 
 /** @returns the JSON that the text of a field stands for; undefined where it is none */
 function parseField({ value, dataset: { kind } }) {

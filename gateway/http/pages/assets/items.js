@@ -1,6 +1,7 @@
 // Owns a page of features: the table shows what the map shows, and moving the map asks for what is there.
 
-import { boundsOf, data, drawFeatures, FEATURE_LAYERS, fit, openMap, parseJson } from './map.js'
+import { parseJson, textOf } from './json.js'
+import { boundsOf, data, drawFeatures, FEATURE_LAYERS, fit, openMap } from './map.js'
 
 const columns = JSON.parse(data.columns)
 const status = document.getElementById('status')
@@ -23,13 +24,6 @@ const addressOf = (query, format) => {
   return address
 }
 const itemAddress = (id) => `${data.items}/${encodeURIComponent(id)}?f=html`
-
-const textOf = (value) =>
-  value === null || value === undefined
-    ? ''
-    : typeof value === 'object'
-      ? JSON.stringify(value)
-      : String(value)
 
 function rowOf({ id, properties }) {
   const row = document.createElement('tr')

@@ -10,16 +10,6 @@ const color = isDark
 
 const empty = { type: 'FeatureCollection', features: [] }
 
-/** JSON whose integers beyond 2^53 are text: as numbers they would be others. */
-export const parseJson = (text) =>
-  /\d{16,}/.test(text)
-    ? JSON.parse(text, (_name, value, context) =>
-        typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source)
-          ? context.source
-          : value,
-      )
-    : JSON.parse(text)
-
 /** An empty box for a map that could not be made, such as without WebGL; the page does without. */
 export async function openMap() {
   const maplibre = await import(data.maplibre)
