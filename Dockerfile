@@ -1,4 +1,4 @@
-# The gateway alone; docker-compose.yml puts a PostGIS beside it.
+# The gateway alone; docker-compose.single.yml puts a PostGIS beside it, docker-compose.yml a cluster behind it.
 
 FROM node:24-slim AS packages
 WORKDIR /opt/tessera
@@ -6,16 +6,26 @@ COPY package.json package-lock.json .npmrc ./
 # What serves, without what tests and without the SDK; no package of these needs to run a script.
 RUN npm ci --omit=dev --ignore-scripts --workspaces=false
 
-FROM node:24-slim
+FROM node:24-slim AS serving
 WORKDIR /opt/tessera
 COPY --from=packages /opt/tessera/node_modules node_modules
 COPY package.json LICENSE ./
-COPY gateway gateway
 COPY sql sql
-RUN rm -rf gateway/test
-# Within a container loopback reaches nobody.
-ENV NODE_ENV=production TESSERA_HOST=0.0.0.0 TESSERA_PORT=8080
+ENV NODE_ENV=production
 USER node
+
+# What readies the cluster's containers and watches over its primaries; see cluster/containers.ts, cluster/fencer.ts.
+FROM serving AS cluster
+USER root
+RUN apt-get update && apt-get install -y --no-install-recommends openssl && rm -rf /var/lib/apt/lists/*
+COPY cluster cluster
+USER node
+ENTRYPOINT ["node", "cluster/containers.ts"]
+
+FROM serving AS gateway
+COPY gateway gateway
+# Within a container loopback reaches nobody.
+ENV TESSERA_HOST=0.0.0.0 TESSERA_PORT=8080
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.TESSERA_PORT + '/health/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]

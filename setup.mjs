@@ -45,7 +45,9 @@ function installSystemPackages() {
         '  Fedora, RHEL:   dnf install postgresql-server postgis\n' +
         '  macOS:          brew install postgis\n' +
         '  Containers:     docker compose up (needs nothing else)\n' +
-        'Or name a PostGIS that you have in TESSERA_WRITE_URL.',
+        (purpose === 'cluster'
+          ? 'and etcd, HAProxy, Python with venv, OpenSSL from the same places.'
+          : 'Or name a PostGIS that you have in TESSERA_WRITE_URL.'),
     )
   }
   say(`Setting up: ${names} missing; installing with apt-get: ${packages.join(' ')} …`)
@@ -59,6 +61,10 @@ function installSystemPackages() {
   }
   // Debian would start a server of its own with the package; Tessera's is private to its folder.
   const noServer = '/etc/postgresql-common/createcluster.d/tessera.conf'
+  // Nor do the others' servers start: Tessera runs its own, when it is told to.
+  const policy = '/usr/sbin/policy-rc.d'
+  const isFree = !existsSync(policy)
+  if (isFree) root('sh', '-c', `printf '#!/bin/sh\\nexit 101\\n' > ${policy} && chmod +x ${policy}`)
   const isNew =
     packages.some((name) => name.startsWith('postgresql')) && !existsSync('/etc/postgresql-common')
   if (isNew) {
@@ -68,6 +74,7 @@ function installSystemPackages() {
   }
   root('apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...packages)
   if (isNew) root('rm', '-f', noServer)
+  if (isFree) root('rm', '-f', policy)
 }
 
 /** What this purpose needs and the machine lacks, each with the Debian packages that bring it. */
@@ -77,7 +84,7 @@ function findMissing() {
       what: 'PostgreSQL ≥ 15 with PostGIS',
       isThere: hasPostgis,
       debian: () => postgisPackages(),
-      for: ['start', 'test', 'bench'],
+      for: ['start', 'test', 'bench', 'cluster'],
     },
     {
       what: 'GDAL (ogrinfo), the client that tests read with',
@@ -90,6 +97,12 @@ function findMissing() {
       isThere: () => hasProgram('chromium') || hasProgram('google-chrome'),
       debian: () => ['chromium'],
       for: ['test'],
+    },
+    {
+      what: 'etcd, HAProxy and Python, which the cluster runs on',
+      isThere: () => ['etcd', 'haproxy', 'openssl'].every(hasProgram) && hasVirtualEnvironments(),
+      debian: () => ['etcd-server', 'haproxy', 'openssl', 'python3-venv'],
+      for: ['test', 'cluster'],
     },
     {
       what: 'wrk, which loads the benchmark',
@@ -160,8 +173,13 @@ function list(place) {
   }
 }
 
+function hasVirtualEnvironments() {
+  return spawnSync('python3', ['-c', 'import venv, ensurepip'], { stdio: 'ignore' }).status === 0
+}
+
+/** Also where a person's PATH does not lead, but the system's programs are. */
 function hasProgram(name) {
-  return (process.env.PATH ?? '').split(':').some((place) => {
+  return `${process.env.PATH ?? ''}:/usr/sbin`.split(':').some((place) => {
     try {
       accessSync(join(place, name), constants.X_OK)
       return true

@@ -4,41 +4,50 @@ import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import type { Credentials, Role } from './credentials.ts'
 import { DATABASE } from './patroni.ts'
-import type { Topology } from './topology.ts'
+import type { Balancer, Topology } from './topology.ts'
 
 export type UrlRole = Extract<Role, `tessera_${string}`>
+export const URL_ROLES: readonly UrlRole[] = ['tessera_read', 'tessera_write', 'tessera_owner']
 
-/** Where a role comes in: who reads at the read port, and there from secondaries alone. */
-export function databaseUrl(
-  { address, proxies, isCitus }: Topology,
+/** How the gateway is told a role's URL: by the name of a file that nobody else reads. */
+export const urlFileOf = (role: UrlRole) => `${role}.url`
+export const urlVariableOf = (role: UrlRole) => `${role.toUpperCase()}_URL_FILE`
+
+/** Where a role comes in, by each of the proxies: who reads at the read port, and there from secondaries alone. */
+export function databaseUrls(
+  { proxies, isCitus }: Topology,
   { passwords, authorityFile }: Credentials,
-  role: UrlRole,
-) {
-  const { readPort, writePort } = proxies[0]!
+  role: Role,
+): string {
   const isRead = role === 'tessera_read'
-  const url = new URL(`postgresql://${role}@${address}:${isRead ? readPort : writePort}/${DATABASE}`)
-  url.password = passwords[role]
-  url.searchParams.set('sslmode', 'verify-full')
-  url.searchParams.set('sslrootcert', authorityFile)
-  // On a secondary of the coordinator Citus would read from the workers' primaries.
-  if (isRead && isCitus) url.searchParams.set('options', '-c citus.use_secondary_nodes=always')
-  return url.href
+  const urls = proxies.map(({ host, readPort, writePort }) => {
+    const url = new URL(`postgresql://${role}@${host}:${isRead ? readPort : writePort}/${DATABASE}`)
+    url.password = passwords[role]
+    url.searchParams.set('sslmode', 'verify-full')
+    url.searchParams.set('sslrootcert', authorityFile)
+    // On a secondary of the coordinator Citus would read from the workers' primaries.
+    if (isRead && isCitus) url.searchParams.set('options', '-c citus.use_secondary_nodes=always')
+    return url.href
+  })
+  return urls.join(',')
 }
+
+export type Where = { readonly host: string; readonly port: number; readonly database?: string }
 
 /** @param options of the driver, beyond where to and as whom */
 export async function connect(
-  { address }: Topology,
   { passwords, authorityFile }: Credentials,
   user: Role,
+  where: Where,
   options: pg.ClientConfig,
 ): Promise<pg.Client> {
   const client = new pg.Client({
-    host: address,
     user,
     password: passwords[user],
     database: DATABASE,
     ssl: { ca: readFileSync(authorityFile, 'utf8') },
     application_name: 'tessera-cluster',
+    ...where,
     ...options,
   })
   // A lost connection also fails the query that waits for it; without a listener it would end the process.
@@ -47,16 +56,28 @@ export async function connect(
   return client
 }
 
+const CONNECT_TIMEOUT_MS = 5_000
+
+/** @param portOf the port to take at the first of the proxies that answers; the coordinator's primary by default */
 export async function withSuperuser<T>(
-  topology: Topology,
+  { proxies }: Topology,
   credentials: Credentials,
-  where: { readonly port: number; readonly database?: string },
   work: (client: pg.Client) => Promise<T>,
+  portOf: (proxy: Balancer) => number = ({ writePort }) => writePort,
+  database = DATABASE,
 ): Promise<T> {
-  const client = await connect(topology, credentials, 'postgres', {
-    connectionTimeoutMillis: 5_000,
-    ...where,
-  })
+  let client: pg.Client | undefined
+  let failure: unknown
+  for (const proxy of proxies) {
+    const where = { host: proxy.host, port: portOf(proxy), database }
+    const options = { connectionTimeoutMillis: CONNECT_TIMEOUT_MS }
+    client = await connect(credentials, 'postgres', where, options).catch((error) => {
+      failure = error
+      return undefined
+    })
+    if (client) break
+  }
+  if (!client) throw failure
   try {
     return await work(client)
   } finally {

@@ -3,6 +3,7 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { access, chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
@@ -32,10 +33,11 @@ const PASSWORD_BYTES = 24
 /** A cluster outlives its maker's attention. */
 const CERTIFICATE_DAYS = 3_650
 
-/** @param folder is made if it is not there; nobody but its owner may look into it */
-export async function openCredentials(folder: string, address: string): Promise<Credentials> {
-  await mkdir(folder, { recursive: true, mode: 0o700 })
-  await chmod(folder, 0o700)
+/**
+ * @param folder is made if it is not there; nobody but its owner may look into it
+ * @param hosts by which clients call the proxies: names or addresses that the certificate is good for
+ */
+export async function openCredentials(folder: string, hosts: readonly string[]): Promise<Credentials> {
   const file = (name: string) => join(folder, name)
   const passwordsFile = file('passwords.json')
   const [authorityFile, certificateFile, keyFile] = ['ca.crt', 'server.crt', 'server.key'].map(file) as [
@@ -49,7 +51,9 @@ export async function openCredentials(folder: string, address: string): Promise<
     () => false,
   )
   if (!isMade) {
-    await makeCertificates(folder, address)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await chmod(folder, 0o700)
+    await makeCertificates(folder, hosts)
     const names = [...ROLES, 'patroni']
     const made = Object.fromEntries(
       names.map((name) => [name, randomBytes(PASSWORD_BYTES).toString('base64url')]),
@@ -61,13 +65,14 @@ export async function openCredentials(folder: string, address: string): Promise<
   return { passwords, patroniPassword: patroni, authorityFile, certificateFile, keyFile }
 }
 
-async function makeCertificates(folder: string, address: string) {
+async function makeCertificates(folder: string, hosts: readonly string[]) {
   const openssl = (...args: string[]) => run('openssl', args, { cwd: folder })
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc']
   const days = ['-days', String(CERTIFICATE_DAYS)]
   const authority = ['-keyout', 'ca.key', '-out', 'ca.crt', '-subj', '/CN=Tessera cluster']
   await openssl('req', '-x509', ...key, ...days, ...authority, '-addext', 'basicConstraints=critical,CA:TRUE')
-  const names = `subjectAltName=IP:${address},DNS:localhost`
+  const kinds = hosts.map((host) => `${isIP(host) ? 'IP' : 'DNS'}:${host}`)
+  const names = `subjectAltName=${kinds.join(',')}`
   const server = [
     '-keyout',
     'server.key',

@@ -1,34 +1,33 @@
 // Owns haproxy.cfg: which member each port leads to, and how soon one that went down is left.
 
-import type { Balancer, Group, Member, Topology } from './topology.ts'
+import {
+  type Balancer,
+  type Group,
+  LOOPBACK,
+  listenAddressOf,
+  type Member,
+  type Topology,
+} from './topology.ts'
 
 /** A primary is asked twice a second; two bad answers, a second in all, and its port is closed. */
 const CHECK = 'inter 500ms fastinter 200ms downinter 500ms fall 2 rise 2'
+/**
+ * The way to one member is cut off after some four seconds of silence: its clients would wait for it with
+ * locks held, though its kernel still answers. Shorter, and a busy machine would cut off the living.
+ */
+const MEMBER_CHECK = 'inter 1s fastinter 200ms fall 3 rise 4'
 /** Behind by more than this a secondary answers no reads, in bytes. */
 const MAX_LAG = 16 * 1024 * 1024
 /** How long a connection may be silent, such as a pool's between two requests. */
 const IDLE = '24h'
 
-export function renderHaproxy(topology: Topology, balancer: Balancer, runFolder: string): string {
-  const { address, groups, members, gateways } = topology
+/** What the rest of the world reaches: the coordinator, the groups, the gateways. */
+export function renderBalancer(topology: Topology, balancer: Balancer, runFolder: string): string {
+  const { groups, members, gateways, placement } = topology
+  const address = listenAddressOf(topology)
   const [coordinator, ...workers] = groups as [Group, ...Group[]]
   const sections = [
-    `global
-  maxconn 4000
-  stats socket ${runFolder}/${balancer.name}.sock mode 600 level admin
-  stats timeout 5s`,
-    `defaults
-  mode tcp
-  timeout connect 2s
-  timeout client ${IDLE}
-  timeout server ${IDLE}
-  timeout check 1s
-  retries 2
-  option redispatch
-  option clitcpka
-  option srvtcpka
-  # Who is connected to a member that went down would wait for ever.
-  default-server on-marked-down shutdown-sessions`,
+    ...commonSections(topology, `${runFolder}/${balancer.name}.sock`),
     `frontend statistics
   mode http
   bind ${address}:${balancer.statisticsPort}
@@ -37,13 +36,13 @@ export function renderHaproxy(topology: Topology, balancer: Balancer, runFolder:
   stats enable
   stats uri /
   stats refresh 2s`,
-    listenPrimary('write', `${address}:${balancer.writePort}`, coordinator, address),
-    listenSecondaries('read', `${address}:${balancer.readPort}`, coordinator, address),
+    listenPrimary('write', `${address}:${balancer.writePort}`, coordinator),
+    listenSecondaries('read', `${address}:${balancer.readPort}`, coordinator),
     ...workers.flatMap((group) => {
       const { write, read } = balancer.groupPorts.get(group.number)!
       return [
-        listenPrimary(`${group.name}-write`, `${address}:${write}`, group, address),
-        listenSecondaries(`${group.name}-read`, `${address}:${read}`, group, address),
+        listenPrimary(`${group.name}-write`, `${address}:${write}`, group),
+        listenSecondaries(`${group.name}-read`, `${address}:${read}`, group),
       ]
     }),
     `listen http
@@ -55,45 +54,87 @@ export function renderHaproxy(topology: Topology, balancer: Balancer, runFolder:
   option forwardfor
   option httpchk GET /health/ready
   balance leastconn
-${gateways.map(({ name, port }) => `  server ${name} ${address}:${port} check inter 500ms fall 2 rise 1`).join('\n')}`,
-    ...members.map((member) => listenMember(member, address)),
+${gateways.map(({ name, host, port }) => `  server ${name} ${host}:${port} check inter 500ms fall 2 rise 1`).join('\n')}`,
+    // On one machine all HAProxys share these ports: while one of them lives, members find one another.
+    ...(placement === 'loopback' ? members.map(listenMember) : []),
   ]
-  return `# Rendered from cluster/topology.ts: ${balancer.name}.\n\n${sections.join('\n\n')}\n`
+  return joinSections(balancer.name, sections)
 }
 
-const server = ({ name, postgresPort, patroniPort }: Member, address: string, options: string) =>
-  `  server ${name} ${address}:${postgresPort} check port ${patroniPort} ${options}`
+/** Beside each member in its container: its own ways to all members. It fails with that member alone. */
+export const renderMemberProxy = (topology: Topology, runFolder: string): string =>
+  joinSections('the ways to members', [
+    ...commonSections(topology, `${runFolder}/haproxy.sock`),
+    ...topology.members.map(listenMember),
+  ])
+
+const joinSections = (name: string, sections: readonly string[]) =>
+  `# Rendered from cluster/topology.ts: ${name}.\n\n${sections.join('\n\n')}\n`
+
+const commonSections = ({ placement }: Topology, statisticsSocket: string) => [
+  `global
+  maxconn 4000
+  stats socket ${statisticsSocket} mode 600 level admin
+  stats timeout 5s
+  # After a reload the old process goes on with its sessions, and then ends.
+  hard-stop-after 24h`,
+  // A container that starts again has another address.
+  ...(placement === 'containers'
+    ? [
+        `resolvers engine
+  nameserver engine 127.0.0.11:53
+  hold valid 1s
+  hold nx 2s
+  hold timeout 2s
+  resolve_retries 2
+  timeout retry 500ms`,
+      ]
+    : []),
+  `defaults
+  mode tcp
+  timeout connect 2s
+  timeout client ${IDLE}
+  timeout server ${IDLE}
+  timeout check 1s
+  retries 2
+  option redispatch
+  option clitcpka
+  option srvtcpka
+  # Who is connected to a member that went down would wait for ever.
+  default-server on-marked-down shutdown-sessions${placement === 'containers' ? ' resolvers engine init-addr libc,none resolve-prefer ipv4' : ''}`,
+]
+
+const server = ({ name, host, postgresPort, patroniPort }: Member, check: string) =>
+  `  server ${name} ${host}:${postgresPort} check port ${patroniPort} ${check}`
+
+const servers = (members: readonly Member[]) => members.map((member) => server(member, CHECK)).join('\n')
 
 /** Patroni answers 200 to one member of a group alone. */
-const listenPrimary = (name: string, bind: string, { members }: Group, address: string) =>
+const listenPrimary = (name: string, bind: string, { members }: Group) =>
   `listen ${name}
   bind ${bind}
   option httpchk GET /primary
   http-check expect status 200
-${members.map((member) => server(member, address, CHECK)).join('\n')}`
+${servers(members)}`
 
 /** One that streams and is not far behind; the primary where there is none. */
-const listenSecondaries = (name: string, bind: string, { members }: Group, address: string) =>
+const listenSecondaries = (name: string, bind: string, { members }: Group) =>
   `listen ${name}
   bind ${bind}
   balance leastconn
   option httpchk GET /replica?lag=${MAX_LAG}&replication_state=streaming
   http-check expect status 200
   use_backend ${name}-primary if { nbsrv(${name}) eq 0 }
-${members.map((member) => server(member, address, CHECK)).join('\n')}
+${servers(members)}
 
 backend ${name}-primary
   option httpchk GET /primary
   http-check expect status 200
-${members.map((member) => server(member, address, CHECK)).join('\n')}`
+${servers(members)}`
 
-/**
- * The way to one member that all others take. What falls silent for some four seconds, though its kernel
- * still answers, is cut off: Citus would wait for it with locks held.
- */
-const listenMember = ({ name, connectPort, postgresPort, patroniPort }: Member, address: string) =>
-  `listen member-${name}
-  bind ${address}:${connectPort}
+const listenMember = (member: Member) =>
+  `listen member-${member.name}
+  bind ${LOOPBACK}:${member.connectPort}
   option httpchk GET /health
   http-check expect status 200
-  server ${name} ${address}:${postgresPort} check port ${patroniPort} inter 1s fastinter 200ms fall 3 rise 4`
+${server(member, MEMBER_CHECK)}`

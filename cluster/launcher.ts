@@ -1,27 +1,15 @@
 // Owns bringing the cluster up on this machine, and down again. Nothing of it lives in this process: whoever
 // starts it may go, and another finds it again by its folder.
 
-import { chownSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { databaseUrl, type UrlRole } from './connection.ts'
-import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
-import { findDaemon, findPostmaster, sessionOf, signal, startDaemon, stopDaemon } from './daemon.ts'
-import { etcdArguments } from './etcd.ts'
-import { renderHaproxy } from './haproxy.ts'
-import { renderPatroni } from './patroni.ts'
-import { askMember } from './patroni-api.ts'
-import {
-  ClusterError,
-  dataFolderOf,
-  makeFolder,
-  makePlace,
-  type Place,
-  type Programs,
-  writeOwned,
-} from './place.ts'
+import { findDaemon, findPostmaster, sessionOf, signal, stopDaemon } from './daemon.ts'
+import { healNetwork } from './fault.ts'
+import { type Cluster, partsOf, processesOf, startPart } from './parts.ts'
+import { askMember, switchOver as askToSwitchOver } from './patroni-api.ts'
+import { ClusterError, dataFolderOf, makePlace, type Place, unmountMembers } from './place.ts'
 import { prepareDatabase } from './schema.ts'
-import type { Member } from './topology.ts'
+import { type Group, type Member, type Topology, urlOf } from './topology.ts'
 
 export type Report = (line: string) => void
 
@@ -30,100 +18,83 @@ const MEMBER_STOP_MS = 30_000
 const STOP_MS = 10_000
 /** By when all members must have come up. */
 const UP_TIMEOUT_MS = 180_000
+/** By when a group must have changed places. */
+const SWITCHOVER_TIMEOUT_MS = 30_000
 
-const credentialsFolder = ({ folder }: Place) => join(folder, 'credentials')
-const passfileOf = (place: Place) => join(credentialsFolder(place), 'pgpass')
-
-export async function openSecrets(place: Place): Promise<Credentials> {
-  const credentials = await openCredentials(makeFolder(place, 'credentials'), place.topology.address)
-  for (const file of [credentials.authorityFile, credentials.certificateFile, credentials.keyFile])
-    if (place.account) chownSync(file, place.account.uid, place.account.gid)
-  return credentials
-}
-
-/** Starts whatever does not run, and waits until all of it serves. */
-export async function up(place: Place, programs: Programs, report: Report): Promise<void> {
-  const { topology, account, runFolder } = place
-  makePlace(place)
-  const credentials = await openSecrets(place)
-  writeOwned(place, passfileOf(place), renderPassfile(credentials))
+/** Starts whatever does not run, and waits until all of it serves. Gateways apart: they need the database. */
+export async function up(cluster: Cluster, report: Report): Promise<void> {
+  const { topology } = cluster.place
+  makePlace(cluster.place)
+  healNetwork(cluster.place)
   const start = performance.now()
   const seconds = () => `${((performance.now() - start) / 1000).toFixed(1)} s`
-
-  for (const member of topology.store) {
-    const args = etcdArguments(topology, member, makeFolder(place, 'etcd', member.name))
-    startDaemon({ name: member.name, command: programs.etcd, args, account, runFolder })
-  }
-  for (const proxy of topology.proxies) {
-    const file = join(runFolder, `${proxy.name}.cfg`)
-    writeOwned(place, file, renderHaproxy(topology, proxy, runFolder))
-    startDaemon({
-      name: proxy.name,
-      command: programs.haproxy,
-      args: ['-db', '-f', file],
-      account,
-      runFolder,
-    })
-  }
-  await untilStoreAnswers(place)
+  for (const { name } of [...topology.store, ...topology.proxies]) startPart(cluster, name)
+  await untilStoreAnswers(cluster.place)
   report(`etcd and HAProxy run (${seconds()})`)
-
-  for (const member of topology.members) startMember(place, programs, credentials, member)
-  await untilMembersRun(place, report, seconds)
-  await prepareDatabase(topology, credentials, report)
+  for (const { name } of [...topology.members, ...topology.fencers]) startPart(cluster, name)
+  await untilMembersRun(topology, (line) => report(`${line} (${seconds()})`), mustRun(cluster.place))
+  await prepareDatabase(topology, cluster.credentials, report)
   report(`the database is prepared (${seconds()})`)
 }
 
-function startMember(place: Place, programs: Programs, credentials: Credentials, member: Member) {
-  const { topology, account, runFolder } = place
-  const folder = makeFolder(place, 'members', member.name)
-  const file = join(folder, 'patroni.json')
-  const text = renderPatroni(topology, member, credentials, {
-    folder,
-    postgresBinaries: programs.postgresBinaries,
-  })
-  writeOwned(place, file, text)
-  startDaemon({
-    name: member.name,
-    command: programs.patroni,
-    args: [file],
-    // libpq within Citus finds the passwords of all roles here, and needs no table with them.
-    environment: { PGPASSFILE: passfileOf(place), HOME: folder },
-    account,
-    runFolder,
-  })
+export function startGateways(cluster: Cluster) {
+  for (const { name } of cluster.place.topology.gateways) startPart(cluster, name)
+}
+
+export const mustRun =
+  ({ runFolder }: Place) =>
+  (name: string) => {
+    if (findDaemon(runFolder, name) === undefined)
+      throw new ClusterError(`${name} has ended; see npm run cluster -- logs ${name}.`)
+  }
+
+/** Their first answer through HAProxy: the database is migrated, and the demo data imported. */
+export async function untilGatewaysServe({ place }: Cluster) {
+  const { topology } = place
+  const { host, httpPort } = topology.proxies[0]!
+  const deadline = performance.now() + UP_TIMEOUT_MS
+  const isReady = () =>
+    fetch(`${urlOf(host, httpPort)}/health/ready`).then(
+      (response) => response.ok,
+      () => false,
+    )
+  while (topology.gateways.length > 0 && !(await isReady())) {
+    for (const { name } of topology.gateways) mustRun(place)(name)
+    if (performance.now() > deadline) throw new ClusterError('The gateways do not serve; see their logs.')
+    await sleep(200)
+  }
 }
 
 async function untilStoreAnswers({ topology }: Place) {
   const deadline = performance.now() + 20_000
-  const { address, store } = topology
-  for (;;) {
-    const answers = await Promise.all(
-      store.map(({ clientPort }) =>
-        fetch(`http://${address}:${clientPort}/health`).then(
-          (response) => response.ok,
-          () => false,
-        ),
-      ),
+  const isWell = ({ host, clientPort }: { readonly host: string; readonly clientPort: number }) =>
+    fetch(`${urlOf(host, clientPort)}/health`).then(
+      (response) => response.ok,
+      () => false,
     )
-    if (answers.every(Boolean)) return
+  for (;;) {
+    if ((await Promise.all(topology.store.map(isWell))).every(Boolean)) return
     if (performance.now() > deadline) throw new ClusterError('etcd does not answer; see its logs.')
     await sleep(100)
   }
 }
 
 /** Every group with one primary, and all others streaming from it. */
-async function untilMembersRun(place: Place, report: Report, seconds: () => string) {
-  const { topology } = place
+/** @param mustRun throws where one has ended that must run */
+export async function untilMembersRun(
+  topology: Topology,
+  report: Report,
+  mustRun: (name: string) => void = () => {},
+) {
   const deadline = performance.now() + UP_TIMEOUT_MS
   const told = new Map<string, string>()
   for (;;) {
     const states = await Promise.all(
-      topology.members.map(async (member) => ({ member, state: await askMember(topology.address, member) })),
+      topology.members.map(async (member) => ({ member, state: await askMember(member) })),
     )
     for (const { member, state } of states) {
       const text = state && `${state.role} ${state.isStreaming ? 'streaming' : state.state}`
-      if (text && told.get(member.name) !== text) report(`${member.name}: ${text} (${seconds()})`)
+      if (text && told.get(member.name) !== text) report(`${member.name}: ${text}`)
       if (text) told.set(member.name, text)
     }
     const isReady = topology.groups.every(({ number, members }) => {
@@ -133,39 +104,40 @@ async function untilMembersRun(place: Place, report: Report, seconds: () => stri
       return primaries.length === 1 && secondaries.length === members.length - 1
     })
     if (isReady) return
-    for (const { name } of topology.members) {
-      if (findDaemon(place.runFolder, name) === undefined)
-        throw new ClusterError(`${name} has ended; see npm run cluster -- logs ${name}.`)
-    }
+    for (const { name } of topology.members) mustRun(name)
     if (performance.now() > deadline)
       throw new ClusterError('Not all members came up; see status and their logs.')
     await sleep(200)
   }
 }
 
-const URL_ROLES: readonly UrlRole[] = ['tessera_read', 'tessera_write', 'tessera_owner']
+/** @throws ClusterError where there is none */
+export async function findPrimary({ members, name }: Group): Promise<Member> {
+  const states = await Promise.all(members.map((member) => askMember(member)))
+  const primary = members.find((_, index) => states[index]?.role === 'primary')
+  if (!primary) throw new ClusterError(`Group ${name} has no primary now.`)
+  return primary
+}
 
-/** Gateways over the proxies' ports, their addresses in files that nobody else reads. */
-export async function startGateways(place: Place, args: readonly string[] = []) {
-  const { topology, runFolder } = place
-  const credentials = await openSecrets(place)
-  const environment: Record<string, string> = {}
-  for (const role of URL_ROLES) {
-    const file = join(credentialsFolder(place), `${role}.url`)
-    writeOwned(place, file, databaseUrl(topology, credentials, role))
-    environment[`TESSERA_${role.slice('tessera_'.length).toUpperCase()}_URL_FILE`] = file
+/** A group's primary and a secondary change places. @returns once the new primary is one */
+export async function switchOver({ credentials }: Cluster, group: Group): Promise<Member> {
+  const primary = await findPrimary(group)
+  const candidate = group.members.find((member) => member !== primary)
+  if (!candidate) throw new ClusterError(`Group ${group.name} has only one member.`)
+  await askToSwitchOver(primary, candidate, credentials.patroniPassword)
+  const deadline = performance.now() + SWITCHOVER_TIMEOUT_MS
+  while ((await askMember(candidate))?.role !== 'primary') {
+    if (performance.now() > deadline) throw new ClusterError(`${candidate.name} did not become primary.`)
+    await sleep(100)
   }
-  for (const { name, port } of topology.gateways) {
-    startDaemon({
-      name,
-      command: process.execPath,
-      args: [join(import.meta.dirname, '../gateway/main.ts'), 'serve', '--port', String(port), ...args],
-      environment,
-      // It reads the checkout, which the account of PostgreSQL may not.
-      account: undefined,
-      runFolder,
-    })
-  }
+  return candidate
+}
+
+/** Ends one process of the cluster as it should end, and starts it again. */
+export async function restart(cluster: Cluster, name: string) {
+  const { topology, runFolder } = cluster.place
+  if (partsOf(topology).includes(name)) await stopDaemon(runFolder, name, MEMBER_STOP_MS)
+  startPart(cluster, name)
 }
 
 /** Stops everything, what a lost launcher or a killed Patroni left behind as well. */
@@ -173,16 +145,19 @@ export async function down(place: Place, report: Report): Promise<void> {
   const { topology, runFolder } = place
   const stopAll = (names: readonly { readonly name: string }[], timeoutMs: number) =>
     Promise.all(names.map(({ name }) => stopDaemon(runFolder, name, timeoutMs)))
-  await stopAll(topology.gateways, MEMBER_STOP_MS)
+  healNetwork(place)
+  // What is frozen hears nothing.
+  for (const name of partsOf(topology)) for (const pid of processesOf(place, name)) signal(pid, 'SIGCONT')
+  await stopAll([...topology.gateways, ...topology.fencers], MEMBER_STOP_MS)
   // Secondaries first: none of them is then promoted while its primary ends.
-  const states = await Promise.all(topology.members.map((member) => askMember(topology.address, member)))
+  const states = await Promise.all(topology.members.map((member) => askMember(member)))
   const isPrimary = (_: Member, index: number) => states[index]?.role === 'primary'
   await stopAll(
     topology.members.filter((member, index) => !isPrimary(member, index)),
     MEMBER_STOP_MS,
   )
   await stopAll(topology.members.filter(isPrimary), MEMBER_STOP_MS)
-  for (const member of topology.members) await stopPostgres(dataFolderOf(place, member.name))
+  await Promise.all(topology.members.map(({ name }) => stopPostgres(dataFolderOf(place, name))))
   await Promise.all([stopAll(topology.proxies, STOP_MS), stopAll(topology.store, STOP_MS)])
   report('nothing runs any more')
 }
@@ -197,9 +172,13 @@ async function stopPostgres(dataFolder: string) {
   if (findPostmaster(dataFolder) === pid) for (const member of sessionOf(pid)) signal(member, 'SIGKILL')
 }
 
-/** @returns once neither a process nor a file is left */
+/** Nothing of it is needed again: it is not asked to end. @returns once neither a process nor a file is left */
 export async function destroy(place: Place, report: Report): Promise<void> {
-  await down(place, () => {})
+  healNetwork(place)
+  const names = partsOf(place.topology)
+  for (const name of names) for (const pid of processesOf(place, name)) signal(pid, 'SIGKILL')
+  while (names.some((name) => processesOf(place, name).length > 0)) await sleep(20)
+  unmountMembers(place)
   rmSync(place.folder, { recursive: true, force: true })
   report(`${place.folder} is gone`)
 }

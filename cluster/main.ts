@@ -1,14 +1,29 @@
 #!/usr/bin/env node
 // Owns `npm run cluster -- …`: the launcher's command line. The only process.exit of the cluster.
 
-import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { destroy, down, openSecrets, type Report, startGateways, up } from './launcher.ts'
-import { ClusterError, findPlace, findProgram, findPrograms, type Place, toolsOf } from './place.ts'
+import { type FaultName, faults } from './fault.ts'
+import {
+  destroy,
+  down,
+  findPrimary,
+  type Report,
+  restart,
+  startGateways,
+  switchOver,
+  untilGatewaysServe,
+  up,
+} from './launcher.ts'
+import { type Cluster, openSecrets, partsOf } from './parts.ts'
+import { ClusterError, findPlace, findPrograms, isMade, type Place } from './place.ts'
+import { addWorker } from './scale.ts'
+import { setUp } from './setup.ts'
 import { readStatus, renderStatus } from './status.ts'
-import type { Size } from './topology.ts'
+import { MAX_WORKERS, type Size, urlOf } from './topology.ts'
 
 const USAGE = `npm run cluster -- COMMAND [--data FOLDER]
 
@@ -17,8 +32,16 @@ const USAGE = `npm run cluster -- COMMAND [--data FOLDER]
      [--gateways 1] [--base-port N]
      [--plain]                       one pair without Citus
      [--no-gateway]                  the databases alone
-  status [--json] [--watch]
-  logs NAME                          of a member, proxy, etcd or gateway
+     [--disk MIB]                    each member on a small file system in memory, for trials (root)
+  status [--json] [--watch]          members, lag, what HAProxy and Citus take them for, rows of each worker
+  switchover GROUP                   primary and secondary change places: c, w1, w2, …
+  restart NAME                       a member, proxy, etcd, fencer or gateway
+  add-worker                         one more pair, and its share of the shards
+  fault KIND NAME [--seconds 15]     do it, and after that time undo it; a group's name means its primary
+${Object.entries(faults)
+  .map(([name, { does }]) => `     ${name.padEnd(32)}${does}`)
+  .join('\n')}
+  logs NAME
   down                               stop everything; the data stays
   destroy                            and remove it
 `
@@ -29,6 +52,8 @@ const OPTIONS = {
   members: { type: 'string' },
   gateways: { type: 'string' },
   'base-port': { type: 'string' },
+  disk: { type: 'string' },
+  seconds: { type: 'string' },
   plain: { type: 'boolean' },
   gateway: { type: 'boolean', default: true },
   json: { type: 'boolean' },
@@ -37,117 +62,142 @@ const OPTIONS = {
 
 const say: Report = (line) => process.stdout.write(`${line}\n`)
 const WATCH_INTERVAL_MS = 1_000
-/** Patroni's own name for its newest; from 4.0 on it registers secondaries with Citus. */
-const PATRONI = 'patroni[etcd3]>=4.1,<5'
+const DEFAULT_FAULT_SECONDS = 15
 
 type Values = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values']
 
-function sizeOf({ workers, members, gateways, plain, 'base-port': basePort }: Values): Partial<Size> {
-  const number = (name: string, text: string | undefined, least: number, most: number) => {
-    if (text === undefined) return {}
-    const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
-    if (value >= least && value <= most) return { [name]: value }
-    throw new ClusterError(`--${name}=${text}: must be an integer from ${least} to ${most}.`)
+function integerOf(name: string, text: string, least: number, most: number): number {
+  const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= least && value <= most) return value
+  throw new ClusterError(`--${name}=${text}: must be an integer from ${least} to ${most}.`)
+}
+
+function sizeOf(values: Values): Partial<Size> {
+  const given = (key: keyof Size, name: keyof Values, least: number, most: number) => {
+    const text = values[name]
+    return typeof text === 'string' ? { [key]: integerOf(name, text, least, most) } : {}
   }
   return {
-    ...number('workers', workers, 1, 9),
-    ...number('members', members, 1, 4),
-    ...number('gateways', gateways, 0, 16),
-    ...number('basePort', basePort, 1_024, 64_000),
-    ...(plain ? { workers: 0 } : {}),
+    ...given('workers', 'workers', 1, MAX_WORKERS),
+    ...given('members', 'members', 1, 4),
+    ...given('gateways', 'gateways', 0, 16),
+    ...given('basePort', 'base-port', 1_024, 64_000),
+    ...given('disk', 'disk', 256, 65_535),
+    ...(values.plain ? { workers: 0 } : {}),
   }
 }
 
-function setup(place: Place) {
-  const packages = { etcd: 'etcd-server', haproxy: 'haproxy', python3: 'python3-venv', openssl: 'openssl' }
-  const missing = Object.entries(packages).filter(([program]) => !findProgram(program))
-  if (missing.length > 0) {
-    const names = missing.map(([, name]) => name)
-    if (process.getuid?.() !== 0 || !findProgram('apt-get'))
-      throw new ClusterError(`Missing: ${names.join(', ')}; install them with your system's package manager.`)
-    say(`installing ${names.join(' ')} …`)
-    run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...names])
-  }
-  const tools = toolsOf(place)
-  if (!existsSync(join(tools, 'bin/patroni'))) {
-    say(`installing Patroni into ${tools} …`)
-    mkdirSync(tools, { recursive: true })
-    chmodSync(tools, 0o755)
-    // The system's own: another may lie in a home that the cluster's account cannot enter.
-    run(existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3', ['-m', 'venv', tools])
-    run(join(tools, 'bin/pip'), [
-      'install',
-      '--quiet',
-      '--disable-pip-version-check',
-      PATRONI,
-      'psycopg2-binary',
-    ])
-  }
-  const { hasCitus } = findPrograms(place)
-  say(
-    hasCitus
-      ? 'everything is there'
-      : 'everything is there but Citus, whose packages are at citusdata.com; without it, up --plain runs one pair',
-  )
-}
-
-function run(command: string, args: readonly string[]) {
-  const { status } = spawnSync(command, args, {
-    stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-  })
-  if (status !== 0) throw new ClusterError(`${command} ${args.join(' ')} failed; see above.`)
+/** A cluster that was made before. @throws ClusterError where there is none */
+async function openCluster(place: Place): Promise<Cluster> {
+  if (!isMade(place)) throw new ClusterError(`There is no cluster in ${place.folder}; up makes one.`)
+  return { place, programs: findPrograms(place), credentials: await openSecrets(place) }
 }
 
 async function main() {
   const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true, allowNegative: true })
-  const [command, subject, ...rest] = positionals
-  if (rest.length > 0) throw new ClusterError(`${rest[0]} is one word too many.\n\n${USAGE}`)
+  const [command = '', ...words] = positionals
+  const takes = (...names: string[]): string[] => {
+    if (words.length === names.length) return words
+    throw new ClusterError(`${command} takes ${names.join(' and ') || 'no more words'}.\n\n${USAGE}`)
+  }
   const place = findPlace(values.data, sizeOf(values))
+  const { topology } = place
   switch (command) {
     case 'setup':
-      return setup(place)
-    case 'up': {
-      const programs = findPrograms(place)
-      if (place.topology.isCitus && !programs.hasCitus)
-        throw new ClusterError('Citus is not installed: up --plain runs one pair without it.')
-      await up(place, programs, say)
-      const { proxies } = place.topology
-      if (values.gateway) {
-        await startGateways(place, ['--demo'])
-        say(
-          `gateways: http://${place.topology.address}:${proxies[0]!.httpPort} (when they have the demo data)`,
+      takes()
+      return setUp(place, say)
+    case 'up':
+      takes()
+      return bringUp(place, values.gateway)
+    case 'status':
+      takes()
+      return showStatus(await openCluster(place), values)
+    case 'switchover': {
+      const [name] = takes('a GROUP')
+      const group = topology.groups.find((group) => group.name === name)
+      if (!group)
+        throw new ClusterError(
+          `There is no group ${name}; there are ${topology.groups.map(({ name }) => name).join(', ')}.`,
         )
-      }
-      say(`statistics: http://${place.topology.address}:${proxies[0]!.statisticsPort}`)
+      const primary = await switchOver(await openCluster(place), group)
+      return say(`${primary.name} is primary now`)
+    }
+    case 'restart': {
+      const [name] = takes('a NAME') as [string]
+      await restart(await openCluster(place), name)
+      return say(`${name} is started again`)
+    }
+    case 'add-worker':
+      takes()
+      await addWorker(await openCluster(place), say)
+      return
+    case 'fault': {
+      const [kind, name] = takes('a KIND', 'a NAME') as [string, string]
+      const seconds = values.seconds ? integerOf('seconds', values.seconds, 1, 3_600) : DEFAULT_FAULT_SECONDS
+      return injectFault(await openCluster(place), kind, name, seconds)
+    }
+    case 'logs': {
+      const [name] = takes('a NAME') as [string]
+      const file = join(place.runFolder, `${name}.log`)
+      if (!partsOf(topology).includes(name) || !existsSync(file))
+        throw new ClusterError(`There is no log of ${name}; there may be of ${partsOf(topology).join(', ')}.`)
+      execFileSync('tail', ['-n', '200', file], { stdio: 'inherit' })
       return
     }
-    case 'status': {
-      const credentials = await openSecrets(place)
-      for (;;) {
-        const status = await readStatus(place, credentials)
-        if (values.json) say(JSON.stringify(status))
-        else say((values.watch ? '\x1b[2J\x1b[H' : '') + renderStatus(status))
-        if (!values.watch) {
-          process.exitCode = status.faults.length > 0 ? 1 : 0
-          return
-        }
-        await new Promise((resolve) => setTimeout(resolve, WATCH_INTERVAL_MS))
-      }
-    }
-    case 'logs':
-      if (!subject) throw new ClusterError(`logs takes a name.\n\n${USAGE}`)
-      execFileSync('tail', ['-n', '200', join(place.runFolder, `${subject.replace(/[^\w]/g, '')}.log`)], {
-        stdio: 'inherit',
-      })
-      return
     case 'down':
+      takes()
       return down(place, say)
     case 'destroy':
+      takes()
       return destroy(place, say)
     default:
       throw new ClusterError(USAGE)
   }
+}
+
+async function bringUp(place: Place, withGateways: boolean) {
+  const programs = findPrograms(place)
+  const { topology } = place
+  if (topology.isCitus && !programs.hasCitus)
+    throw new ClusterError('Citus is not installed: up --plain runs one pair without it.')
+  const cluster = { place, programs, credentials: await openSecrets(place) }
+  await up(cluster, say)
+  const { host, httpPort, statisticsPort } = topology.proxies[0]!
+  if (withGateways) {
+    startGateways(cluster)
+    say('gateways start, with the demo data where it is not there …')
+    await untilGatewaysServe(cluster)
+    say(`serving at ${urlOf(host, httpPort)}`)
+  }
+  say(`statistics of HAProxy: ${urlOf(host, statisticsPort)}`)
+}
+
+async function showStatus({ place, credentials }: Cluster, { json, watch }: Values) {
+  for (;;) {
+    const status = await readStatus(place.topology, credentials)
+    if (json) say(JSON.stringify(status))
+    else say((watch ? '\x1b[2J\x1b[H' : '') + renderStatus(status))
+    if (!watch) {
+      process.exitCode = status.faults.length > 0 ? 1 : 0
+      return
+    }
+    await sleep(WATCH_INTERVAL_MS)
+  }
+}
+
+async function injectFault(cluster: Cluster, kind: string, name: string, seconds: number) {
+  const fault = Object.hasOwn(faults, kind) ? faults[kind as FaultName] : undefined
+  if (!fault)
+    throw new ClusterError(`There is no fault ${kind}; there are ${Object.keys(faults).join(', ')}.`)
+  const group = cluster.place.topology.groups.find((group) => group.name === name)
+  const target = group ? (await findPrimary(group)).name : name
+  const interrupted = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => interrupted.abort())
+  const undo = await fault.inject(cluster, target)
+  say(`${kind} ${target}: ${fault.does}; undone in ${seconds} s, or by Ctrl-C`)
+  await sleep(seconds * 1000, undefined, { signal: interrupted.signal }).catch(() => {})
+  await undo()
+  say(`${kind} ${target}: undone`)
 }
 
 try {

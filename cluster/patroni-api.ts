@@ -1,14 +1,19 @@
-// Owns what is asked of Patroni over HTTP: what a member is, and what its group looks like.
+// Owns what is asked of Patroni over HTTP: what a member is, and that a group's primary and secondary change places.
 
-import type { Member } from './topology.ts'
+import { ClusterError } from './place.ts'
+import { type Member, urlOf } from './topology.ts'
 
 export type MemberState = {
   readonly role: 'primary' | 'replica' | 'standby_leader' | string
   readonly state: string
   readonly timeline: number | undefined
   readonly isStreaming: boolean
+  /** Whether commits may wait for it: only such a secondary can become primary. */
+  readonly isSynchronous: boolean
   /** Bytes; of a primary what it has written, of a secondary what it has replayed. */
   readonly position: number | undefined
+  /** Milliseconds since the newest transaction that a secondary has replayed. */
+  readonly replayedAgoMs: number | undefined
 }
 
 type Answer = {
@@ -16,26 +21,66 @@ type Answer = {
   readonly state: string
   readonly timeline?: number
   readonly replication_state?: string
-  readonly xlog?: { readonly location?: number; readonly replayed_location?: number }
+  readonly sync_standby?: boolean
+  readonly quorum_standby?: boolean
+  readonly xlog?: {
+    readonly location?: number
+    readonly replayed_location?: number
+    readonly replayed_timestamp?: string | null
+  }
 }
 
 const TIMEOUT_MS = 1_000
+/** A switchover takes longest: a checkpoint, and the candidate's promotion. */
+const ORDER_TIMEOUT_MS = 60_000
 
 /** @returns undefined where the member does not answer */
-export async function askMember(address: string, { patroniPort }: Member): Promise<MemberState | undefined> {
+export async function askMember({ host, patroniPort }: Member): Promise<MemberState | undefined> {
   try {
-    const response = await fetch(`http://${address}:${patroniPort}/patroni`, {
+    const response = await fetch(`${urlOf(host, patroniPort)}/patroni`, {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     })
-    const { role, state, timeline, replication_state, xlog } = (await response.json()) as Answer
+    const answer = (await response.json()) as Answer
+    const { role, state, timeline, replication_state, xlog } = answer
     return {
       role: role === 'master' ? 'primary' : role,
       state,
       timeline,
       isStreaming: replication_state === 'streaming',
+      isSynchronous: answer.sync_standby === true || answer.quorum_standby === true,
       position: xlog?.location ?? xlog?.replayed_location,
+      replayedAgoMs: xlog?.replayed_timestamp
+        ? Date.now() - Date.parse(xlog.replayed_timestamp.replace(' ', 'T'))
+        : undefined,
     }
   } catch {
     return undefined
   }
 }
+
+/** What changes something takes a password. @throws ClusterError with what Patroni says where it does not want to */
+async function order(
+  { name, host, patroniPort }: Member,
+  password: string,
+  method: 'POST' | 'PATCH',
+  path: string,
+  body: unknown,
+): Promise<void> {
+  const response = await fetch(`${urlOf(host, patroniPort)}${path}`, {
+    method,
+    headers: { authorization: `Basic ${Buffer.from(`patroni:${password}`).toString('base64')}` },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(ORDER_TIMEOUT_MS),
+  })
+  if (!response.ok) throw new ClusterError(`${name} refuses ${path}: ${await response.text()}`)
+}
+
+export const switchOver = (primary: Member, candidate: Member, password: string) =>
+  order(primary, password, 'POST', '/switchover', { leader: primary.name, candidate: candidate.name })
+
+/** For the whole group, on all its members; what is left out stays. @param parameters of PostgreSQL */
+export const setParameters = (
+  member: Member,
+  parameters: Readonly<Record<string, string>>,
+  password: string,
+) => order(member, password, 'PATCH', '/config', { postgresql: { parameters } })

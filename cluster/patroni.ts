@@ -1,18 +1,19 @@
 // Owns Patroni's configuration of each member: how PostgreSQL is set up, who may come in, when a primary is replaced.
 
 import type { Credentials } from './credentials.ts'
-import type { Member, Topology } from './topology.ts'
+import { LOOPBACK, listenAddressOf, type Member, type Topology } from './topology.ts'
 
 export const DATABASE = 'tessera'
 
 export type MemberPlace = {
   /** The member's own folder. */
   readonly folder: string
-  readonly postgresBinaries: string
+  /** Undefined where PATH leads to them. */
+  readonly postgresBinaries: string | undefined
 }
 
 /** In seconds; `loop_wait + 2 * retry_timeout <= ttl`, and Patroni takes no ttl below 20. */
-const TIMES = { ttl: 20, loop_wait: 2, retry_timeout: 3 }
+const TIMES = { ttl: 20, loop_wait: 1, retry_timeout: 3 }
 
 /** How much of a write-ahead log a secondary may be behind and still become primary, in bytes. */
 const MAX_FAILOVER_LAG = 1_048_576
@@ -25,19 +26,21 @@ export function renderPatroni(
   { folder, postgresBinaries }: MemberPlace,
 ): string {
   const { passwords, patroniPassword, authorityFile, certificateFile, keyFile } = credentials
-  const { address } = topology
+  const listenAddress = listenAddressOf(topology)
+  /** Who connects is another member's HAProxy, or one of the proxies. */
+  const neighbours = topology.placement === 'loopback' ? `${LOOPBACK}/32` : 'samenet'
   const tls = { sslmode: 'verify-ca', sslrootcert: authorityFile }
   const configuration = {
     scope: topology.name,
     namespace: '/service/',
     name: member.name,
     restapi: {
-      listen: `${address}:${member.patroniPort}`,
-      connect_address: `${address}:${member.patroniPort}`,
+      listen: `${listenAddress}:${member.patroniPort}`,
+      connect_address: `${member.host}:${member.patroniPort}`,
       // Reading is for the proxies; what changes something needs a password.
       authentication: { username: 'patroni', password: patroniPassword },
     },
-    etcd3: { hosts: topology.store.map(({ clientPort }) => `${address}:${clientPort}`) },
+    etcd3: { hosts: topology.store.map(({ host, clientPort }) => `${host}:${clientPort}`) },
     bootstrap: {
       dcs: {
         ...TIMES,
@@ -45,7 +48,7 @@ export function renderPatroni(
         // A primary that crashed is replaced rather than waited for.
         primary_start_timeout: 0,
         // A commit is acknowledged when a secondary has it, and only such a one is promoted.
-        synchronous_mode: topology.members.length > topology.groups.length ? 'quorum' : false,
+        synchronous_mode: synchronousMode(topology),
         // All of etcd lost: a primary goes on as long as it reaches every member of its group.
         failsafe_mode: true,
         postgresql: { use_pg_rewind: true, use_slots: true, parameters: parametersOf(topology) },
@@ -54,11 +57,11 @@ export function renderPatroni(
     },
     ...(topology.isCitus ? { citus: { group: member.group, database: DATABASE } } : {}),
     postgresql: {
-      listen: `${address}:${member.postgresPort}`,
+      listen: `${listenAddress}:${member.postgresPort}`,
       // Through the proxies: from a member that is frozen its clients would never hear again.
-      connect_address: `${address}:${member.connectPort}`,
+      connect_address: `${LOOPBACK}:${member.connectPort}`,
       data_dir: `${folder}/data`,
-      bin_dir: postgresBinaries,
+      ...(postgresBinaries ? { bin_dir: postgresBinaries } : {}),
       pgpass: `${folder}/pgpass`,
       use_unix_socket: true,
       use_unix_socket_repl: true,
@@ -82,10 +85,10 @@ export function renderPatroni(
         // How Patroni asks a member for its own place in the log.
         'local replication replicator scram-sha-256',
         // Encrypted, with a password, and for what each role is there for.
-        `hostssl replication replicator ${address}/32 scram-sha-256`,
-        `hostssl postgres rewinder ${address}/32 scram-sha-256`,
-        `hostssl all postgres ${address}/32 scram-sha-256`,
-        `hostssl ${DATABASE} tessera_owner,tessera_write,tessera_read ${address}/32 scram-sha-256`,
+        `hostssl replication replicator ${neighbours} scram-sha-256`,
+        `hostssl postgres rewinder ${neighbours} scram-sha-256`,
+        `hostssl all postgres ${neighbours} scram-sha-256`,
+        `hostssl ${DATABASE} tessera_owner,tessera_write,tessera_read ${neighbours} scram-sha-256`,
       ],
       // A base copy begins at once, not with the next checkpoint in minutes.
       basebackup: [{ checkpoint: 'fast' }],
@@ -95,6 +98,15 @@ export function renderPatroni(
     watchdog: { mode: 'off' },
   }
   return `${JSON.stringify(configuration, null, 2)}\n`
+}
+
+/**
+ * Of several secondaries any one may answer (quorum). With a single one both modes promise the same, but a new
+ * primary would wait in quorum mode for the one that has just died, until Patroni has come around three times.
+ */
+function synchronousMode({ members, groups }: Topology) {
+  const secondaries = members.length / groups.length - 1
+  return secondaries > 1 ? 'quorum' : secondaries === 1
 }
 
 const parametersOf = ({ isCitus, members }: Topology) => ({

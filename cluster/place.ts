@@ -32,6 +32,9 @@ const DEFAULT_FOLDER =
 
 const SIZE_FILE = 'size.json'
 
+/** What may differ from the size that a cluster was made with. */
+const CHANGEABLE = ['gateways']
+
 /** @param size as asked for; a cluster that is there already keeps the size it was made with */
 export function findPlace(folder: string | undefined, size: Partial<Size>): Place {
   const place = resolve(folder ?? DEFAULT_FOLDER)
@@ -39,7 +42,7 @@ export function findPlace(folder: string | undefined, size: Partial<Size>): Plac
   const made = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Size) : undefined
   const wanted = { ...(made ?? DEFAULT_SIZE), ...size }
   for (const [name, value] of Object.entries(made ?? {})) {
-    if (name !== 'gateways' && wanted[name as keyof Size] !== value)
+    if (!CHANGEABLE.includes(name) && wanted[name as keyof Size] !== value)
       throw new ClusterError(
         `The cluster in ${place} was made with ${name} ${value}; destroy it first, or name another folder with --data.`,
       )
@@ -51,6 +54,15 @@ export function findPlace(folder: string | undefined, size: Partial<Size>): Plac
     size: wanted,
     topology: makeTopology(wanted),
   }
+}
+
+/** Whether a cluster was made here. */
+export const isMade = ({ folder }: Place) => existsSync(join(folder, SIZE_FILE))
+
+/** The same place with another number of workers; written by makePlace. */
+export function resizePlace(place: Place, workers: number): Place {
+  const size = { ...place.size, workers }
+  return { ...place, size, topology: makeTopology(size) }
 }
 
 /** Makes the folder, for its account alone. */
@@ -71,8 +83,31 @@ export function makeFolder({ folder, account }: Place, ...names: readonly string
   return path
 }
 
+export const memberFolderOf = ({ folder }: Place, member: string) => join(folder, 'members', member)
 /** Where a member's PostgreSQL has its data. */
-export const dataFolderOf = ({ folder }: Place, member: string) => join(folder, 'members', member, 'data')
+export const dataFolderOf = (place: Place, member: string) => join(memberFolderOf(place, member), 'data')
+
+/** With a size for disks, a file system of its own, which can be full without harm to the machine. */
+export function makeMemberFolder(place: Place, member: string): string {
+  const folder = makeFolder(place, 'members', member)
+  const { account, size } = place
+  if (!size.disk || !account || isMounted(folder)) return folder
+  const options = `size=${size.disk}m,mode=0700,uid=${account.uid},gid=${account.gid}`
+  execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tessera', folder])
+  return folder
+}
+
+const isMounted = (folder: string) =>
+  readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .some((line) => line.split(' ')[1] === folder)
+
+export function unmountMembers(place: Place) {
+  for (const { name } of place.topology.members) {
+    const folder = memberFolderOf(place, name)
+    if (place.size.disk && isMounted(folder)) execFileSync('umount', [folder])
+  }
+}
 
 /** A file that nobody else may read. */
 export function writeOwned({ account }: Place, path: string, text: string) {

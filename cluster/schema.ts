@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Client } from 'pg'
 import { withSuperuser } from './connection.ts'
 import type { Credentials } from './credentials.ts'
 import { DATABASE } from './patroni.ts'
@@ -18,18 +19,17 @@ export async function prepareDatabase(
   credentials: Credentials,
   report: (line: string) => void,
 ) {
-  const { writePort } = topology.proxies[0]!
-  if (!topology.isCitus) {
-    await withSuperuser(topology, credentials, { port: writePort, database: 'postgres' }, async (client) => {
-      const { rowCount } = await client.query('select from pg_database where datname = $1', [DATABASE])
-      if (!rowCount) await client.query(`create database ${DATABASE}`)
-    })
-  }
   if (topology.isCitus) {
     await untilRegistered(topology, credentials)
     report(`pg_dist_node has all ${topology.members.length} members`)
+  } else {
+    const create = async (client: Client) => {
+      const { rowCount } = await client.query('select from pg_database where datname = $1', [DATABASE])
+      if (!rowCount) await client.query(`create database ${DATABASE}`)
+    }
+    await withSuperuser(topology, credentials, create, undefined, 'postgres')
   }
-  await withSuperuser(topology, credentials, { port: writePort }, async (client) => {
+  await withSuperuser(topology, credentials, async (client) => {
     await client.query(readFileSync(rolesFile, 'utf8'))
     for (const role of ['tessera_owner', 'tessera_write', 'tessera_read'] as const)
       await client.query(`alter role ${role} password ${client.escapeLiteral(credentials.passwords[role])}`)
@@ -39,13 +39,11 @@ export async function prepareDatabase(
 
 /** Grants on parameters are each node's own. */
 async function allowSecondaryReads(topology: Topology, credentials: Credentials) {
-  const [proxy] = topology.proxies
-  const ports = [proxy!.writePort, ...[...proxy!.groupPorts.values()].map(({ write }) => write)]
-  for (const port of ports) {
-    await withSuperuser(topology, credentials, { port }, (client) =>
-      client.query('grant set on parameter citus.use_secondary_nodes to tessera_read'),
-    )
-  }
+  const grant = (client: Client) =>
+    client.query('grant set on parameter citus.use_secondary_nodes to tessera_read')
+  await withSuperuser(topology, credentials, grant)
+  for (const { number } of topology.groups.slice(1))
+    await withSuperuser(topology, credentials, grant, ({ groupPorts }) => groupPorts.get(number)!.write)
 }
 
 export type RegisteredNode = {
@@ -56,7 +54,7 @@ export type RegisteredNode = {
 }
 
 export const readNodes = (topology: Topology, credentials: Credentials): Promise<RegisteredNode[]> =>
-  withSuperuser(topology, credentials, { port: topology.proxies[0]!.writePort }, async (client) => {
+  withSuperuser(topology, credentials, async (client) => {
     const { rows } = await client.query(
       'select groupid, nodeport, noderole, isactive from pg_dist_node order by groupid, nodeport',
     )

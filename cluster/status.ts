@@ -1,10 +1,10 @@
-// Owns the view of the whole: what each member is, and whether Citus and the proxies see the same.
+// Owns the view of the whole: what each member is, what the proxies and Citus take it for, and where the rows are.
 
+import { withSuperuser } from './connection.ts'
 import type { Credentials } from './credentials.ts'
 import { askMember, type MemberState } from './patroni-api.ts'
-import type { Place } from './place.ts'
 import { type RegisteredNode, readNodes } from './schema.ts'
-import type { Member } from './topology.ts'
+import { type Balancer, type Member, type Topology, urlOf } from './topology.ts'
 
 export type MemberStatus = {
   readonly name: string
@@ -14,76 +14,177 @@ export type MemberStatus = {
   readonly timeline: number | undefined
   /** Bytes behind the primary of its group. */
   readonly lagBytes: number | undefined
+  /** Milliseconds since it was last level with its primary; 0 where it is. */
+  readonly lagMs: number | undefined
+  /** Ports of the proxies that lead to it, of the first proxy that answers. */
+  readonly servedAt: readonly string[] | undefined
   /** What pg_dist_node has it as; undefined where it is not there. */
   readonly registeredAs: string | undefined
 }
 
 export type Status = {
   readonly members: readonly MemberStatus[]
+  /** Rows of each distributed table, by worker group. */
+  readonly rows: readonly { readonly table: string; readonly byGroup: Readonly<Record<string, number>> }[]
   /** What does not agree, each a sentence. */
   readonly faults: readonly string[]
 }
 
-export async function readStatus({ topology }: Place, credentials: Credentials): Promise<Status> {
-  const { address, groups, isCitus } = topology
+const PROXY_TIMEOUT_MS = 1_000
+/** Counting is a courtesy: a cluster in trouble is shown without. */
+const COUNT_TIMEOUT_MS = 2_000
+
+export async function readStatus(topology: Topology, credentials: Credentials): Promise<Status> {
+  const { groups, isCitus } = topology
   const states = new Map<Member, MemberState | undefined>()
-  await Promise.all(
-    topology.members.map(async (member) => states.set(member, await askMember(address, member))),
-  )
-  const nodes = isCitus ? await readNodes(topology, credentials).catch(() => undefined) : []
+  const [nodes, rows, ports] = await Promise.all([
+    isCitus ? readNodes(topology, credentials).catch(() => undefined) : [],
+    isCitus ? countRows(topology, credentials).catch(() => []) : [],
+    readProxies(topology),
+    ...topology.members.map(async (member) => states.set(member, await askMember(member))),
+  ])
   const faults = nodes ? [] : ['the write port of the coordinator does not answer']
+  faults.push(
+    ...topology.proxies.filter((_, index) => !ports[index]).map(({ name }) => `${name} does not answer`),
+  )
+  const served = ports.find((answer) => answer !== undefined)
   const members = groups.flatMap((group) => {
     const primary = group.members
       .map((member) => states.get(member))
       .find((state) => state?.role === 'primary')
     if (!primary) faults.push(`group ${group.name} has no primary`)
+    if (group.members.length > 1 && !group.members.some((member) => states.get(member)?.isSynchronous))
+      faults.push(`group ${group.name} has no synchronous secondary: nobody could follow its primary now`)
     return group.members.map((member): MemberStatus => {
       const state = states.get(member)
       const node = nodes?.find(({ port }) => port === member.connectPort)
-      const fault = isCitus && nodes && faultOf(member, state, node)
+      const fault = faultOf(member, state, isCitus && nodes ? { node } : undefined)
       if (fault) faults.push(fault)
-      const isBehind =
-        state?.role === 'replica' && primary?.position !== undefined && state.position !== undefined
       return {
         name: member.name,
         group: group.name,
         role: state?.role ?? 'down',
-        state: state ? (state.isStreaming ? 'streaming' : state.state) : '',
+        state: stateOf(state),
         timeline: state?.timeline,
-        lagBytes: isBehind ? Math.max(0, primary!.position! - state.position!) : undefined,
+        ...lagOf(primary, state),
+        servedAt: served?.get(member.name),
         registeredAs: node && `${node.role}${node.isActive ? '' : ' (inactive)'}`,
       }
     })
   })
-  return { members, faults }
+  return { members, rows, faults }
 }
 
-function faultOf({ name }: Member, state: MemberState | undefined, node: RegisteredNode | undefined) {
+const stateOf = (state: MemberState | undefined) => {
+  if (!state?.isStreaming) return state?.state ?? ''
+  return state.isSynchronous ? 'streaming (sync)' : 'streaming'
+}
+
+function lagOf(primary: MemberState | undefined, state: MemberState | undefined) {
+  if (state?.role !== 'replica' || primary?.position === undefined || state.position === undefined)
+    return { lagBytes: undefined, lagMs: undefined }
+  const lagBytes = Math.max(0, primary.position - state.position)
+  return { lagBytes, lagMs: lagBytes === 0 ? 0 : state.replayedAgoMs }
+}
+
+function faultOf(
+  { name }: Member,
+  state: MemberState | undefined,
+  registered: { readonly node: RegisteredNode | undefined } | undefined,
+) {
   if (!state) return `${name} does not answer`
+  if (state.role !== 'primary' && !state.isStreaming) return `${name} does not stream`
+  if (!registered) return undefined
+  const { node } = registered
   if (!node) return `${name} is not in pg_dist_node`
   const role = state.role === 'primary' ? 'primary' : 'secondary'
   return node.role === role ? undefined : `${name} is ${role}, but pg_dist_node has it as ${node.role}`
 }
 
-export function renderStatus({ members, faults }: Status): string {
-  const rows = [
-    ['MEMBER', 'GROUP', 'ROLE', 'STATE', 'TIMELINE', 'LAG', 'IN PG_DIST_NODE'],
-    ...members.map(({ name, group, role, state, timeline, lagBytes, registeredAs }) => [
-      name,
-      group,
-      role,
-      state,
-      String(timeline ?? ''),
-      lagBytes === undefined ? '' : `${lagBytes} B`,
-      registeredAs ?? '',
+/** By member: which ports lead to it now. Undefined for a proxy that does not answer. */
+const readProxies = ({ proxies }: Topology) => Promise.all(proxies.map(readProxy))
+
+/** @see HAProxy's management guide, "Statistics and monitoring", on the columns of its CSV */
+async function readProxy({ host, statisticsPort }: Balancer) {
+  try {
+    const response = await fetch(`${urlOf(host, statisticsPort)}/;csv`, {
+      signal: AbortSignal.timeout(PROXY_TIMEOUT_MS),
+    })
+    const [head, ...lines] = (await response.text())
+      .trim()
+      .split('\n')
+      .map((line) => line.split(','))
+    const [port, server, status] = ['# pxname', 'svname', 'status'].map((name) => head!.indexOf(name)) as [
+      number,
+      number,
+      number,
+    ]
+    const served = new Map<string, string[]>()
+    for (const line of lines) {
+      const name = line[server]!
+      if (line[status] !== 'UP' || /^member-|-primary$|^http$/.test(line[port]!)) continue
+      served.set(name, [...(served.get(name) ?? []), line[port]!])
+    }
+    return served
+  } catch {
+    return undefined
+  }
+}
+
+function countRows(topology: Topology, credentials: Credentials) {
+  const nameOf = (number: number) => topology.groups.find((group) => group.number === number)?.name ?? ''
+  return withSuperuser(topology, credentials, async (client) => {
+    await client.query(`set statement_timeout = ${COUNT_TIMEOUT_MS}`)
+    const { rows: tables } = await client.query(
+      `select logicalrelid::text as name from pg_dist_partition where partmethod = 'h' order by 1`,
+    )
+    return Promise.all(
+      tables.map(async ({ name }) => {
+        const { rows } = await client.query(
+          `select groupid, sum(result::bigint)::int as count
+           from run_command_on_placements($1::regclass, 'select count(*) from %s')
+           join pg_dist_node using (nodename, nodeport) group by groupid order by groupid`,
+          [name],
+        )
+        return {
+          table: name as string,
+          byGroup: Object.fromEntries(rows.map(({ groupid, count }) => [nameOf(groupid), count as number])),
+        }
+      }),
+    )
+  })
+}
+
+const HEADINGS = ['MEMBER', 'GROUP', 'ROLE', 'STATE', 'TIMELINE', 'LAG', 'BEHIND', 'HAPROXY', 'PG_DIST_NODE']
+
+export function renderStatus({ members, rows, faults }: Status): string {
+  const table = [
+    HEADINGS,
+    ...members.map((member) => [
+      member.name,
+      member.group,
+      member.role,
+      member.state,
+      String(member.timeline ?? ''),
+      member.lagBytes === undefined ? '' : `${member.lagBytes} B`,
+      member.lagMs === undefined ? '' : `${Math.round(member.lagMs)} ms`,
+      member.servedAt?.join(' ') ?? '',
+      member.registeredAs ?? '',
     ]),
   ]
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
-  const lines = rows.map((row) =>
+  const counts = rows.map(({ table: name, byGroup }) => {
+    const parts = Object.entries(byGroup).map(([group, count]) => `${group} ${count}`)
+    return `${name}: ${parts.join(', ')} rows`
+  })
+  return [...alignColumns(table), ...counts, ...faults.map((fault) => `! ${fault}`)].join('\n')
+}
+
+export function alignColumns(table: readonly (readonly string[])[]): string[] {
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
+  return table.map((row) =>
     row
       .map((cell, column) => cell.padEnd(widths[column]!))
       .join('  ')
       .trimEnd(),
   )
-  return [...lines, ...faults.map((fault) => `! ${fault}`)].join('\n')
 }

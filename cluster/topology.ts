@@ -5,9 +5,10 @@ export type Member = {
   /** `ca`, `cb`, `w1a`, `w1b`, … : its group and its letter. */
   readonly name: string
   readonly group: number
+  readonly host: string
   readonly postgresPort: number
   readonly patroniPort: number
-  /** Where others reach its PostgreSQL: a listener of the proxies, which cuts them off when it falls silent. */
+  /** On loopback, where others reach its PostgreSQL: a listener of HAProxy, which cuts them off when it falls silent. */
   readonly connectPort: number
 }
 
@@ -20,6 +21,7 @@ export type Group = {
 
 export type Balancer = {
   readonly name: string
+  readonly host: string
   /** The primary of the coordinator. */
   readonly writePort: number
   /** Its secondaries; the primary only where there is none. */
@@ -32,22 +34,43 @@ export type Balancer = {
   readonly groupPorts: ReadonlyMap<number, { readonly write: number; readonly read: number }>
 }
 
-export type StoreMember = { readonly name: string; readonly clientPort: number; readonly peerPort: number }
+export type StoreMember = {
+  readonly name: string
+  readonly host: string
+  readonly clientPort: number
+  readonly peerPort: number
+}
 
-export type GatewayPlace = { readonly name: string; readonly port: number }
+export type GatewayPlace = { readonly name: string; readonly host: string; readonly port: number }
+
+/** All on one machine's loopback, told apart by ports; or each in a container, told apart by its name. */
+export type Placement = 'loopback' | 'containers'
 
 export type Topology = {
   /** As Patroni's scope: what keys in etcd begin with. */
   readonly name: string
   /** Whether the groups are nodes of Citus; without, there is one group and nothing is distributed. */
   readonly isCitus: boolean
-  readonly address: string
+  readonly placement: Placement
   readonly groups: readonly Group[]
   readonly members: readonly Member[]
   readonly proxies: readonly Balancer[]
   readonly store: readonly StoreMember[]
+  /** One beside each member of the store: a majority of them must agree. */
+  readonly fencers: readonly { readonly name: string }[]
   readonly gateways: readonly GatewayPlace[]
 }
+
+export const LOOPBACK = '127.0.0.1'
+
+/** Where in etcd Patroni keeps what it knows of a group. */
+export const storeFolderOf = ({ name, isCitus }: Topology, { number }: Group) =>
+  isCitus ? `/service/${name}/${number}` : `/service/${name}`
+
+export const urlOf = (host: string, port: number) => `http://${host}:${port}`
+
+/** Where every process of the cluster accepts connections. */
+export const listenAddressOf = ({ placement }: Topology) => (placement === 'loopback' ? LOOPBACK : '0.0.0.0')
 
 export type Size = {
   /** Worker groups; 0 for one plain pair without Citus. */
@@ -60,6 +83,8 @@ export type Size = {
   readonly store: number
   /** The first of the ports, all of which follow it. */
   readonly basePort: number
+  /** MiB of memory as each member's file system, for trials; 0 for the folder that they live in. */
+  readonly disk: number
 }
 
 export const DEFAULT_SIZE: Size = {
@@ -69,63 +94,91 @@ export const DEFAULT_SIZE: Size = {
   proxies: 2,
   store: 3,
   basePort: 25_000,
+  disk: 0,
 }
 
-/** Ports per kind: room for ten groups of four. */
+/** Groups beside the coordinator's, at the most. */
+export const MAX_WORKERS = 9
+
+/** Ports per kind on loopback: room for ten groups of four. */
 const ROOM = 50
 const LETTERS = 'abcdefghij'
 
-/** Everything on one machine's loopback, told apart by ports. */
-export function makeTopology(size: Size): Topology {
+/** In containers each has its usual port, but for the ways to members, which are all on one loopback. */
+const CONTAINER_PORTS = {
+  etcdClient: 2379,
+  etcdPeer: 2380,
+  gateway: 8080,
+  postgres: 5432,
+  patroni: 8008,
+  connect: 6000,
+  proxy: 5000,
+}
+type PortKind = keyof typeof CONTAINER_PORTS
+const KINDS = Object.keys(CONTAINER_PORTS) as PortKind[]
+
+/** Groups keep their ports when another is added behind them. */
+export function makeTopology(size: Size, placement: Placement = 'loopback'): Topology {
   const isCitus = size.workers > 0
-  const port = (kind: number, index: number) => size.basePort + kind * ROOM + index
+  const isLoopback = placement === 'loopback'
+  /** @param index of the thing of this kind */
+  const port = (kind: PortKind, index: number) =>
+    isLoopback ? size.basePort + KINDS.indexOf(kind) * ROOM + index : CONTAINER_PORTS[kind]
+  const hostOf = (name: string) => (isLoopback ? LOOPBACK : name)
   const groups = Array.from({ length: size.workers + 1 }, (_, number): Group => {
-    const name = number === 0 ? 'c' : `w${number}`
+    const groupName = number === 0 ? 'c' : `w${number}`
     const members = Array.from({ length: size.members }, (_, index): Member => {
       const place = number * size.members + index
+      const name = groupName + LETTERS[index]
       return {
-        name: name + LETTERS[index],
+        name,
         group: number,
-        postgresPort: port(1, place),
-        patroniPort: port(2, place),
-        connectPort: port(3, place),
+        host: hostOf(name),
+        postgresPort: port('postgres', place),
+        patroniPort: port('patroni', place),
+        connectPort: port('connect', 0) + place,
       }
     })
-    return { number, name, members }
+    return { number, name: groupName, members }
   })
   const proxies = Array.from({ length: size.proxies }, (_, index): Balancer => {
-    const first = 4 + index
+    const name = `proxy${index + 1}`
+    const first = port('proxy', 0) + (isLoopback ? index * ROOM : 0)
     return {
-      name: `proxy${index + 1}`,
-      writePort: port(first, 0),
-      readPort: port(first, 1),
-      httpPort: port(first, 2),
-      statisticsPort: port(first, 3),
+      name,
+      host: hostOf(name),
+      writePort: first,
+      readPort: first + 1,
+      httpPort: first + 2,
+      statisticsPort: first + 3,
       groupPorts: new Map(
         groups
           .slice(1)
-          .map(({ number }) => [
-            number,
-            { write: port(first, 2 + 2 * number), read: port(first, 3 + 2 * number) },
-          ]),
+          .map(({ number }) => [number, { write: first + 2 + 2 * number, read: first + 3 + 2 * number }]),
       ),
+    }
+  })
+  const store = Array.from({ length: size.store }, (_, index): StoreMember => {
+    const name = `etcd${index + 1}`
+    return {
+      name,
+      host: hostOf(name),
+      clientPort: port('etcdClient', index),
+      peerPort: port('etcdPeer', index),
     }
   })
   return {
     name: 'tessera',
     isCitus,
-    address: '127.0.0.1',
+    placement,
     groups,
     members: groups.flatMap(({ members }) => members),
     proxies,
-    store: Array.from({ length: size.store }, (_, index) => ({
-      name: `etcd${index + 1}`,
-      clientPort: port(0, 2 * index),
-      peerPort: port(0, 2 * index + 1),
-    })),
-    gateways: Array.from({ length: size.gateways }, (_, index) => ({
-      name: `gateway${index + 1}`,
-      port: port(0, 20 + index),
-    })),
+    store,
+    fencers: store.map((_, index) => ({ name: `fencer${index + 1}` })),
+    gateways: Array.from({ length: size.gateways }, (_, index) => {
+      const name = `gateway${index + 1}`
+      return { name, host: hostOf(name), port: port('gateway', index) }
+    }),
   }
 }

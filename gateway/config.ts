@@ -54,9 +54,9 @@ const list = (does: string, fallback: readonly string[]): Setting<readonly strin
 
 const databaseUrl = (does: string): Setting<string | undefined> => ({
   does,
-  allowed: 'a PostgreSQL URL such as postgresql://user@host:5432/database',
+  allowed: 'a PostgreSQL URL such as postgresql://user@host:5432/database, or several with commas between',
   default: undefined,
-  parse: (value) => (/^postgres(ql)?:\/\/./.test(value) ? value : undefined),
+  parse: (value) => (/^(postgres(ql)?:\/\/[^,]+(,(?=postgres)|$))+$/.test(value) ? value : undefined),
   isSecret: true,
 })
 

@@ -2,13 +2,15 @@
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { renderCompose } from '../compose.ts'
+import { containerTopology } from '../containers.ts'
 import type { Credentials } from '../credentials.ts'
-import { etcdArguments } from '../etcd.ts'
-import { renderHaproxy } from '../haproxy.ts'
+import { etcdArguments, renderFencer } from '../etcd.ts'
+import { renderBalancer, renderMemberProxy } from '../haproxy.ts'
 import { renderPatroni } from '../patroni.ts'
 import { DEFAULT_SIZE, makeTopology } from '../topology.ts'
 
@@ -77,9 +79,10 @@ test('HAProxy takes its configuration', {
 }, () => {
   for (const size of sizes) {
     const topology = makeTopology(size)
-    for (const proxy of topology.proxies) {
+    const configurations = topology.proxies.map((proxy) => renderBalancer(topology, proxy, folder))
+    for (const text of [...configurations, renderMemberProxy(topology, folder)]) {
       const file = join(folder, 'haproxy.cfg')
-      writeFileSync(file, renderHaproxy(topology, proxy, folder))
+      writeFileSync(file, text)
       const { status, stderr } = spawnSync(haproxy!, ['-c', '-f', file], { encoding: 'utf8' })
       assert.equal(status, 0, stderr)
       assert.doesNotMatch(stderr, /WARNING/)
@@ -95,7 +98,8 @@ test('a member lets in who must come, encrypted and with a password', () => {
       const { postgresql, bootstrap, citus } = JSON.parse(renderPatroni(topology, member, credentials, place))
       for (const rule of postgresql.pg_hba)
         assert.match(rule, /^local .* (peer|scram-sha-256)$|^hostssl .* scram-sha-256$/)
-      assert.equal(bootstrap.dcs.synchronous_mode, 'quorum')
+      // Of one secondary there is no quorum to choose from.
+      assert.equal(bootstrap.dcs.synchronous_mode, size.members > 2 ? 'quorum' : true)
       const { ttl, loop_wait, retry_timeout } = bootstrap.dcs
       assert.ok(loop_wait + 2 * retry_timeout <= ttl)
       assert.equal(citus?.group, topology.isCitus ? member.group : undefined)
@@ -110,4 +114,41 @@ test('the members of the store know one another', () => {
   )
   assert.equal(new Set(clusters).size, 1)
   assert.equal(clusters[0]!.split(',').length, 3)
+})
+
+test('docker-compose.yml is that of the topology', () => {
+  const file = join(import.meta.dirname, '../../docker-compose.yml')
+  assert.equal(readFileSync(file, 'utf8'), renderCompose(containerTopology), 'run node cluster/compose.ts')
+})
+
+test('in containers members differ by their names, and are reached at the same loopback ports everywhere', () => {
+  const { members } = containerTopology
+  assert.deepEqual(
+    members.map(({ connectPort }) => connectPort),
+    members.map((_, index) => 6000 + index),
+  )
+  assert.equal(new Set(members.map(({ host }) => host)).size, members.length)
+  for (const member of members) {
+    const place = { folder: '/m', postgresBinaries: undefined }
+    const { postgresql } = JSON.parse(renderPatroni(containerTopology, member, credentials, place))
+    assert.equal(postgresql.connect_address, `127.0.0.1:${member.connectPort}`)
+  }
+})
+
+test('a cluster that grows keeps the ports it has', () => {
+  const larger = makeTopology({ ...DEFAULT_SIZE, workers: DEFAULT_SIZE.workers + 1 })
+  const { members, store, gateways } = makeTopology(DEFAULT_SIZE)
+  assert.deepEqual(larger.members.slice(0, members.length), members)
+  assert.deepEqual([larger.store, larger.gateways], [store, gateways])
+})
+
+test('a majority of the fencers must agree, and each asks its own etcd first', () => {
+  const topology = makeTopology(DEFAULT_SIZE)
+  const configurations = topology.fencers.map(({ name }) => JSON.parse(renderFencer(topology, name)))
+  assert.deepEqual(
+    configurations.map(({ majority }) => majority),
+    [2, 2, 2],
+  )
+  assert.equal(new Set(configurations.map(({ store }) => store[0])).size, 3)
+  assert.equal(configurations[0].groups[1].folder, '/service/tessera/1')
 })

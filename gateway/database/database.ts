@@ -1,11 +1,10 @@
 // Owns the contract between Tessera and PostgreSQL for whoever serves requests, and opens it.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type pg from 'pg'
 import { gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import { classify, classifyChange } from './outcome.ts'
-import { cancelQuery, openPool } from './pool.ts'
+import { cancelQuery, openPool, type Pool } from './pool.ts'
 
 /** One statement with bound parameters. With a `name` it is prepared once per connection. */
 export type Statement = {
@@ -141,7 +140,7 @@ function rowsForNextBatch(batch: Row[]): number {
 
 /** A connection for one caller; `release` must follow, and gives it up if it is in doubt. */
 async function leaseConnection(
-  pool: pg.Pool,
+  pool: Pool,
   emit: Emit,
   signal?: AbortSignal,
   classifyFailure: (error: unknown) => Error = classify,

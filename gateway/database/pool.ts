@@ -3,9 +3,11 @@
 import { connect } from 'node:net'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
+import { openEndpoints, splitUrls } from './endpoints.ts'
 
 export type PoolOptions = {
   readonly role: 'read' | 'write'
+  /** One or several, see endpoints.ts. */
   readonly url: string
   readonly size: number
   readonly statementTimeoutMs: number
@@ -51,9 +53,17 @@ function withOptions(url: string, options: string): string {
 /** Results are passed through as the text PostgreSQL sent; nothing is parsed that nobody looks at. */
 const rawTypes = { getTypeParser: () => (value: unknown) => value }
 
-export function openPool({ role, url, size, statementTimeoutMs, emit }: PoolOptions): pg.Pool {
+export interface Pool {
+  /** A connection, which must be released. */
+  connect(): Promise<pg.PoolClient>
+  end(): Promise<void>
+}
+
+export function openPool({ role, url, size, statementTimeoutMs, emit }: PoolOptions): Pool {
+  const urls = splitUrls(url).map((one) => withOptions(one, sessionOptions(role)))
+  const endpoints = openEndpoints(urls)
   const pool = new pg.Pool({
-    connectionString: withOptions(url, sessionOptions(role)),
+    Client: endpoints.Client as unknown as new () => pg.ClientBase,
     max: size,
     application_name: `tessera-${role}`,
     statement_timeout: statementTimeoutMs,
@@ -66,7 +76,10 @@ export function openPool({ role, url, size, statementTimeoutMs, emit }: PoolOpti
   })
   // Without a listener, an idle connection that breaks would end the process.
   pool.on('error', (error) => emit({ type: 'connection-lost', pool: role, error }))
-  return pool
+  return {
+    connect: () => endpoints.reach(() => pool.connect(), CONNECT_TIMEOUT_MS),
+    end: () => pool.end(),
+  }
 }
 
 /**

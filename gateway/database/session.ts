@@ -1,8 +1,9 @@
 // Owns one connection of the owner role, for work that spans statements: migrations and imports.
 
 import type { Writable } from 'node:stream'
-import pg from 'pg'
+import type pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
+import { openEndpoints, splitUrls } from './endpoints.ts'
 
 export interface Session {
   /** Rows as objects of parsed values. */
@@ -16,19 +17,13 @@ export interface Session {
 
 const CONNECT_TIMEOUT_MS = 10_000
 
-/** @throws the driver's error where the server cannot be reached or refuses */
+/**
+ * @param url one or several, see endpoints.ts
+ * @throws the driver's error where no server can be reached or it refuses
+ */
 export async function openSession(url: string, applicationName: string): Promise<Session> {
-  const client = new pg.Client({
-    connectionString: url,
-    application_name: `tessera-${applicationName}`,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
-    // An owner's session that lost its client must not keep its locks.
-    options: '-c client_connection_check_interval=1000 -c TimeZone=UTC -c client_min_messages=warning',
-  })
-  // A lost connection also fails the query that waits for it; without a listener it would end the process.
-  client.on('error', () => {})
-  await client.connect()
+  const { Client, reach } = openEndpoints(splitUrls(url))
+  const client = await reach(() => connect(Client, applicationName), CONNECT_TIMEOUT_MS)
   return {
     async query<T extends object>(text: string, values?: readonly unknown[]): Promise<T[]> {
       // Without values the simple protocol is used, which takes several statements at once.
@@ -50,4 +45,18 @@ export async function openSession(url: string, applicationName: string): Promise
     copyInto: (text) => client.query(copyFrom(text)),
     close: () => client.end(),
   }
+}
+
+async function connect(Client: typeof pg.Client, applicationName: string): Promise<pg.Client> {
+  const client = new Client({
+    application_name: `tessera-${applicationName}`,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    // An owner's session that lost its client must not keep its locks.
+    options: '-c client_connection_check_interval=1000 -c TimeZone=UTC -c client_min_messages=warning',
+  })
+  // A lost connection also fails the query that waits for it; without a listener it would end the process.
+  client.on('error', () => {})
+  await client.connect()
+  return client
 }

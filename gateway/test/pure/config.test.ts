@@ -43,6 +43,12 @@ test('a value can come from a file, and not from two places', () => {
   const file = join(mkdtempSync(join(tmpdir(), 'tessera-test-')), 'url')
   writeFileSync(file, 'postgresql://me:secret@host/db\n')
   assert.equal(read([], { TESSERA_READ_URL_FILE: file }).readUrl, 'postgresql://me:secret@host/db')
+  const both = 'postgresql://me@one/db,postgresql://me@two/db'
+  assert.equal(read([], { TESSERA_READ_URL: both }).readUrl, both)
+  assert.throws(
+    () => read([], { TESSERA_READ_URL: 'postgresql://me@one/db,two' }),
+    /must be a PostgreSQL URL/,
+  )
   assert.throws(
     () => read([], { TESSERA_READ_URL_FILE: file, TESSERA_READ_URL: 'postgresql://x/y' }),
     /both set/,

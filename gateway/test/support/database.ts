@@ -3,6 +3,7 @@
 export const READ_URL = 'TESSERA_TEST_READ_URL'
 export const WRITE_URL = 'TESSERA_TEST_WRITE_URL'
 export const OWNER_URL = 'TESSERA_TEST_OWNER_URL'
+export const SUPERUSER_URL = 'TESSERA_TEST_SUPERUSER_URL'
 
 const required = (variable: string) => {
   const url = process.env[variable]
@@ -10,9 +11,10 @@ const required = (variable: string) => {
   return url
 }
 
-export const testDatabase = () => {
-  const readUrl = required(READ_URL)
-  // Who sees what others' sessions are doing.
-  const superuserUrl = readUrl.replace('tessera_read@', 'postgres@')
-  return { readUrl, writeUrl: required(WRITE_URL), ownerUrl: required(OWNER_URL), superuserUrl }
-}
+export const testDatabase = () => ({
+  readUrl: required(READ_URL),
+  writeUrl: required(WRITE_URL),
+  ownerUrl: required(OWNER_URL),
+  /** Who sees what others' sessions are doing. */
+  superuserUrl: required(SUPERUSER_URL),
+})

@@ -4,7 +4,7 @@ import { type Embedded, startEmbedded } from '../../database/embedded.ts'
 import { migrate } from '../../database/migrate.ts'
 import { openSession } from '../../database/session.ts'
 import { importDemo } from '../../features/demo.ts'
-import { OWNER_URL, READ_URL, WRITE_URL } from './database.ts'
+import { OWNER_URL, READ_URL, SUPERUSER_URL, WRITE_URL } from './database.ts'
 
 let embedded: Embedded | undefined
 
@@ -24,6 +24,7 @@ export async function globalSetup() {
   process.env[READ_URL] = embedded.readUrl
   process.env[WRITE_URL] = embedded.writeUrl
   process.env[OWNER_URL] = embedded.ownerUrl
+  process.env[SUPERUSER_URL] = embedded.readUrl.replace('tessera_read@', 'postgres@')
 }
 
 export async function globalTeardown() {

@@ -1,50 +1,14 @@
-// The images and docker-compose.yml, built and run for real: asked for items, and again after each restart.
+// The gateway beside one PostGIS, built and run for real: asked for items, and again after each restart.
 
 import assert from 'node:assert/strict'
-import { execFile, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { makeClient } from '../support/client.ts'
+import { openProject, whyNoContainers } from '../support/docker.ts'
 
-const run = promisify(execFile)
-const root = join(import.meta.dirname, '../../..')
-const BASE_IMAGES = ['node:24-slim', 'postgis/postgis:17-3.5']
-
-const works = (...args: string[]) => spawnSync('docker', args, { stdio: 'ignore' }).status === 0
-const missing = [
-  ...(works('info') ? [] : ['a Docker engine that runs']),
-  ...(works('compose', 'version') ? [] : ['Docker Compose']),
-  ...BASE_IMAGES.filter((image) => !works('image', 'inspect', image)).map(
-    (image) => `the image ${image} (docker pull ${image})`,
-  ),
-]
-const skip =
-  missing.length > 0 && `SKIPPED, nothing of the containers was tried: missing ${missing.join(', ')}`
-if (skip) process.stderr.write(`\n*** ${skip} ***\n\n`)
-
-const server = createServer().listen(0, '127.0.0.1')
-await once(server, 'listening')
-const { port } = server.address() as { port: number }
-server.close()
-
-const project = `tessera-test-${process.pid}`
-const compose = async (...args: string[]) =>
-  (
-    await run('docker', ['compose', '--project-name', project, ...args], {
-      cwd: root,
-      env: { ...process.env, TESSERA_PORT: String(port) },
-      maxBuffer: 1 << 26,
-    })
-  ).stdout
-const client = makeClient(`http://127.0.0.1:${port}`)
-
-after(async () => {
-  if (!skip) await compose('down', '--volumes', '--timeout', '40')
-})
+const skip = whyNoContainers(['node:24-slim', 'postgis/postgis:17-3.5'])
+const { compose, url } = await openProject('docker-compose.single.yml', skip)
+const client = makeClient(url)
 
 async function expectItems() {
   const { json } = await client('/collections/cities/items?bbox=5,45,11,48&limit=5')

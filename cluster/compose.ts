@@ -1,0 +1,184 @@
+// Owns docker-compose.yml: the cluster's services, from its topology. `node cluster/compose.ts` writes it.
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { URL_ROLES, urlFileOf, urlVariableOf } from './connection.ts'
+import { CONFIG_FOLDERS, containerTopology, MEMBER_FOLDER } from './containers.ts'
+import { etcdArguments } from './etcd.ts'
+import type { Balancer, Topology } from './topology.ts'
+
+const ETCD_FOLDER = '/var/lib/etcd'
+/** On loopback of the machine that runs the containers: the first proxy's, and after it the others'. */
+const HTTP_PORT = 8080
+const STATISTICS_PORT = 8404
+
+const names = (parts: readonly { readonly name: string }[]) => parts.map(({ name }) => name)
+
+/** A published port that can be moved. */
+const publish = (variable: string, port: number, inside: number) =>
+  `"127.0.0.1:\${${variable}:-${port}}:${inside}"`
+
+const proxyService = ({ name, httpPort, statisticsPort }: Balancer, index: number) => {
+  const suffix = index === 0 ? '' : `_${index + 1}`
+  return `  ${name}:
+    <<: *proxy
+    command: ["haproxy", "-f", "${CONFIG_FOLDERS.proxy}/${name}.cfg"]
+    ports:
+      - ${publish(`TESSERA_PORT${suffix}`, HTTP_PORT + index, httpPort)}
+      - ${publish(`TESSERA_STATISTICS_PORT${suffix}`, STATISTICS_PORT + index, statisticsPort)}`
+}
+
+export function renderCompose(topology: Topology): string {
+  const { members, store, proxies, fencers, gateways } = topology
+  const waitFor = (services: readonly string[], condition: string, indent = '    ') =>
+    services.map((name) => `${indent}${name}:\n${indent}  condition: ${condition}`).join('\n')
+  return `# Rendered from cluster/topology.ts by cluster/compose.ts; change it there.
+#
+# The replicated cluster with its gateways and the demo data: \`docker compose up\`, then http://localhost:${HTTP_PORT}.
+# For one gateway and one PostGIS: docker compose -f docker-compose.single.yml up.
+
+x-hardened: &hardened
+  restart: unless-stopped
+  cap_drop: [ALL]
+  security_opt: ["no-new-privileges:true"]
+  read_only: true
+  tmpfs: [/tmp]
+  init: true
+
+x-node: &node
+  <<: *hardened
+  image: tessera/node
+  # etcd first, and last to go: a primary gives up its key when it stops.
+  depends_on:
+${waitFor(['configure'], 'service_completed_successfully')}
+${waitFor(names(store), 'service_started')}
+  networks: [nodes]
+  stop_grace_period: 60s
+
+x-etcd: &etcd
+  <<: *hardened
+  image: quay.io/coreos/etcd:v3.6.14
+  init: false
+  user: "0"
+  healthcheck:
+    test: ["CMD", "/usr/local/bin/etcdctl", "endpoint", "health"]
+    interval: 5s
+    timeout: 3s
+    retries: 12
+  networks: [nodes]
+
+x-proxy: &proxy
+  <<: *hardened
+  image: haproxy:3.2
+  init: false
+  depends_on:
+${waitFor(['configure'], 'service_completed_successfully')}
+  volumes:
+    - proxy-config:${CONFIG_FOLDERS.proxy}:ro
+  networks: [nodes, gateways, outside]
+
+x-tools: &tools
+  <<: *hardened
+  image: tessera/cluster
+
+x-fencer: &fencer
+  <<: *tools
+  user: "99"
+  depends_on:
+${waitFor(['configure'], 'service_completed_successfully')}
+  volumes:
+    - proxy-config:${CONFIG_FOLDERS.proxy}:ro
+  networks: [nodes]
+
+x-gateway: &gateway
+  <<: *hardened
+  image: tessera/gateway
+  depends_on:
+${waitFor(['prepare'], 'service_completed_successfully')}
+  environment:
+${URL_ROLES.map((role) => `    ${urlVariableOf(role)}: ${CONFIG_FOLDERS.gateway}/${urlFileOf(role)}`).join('\n')}
+    TESSERA_DEMO: "true"
+  volumes:
+    - gateway-config:${CONFIG_FOLDERS.gateway}:ro
+  networks: [gateways]
+  stop_grace_period: 40s
+
+services:
+  # Passwords, certificates and every configuration, once; each volume for those who must see it.
+  configure:
+    <<: *tools
+    build: { context: ., target: cluster }
+    restart: "no"
+    network_mode: none
+    user: root
+    cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]
+    command: ["configure"]
+    volumes:
+${Object.entries(CONFIG_FOLDERS)
+  .map(([folder, path]) => `      - ${folder}-config:${path}`)
+  .join('\n')}
+
+${store
+  .map(
+    (member) => `  ${member.name}:
+    <<: *etcd
+    command: ${JSON.stringify(['/usr/local/bin/etcd', ...etcdArguments(topology, member, ETCD_FOLDER)])}
+    volumes: ["${member.name}:${ETCD_FOLDER}"]`,
+  )
+  .join('\n')}
+
+${members
+  .map(
+    ({ name }, index) => `  ${name}:
+    <<: *node${index === 0 ? '\n    build: cluster/node' : ''}
+    command: [${name}]
+    volumes: ["${name}:${MEMBER_FOLDER}", "node-config:${CONFIG_FOLDERS.node}:ro"]`,
+  )
+  .join('\n')}
+
+${fencers
+  .map(
+    ({ name }) => `  ${name}:
+    <<: *fencer
+    entrypoint: ["node", "cluster/fencer.ts", "${CONFIG_FOLDERS.proxy}/${name}.json"]`,
+  )
+  .join('\n')}
+
+${proxies.map(proxyService).join('\n')}
+
+  # Waits for all members; then extensions, roles and grants. \`docker compose run --rm prepare status\` shows them.
+  prepare:
+    <<: *tools
+    restart: "no"
+    user: root
+    cap_add: [DAC_OVERRIDE]
+    command: ["prepare"]
+    depends_on:
+${waitFor([...names(members), ...names(proxies)], 'service_started', '      ')}
+    volumes: ["node-config:${CONFIG_FOLDERS.node}:ro"]
+    networks: [nodes]
+
+${gateways
+  .map(
+    ({ name }, index) =>
+      `  ${name}:\n    <<: *gateway${index === 0 ? '\n    build: { context: ., target: gateway }' : ''}`,
+  )
+  .join('\n')}
+
+networks:
+  # Members, etcd, fencers: reached by the proxies alone.
+  nodes:
+    internal: true
+  gateways:
+    internal: true
+  outside:
+
+volumes:
+${[...Object.keys(CONFIG_FOLDERS).map((folder) => `${folder}-config`), ...names(store), ...names(members)]
+  .map((name) => `  ${name}:`)
+  .join('\n')}
+`
+}
+
+if (import.meta.main)
+  writeFileSync(join(import.meta.dirname, '../docker-compose.yml'), renderCompose(containerTopology))

@@ -1,0 +1,88 @@
+// Owns what the cluster's containers need of one another: `configure` writes it, `prepare` waits for the members
+// and readies their database, `status` shows them. `node cluster/containers.ts COMMAND` within the image.
+
+import { chmodSync, chownSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { databaseUrls, URL_ROLES, urlFileOf } from './connection.ts'
+import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
+import { renderFencer } from './etcd.ts'
+import { renderBalancer, renderMemberProxy } from './haproxy.ts'
+import { untilMembersRun } from './launcher.ts'
+import { renderPatroni } from './patroni.ts'
+import { prepareDatabase } from './schema.ts'
+import { readStatus, renderStatus } from './status.ts'
+import { DEFAULT_SIZE, makeTopology } from './topology.ts'
+
+export const containerTopology = makeTopology(DEFAULT_SIZE, 'containers')
+
+/** Volumes, each for those who must see it: the members, the proxies and fencers, the gateways. */
+export const CONFIG_FOLDERS = { node: '/config/node', proxy: '/config/proxy', gateway: '/config/gateway' }
+/** Who reads them: PostgreSQL's, HAProxy's and Node's users in their images. */
+const READERS = { node: 999, proxy: 99, gateway: 1000 }
+/** Where a member has its data. */
+export const MEMBER_FOLDER = '/var/lib/tessera'
+
+type Folder = keyof typeof CONFIG_FOLDERS
+
+function write(folder: Folder, name: string, text: string) {
+  const file = join(CONFIG_FOLDERS[folder], name)
+  writeFileSync(file, text, { mode: 0o600 })
+  chmodSync(file, 0o600)
+  chownSync(file, READERS[folder], READERS[folder])
+}
+
+/** Idempotent: secrets stay as they were made, everything else is written anew. */
+async function configure() {
+  for (const folder of Object.keys(CONFIG_FOLDERS) as Folder[]) {
+    mkdirSync(CONFIG_FOLDERS[folder], { recursive: true })
+    chmodSync(CONFIG_FOLDERS[folder], 0o700)
+    chownSync(CONFIG_FOLDERS[folder], READERS[folder], READERS[folder])
+  }
+  const credentials = await openSecrets()
+  for (const file of [credentials.authorityFile, credentials.certificateFile, credentials.keyFile])
+    chownSync(file, READERS.node, READERS.node)
+  write('node', 'pgpass', renderPassfile(credentials))
+  write('node', 'ways.cfg', renderMemberProxy(containerTopology, '/tmp'))
+  const place = { folder: MEMBER_FOLDER, postgresBinaries: undefined }
+  for (const member of containerTopology.members)
+    write('node', `${member.name}.json`, renderPatroni(containerTopology, member, credentials, place))
+  for (const proxy of containerTopology.proxies)
+    write('proxy', `${proxy.name}.cfg`, renderBalancer(containerTopology, proxy, '/tmp'))
+  for (const { name } of containerTopology.fencers)
+    write('proxy', `${name}.json`, renderFencer(containerTopology, name))
+  const authorityFile = join(CONFIG_FOLDERS.gateway, 'ca.crt')
+  copyFileSync(credentials.authorityFile, authorityFile)
+  chownSync(authorityFile, READERS.gateway, READERS.gateway)
+  for (const role of URL_ROLES)
+    write(
+      'gateway',
+      urlFileOf(role),
+      databaseUrls(containerTopology, { ...credentials, authorityFile }, role),
+    )
+}
+
+const openSecrets = (): Promise<Credentials> =>
+  openCredentials(CONFIG_FOLDERS.node, [...containerTopology.proxies.map(({ host }) => host), 'localhost'])
+
+const say = (line: string) => process.stdout.write(`${line}\n`)
+
+if (import.meta.main) {
+  const [command] = process.argv.slice(2)
+  switch (command) {
+    case 'configure':
+      await configure()
+      break
+    case 'prepare':
+      await untilMembersRun(containerTopology, say)
+      await prepareDatabase(containerTopology, await openSecrets(), say)
+      break
+    case 'status': {
+      const status = await readStatus(containerTopology, await openSecrets())
+      say(process.argv.includes('--json') ? JSON.stringify(status) : renderStatus(status))
+      process.exitCode = status.faults.length > 0 ? 1 : 0
+      break
+    }
+    default:
+      throw new Error('configure, prepare or status')
+  }
+}

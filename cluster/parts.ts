@@ -1,0 +1,134 @@
+// Owns how each process of the cluster is started on this machine: its configuration, written anew, and its options.
+
+import { chownSync } from 'node:fs'
+import { join } from 'node:path'
+import { databaseUrls, URL_ROLES, urlFileOf, urlVariableOf } from './connection.ts'
+import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
+import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
+import { etcdArguments, renderFencer } from './etcd.ts'
+import { renderBalancer } from './haproxy.ts'
+import { renderPatroni } from './patroni.ts'
+import {
+  ClusterError,
+  dataFolderOf,
+  makeFolder,
+  makeMemberFolder,
+  type Place,
+  type Programs,
+  writeOwned,
+} from './place.ts'
+import { LOOPBACK, type Member, type Topology } from './topology.ts'
+
+/** One that can be started: where it lives, what it runs with, whom it trusts. */
+export type Cluster = {
+  readonly place: Place
+  readonly programs: Programs
+  readonly credentials: Credentials
+}
+
+type Part = Omit<DaemonOptions, 'name' | 'runFolder'>
+
+const credentialsFolder = ({ folder }: Place) => join(folder, 'credentials')
+
+export async function openSecrets(place: Place): Promise<Credentials> {
+  const credentials = await openCredentials(makeFolder(place, 'credentials'), [LOOPBACK, 'localhost'])
+  for (const file of [credentials.authorityFile, credentials.certificateFile, credentials.keyFile])
+    if (place.account) chownSync(file, place.account.uid, place.account.gid)
+  writeOwned(place, passfileOf(place), renderPassfile(credentials))
+  return credentials
+}
+
+const passfileOf = (place: Place) => join(credentialsFolder(place), 'pgpass')
+
+/** In the order in which they are started. */
+export const partsOf = ({ store, proxies, fencers, members, gateways }: Topology) =>
+  [...store, ...proxies, ...members, ...fencers, ...gateways].map(({ name }) => name)
+
+/** All processes of one part of the cluster: a member's PostgreSQL too, where its Patroni is gone. */
+export function processesOf(place: Place, name: string): number[] {
+  const roots = [findDaemon(place.runFolder, name), findPostmaster(dataFolderOf(place, name))]
+  return [...new Set(roots.filter((pid) => pid !== undefined).flatMap(sessionOf))]
+}
+
+/** Starts one by its name, unless it runs. @throws ClusterError where the cluster has none of this name */
+export function startPart(cluster: Cluster, name: string): void {
+  const { topology, runFolder } = cluster.place
+  const find = <T extends { readonly name: string }>(parts: readonly T[]) =>
+    parts.find((part) => part.name === name)
+  const member = find(topology.members)
+  const proxy = find(topology.proxies)
+  const store = find(topology.store)
+  const fencer = find(topology.fencers)
+  const gateway = find(topology.gateways)
+  const part: Part | undefined =
+    (member && memberPart(cluster, member)) ??
+    (proxy && proxyPart(cluster, proxy.name)) ??
+    (store && storePart(cluster, store)) ??
+    (fencer && fencerPart(cluster, fencer.name)) ??
+    (gateway && gatewayPart(cluster, gateway.port))
+  if (!part) throw new ClusterError(`There is no ${name}; there are ${partsOf(topology).join(', ')}.`)
+  startDaemon({ name, runFolder, ...part })
+}
+
+function memberPart({ place, programs, credentials }: Cluster, member: Member): Part {
+  const folder = makeMemberFolder(place, member.name)
+  const file = join(folder, 'patroni.json')
+  writeOwned(place, file, renderPatroni(place.topology, member, credentials, { ...programs, folder }))
+  return {
+    command: programs.patroni,
+    args: [file],
+    // libpq within Citus finds the passwords of all roles here, and needs no table with them.
+    environment: { PGPASSFILE: passfileOf(place), HOME: folder },
+    account: place.account && { ...place.account, gid: networkGroupOf(member) },
+  }
+}
+
+/** A group of its own tells the packet filter whose packets these are; see fault.ts. */
+export const networkGroupOf = ({ postgresPort }: Member) => 100_000 + postgresPort
+
+export const proxyFileOf = ({ runFolder }: Place, name: string) => join(runFolder, `${name}.cfg`)
+
+export function writeProxyFile(place: Place, name: string) {
+  const proxy = place.topology.proxies.find((proxy) => proxy.name === name)!
+  writeOwned(place, proxyFileOf(place, name), renderBalancer(place.topology, proxy, place.runFolder))
+}
+
+function proxyPart({ place, programs }: Cluster, name: string): Part {
+  writeProxyFile(place, name)
+  // With a master that reloads the configuration when it is told to, and keeps what is connected.
+  return {
+    command: programs.haproxy,
+    args: ['-W', '-db', '-f', proxyFileOf(place, name)],
+    account: place.account,
+  }
+}
+
+const storePart = ({ place, programs }: Cluster, member: Topology['store'][number]): Part => ({
+  command: programs.etcd,
+  args: etcdArguments(place.topology, member, makeFolder(place, 'etcd', member.name)),
+  account: place.account,
+})
+
+function fencerPart({ place }: Cluster, name: string): Part {
+  const file = join(place.runFolder, `${name}.json`)
+  writeOwned(place, file, renderFencer(place.topology, name))
+  return { ...OURS, args: [join(import.meta.dirname, 'fencer.ts'), file] }
+}
+
+/** It reads the checkout, which the account of PostgreSQL may not. */
+const OURS = { command: process.execPath, account: undefined }
+
+/** Over the proxies' ports, their addresses in files that nobody else reads. */
+function gatewayPart({ place, credentials }: Cluster, port: number): Part {
+  const environment: Record<string, string> = {}
+  for (const role of URL_ROLES) {
+    const file = join(credentialsFolder(place), urlFileOf(role))
+    writeOwned(place, file, databaseUrls(place.topology, credentials, role))
+    environment[urlVariableOf(role)] = file
+  }
+  return {
+    ...OURS,
+    args: [join(import.meta.dirname, '../gateway/main.ts'), 'serve', '--port', String(port), '--demo'],
+    environment,
+  }
+}

@@ -1,0 +1,132 @@
+// Owns what the cluster promises: each fault, where it strikes, and by when its writes and reads are back.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type FaultName, faults, type Undo } from '../fault.ts'
+import { findPrimary, switchOver, up } from '../launcher.ts'
+import { type Cluster, partsOf } from '../parts.ts'
+import type { Group } from '../topology.ts'
+
+export type Scenario = {
+  readonly name: string
+  /** Whose ids the affected clients use; undefined for all. */
+  readonly group: 'coordinator' | 'worker' | undefined
+  /** Milliseconds: the longest that an affected writer may wait from one acknowledgement to the next. */
+  readonly writesWithin?: number
+  /** The same for readers of the affected group. */
+  readonly readsWithin?: number
+  /** The fault lasts this long, and until affected writers are served again. */
+  readonly holdMs: number
+  /** Whether writes are expected while the fault lasts. */
+  readonly writesReturn: boolean
+  readonly inject: (cluster: Cluster, group: Group) => Promise<Undo>
+}
+
+/** Long enough for whatever notices to notice. */
+const HOLD_MS = 3_000
+const SECONDARY_HOLD_MS = 10_000
+const STORE_LOST_MS = 30_000
+
+const strikePrimary =
+  (fault: FaultName): Scenario['inject'] =>
+  async (cluster, group) =>
+    faults[fault].inject(cluster, (await findPrimary(group)).name)
+
+const strikeSecondary =
+  (fault: FaultName): Scenario['inject'] =>
+  async (cluster, group) => {
+    const primary = await findPrimary(group)
+    return faults[fault].inject(cluster, group.members.find((member) => member !== primary)!.name)
+  }
+
+const strikeAll =
+  (namesOf: (cluster: Cluster) => readonly string[]): Scenario['inject'] =>
+  async (cluster) => {
+    const undos = await Promise.all(namesOf(cluster).map((name) => faults.kill.inject(cluster, name)))
+    return async () => {
+      for (const undo of undos) await undo()
+    }
+  }
+
+async function change(cluster: Cluster, group: Group): Promise<Undo> {
+  await switchOver(cluster, group)
+  return async () => {}
+}
+
+/** Every process at once, and everything started again. */
+async function killCluster(cluster: Cluster): Promise<Undo> {
+  await strikeAll(({ place }) => partsOf(place.topology))(cluster, cluster.place.topology.groups[0]!)
+  await sleep(1_000)
+  await up(cluster, () => {})
+  return async () => {}
+}
+
+const primaryFaults = {
+  switchover: { inject: change, writesWithin: 5_000 },
+  crash: { inject: strikePrimary('crash'), writesWithin: 6_000 },
+  kill: { inject: strikePrimary('kill'), writesWithin: 12_000 },
+  freeze: { inject: strikePrimary('freeze'), writesWithin: 15_000 },
+  partition: { inject: strikePrimary('partition'), writesWithin: 15_000 },
+}
+
+const secondaryFaults = { kill: 8_000, freeze: 8_000, lag: 8_000 } satisfies Partial<
+  Record<FaultName, number>
+>
+
+const ofGroup = (group: 'coordinator' | 'worker'): Scenario[] => [
+  ...Object.entries(primaryFaults).map(([name, fault]) => ({
+    name: `${group}-${name}`,
+    group,
+    holdMs: HOLD_MS,
+    writesReturn: true,
+    ...fault,
+  })),
+  ...Object.entries(secondaryFaults).map(([fault, writesWithin]) => ({
+    name: `${group}-secondary-${fault}`,
+    group,
+    holdMs: SECONDARY_HOLD_MS,
+    writesReturn: true,
+    writesWithin,
+    inject: strikeSecondary(fault as FaultName),
+  })),
+]
+
+export const scenarios: readonly Scenario[] = [
+  ...ofGroup('worker'),
+  ...ofGroup('coordinator'),
+  {
+    name: 'etcd-member',
+    group: undefined,
+    writesWithin: 2_000,
+    readsWithin: 2_000,
+    holdMs: SECONDARY_HOLD_MS,
+    writesReturn: true,
+    inject: strikeAll(({ place }) => [place.topology.store[0]!.name]),
+  },
+  {
+    name: 'etcd-all',
+    group: undefined,
+    writesWithin: 2_000,
+    readsWithin: 2_000,
+    holdMs: STORE_LOST_MS,
+    writesReturn: true,
+    inject: strikeAll(({ place }) => place.topology.store.map(({ name }) => name)),
+  },
+  {
+    name: 'haproxy',
+    group: undefined,
+    writesWithin: 5_000,
+    readsWithin: 5_000,
+    holdMs: SECONDARY_HOLD_MS,
+    writesReturn: true,
+    inject: strikeAll(({ place }) => [place.topology.proxies[0]!.name]),
+  },
+  {
+    name: 'cluster-kill',
+    group: undefined,
+    writesWithin: 60_000,
+    readsWithin: 60_000,
+    holdMs: 0,
+    writesReturn: true,
+    inject: killCluster,
+  },
+]

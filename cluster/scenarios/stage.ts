@@ -1,0 +1,91 @@
+// Owns the cluster on which scenarios are played: one of its own, with a table whose rows' groups are known.
+
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type pg from 'pg'
+import { withSuperuser } from '../connection.ts'
+import { destroy, type Report, up } from '../launcher.ts'
+import { type Cluster, openSecrets } from '../parts.ts'
+import { findPlace, findPrograms, makePlace } from '../place.ts'
+import type { Size } from '../topology.ts'
+import { TABLE } from './traffic.ts'
+
+/** Beside a cluster of the usual place. */
+const BASE_PORT = 27_000
+/** For each client's writes in the longest scenario. */
+const IDS = 400_000
+/** What readers look up. */
+const SEEDED = 1_000
+
+/** A cluster that is made for a while, and removed with all its files. */
+export type Trial = {
+  readonly cluster: Cluster
+  /** As the superuser; rows as the driver has them. */
+  query(text: string, values?: readonly unknown[]): Promise<pg.QueryResultRow[]>
+  close(): Promise<void>
+}
+
+export type Stage = Trial & {
+  /** Ids to insert, and ids that are there, by the number of the group that holds them. */
+  readonly fresh: ReadonlyMap<number, readonly number[]>
+  readonly seeded: ReadonlyMap<number, readonly number[]>
+}
+
+/** @param size as of a cluster that is made: `workers: 0` for one pair without Citus */
+export async function openTrial(size: Partial<Size>, report: Report): Promise<Trial> {
+  const scratch = mkdtempSync('/var/tmp/tessera-stage-')
+  // The cluster's own account passes through; its folder within is closed to all others.
+  chmodSync(scratch, 0o711)
+  const place = findPlace(join(scratch, 'cluster'), { basePort: BASE_PORT, gateways: 0, ...size })
+  const close = async () => {
+    await destroy(place, () => {})
+    rmSync(scratch, { recursive: true, force: true })
+  }
+  try {
+    // The tools are those of the usual place.
+    const programs = findPrograms(findPlace(undefined, {}))
+    makePlace(place)
+    const cluster = { place, programs, credentials: await openSecrets(place) }
+    await up(cluster, report)
+    const query = (text: string, values: readonly unknown[] = []) =>
+      withSuperuser(place.topology, cluster.credentials, async (client) => {
+        const { rows } = await client.query(text, [...values])
+        return rows
+      })
+    return { cluster, query, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+export async function openStage(size: Partial<Size>, report: Report): Promise<Stage> {
+  const trial = await openTrial(size, report)
+  try {
+    return { ...trial, ...(await makeTable(trial)) }
+  } catch (error) {
+    await trial.close()
+    throw error
+  }
+}
+
+async function makeTable({ cluster, query }: Trial) {
+  const { topology } = cluster.place
+  await query(`create table ${TABLE} (id bigint primary key, at timestamptz not null default now())`)
+  if (topology.isCitus) await query(`select create_distributed_table('${TABLE}', 'id')`)
+  await query(`grant select, insert on ${TABLE} to tessera_write`)
+  await query(`grant select on ${TABLE} to tessera_read`)
+  const owners = await query(
+    topology.isCitus
+      ? `select id::int, groupid as owner from generate_series(1, ${IDS}) id
+         join pg_dist_placement p
+           on p.shardid = get_shard_id_for_distribution_column('${TABLE}', id::bigint)`
+      : `select id::int, 0 as owner from generate_series(1, ${IDS}) id`,
+  )
+  const byGroup = new Map<number, number[]>(topology.groups.map(({ number }) => [number, []]))
+  for (const { id, owner } of owners) byGroup.get(owner)!.push(id)
+  const seeded = new Map([...byGroup].map(([group, ids]) => [group, ids.slice(0, SEEDED)]))
+  const fresh = new Map([...byGroup].map(([group, ids]) => [group, ids.slice(SEEDED)]))
+  await query(`insert into ${TABLE} (id) select unnest($1::bigint[])`, [[...seeded.values()].flat()])
+  return { seeded, fresh }
+}

@@ -1,0 +1,33 @@
+// Owns installing Patroni, in a Python environment of its own; the system's packages are setup.mjs's.
+
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Report } from './launcher.ts'
+import { ClusterError, findPrograms, type Place, toolsOf } from './place.ts'
+
+/** Patroni's own name for its newest; from 4.0 on it registers secondaries with Citus. */
+const PATRONI = 'patroni[etcd3]>=4.1,<5'
+
+export function setUp(place: Place, report: Report) {
+  const tools = toolsOf(place)
+  if (!existsSync(join(tools, 'bin/patroni'))) {
+    report(`installing Patroni into ${tools} …`)
+    mkdirSync(tools, { recursive: true })
+    chmodSync(tools, 0o755)
+    // The system's own: another may lie in a home that the cluster's account cannot enter.
+    run(existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3', ['-m', 'venv', tools])
+    const pip = ['install', '--quiet', '--disable-pip-version-check', PATRONI, 'psycopg2-binary']
+    run(join(tools, 'bin/pip'), pip)
+  }
+  report(
+    findPrograms(place).hasCitus
+      ? 'everything is there'
+      : 'everything is there but Citus, whose packages are at citusdata.com; without it, up --plain runs one pair',
+  )
+}
+
+function run(command: string, args: readonly string[]) {
+  const { status } = spawnSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  if (status !== 0) throw new ClusterError(`${command} ${args.join(' ')} failed; see above.`)
+}

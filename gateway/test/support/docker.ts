@@ -1,0 +1,71 @@
+// Owns Docker for tests: whether it is there, and one project of Compose that is removed at the end.
+
+import { execFile, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { after } from 'node:test'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const root = join(import.meta.dirname, '../../..')
+
+const works = (...args: string[]) => spawnSync('docker', args, { stdio: 'ignore' }).status === 0
+
+/** @returns false where everything is there; else why nothing is tried, which is also said aloud */
+export function whyNoContainers(baseImages: readonly string[]): string | false {
+  const missing = [
+    ...(works('info') ? [] : ['a Docker engine that runs']),
+    ...(works('compose', 'version') ? [] : ['Docker Compose']),
+    ...baseImages
+      .filter((image) => !works('image', 'inspect', image))
+      .map((image) => `the image ${image} (docker pull ${image})`),
+  ]
+  if (missing.length === 0) return false
+  const reason = `SKIPPED, nothing of these containers was tried: missing ${missing.join(', ')}`
+  process.stderr.write(`\n*** ${reason} ***\n\n`)
+  return reason
+}
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  return port
+}
+
+export type Project = {
+  /** Where its gateway is published. */
+  readonly url: string
+  /** `docker compose …` of this project. @returns what it prints */
+  compose(...args: string[]): Promise<string>
+  /** `docker …` of the container that a service has. */
+  docker(command: readonly string[], service: string, ...rest: readonly string[]): Promise<string>
+}
+
+/** @param skip as whyNoContainers says: then nothing has to be removed */
+export async function openProject(file: string, skip: string | false): Promise<Project> {
+  const name = `tessera-test-${process.pid}`
+  const ports = Object.fromEntries(
+    await Promise.all(
+      ['TESSERA_PORT', 'TESSERA_PORT_2', 'TESSERA_STATISTICS_PORT', 'TESSERA_STATISTICS_PORT_2'].map(
+        async (variable) => [variable, String(await findFreePort())] as const,
+      ),
+    ),
+  )
+  const ask = async (...args: string[]) => {
+    const env = { ...process.env, ...ports }
+    const { stdout } = await run('docker', args, { cwd: root, env, maxBuffer: 1 << 26 })
+    return stdout
+  }
+  const compose = (...args: string[]) => ask('compose', '--file', file, '--project-name', name, ...args)
+  after(async () => {
+    if (!skip) await compose('down', '--volumes', '--timeout', '40')
+  })
+  return {
+    url: `http://127.0.0.1:${ports.TESSERA_PORT}`,
+    compose,
+    docker: (command, service, ...rest) => ask(...command, `${name}-${service}-1`, ...rest),
+  }
+}
