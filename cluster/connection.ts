@@ -18,8 +18,8 @@ export function databaseUrls(
   { proxies, isCitus }: Topology,
   { passwords, authorityFile }: Credentials,
   role: Role,
+  isRead = role === 'tessera_read',
 ): string {
-  const isRead = role === 'tessera_read'
   const urls = proxies.map(({ host, readPort, writePort }) => {
     const url = new URL(`postgresql://${role}@${host}:${isRead ? readPort : writePort}/${DATABASE}`)
     url.password = passwords[role]

@@ -6,8 +6,8 @@ import { connect } from '../connection.ts'
 import type { Credentials, Role } from '../credentials.ts'
 import type { Balancer, Topology } from '../topology.ts'
 
-/** As a gateway's own: a statement that takes longer is given up, and its connection with it. */
-const STATEMENT_TIMEOUT_MS = 3_000
+/** As a gateway has it by default: a statement that takes longer is given up, and its connection with it. */
+const STATEMENT_TIMEOUT_MS = 10_000
 const DRIVER_GRACE_MS = 1_000
 const CONNECT_TIMEOUT_MS = 2_000
 const RETRY_MS = 50

@@ -29,7 +29,7 @@ export async function globalSetup() {
   process.env[READ_URL] = databaseUrls(topology, credentials, 'tessera_read')
   process.env[WRITE_URL] = databaseUrls(topology, credentials, 'tessera_write')
   process.env[OWNER_URL] = ownerUrl
-  process.env[SUPERUSER_URL] = databaseUrls(topology, credentials, 'postgres')
+  process.env[SUPERUSER_URL] = databaseUrls(topology, credentials, 'postgres', true)
 }
 
 export async function globalTeardown() {
