@@ -44,7 +44,7 @@ function installSystemPackages() {
         '  Debian, Ubuntu: apt-get install postgresql postgresql-15-postgis-3 (or a newer number)\n' +
         '  Fedora, RHEL:   dnf install postgresql-server postgis\n' +
         '  macOS:          brew install postgis\n' +
-        '  Containers:     docker compose up (needs nothing else)\n' +
+        '  Containers:     docker compose -f docker-compose.single.yml up (needs nothing else)\n' +
         (purpose === 'cluster'
           ? 'and etcd, HAProxy, Python with venv, OpenSSL from the same places.'
           : 'Or name a PostGIS that you have in TESSERA_WRITE_URL.'),
@@ -161,7 +161,9 @@ function postgisPackages() {
   }
   const newest = Math.max(0, ...majors)
   if (newest < 15)
-    fail('This distribution has no PostgreSQL ≥ 15 with PostGIS; use docker compose up instead.')
+    fail(
+      'This distribution has no PostgreSQL ≥ 15 with PostGIS; use docker compose -f docker-compose.single.yml up instead.',
+    )
   return [`postgresql-${newest}`, `postgresql-${newest}-postgis-3`]
 }
 

@@ -71,6 +71,11 @@ x-proxy: &proxy
   <<: *hardened
   image: haproxy:3.2
   init: false
+  healthcheck:
+    test: ["CMD", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${proxies[0]!.statisticsPort}"]
+    interval: 5s
+    timeout: 3s
+    retries: 3
   depends_on:
 ${waitFor(['configure'], 'service_completed_successfully')}
   volumes:

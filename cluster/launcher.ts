@@ -1,13 +1,13 @@
 // Owns bringing the cluster up on this machine, and down again. Nothing of it lives in this process: whoever
 // starts it may go, and another finds it again by its folder.
 
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findDaemon, findPostmaster, sessionOf, signal, stopDaemon } from './daemon.ts'
 import { healNetwork } from './fault.ts'
 import { type Cluster, partsOf, processesOf, startPart } from './parts.ts'
 import { askMember, switchOver as askToSwitchOver } from './patroni-api.ts'
-import { ClusterError, dataFolderOf, makePlace, type Place, unmountMembers } from './place.ts'
+import { ClusterError, dataFolderOf, isMade, makePlace, type Place, unmountMembers } from './place.ts'
 import { prepareDatabase } from './schema.ts'
 import { type Group, type Member, type Topology, urlOf } from './topology.ts'
 
@@ -174,6 +174,8 @@ async function stopPostgres(dataFolder: string) {
 
 /** Nothing of it is needed again: it is not asked to end. @returns once neither a process nor a file is left */
 export async function destroy(place: Place, report: Report): Promise<void> {
+  if (existsSync(place.folder) && !isMade(place))
+    throw new ClusterError(`${place.folder} holds no cluster; nothing of it is removed.`)
   healNetwork(place)
   const names = partsOf(place.topology)
   for (const name of names) for (const pid of processesOf(place, name)) signal(pid, 'SIGKILL')

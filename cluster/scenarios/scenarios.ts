@@ -26,7 +26,7 @@ const HOLD_MS = 3_000
 const SECONDARY_HOLD_MS = 10_000
 const STORE_LOST_MS = 30_000
 
-const strikePrimary =
+export const strikePrimary =
   (fault: FaultName): Scenario['inject'] =>
   async (cluster, group) =>
     faults[fault].inject(cluster, (await findPrimary(group)).name)

@@ -38,7 +38,8 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
   chmodSync(scratch, 0o711)
   const place = findPlace(join(scratch, 'cluster'), { basePort: BASE_PORT, gateways: 0, ...size })
   const close = async () => {
-    await destroy(place, () => {})
+    // As it is then: it may have grown.
+    await destroy(findPlace(place.folder, {}), () => {})
     rmSync(scratch, { recursive: true, force: true })
   }
   try {
