@@ -13,6 +13,7 @@ const say = (text) => process.stderr.write(`${text}\n`)
 
 installNodePackages()
 installSystemPackages()
+if (['test', 'scenarios'].includes(purpose)) installPatroni()
 
 /** Once per lockfile: a stamp in node_modules says for which one it was done. */
 function installNodePackages() {
@@ -32,6 +33,13 @@ function installNodePackages() {
   writeFileSync(stamp, digest)
 }
 
+/** By the cluster's own set-up, on the Node that has just come with the packages. */
+function installPatroni() {
+  const node = join(folder, 'node_modules', '.bin', 'node')
+  const result = spawnSync(node, [join(folder, 'cluster', 'main.ts'), 'setup'], { stdio: ['ignore', 2, 2] })
+  if (result.status !== 0) fail('Patroni could not be installed; see above.')
+}
+
 function installSystemPackages() {
   const missing = findMissing()
   if (missing.length === 0) return
@@ -45,7 +53,7 @@ function installSystemPackages() {
         '  Fedora, RHEL:   dnf install postgresql-server postgis\n' +
         '  macOS:          brew install postgis\n' +
         '  Containers:     docker compose -f docker-compose.single.yml up (needs nothing else)\n' +
-        (purpose === 'cluster'
+        (['cluster', 'scenarios'].includes(purpose)
           ? 'and etcd, HAProxy, Python with venv, OpenSSL from the same places.'
           : 'Or name a PostGIS that you have in TESSERA_WRITE_URL.'),
     )
@@ -84,7 +92,7 @@ function findMissing() {
       what: 'PostgreSQL ≥ 15 with PostGIS',
       isThere: hasPostgis,
       debian: () => postgisPackages(),
-      for: ['start', 'test', 'bench', 'cluster'],
+      for: ['start', 'test', 'bench', 'cluster', 'scenarios'],
     },
     {
       what: 'GDAL (ogrinfo), the client that tests read with',
@@ -102,7 +110,7 @@ function findMissing() {
       what: 'etcd, HAProxy and Python, which the cluster runs on',
       isThere: () => ['etcd', 'haproxy', 'openssl'].every(hasProgram) && hasVirtualEnvironments(),
       debian: () => ['etcd-server', 'haproxy', 'openssl', 'python3-venv'],
-      for: ['test', 'cluster'],
+      for: ['test', 'cluster', 'scenarios'],
     },
     {
       what: 'wrk, which loads the benchmark',
