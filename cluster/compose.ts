@@ -3,9 +3,9 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { URL_ROLES, urlFileOf, urlVariableOf } from './connection.ts'
-import { CONFIG_FOLDERS, containerTopology, MEMBER_FOLDER } from './containers.ts'
+import { CONFIG_FOLDERS, certificatesIn, containerTopology, MEMBER_FOLDER } from './containers.ts'
 import { etcdArguments } from './etcd.ts'
-import type { Balancer, Topology } from './topology.ts'
+import { type Balancer, LOOPBACK, storeUrlOf, type Topology } from './topology.ts'
 
 const ETCD_FOLDER = '/var/lib/etcd'
 /** On loopback of the machine that runs the containers: the first proxy's, and after it the others'. */
@@ -13,6 +13,14 @@ const HTTP_PORT = 8080
 const STATISTICS_PORT = 8404
 
 const names = (parts: readonly { readonly name: string }[]) => parts.map(({ name }) => name)
+
+const { authorityFile, certificateFile, keyFile } = certificatesIn('store')
+const healthOptions = [
+  `--endpoints=${storeUrlOf(LOOPBACK, containerTopology.store[0]!.clientPort)}`,
+  `--cacert=${authorityFile}`,
+  `--cert=${certificateFile}`,
+  `--key=${keyFile}`,
+]
 
 /** A published port that can be moved. */
 const publish = (variable: string, port: number, inside: number) =>
@@ -47,7 +55,9 @@ x-hardened: &hardened
 
 x-node: &node
   <<: *hardened
+  # Made here: nobody else's image of this name is ever taken.
   image: tessera/node
+  pull_policy: never
   # etcd first, and last to go: a primary gives up its key when it stops.
   depends_on:
 ${waitFor(['configure'], 'service_completed_successfully')}
@@ -61,10 +71,12 @@ x-etcd: &etcd
   init: false
   user: "0"
   healthcheck:
-    test: ["CMD", "/usr/local/bin/etcdctl", "endpoint", "health"]
+    test: ${JSON.stringify(['CMD', '/usr/local/bin/etcdctl', ...healthOptions, 'endpoint', 'health'])}
     interval: 5s
     timeout: 3s
     retries: 12
+  depends_on:
+${waitFor(['configure'], 'service_completed_successfully')}
   networks: [nodes]
 
 x-proxy: &proxy
@@ -85,19 +97,20 @@ ${waitFor(['configure'], 'service_completed_successfully')}
 x-tools: &tools
   <<: *hardened
   image: tessera/cluster
+  pull_policy: never
 
 x-fencer: &fencer
   <<: *tools
-  user: "99"
   depends_on:
 ${waitFor(['configure'], 'service_completed_successfully')}
   volumes:
-    - proxy-config:${CONFIG_FOLDERS.proxy}:ro
+    - fencer-config:${CONFIG_FOLDERS.fencer}:ro
   networks: [nodes]
 
 x-gateway: &gateway
   <<: *hardened
   image: tessera/gateway
+  pull_policy: never
   depends_on:
 ${waitFor(['prepare'], 'service_completed_successfully')}
   environment:
@@ -127,8 +140,8 @@ ${store
   .map(
     (member) => `  ${member.name}:
     <<: *etcd
-    command: ${JSON.stringify(['/usr/local/bin/etcd', ...etcdArguments(topology, member, ETCD_FOLDER)])}
-    volumes: ["${member.name}:${ETCD_FOLDER}"]`,
+    command: ${JSON.stringify(['/usr/local/bin/etcd', ...etcdArguments(topology, member, ETCD_FOLDER, certificatesIn('store'))])}
+    volumes: ["${member.name}:${ETCD_FOLDER}", "store-config:${CONFIG_FOLDERS.store}:ro"]`,
   )
   .join('\n')}
 
@@ -145,13 +158,14 @@ ${fencers
   .map(
     ({ name }) => `  ${name}:
     <<: *fencer
-    entrypoint: ["node", "cluster/fencer.ts", "${CONFIG_FOLDERS.proxy}/${name}.json"]`,
+    entrypoint: ["node", "cluster/fencer.ts", "${CONFIG_FOLDERS.fencer}/${name}.json"]`,
   )
   .join('\n')}
 
 ${proxies.map(proxyService).join('\n')}
 
-  # Waits for all members; then extensions, roles and grants. \`docker compose run --rm prepare status\` shows them.
+  # Waits for all members; then extensions, roles and grants. They are shown by
+  # \`docker compose run --rm --no-deps prepare status\`.
   prepare:
     <<: *tools
     restart: "no"

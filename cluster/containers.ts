@@ -1,28 +1,42 @@
 // Owns what the cluster's containers need of one another: `configure` writes it, `prepare` waits for the members
 // and readies their database, `status` shows them. `node cluster/containers.ts COMMAND` within the image.
 
-import { chmodSync, chownSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { databaseUrls, URL_ROLES, urlFileOf } from './connection.ts'
-import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
+import {
+  type CertificateFiles,
+  type Credentials,
+  certificateFilesIn,
+  openCredentials,
+  renderPassfile,
+} from './credentials.ts'
 import { renderFencer } from './etcd.ts'
 import { renderBalancer, renderMemberProxy } from './haproxy.ts'
 import { untilMembersRun } from './launcher.ts'
-import { renderPatroni } from './patroni.ts'
+import { filesOf } from './patroni.ts'
 import { prepareDatabase } from './schema.ts'
 import { readStatus, renderStatus } from './status.ts'
-import { DEFAULT_SIZE, makeTopology } from './topology.ts'
+import { DEFAULT_SIZE, LOOPBACK, makeTopology } from './topology.ts'
 
 export const containerTopology = makeTopology(DEFAULT_SIZE, 'containers')
 
-/** Volumes, each for those who must see it: the members, the proxies and fencers, the gateways. */
-export const CONFIG_FOLDERS = { node: '/config/node', proxy: '/config/proxy', gateway: '/config/gateway' }
-/** Who reads them: PostgreSQL's, HAProxy's and Node's users in their images. */
-const READERS = { node: 999, proxy: 99, gateway: 1000 }
+/** Volumes, each for those who must see it. */
+export const CONFIG_FOLDERS = {
+  node: '/config/node',
+  store: '/config/store',
+  fencer: '/config/fencer',
+  proxy: '/config/proxy',
+  gateway: '/config/gateway',
+}
+/** Who reads them: PostgreSQL's, etcd's, Node's, HAProxy's users in their images. */
+const READERS = { node: 999, store: 0, fencer: 1000, proxy: 99, gateway: 1000 }
 /** Where a member has its data. */
 export const MEMBER_FOLDER = '/var/lib/tessera'
 
 type Folder = keyof typeof CONFIG_FOLDERS
+
+export const certificatesIn = (folder: Folder): CertificateFiles => certificateFilesIn(CONFIG_FOLDERS[folder])
 
 function write(folder: Folder, name: string, text: string) {
   const file = join(CONFIG_FOLDERS[folder], name)
@@ -43,16 +57,19 @@ async function configure() {
     chownSync(file, READERS.node, READERS.node)
   write('node', 'pgpass', renderPassfile(credentials))
   write('node', 'ways.cfg', renderMemberProxy(containerTopology, '/tmp'))
-  const place = { folder: MEMBER_FOLDER, postgresBinaries: undefined }
+  const place = { folder: MEMBER_FOLDER, configFolder: CONFIG_FOLDERS.node, postgresBinaries: undefined }
   for (const member of containerTopology.members)
-    write('node', `${member.name}.json`, renderPatroni(containerTopology, member, credentials, place))
+    for (const [name, text] of filesOf(containerTopology, member, credentials, place))
+      write('node', name, text)
   for (const proxy of containerTopology.proxies)
     write('proxy', `${proxy.name}.cfg`, renderBalancer(containerTopology, proxy, '/tmp'))
+  for (const folder of ['store', 'fencer'] as const)
+    for (const from of [credentials.authorityFile, credentials.certificateFile, credentials.keyFile])
+      write(folder, basename(from), readFileSync(from, 'utf8'))
   for (const { name } of containerTopology.fencers)
-    write('proxy', `${name}.json`, renderFencer(containerTopology, name))
-  const authorityFile = join(CONFIG_FOLDERS.gateway, 'ca.crt')
-  copyFileSync(credentials.authorityFile, authorityFile)
-  chownSync(authorityFile, READERS.gateway, READERS.gateway)
+    write('fencer', `${name}.json`, renderFencer(containerTopology, name, certificatesIn('fencer')))
+  const { authorityFile } = certificatesIn('gateway')
+  write('gateway', basename(authorityFile), readFileSync(credentials.authorityFile, 'utf8'))
   for (const role of URL_ROLES)
     write(
       'gateway',
@@ -62,7 +79,11 @@ async function configure() {
 }
 
 const openSecrets = (): Promise<Credentials> =>
-  openCredentials(CONFIG_FOLDERS.node, [...containerTopology.proxies.map(({ host }) => host), 'localhost'])
+  openCredentials(CONFIG_FOLDERS.node, [
+    ...[...containerTopology.proxies, ...containerTopology.store].map(({ host }) => host),
+    'localhost',
+    LOOPBACK,
+  ])
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
@@ -73,8 +94,12 @@ if (import.meta.main) {
       await configure()
       break
     case 'prepare':
-      await untilMembersRun(containerTopology, say)
-      await prepareDatabase(containerTopology, await openSecrets(), say)
+      await prepareDatabase(
+        containerTopology,
+        await openSecrets(),
+        await untilMembersRun(containerTopology, say),
+        say,
+      )
       break
     case 'status': {
       const status = await readStatus(containerTopology, await openSecrets())

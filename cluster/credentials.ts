@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** Roles that come by network, each with a password. The superuser of people comes by socket only. */
+/** Roles that PostgreSQL knows, each with a password. */
 export const ROLES = [
   'postgres',
   'replicator',
@@ -20,14 +20,23 @@ export const ROLES = [
 ] as const
 export type Role = (typeof ROLES)[number]
 
-export type Credentials = {
-  readonly passwords: Readonly<Record<Role, string>>
-  /** Who may change the cluster through Patroni's REST interface. */
-  readonly patroniPassword: string
+export type CertificateFiles = {
   readonly authorityFile: string
   readonly certificateFile: string
   readonly keyFile: string
 }
+
+export type Credentials = CertificateFiles & {
+  readonly passwords: Readonly<Record<Role, string>>
+  /** Who may change the cluster through Patroni's REST interface. */
+  readonly patroniPassword: string
+}
+
+export const certificateFilesIn = (folder: string): CertificateFiles => ({
+  authorityFile: join(folder, 'ca.crt'),
+  certificateFile: join(folder, 'server.crt'),
+  keyFile: join(folder, 'server.key'),
+})
 
 const PASSWORD_BYTES = 24
 /** A cluster outlives its maker's attention. */
@@ -40,11 +49,6 @@ const CERTIFICATE_DAYS = 3_650
 export async function openCredentials(folder: string, hosts: readonly string[]): Promise<Credentials> {
   const file = (name: string) => join(folder, name)
   const passwordsFile = file('passwords.json')
-  const [authorityFile, certificateFile, keyFile] = ['ca.crt', 'server.crt', 'server.key'].map(file) as [
-    string,
-    string,
-    string,
-  ]
   // The last that is made: where it is, everything is.
   const isMade = await access(passwordsFile).then(
     () => true,
@@ -62,7 +66,7 @@ export async function openCredentials(folder: string, hosts: readonly string[]):
     await rename(`${passwordsFile}.new`, passwordsFile)
   }
   const { patroni, ...passwords } = JSON.parse(await readFile(passwordsFile, 'utf8'))
-  return { passwords, patroniPassword: patroni, authorityFile, certificateFile, keyFile }
+  return { passwords, patroniPassword: patroni, ...certificateFilesIn(folder) }
 }
 
 async function makeCertificates(folder: string, hosts: readonly string[]) {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { withSuperuser } from './connection.ts'
 import { findPostmaster, sessionOf, signal } from './daemon.ts'
 import { type Cluster, networkGroupOf, processesOf, startPart } from './parts.ts'
-import { ClusterError, dataFolderOf, memberFolderOf, type Place } from './place.ts'
+import { ClusterError, dataFolderOf, isMounted, memberFolderOf, type Place } from './place.ts'
 import type { Member } from './topology.ts'
 
 /** Puts right what the fault did; harmless when that has come right by itself. */
@@ -67,7 +67,8 @@ const memberOf = ({ place: { topology } }: Cluster, name: string): Member => {
   return member
 }
 
-const iptables = (...args: string[]) => execFileSync('iptables', ['-w', ...args], { stdio: 'pipe' })
+const iptables = (...args: string[]) =>
+  execFileSync('iptables', ['-w', ...args], { stdio: 'pipe', encoding: 'utf8' })
 
 /** One chain for each cluster of this machine, so that its rules can be removed whoever made them. */
 const chainOf = ({ size }: Place) => `TESSERA-${size.basePort}`
@@ -77,11 +78,9 @@ async function partition(cluster: Cluster, name: string): Promise<Undo> {
   const member = memberOf(cluster, name)
   if (!cluster.place.account) throw new ClusterError('partition needs root: it filters packets.')
   const chain = chainOf(cluster.place)
-  try {
+  if (!hasChain(chain)) {
     iptables('-N', chain)
     iptables('-I', 'OUTPUT', '-o', 'lo', '-p', 'tcp', '-j', chain)
-  } catch {
-    // It is there.
   }
   const rules = [
     ['-m', 'owner', '--gid-owner', String(networkGroupOf(member))],
@@ -89,7 +88,20 @@ async function partition(cluster: Cluster, name: string): Promise<Undo> {
   ].map((match) => [chain, ...match, '-j', 'DROP'])
   for (const rule of rules) iptables('-A', ...rule)
   return async () => {
+    // Somebody may have healed it meanwhile.
+    if (!hasChain(chain)) return
     for (const rule of rules) iptables('-D', ...rule)
+    const isEmpty = !iptables('-S', chain).includes('-A')
+    if (isEmpty) healNetwork(cluster.place)
+  }
+}
+
+function hasChain(chain: string): boolean {
+  try {
+    iptables('-S', chain)
+    return true
+  } catch {
+    return false
   }
 }
 
@@ -97,11 +109,7 @@ async function partition(cluster: Cluster, name: string): Promise<Undo> {
 export function healNetwork(place: Place) {
   if (!place.account) return
   const chain = chainOf(place)
-  try {
-    iptables('-S', chain)
-  } catch {
-    return
-  }
+  if (!hasChain(chain)) return
   iptables('-F', chain)
   iptables('-D', 'OUTPUT', '-o', 'lo', '-p', 'tcp', '-j', chain)
   iptables('-X', chain)
@@ -123,10 +131,11 @@ async function lag(cluster: Cluster, name: string): Promise<Undo> {
 }
 
 async function fillDisk(cluster: Cluster, name: string): Promise<Undo> {
-  const { place } = cluster
-  memberOf(cluster, name)
-  if (!place.size.disk) throw new ClusterError('fill-disk needs a cluster that was made with --disk.')
-  const filler = join(memberFolderOf(place, name), 'filler')
+  const folder = memberFolderOf(cluster.place, memberOf(cluster, name).name)
+  // Anywhere else it would be the machine's own disk.
+  if (!isMounted(folder))
+    throw new ClusterError('fill-disk needs a cluster that was made with --disk, and that is up.')
+  const filler = join(folder, 'filler')
   const block = Buffer.alloc(1 << 20)
   try {
     for (;;) writeFileSync(filler, block, { flag: 'a' })

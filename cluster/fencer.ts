@@ -8,11 +8,20 @@
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  decode,
+  encode,
+  type KeyValue,
+  openStore,
+  STORE_TIMEOUT_MS,
+  type Store,
+  type StoreAccess,
+} from './store.ts'
+import { lifeKeyOf } from './topology.ts'
 
 export type FencerConfiguration = {
   readonly name: string
-  /** Base URLs of etcd's members, the nearest first. */
-  readonly store: readonly string[]
+  readonly store: StoreAccess
   /** How many fencers must agree. */
   readonly majority: number
   readonly groups: readonly {
@@ -29,41 +38,9 @@ const PROBE_TIMEOUT_MS = 1_000
 const SILENCE_MS = 2_500
 /** Longer than a round of probes, and short enough that a vote says something of now. */
 const VOTE_TTL_S = 5
-const STORE_TIMEOUT_MS = 1_000
-
-type KeyValue = { readonly key: string; readonly value: string; readonly mod_revision: string }
-
-const encode = (text: string) => Buffer.from(text).toString('base64')
-const decode = (text: string) => Buffer.from(text, 'base64').toString()
-
-/** etcd's JSON gateway: the first member that answers. @see https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ */
-async function askStore<T>(store: readonly string[], path: string, body: unknown): Promise<T> {
-  let failure: unknown
-  for (const url of store) {
-    try {
-      const response = await fetch(`${url}/v3/${path}`, {
-        method: 'POST',
-        body: JSON.stringify(body),
-        signal: AbortSignal.timeout(STORE_TIMEOUT_MS),
-      })
-      if (response.ok) return (await response.json()) as T
-      failure = new Error(`${url}/v3/${path} answered ${response.status}`)
-    } catch (error) {
-      failure = error
-    }
-  }
-  throw failure
-}
-
-/** All keys below a prefix, with their revisions. */
-async function readKeys(store: readonly string[], prefix: string): Promise<ReadonlyMap<string, KeyValue>> {
-  const end = prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)
-  const { kvs = [] } = await askStore<{ kvs?: KeyValue[] }>(store, 'kv/range', {
-    key: encode(prefix),
-    range_end: encode(end),
-  })
-  return new Map(kvs.map((pair) => [decode(pair.key), pair]))
-}
+const LIFE_TTL_S = 9
+/** Between two looks at a primary, two members of the store that do not answer included. */
+const MAX_ROUND_MS = PROBE_INTERVAL_MS + 2 * STORE_TIMEOUT_MS + PROBE_TIMEOUT_MS
 
 /** Any answer is one: that it is not well itself, Patroni knows and acts on. */
 const isAlive = (url: string) =>
@@ -98,59 +75,78 @@ function leadershipOf(keys: ReadonlyMap<string, KeyValue>, folder: string): Lead
   }
 }
 
+/** So that status can tell which fencers there are: nobody else would miss one. For ever. */
+async function showLife(store: Store, name: string): Promise<never> {
+  for (;;) {
+    await store.putForSeconds(lifeKeyOf(name), LIFE_TTL_S).catch(() => {})
+    await sleep((LIFE_TTL_S * 1_000) / 3)
+  }
+}
+
 /** Watches one group, for ever. */
 async function watch(
-  { name, store, majority }: FencerConfiguration,
+  store: Store,
+  { name, majority }: FencerConfiguration,
   { folder, members }: FencerConfiguration['groups'][number],
 ): Promise<never> {
   let reign: string | undefined
   let silentSince: number | undefined
+  let ballot: string | undefined
   let isStoreLost = false
   for (;;) {
+    const begunAt = performance.now()
     await sleep(PROBE_INTERVAL_MS)
     try {
-      const leadership = leadershipOf(await readKeys(store, `${folder}/`), folder)
+      const leadership = leadershipOf(await store.readKeys(`${folder}/`), folder)
       isStoreLost = false
       if (leadership?.revision !== reign) silentSince = undefined
       reign = leadership?.revision
       const url = leadership && members[leadership.member]
-      if (!leadership || !url || (await isAlive(url))) {
+      const isSilent = leadership !== undefined && url !== undefined && !(await isAlive(url))
+      // One who did not look, because this process stood still, cannot say that there was silence.
+      if (!isSilent || performance.now() - begunAt > MAX_ROUND_MS) {
         silentSince = undefined
+        if (ballot) await withdraw(store, ballot, name)
+        ballot = undefined
         continue
       }
-      // After the probe: one that failed because this process itself stood still counts for nothing.
       silentSince ??= performance.now()
       if (performance.now() - silentSince < SILENCE_MS) continue
       // Nobody there to follow: what is silent may as well keep its key.
       const heirs = await Promise.all(leadership.heirs.map((heir) => isAlive(members[heir] ?? '')))
       if (!heirs.includes(true)) continue
-      const votes = await vote(store, `/tessera-fence${folder}/${leadership.revision}/`, name)
+      ballot = `/tessera-fence${folder}/${leadership.revision}/`
+      const votes = await vote(store, ballot, name)
       if (votes.length >= majority && (await fence(store, folder, leadership, votes)))
         log(`${leadership.member} was silent: it is primary no more (${votes.length} votes)`)
     } catch (error) {
       // Without the store nobody can be fenced, and Patroni's failsafe mode decides.
       if (!isStoreLost) log(`the store does not answer: ${(error as Error).message}`)
       isStoreLost = true
+      silentSince = undefined
     }
   }
 }
 
 /** @returns all votes of now, this one among them */
-async function vote(store: readonly string[], ballot: string, name: string): Promise<readonly KeyValue[]> {
-  const { ID } = await askStore<{ ID: string }>(store, 'lease/grant', { TTL: VOTE_TTL_S })
-  await askStore(store, 'kv/put', { key: encode(ballot + name), value: '', lease: ID })
-  return [...(await readKeys(store, ballot)).values()]
+async function vote(store: Store, ballot: string, name: string): Promise<readonly KeyValue[]> {
+  await store.putForSeconds(ballot + name, VOTE_TTL_S)
+  return [...(await store.readKeys(ballot)).values()]
 }
+
+/** The primary has answered: this fencer's vote counts no more. */
+const withdraw = (store: Store, ballot: string, name: string) =>
+  store.ask('kv/deleterange', { key: encode(ballot + name) })
 
 /** @returns whether this fencer was the one that did it */
 async function fence(
-  store: readonly string[],
+  store: Store,
   folder: string,
   { revision }: Leadership,
   votes: readonly KeyValue[],
 ): Promise<boolean> {
   const key = encode(`${folder}/leader`)
-  const { succeeded = false } = await askStore<{ succeeded?: boolean }>(store, 'kv/txn', {
+  const { succeeded = false } = await store.ask<{ succeeded?: boolean }>('kv/txn', {
     compare: [{ key, mod_revision: revision }, ...votes].map(({ key, mod_revision }) => ({
       key,
       mod_revision,
@@ -165,4 +161,8 @@ const log = (text: string) => process.stdout.write(`${new Date().toISOString()} 
 
 const configuration = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as FencerConfiguration
 log(`${configuration.name} watches ${configuration.groups.length} groups`)
-await Promise.all(configuration.groups.map((group) => watch(configuration, group)))
+const store = openStore(configuration.store)
+await Promise.all([
+  showLife(store, configuration.name),
+  ...configuration.groups.map((group) => watch(store, configuration, group)),
+])

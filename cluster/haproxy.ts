@@ -76,8 +76,8 @@ const commonSections = ({ placement }: Topology, statisticsSocket: string) => [
   maxconn 4000
   stats socket ${statisticsSocket} mode 600 level admin
   stats timeout 5s
-  # After a reload the old process goes on with its sessions, and then ends.
-  hard-stop-after 24h`,
+  # After a reload the old process makes no checks any more: what is still connected through it must come anew.
+  hard-stop-after 10s`,
   // A container that starts again has another address.
   ...(placement === 'containers'
     ? [
@@ -99,13 +99,12 @@ const commonSections = ({ placement }: Topology, statisticsSocket: string) => [
   retries 2
   option redispatch
   option clitcpka
-  option srvtcpka
-  # Who is connected to a member that went down would wait for ever.
-  default-server on-marked-down shutdown-sessions${placement === 'containers' ? ' resolvers engine init-addr libc,none resolve-prefer ipv4' : ''}`,
+  option srvtcpka${placement === 'containers' ? '\n  default-server resolvers engine init-addr libc,none resolve-prefer ipv4' : ''}`,
 ]
 
+/** Who is connected to a member that went down would wait for ever. */
 const server = ({ name, host, postgresPort, patroniPort }: Member, check: string) =>
-  `  server ${name} ${host}:${postgresPort} check port ${patroniPort} ${check}`
+  `  server ${name} ${host}:${postgresPort} check port ${patroniPort} ${check} on-marked-down shutdown-sessions`
 
 const servers = (members: readonly Member[]) => members.map((member) => server(member, CHECK)).join('\n')
 

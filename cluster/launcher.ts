@@ -2,14 +2,16 @@
 // starts it may go, and another finds it again by its folder.
 
 import { existsSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findDaemon, findPostmaster, sessionOf, signal, stopDaemon } from './daemon.ts'
+import { isStoreWell } from './etcd.ts'
 import { healNetwork } from './fault.ts'
 import { type Cluster, partsOf, processesOf, startPart } from './parts.ts'
-import { askMember, switchOver as askToSwitchOver } from './patroni-api.ts'
+import { askMember, switchOver as askToSwitchOver, type MemberState } from './patroni-api.ts'
 import { ClusterError, dataFolderOf, isMade, makePlace, type Place, unmountMembers } from './place.ts'
 import { prepareDatabase } from './schema.ts'
-import { type Group, type Member, type Topology, urlOf } from './topology.ts'
+import { type Group, LOOPBACK, type Member, type Topology, urlOf } from './topology.ts'
 
 export type Report = (line: string) => void
 
@@ -18,35 +20,69 @@ const MEMBER_STOP_MS = 30_000
 const STOP_MS = 10_000
 /** By when all members must have come up. */
 const UP_TIMEOUT_MS = 180_000
+/** By when all but those that are lost have come up: a copy of a large primary takes longer, and goes on. */
+const PATIENCE_MS = 90_000
+const STORE_TIMEOUT_MS = 20_000
 /** By when a group must have changed places. */
 const SWITCHOVER_TIMEOUT_MS = 30_000
 
 /** Starts whatever does not run, and waits until all of it serves. Gateways apart: they need the database. */
 export async function up(cluster: Cluster, report: Report): Promise<void> {
   const { topology } = cluster.place
+  await refuseTakenPorts(cluster.place)
   makePlace(cluster.place)
-  healNetwork(cluster.place)
+  heal(cluster.place)
   const start = performance.now()
   const seconds = () => `${((performance.now() - start) / 1000).toFixed(1)} s`
   for (const { name } of [...topology.store, ...topology.proxies]) startPart(cluster, name)
-  await untilStoreAnswers(cluster.place)
+  await untilStoreAnswers(cluster)
   report(`etcd and HAProxy run (${seconds()})`)
   for (const { name } of [...topology.members, ...topology.fencers]) startPart(cluster, name)
-  await untilMembersRun(topology, (line) => report(`${line} (${seconds()})`), mustRun(cluster.place))
-  await prepareDatabase(topology, cluster.credentials, report)
+  const members = await untilMembersRun(
+    topology,
+    (line) => report(`${line} (${seconds()})`),
+    isStartedIn(cluster.place),
+  )
+  await prepareDatabase(topology, cluster.credentials, members, report)
   report(`the database is prepared (${seconds()})`)
 }
+
+/** Where another cluster listens, its answers would be taken for this one's. @throws ClusterError naming a port */
+async function refuseTakenPorts(place: Place) {
+  const { members, store, proxies } = place.topology
+  if (partsOf(place.topology).some((name) => processesOf(place, name).length > 0)) return
+  const ports = [
+    ...store.map(({ clientPort }) => clientPort),
+    ...members.flatMap(({ postgresPort, patroniPort }) => [postgresPort, patroniPort]),
+    ...proxies.map(({ writePort }) => writePort),
+  ]
+  const isTaken = await Promise.all(ports.map(isListenedTo))
+  const taken = ports.find((_, index) => isTaken[index])
+  if (taken !== undefined)
+    throw new ClusterError(`Somebody listens at port ${taken} already; choose others with --base-port.`)
+}
+
+const isListenedTo = (port: number) =>
+  new Promise<boolean>((resolve) => {
+    const socket = connect(port, LOOPBACK)
+    const settle = (answer: boolean) => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.on('connect', () => settle(true)).on('error', () => settle(false))
+  })
 
 export function startGateways(cluster: Cluster) {
   for (const { name } of cluster.place.topology.gateways) startPart(cluster, name)
 }
 
-export const mustRun =
+export const isStartedIn =
   ({ runFolder }: Place) =>
-  (name: string) => {
-    if (findDaemon(runFolder, name) === undefined)
-      throw new ClusterError(`${name} has ended; see npm run cluster -- logs ${name}.`)
-  }
+  (name: string) =>
+    findDaemon(runFolder, name) !== undefined
+
+export const stopGateways = ({ place }: Cluster) =>
+  Promise.all(place.topology.gateways.map(({ name }) => stopDaemon(place.runFolder, name, MEMBER_STOP_MS)))
 
 /** Their first answer through HAProxy: the database is migrated, and the demo data imported. */
 export async function untilGatewaysServe({ place }: Cluster) {
@@ -59,34 +95,44 @@ export async function untilGatewaysServe({ place }: Cluster) {
       () => false,
     )
   while (topology.gateways.length > 0 && !(await isReady())) {
-    for (const { name } of topology.gateways) mustRun(place)(name)
+    const ended = topology.gateways.find(({ name }) => !isStartedIn(place)(name))
+    if (ended) throw new ClusterError(`${ended.name} has ended; see npm run cluster -- logs ${ended.name}.`)
     if (performance.now() > deadline) throw new ClusterError('The gateways do not serve; see their logs.')
     await sleep(200)
   }
 }
 
-async function untilStoreAnswers({ topology }: Place) {
-  const deadline = performance.now() + 20_000
-  const isWell = ({ host, clientPort }: { readonly host: string; readonly clientPort: number }) =>
-    fetch(`${urlOf(host, clientPort)}/health`).then(
-      (response) => response.ok,
-      () => false,
-    )
+async function untilStoreAnswers({ place, credentials }: Cluster) {
+  const { topology } = place
+  const deadline = performance.now() + STORE_TIMEOUT_MS
+  // Most of it is enough: that one is lost is what there are three for.
+  const most = Math.floor(topology.store.length / 2) + 1
   for (;;) {
-    if ((await Promise.all(topology.store.map(isWell))).every(Boolean)) return
-    if (performance.now() > deadline) throw new ClusterError('etcd does not answer; see its logs.')
+    const answers = await Promise.all(
+      topology.store.map((_, index) => isStoreWell(topology, credentials, index)),
+    )
+    const count = answers.filter(Boolean).length
+    if (count === answers.length || (count >= most && performance.now() > deadline - STORE_TIMEOUT_MS / 2))
+      return
+    const running = topology.store.filter(({ name }) => findDaemon(place.runFolder, name) !== undefined)
+    if (running.length < most || performance.now() > deadline)
+      throw new ClusterError('etcd does not answer; see npm run cluster -- logs etcd1, and the others.')
     await sleep(100)
   }
 }
 
-/** Every group with one primary, and all others streaming from it. */
-/** @param mustRun throws where one has ended that must run */
+/**
+ * Every group with one primary, and all others streaming from it; after PATIENCE_MS one that serves is enough,
+ * and what is missing is told.
+ * @param isStarted whether one whose answer is waited for was started at all
+ * @returns those that run
+ */
 export async function untilMembersRun(
   topology: Topology,
   report: Report,
-  mustRun: (name: string) => void = () => {},
-) {
-  const deadline = performance.now() + UP_TIMEOUT_MS
+  isStarted: (name: string) => boolean = () => true,
+): Promise<readonly Member[]> {
+  const start = performance.now()
   const told = new Map<string, string>()
   for (;;) {
     const states = await Promise.all(
@@ -97,16 +143,28 @@ export async function untilMembersRun(
       if (text && told.get(member.name) !== text) report(`${member.name}: ${text}`)
       if (text) told.set(member.name, text)
     }
-    const isReady = topology.groups.every(({ number, members }) => {
-      const group = states.filter(({ member }) => member.group === number)
-      const primaries = group.filter(({ state }) => state?.role === 'primary' && state.state === 'running')
-      const secondaries = group.filter(({ state }) => state?.role === 'replica' && state.isStreaming)
-      return primaries.length === 1 && secondaries.length === members.length - 1
+    // Whose process has ended, somebody else may answer for, at the same port.
+    const ended = topology.members.filter(({ name }) => !isStarted(name))
+    const serves = (one: { readonly member: Member; readonly state: MemberState | undefined }) =>
+      !ended.includes(one.member) &&
+      (one.state?.role === 'primary' ? one.state.state === 'running' : one.state?.isStreaming === true)
+    const missing = states.filter((one) => !serves(one)).map(({ member }) => member)
+    const hasPrimaries = topology.groups.every(({ number }) => {
+      const group = states.filter((one) => one.member.group === number && serves(one))
+      return group.filter(({ state }) => state?.role === 'primary').length === 1
     })
-    if (isReady) return
-    for (const { name } of topology.members) mustRun(name)
-    if (performance.now() > deadline)
-      throw new ClusterError('Not all members came up; see status and their logs.')
+    const waitedMs = performance.now() - start
+    if (hasPrimaries && (missing.length === 0 || waitedMs > PATIENCE_MS)) {
+      if (missing.length > 0)
+        report(`without ${missing.map(({ name }) => name).join(', ')}, whose logs say why`)
+      return topology.members.filter((member) => !missing.includes(member))
+    }
+    for (const { number, name, members } of topology.groups)
+      if (ended.filter(({ group }) => group === number).length === members.length)
+        throw new ClusterError(
+          `All of group ${name} have ended; see npm run cluster -- logs ${members[0]!.name}.`,
+        )
+    if (waitedMs > UP_TIMEOUT_MS) throw new ClusterError('Not all groups came up; see status and their logs.')
     await sleep(200)
   }
 }
@@ -133,11 +191,21 @@ export async function switchOver({ credentials }: Cluster, group: Group): Promis
   return candidate
 }
 
-/** Ends one process of the cluster as it should end, and starts it again. */
+/** Ends one process of the cluster as it should end, and starts it again. A primary hands over first. */
 export async function restart(cluster: Cluster, name: string) {
   const { topology, runFolder } = cluster.place
+  const group = topology.groups.find(({ members }) => members.some((member) => member.name === name))
+  const isPrimary = group && (await findPrimary(group).catch(() => undefined))?.name === name
+  if (isPrimary && group.members.length > 1) await switchOver(cluster, group)
   if (partsOf(topology).includes(name)) await stopDaemon(runFolder, name, MEMBER_STOP_MS)
   startPart(cluster, name)
+}
+
+/** Ends what faults have left: nobody hears who is cut off, and who is frozen hears nothing. */
+function heal(place: Place) {
+  healNetwork(place)
+  for (const name of partsOf(place.topology))
+    for (const pid of processesOf(place, name)) signal(pid, 'SIGCONT')
 }
 
 /** Stops everything, what a lost launcher or a killed Patroni left behind as well. */
@@ -145,9 +213,7 @@ export async function down(place: Place, report: Report): Promise<void> {
   const { topology, runFolder } = place
   const stopAll = (names: readonly { readonly name: string }[], timeoutMs: number) =>
     Promise.all(names.map(({ name }) => stopDaemon(runFolder, name, timeoutMs)))
-  healNetwork(place)
-  // What is frozen hears nothing.
-  for (const name of partsOf(topology)) for (const pid of processesOf(place, name)) signal(pid, 'SIGCONT')
+  heal(place)
   await stopAll([...topology.gateways, ...topology.fencers], MEMBER_STOP_MS)
   // Secondaries first: none of them is then promoted while its primary ends.
   const states = await Promise.all(topology.members.map((member) => askMember(member)))

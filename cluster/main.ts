@@ -192,7 +192,7 @@ async function injectFault(cluster: Cluster, kind: string, name: string, seconds
   const group = cluster.place.topology.groups.find((group) => group.name === name)
   const target = group ? (await findPrimary(group)).name : name
   const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => interrupted.abort())
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => interrupted.abort())
   const undo = await fault.inject(cluster, target)
   say(`${kind} ${target}: ${fault.does}; undone in ${seconds} s, or by Ctrl-C`)
   await sleep(seconds * 1000, undefined, { signal: interrupted.signal }).catch(() => {})
@@ -203,7 +203,11 @@ async function injectFault(cluster: Cluster, kind: string, name: string, seconds
 try {
   await main()
 } catch (error) {
-  process.stderr.write(`${error instanceof ClusterError ? error.message : (error as Error).stack}\n`)
+  const { code, message, stack } = error as Error & { code?: string }
+  const isUsage = code?.startsWith('ERR_PARSE_ARGS')
+  process.stderr.write(
+    isUsage ? `${message}\n\n${USAGE}` : `${error instanceof ClusterError ? message : stack}\n`,
+  )
   process.exit(1)
 }
 process.exit()

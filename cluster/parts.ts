@@ -1,13 +1,13 @@
 // Owns how each process of the cluster is started on this machine: its configuration, written anew, and its options.
 
-import { chownSync } from 'node:fs'
-import { join } from 'node:path'
+import { chownSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { databaseUrls, URL_ROLES, urlFileOf, urlVariableOf } from './connection.ts'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
 import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
 import { etcdArguments, renderFencer } from './etcd.ts'
 import { renderBalancer } from './haproxy.ts'
-import { renderPatroni } from './patroni.ts'
+import { configurationOf, filesOf } from './patroni.ts'
 import {
   ClusterError,
   dataFolderOf,
@@ -72,11 +72,12 @@ export function startPart(cluster: Cluster, name: string): void {
 
 function memberPart({ place, programs, credentials }: Cluster, member: Member): Part {
   const folder = makeMemberFolder(place, member.name)
-  const file = join(folder, 'patroni.json')
-  writeOwned(place, file, renderPatroni(place.topology, member, credentials, { ...programs, folder }))
+  // Copies all of them: the account of PostgreSQL may not read the checkout.
+  const files = filesOf(place.topology, member, credentials, { ...programs, folder, configFolder: folder })
+  for (const [name, text] of files) writeOwned(place, join(folder, name), text)
   return {
     command: programs.patroni,
-    args: [file],
+    args: [join(folder, configurationOf(member.name))],
     // libpq within Citus finds the passwords of all roles here, and needs no table with them.
     environment: { PGPASSFILE: passfileOf(place), HOME: folder },
     account: place.account && { ...place.account, gid: networkGroupOf(member) },
@@ -103,20 +104,35 @@ function proxyPart({ place, programs }: Cluster, name: string): Part {
   }
 }
 
-const storePart = ({ place, programs }: Cluster, member: Topology['store'][number]): Part => ({
+const storePart = ({ place, programs, credentials }: Cluster, member: Topology['store'][number]): Part => ({
   command: programs.etcd,
-  args: etcdArguments(place.topology, member, makeFolder(place, 'etcd', member.name)),
+  args: etcdArguments(place.topology, member, makeFolder(place, 'etcd', member.name), credentials),
   account: place.account,
 })
 
-function fencerPart({ place }: Cluster, name: string): Part {
+function fencerPart({ place, credentials }: Cluster, name: string): Part {
   const file = join(place.runFolder, `${name}.json`)
-  writeOwned(place, file, renderFencer(place.topology, name))
-  return { ...OURS, args: [join(import.meta.dirname, 'fencer.ts'), file] }
+  writeOwned(place, file, renderFencer(place.topology, name, credentials))
+  return { ...ourProgram(place), args: [join(import.meta.dirname, 'fencer.ts'), file] }
 }
 
-/** It reads the checkout, which the account of PostgreSQL may not. */
-const OURS = { command: process.execPath, account: undefined }
+const checkout = resolve(import.meta.dirname, '..')
+
+/** As the account too, unless the checkout lies where that may not look, such as in root's home. */
+function ourProgram({ account }: Place): Pick<Part, 'command' | 'account'> {
+  const isOpen = [process.execPath, join(checkout, 'gateway/main.ts')].every(isReadableByAll)
+  return { command: process.execPath, account: isOpen ? account : undefined }
+}
+
+function isReadableByAll(file: string): boolean {
+  const OTHERS_READ = 0o004
+  const OTHERS_ENTER = 0o001
+  if ((statSync(file).mode & OTHERS_READ) === 0) return false
+  for (let folder = dirname(file); ; folder = dirname(folder)) {
+    if ((statSync(folder).mode & OTHERS_ENTER) === 0) return false
+    if (folder === dirname(folder)) return true
+  }
+}
 
 /** Over the proxies' ports, their addresses in files that nobody else reads. */
 function gatewayPart({ place, credentials }: Cluster, port: number): Part {
@@ -127,8 +143,8 @@ function gatewayPart({ place, credentials }: Cluster, port: number): Part {
     environment[urlVariableOf(role)] = file
   }
   return {
-    ...OURS,
-    args: [join(import.meta.dirname, '../gateway/main.ts'), 'serve', '--port', String(port), '--demo'],
+    ...ourProgram(place),
+    args: [join(checkout, 'gateway/main.ts'), 'serve', '--port', String(port), '--demo'],
     environment,
   }
 }

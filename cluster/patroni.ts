@@ -1,5 +1,6 @@
 // Owns Patroni's configuration of each member: how PostgreSQL is set up, who may come in, when a primary is replaced.
 
+import { readFileSync } from 'node:fs'
 import type { Credentials } from './credentials.ts'
 import { LOOPBACK, listenAddressOf, type Member, type Topology } from './topology.ts'
 
@@ -10,7 +11,31 @@ export type MemberPlace = {
   readonly folder: string
   /** Undefined where PATH leads to them. */
   readonly postgresBinaries: string | undefined
+  /** Where filesOf are. */
+  readonly configFolder: string
 }
+
+/** The files of a member, by their names: its Patroni's configuration, and what that calls. */
+export function filesOf(
+  topology: Topology,
+  member: Member,
+  credentials: Credentials,
+  place: MemberPlace,
+): ReadonlyMap<string, string> {
+  return new Map([
+    [configurationOf(member.name), renderPatroni(topology, member, credentials, place)],
+    [announcementOf(member.name), renderAnnouncement(member, credentials)],
+    [ANNOUNCER, readFileSync(new URL(`node/${ANNOUNCER}`, import.meta.url), 'utf8')],
+  ])
+}
+
+export const configurationOf = (member: string) => `${member}.json`
+const announcementOf = (member: string) => `${member}.announcement`
+const ANNOUNCER = 'announce-primary.sh'
+
+const PATRONI_USER = 'patroni'
+
+const dataFolder = (folder: string) => `${folder}/data`
 
 /** In seconds; `loop_wait + 2 * retry_timeout <= ttl`, and Patroni takes no ttl below 20. */
 const TIMES = { ttl: 20, loop_wait: 1, retry_timeout: 3 }
@@ -23,8 +48,10 @@ export function renderPatroni(
   topology: Topology,
   member: Member,
   credentials: Credentials,
-  { folder, postgresBinaries }: MemberPlace,
+  place: MemberPlace,
 ): string {
+  const { folder, postgresBinaries } = place
+  const { members, groups } = topology
   const { passwords, patroniPassword, authorityFile, certificateFile, keyFile } = credentials
   const listenAddress = listenAddressOf(topology)
   /** Who connects is another member's HAProxy, or one of the proxies. */
@@ -38,9 +65,15 @@ export function renderPatroni(
       listen: `${listenAddress}:${member.patroniPort}`,
       connect_address: `${member.host}:${member.patroniPort}`,
       // Reading is for the proxies; what changes something needs a password.
-      authentication: { username: 'patroni', password: patroniPassword },
+      authentication: { username: PATRONI_USER, password: patroniPassword },
     },
-    etcd3: { hosts: topology.store.map(({ host, clientPort }) => `${host}:${clientPort}`) },
+    etcd3: {
+      hosts: topology.store.map(({ host, clientPort }) => `${host}:${clientPort}`),
+      protocol: 'https',
+      cacert: authorityFile,
+      cert: certificateFile,
+      key: keyFile,
+    },
     bootstrap: {
       dcs: {
         ...TIMES,
@@ -48,7 +81,9 @@ export function renderPatroni(
         // A primary that crashed is replaced rather than waited for.
         primary_start_timeout: 0,
         // A commit is acknowledged when a secondary has it, and only such a one is promoted.
-        synchronous_mode: synchronousMode(topology),
+        // Not by quorum: then a primary that was fenced could go on acknowledging to one secondary while another
+        // takes its place; see ARCHITECTURE.md.
+        synchronous_mode: members.length > groups.length,
         // All of etcd lost: a primary goes on as long as it reaches every member of its group.
         failsafe_mode: true,
         postgresql: { use_pg_rewind: true, use_slots: true, parameters: parametersOf(topology) },
@@ -60,7 +95,7 @@ export function renderPatroni(
       listen: `${listenAddress}:${member.postgresPort}`,
       // Through the proxies: from a member that is frozen its clients would never hear again.
       connect_address: `${LOOPBACK}:${member.connectPort}`,
-      data_dir: `${folder}/data`,
+      data_dir: dataFolder(folder),
       ...(postgresBinaries ? { bin_dir: postgresBinaries } : {}),
       pgpass: `${folder}/pgpass`,
       use_unix_socket: true,
@@ -81,8 +116,8 @@ export function renderPatroni(
           : {}),
       },
       pg_hba: [
-        'local all postgres peer',
-        // How Patroni asks a member for its own place in the log.
+        // Patroni, whatever the account that it runs as; and as replicator it asks for its own place in the log.
+        'local all postgres scram-sha-256',
         'local replication replicator scram-sha-256',
         // Encrypted, with a password, and for what each role is there for.
         `hostssl replication replicator ${neighbours} scram-sha-256`,
@@ -90,6 +125,7 @@ export function renderPatroni(
         `hostssl all postgres ${neighbours} scram-sha-256`,
         `hostssl ${DATABASE} tessera_owner,tessera_write,tessera_read ${neighbours} scram-sha-256`,
       ],
+      ...(member.group > 0 ? { callbacks: { on_role_change: announcer(topology, member, place) } } : {}),
       // A base copy begins at once, not with the next checkpoint in minutes.
       basebackup: [{ checkpoint: 'fast' }],
       remove_data_directory_on_rewind_failure: true,
@@ -100,13 +136,33 @@ export function renderPatroni(
   return `${JSON.stringify(configuration, null, 2)}\n`
 }
 
-/**
- * Of several secondaries any one may answer (quorum). With a single one both modes promise the same, but a new
- * primary would wait in quorum mode for the one that has just died, until Patroni has come around three times.
- */
-function synchronousMode({ members, groups }: Topology) {
-  const secondaries = members.length / groups.length - 1
-  return secondaries > 1 ? 'quorum' : secondaries === 1
+/** How node/announce-primary.sh is called where the member is a worker's. */
+function announcer(
+  { groups }: Topology,
+  { name }: Member,
+  { folder, configFolder, postgresBinaries }: MemberPlace,
+): string {
+  const coordinators = groups[0]!.members.map(({ host, patroniPort }) => `${host}:${patroniPort}`)
+  const controldata = postgresBinaries ? `${postgresBinaries}/pg_controldata` : 'pg_controldata'
+  const script = `${configFolder}/${ANNOUNCER}`
+  const request = `${configFolder}/${announcementOf(name)}`
+  return ['bash', script, request, dataFolder(folder), controldata, ...coordinators]
+    .map((word) => `'${word}'`)
+    .join(' ')
+}
+
+/** What a worker's new primary says to the coordinators, as a whole request: what Patroni says itself, later. */
+export function renderAnnouncement({ group, name }: Member, { patroniPassword }: Credentials): string {
+  const { ttl, retry_timeout } = TIMES
+  const event = { type: 'after_promote', group, leader: name, timeout: ttl, cooldown: retry_timeout }
+  const body = JSON.stringify(event)
+  const authorization = Buffer.from(`${PATRONI_USER}:${patroniPassword}`).toString('base64')
+  const headers = [
+    'POST /citus HTTP/1.0',
+    `Authorization: Basic ${authorization}`,
+    `Content-Length: ${body.length}`,
+  ]
+  return `${headers.join('\r\n')}\r\n\r\n${body}`
 }
 
 const parametersOf = ({ isCitus, members }: Topology) => ({

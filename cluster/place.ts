@@ -30,7 +30,8 @@ export class ClusterError extends Error {}
 const DEFAULT_FOLDER =
   process.getuid?.() === 0 ? '/var/lib/tessera-cluster' : resolve(import.meta.dirname, '../.cluster')
 
-const SIZE_FILE = 'size.json'
+/** What tells a cluster's folder from any other: nothing else writes a file of this name. */
+const SIZE_FILE = 'tessera-cluster.json'
 
 /** What may differ from the size that a cluster was made with. */
 const CHANGEABLE = ['gateways']
@@ -91,13 +92,14 @@ export const dataFolderOf = (place: Place, member: string) => join(memberFolderO
 export function makeMemberFolder(place: Place, member: string): string {
   const folder = makeFolder(place, 'members', member)
   const { account, size } = place
-  if (!size.disk || !account || isMounted(folder)) return folder
+  if (!size.disk || isMounted(folder)) return folder
+  if (!account) throw new ClusterError('--disk needs root: it makes a file system for each member.')
   const options = `size=${size.disk}m,mode=0700,uid=${account.uid},gid=${account.gid}`
   execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tessera', folder])
   return folder
 }
 
-const isMounted = (folder: string) =>
+export const isMounted = (folder: string) =>
   readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .some((line) => line.split(' ')[1] === folder)

@@ -2,7 +2,7 @@
 
 import { withSuperuser } from './connection.ts'
 import { findDaemon, signal } from './daemon.ts'
-import { mustRun, type Report, restart, untilMembersRun } from './launcher.ts'
+import { isStartedIn, type Report, restart, untilMembersRun } from './launcher.ts'
 import { type Cluster, startPart, writeProxyFile } from './parts.ts'
 import { ClusterError, makePlace, resizePlace } from './place.ts'
 import { prepareDatabase } from './schema.ts'
@@ -27,8 +27,8 @@ export async function addWorker(cluster: Cluster, report: Report): Promise<Clust
   }
   for (const { name } of added.members) startPart(larger, name)
   for (const { name } of place.topology.fencers) await restart(larger, name)
-  await untilMembersRun(place.topology, report, mustRun(place))
-  await prepareDatabase(place.topology, cluster.credentials, report)
+  const members = await untilMembersRun(place.topology, report, isStartedIn(place))
+  await prepareDatabase(place.topology, cluster.credentials, members, report)
   await withSuperuser(place.topology, cluster.credentials, async (client) => {
     const { rows } = await client.query('select citus_rebalance_start() as job')
     if (rows[0].job === null) return report('the shards are in balance')

@@ -13,15 +13,16 @@ const rolesFile = new URL('../sql/bootstrap/roles.sql', import.meta.url)
 /** Patroni registers a member with the coordinator when it is next around. */
 const REGISTER_TIMEOUT_MS = 60_000
 
-/** Idempotent: what is there stays. */
+/** Idempotent: what is there stays. @param members that run */
 export async function prepareDatabase(
   topology: Topology,
   credentials: Credentials,
+  members: readonly Member[],
   report: (line: string) => void,
 ) {
   if (topology.isCitus) {
-    await untilRegistered(topology, credentials)
-    report(`pg_dist_node has all ${topology.members.length} members`)
+    await untilRegistered(topology, credentials, members)
+    report(`pg_dist_node has ${members.length} members`)
   } else {
     const create = async (client: Client) => {
       const { rowCount } = await client.query('select from pg_database where datname = $1', [DATABASE])
@@ -66,13 +67,13 @@ export const readNodes = (topology: Topology, credentials: Credentials): Promise
     }))
   })
 
-async function untilRegistered(topology: Topology, credentials: Credentials) {
+async function untilRegistered(topology: Topology, credentials: Credentials, members: readonly Member[]) {
   const deadline = performance.now() + REGISTER_TIMEOUT_MS
   for (;;) {
     const nodes = await readNodes(topology, credentials).catch(() => [])
     const isThere = ({ connectPort }: Member) => nodes.some(({ port }) => port === connectPort)
     const primaries = nodes.filter(({ role, isActive }) => role === 'primary' && isActive)
-    if (topology.members.every(isThere) && primaries.length === topology.groups.length) return
+    if (members.every(isThere) && primaries.length === topology.groups.length) return
     if (performance.now() > deadline)
       throw new ClusterError('Not all members are in pg_dist_node; see status.')
     await sleep(200)

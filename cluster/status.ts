@@ -2,9 +2,11 @@
 
 import { withSuperuser } from './connection.ts'
 import type { Credentials } from './credentials.ts'
+import { isStoreWell, storeAccessOf } from './etcd.ts'
 import { askMember, type MemberState } from './patroni-api.ts'
 import { type RegisteredNode, readNodes } from './schema.ts'
-import { type Balancer, type Member, type Topology, urlOf } from './topology.ts'
+import { openStore } from './store.ts'
+import { type Balancer, LIFE_FOLDER, lifeKeyOf, type Member, type Topology, urlOf } from './topology.ts'
 
 export type MemberStatus = {
   readonly name: string
@@ -37,15 +39,17 @@ const COUNT_TIMEOUT_MS = 2_000
 export async function readStatus(topology: Topology, credentials: Credentials): Promise<Status> {
   const { groups, isCitus } = topology
   const states = new Map<Member, MemberState | undefined>()
-  const [nodes, rows, ports] = await Promise.all([
+  const [nodes, rows, ports, storeFaults] = await Promise.all([
     isCitus ? readNodes(topology, credentials).catch(() => undefined) : [],
     isCitus ? countRows(topology, credentials).catch(() => []) : [],
     readProxies(topology),
+    findStoreFaults(topology, credentials),
     ...topology.members.map(async (member) => states.set(member, await askMember(member))),
   ])
   const faults = nodes ? [] : ['the write port of the coordinator does not answer']
   faults.push(
     ...topology.proxies.filter((_, index) => !ports[index]).map(({ name }) => `${name} does not answer`),
+    ...storeFaults,
   )
   const served = ports.find((answer) => answer !== undefined)
   const members = groups.flatMap((group) => {
@@ -99,6 +103,21 @@ function faultOf(
   if (!node) return `${name} is not in pg_dist_node`
   const role = state.role === 'primary' ? 'primary' : 'secondary'
   return node.role === role ? undefined : `${name} is ${role}, but pg_dist_node has it as ${node.role}`
+}
+
+/** Members of etcd that do not answer, and fencers that show no life there. */
+async function findStoreFaults(topology: Topology, credentials: Credentials): Promise<readonly string[]> {
+  const { store, fencers } = topology
+  const silent = await Promise.all(
+    store.map(async ({ name }, index) =>
+      (await isStoreWell(topology, credentials, index)) ? [] : `${name} does not answer`,
+    ),
+  )
+  const living = await openStore(storeAccessOf(topology, credentials))
+    .readKeys(LIFE_FOLDER)
+    .catch(() => undefined)
+  const lost = living ? fencers.filter(({ name }) => !living.has(lifeKeyOf(name))) : []
+  return [...silent.flat(), ...lost.map(({ name }) => `${name} does not run`)]
 }
 
 /** By member: which ports lead to it now. Undefined for a proxy that does not answer. */

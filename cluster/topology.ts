@@ -67,10 +67,17 @@ export const LOOPBACK = '127.0.0.1'
 export const storeFolderOf = ({ name, isCitus }: Topology, { number }: Group) =>
   isCitus ? `/service/${name}/${number}` : `/service/${name}`
 
+/** Where in etcd a fencer shows that it lives. */
+export const lifeKeyOf = (fencer: string) => `${LIFE_FOLDER}${fencer}`
+export const LIFE_FOLDER = '/tessera-fencer/'
+
 export const urlOf = (host: string, port: number) => `http://${host}:${port}`
 
 /** Where every process of the cluster accepts connections. */
 export const listenAddressOf = ({ placement }: Topology) => (placement === 'loopback' ? LOOPBACK : '0.0.0.0')
+
+/** Of etcd's members, which talk to nobody without a certificate. */
+export const storeUrlOf = (host: string, port: number) => `https://${host}:${port}`
 
 export type Size = {
   /** Worker groups; 0 for one plain pair without Citus. */

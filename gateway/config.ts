@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
+import { splitUrls } from './database/endpoints.ts'
 
 type Setting<T> = {
   /** What the setting does, in one line: the README's table and `--help` say the same. */
@@ -52,11 +53,14 @@ const list = (does: string, fallback: readonly string[]): Setting<readonly strin
       .filter((name) => name !== ''),
 })
 
+/** A comma may stand in a password, or in options; elsewhere it is a second address that is not one. */
+const DATABASE_URL = /^postgres(ql)?:\/\/([^@]*@)?[^,?]+(\?.*)?$/
+
 const databaseUrl = (does: string): Setting<string | undefined> => ({
   does,
   allowed: 'a PostgreSQL URL such as postgresql://user@host:5432/database, or several with commas between',
   default: undefined,
-  parse: (value) => (/^(postgres(ql)?:\/\/[^,]+(,(?=postgres)|$))+$/.test(value) ? value : undefined),
+  parse: (value) => (splitUrls(value).every((url) => DATABASE_URL.test(url)) ? value : undefined),
   isSecret: true,
 })
 

@@ -10,7 +10,7 @@ import { openStage } from './stage.ts'
 
 const USAGE = `npm run scenarios -- [NAME …] [--repeats 1] [--plain]
 
-A NAME is a whole scenario's or the beginning of some:
+All of them, with the results kept in cluster/results/; or those whose names begin with a NAME:
   ${scenarios.map(({ name }) => name).join('\n  ')}
 `
 
@@ -19,7 +19,7 @@ const seconds = (ms: number) => (ms / 1000).toFixed(1)
 
 function choose(names: readonly string[]): readonly Scenario[] {
   const unknown = names.find((name) => !scenarios.some((scenario) => scenario.name.startsWith(name)))
-  if (unknown) throw new Error(`There is no scenario ${unknown}.\n\n${USAGE}`)
+  if (unknown) throw new Error(`There is no scenario ${unknown}.`)
   if (names.length === 0) return scenarios
   return scenarios.filter((scenario) => names.some((name) => scenario.name.startsWith(name)))
 }
@@ -64,14 +64,26 @@ function renderTable(played: readonly Scenario[], measurements: readonly Measure
   return [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }
 
-const { values, positionals } = parseArgs({
-  options: { repeats: { type: 'string', default: '1' }, plain: { type: 'boolean', default: false } },
-  allowPositionals: true,
-})
-const repeats = Number(values.repeats)
-if (!(repeats >= 1)) throw new Error(USAGE)
-const chosen = choose(positionals).filter(({ group }) => !values.plain || group !== 'worker')
-const stage = await openStage(values.plain ? { workers: 0 } : {}, say)
+/** What was asked for; ends the process where that cannot be. */
+function readWords() {
+  try {
+    const { values, positionals } = parseArgs({
+      options: { repeats: { type: 'string', default: '1' }, plain: { type: 'boolean', default: false } },
+      allowPositionals: true,
+    })
+    const repeats = Number(values.repeats)
+    if (!(Number.isInteger(repeats) && repeats >= 1))
+      throw new Error('--repeats takes a whole number, as in --repeats 3.')
+    const chosen = choose(positionals).filter(({ group }) => !values.plain || group !== 'worker')
+    return { chosen, repeats, isPlain: values.plain, areAll: positionals.length === 0 }
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${USAGE}`)
+    process.exit(2)
+  }
+}
+
+const { chosen, repeats, isPlain, areAll } = readWords()
+const stage = await openStage(isPlain ? { workers: 0 } : {}, say)
 const measurements: Measurement[] = []
 try {
   for (let repeat = 0; repeat < repeats; repeat++) {
@@ -88,13 +100,11 @@ try {
   await stage.close()
 }
 const broken = measurements.filter((one) => one.broken.length > 0)
-const folder = join(import.meta.dirname, '../results')
-mkdirSync(folder, { recursive: true })
 const machine = `${cpus().length} cores (${cpus()[0]!.model}), ${Math.round(totalmem() / 2 ** 30)} GiB, all processes on it`
 const lines = [
   `# Scenarios, ${new Date().toISOString().slice(0, 10)}`,
   '',
-  `Measured on ${machine}; ${values.plain ? 'one pair without Citus' : 'a coordinator pair and three worker pairs'}. Seconds: median (least .. most).`,
+  `Measured on ${machine}; ${isPlain ? 'one pair without Citus' : 'a coordinator pair and three worker pairs'}. Seconds: median (least .. most).`,
   '',
   renderTable(chosen, measurements),
   '',
@@ -103,8 +113,13 @@ const lines = [
     : broken.flatMap(({ scenario, broken }) => broken.map((text) => `- ${scenario}: ${text}`)).join('\n'),
   '',
 ]
-const file = join(folder, values.plain ? 'plain.md' : 'citus.md')
-writeFileSync(file, lines.join('\n'))
-writeFileSync(file.replace(/md$/, 'json'), `${JSON.stringify(measurements, null, 2)}\n`)
 say(lines.join('\n'))
+// A few of them are a trial: the table that is kept is that of all.
+if (areAll) {
+  const folder = join(import.meta.dirname, '../results')
+  mkdirSync(folder, { recursive: true })
+  const file = join(folder, isPlain ? 'plain.md' : 'citus.md')
+  writeFileSync(file, lines.join('\n'))
+  writeFileSync(file.replace(/md$/, 'json'), `${JSON.stringify(measurements, null, 2)}\n`)
+}
 process.exit(broken.length === 0 ? 0 : 1)

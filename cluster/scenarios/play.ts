@@ -76,6 +76,7 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
   await sleep(scenario.holdMs)
   if (scenario.writesReturn)
     await until('writers are served again', RETURN_TIMEOUT_MS, () => writers.areServed(SERVED_MS))
+  broken.push(...((await scenario.findWrongs?.(cluster, group)) ?? []))
   await undo()
   const undoneAt = performance.now()
   let faults: readonly string[] = []

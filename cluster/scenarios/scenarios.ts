@@ -1,9 +1,12 @@
 // Owns what the cluster promises: each fault, where it strikes, and by when its writes and reads are back.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Client } from 'pg'
+import { withSuperuser } from '../connection.ts'
 import { type FaultName, faults, type Undo } from '../fault.ts'
 import { findPrimary, switchOver, up } from '../launcher.ts'
 import { type Cluster, partsOf } from '../parts.ts'
+import { readStatus } from '../status.ts'
 import type { Group } from '../topology.ts'
 
 export type Scenario = {
@@ -19,6 +22,8 @@ export type Scenario = {
   /** Whether writes are expected while the fault lasts. */
   readonly writesReturn: boolean
   readonly inject: (cluster: Cluster, group: Group) => Promise<Undo>
+  /** Looks at the cluster before the fault is undone. @returns what is not as it should be, each a sentence */
+  readonly findWrongs?: (cluster: Cluster, group: Group) => Promise<readonly string[]>
 }
 
 /** Long enough for whatever notices to notice. */
@@ -37,6 +42,33 @@ const strikeSecondary =
     const primary = await findPrimary(group)
     return faults[fault].inject(cluster, group.members.find((member) => member !== primary)!.name)
   }
+
+/** More than a secondary may be behind and still serve. */
+const LAG_MIB = 24
+
+/** One that replays no more, while much is written. */
+const lagBehind: Scenario['inject'] = async (cluster, group) => {
+  const undo = await strikeSecondary('lag')(cluster, group)
+  const { connectPort } = await findPrimary(group)
+  const { topology } = cluster.place
+  const write = (client: Client) =>
+    client.query(
+      `select pg_logical_emit_message(true, 'tessera', repeat('x', 1048576)) from generate_series(1, ${LAG_MIB})`,
+    )
+  await withSuperuser(topology, cluster.credentials, write, () => connectPort)
+  return undo
+}
+
+/** No read port leads to one that is far behind. */
+const findServedLaggards: Scenario['findWrongs'] = async ({ place, credentials }, { name }) => {
+  const { members } = await readStatus(place.topology, credentials)
+  const secondaries = members.filter(({ group, role }) => group === name && role === 'replica')
+  const laggards = secondaries.filter(({ lagBytes = 0 }) => lagBytes > 0)
+  if (laggards.length === 0) return [`no secondary of ${name} is behind`]
+  return laggards
+    .filter(({ servedAt = [] }) => servedAt.length > 0)
+    .map(({ name, servedAt }) => `${name} is behind, and ${servedAt} leads to it`)
+}
 
 const strikeAll =
   (namesOf: (cluster: Cluster) => readonly string[]): Scenario['inject'] =>
@@ -68,9 +100,14 @@ const primaryFaults = {
   partition: { inject: strikePrimary('partition'), writesWithin: 15_000 },
 }
 
-const secondaryFaults = { kill: 8_000, freeze: 8_000, lag: 8_000 } satisfies Partial<
-  Record<FaultName, number>
->
+const secondaryFaults = {
+  kill: { inject: strikeSecondary('kill') },
+  freeze: { inject: strikeSecondary('freeze') },
+  lag: { inject: lagBehind, findWrongs: findServedLaggards },
+}
+
+/** Others answer the coordinator's read port; a worker group without a secondary has nobody else to read from. */
+const readsOf = (group: 'coordinator' | 'worker') => (group === 'coordinator' ? { readsWithin: 5_000 } : {})
 
 const ofGroup = (group: 'coordinator' | 'worker'): Scenario[] => [
   ...Object.entries(primaryFaults).map(([name, fault]) => ({
@@ -78,15 +115,17 @@ const ofGroup = (group: 'coordinator' | 'worker'): Scenario[] => [
     group,
     holdMs: HOLD_MS,
     writesReturn: true,
+    ...readsOf(group),
     ...fault,
   })),
-  ...Object.entries(secondaryFaults).map(([fault, writesWithin]) => ({
-    name: `${group}-secondary-${fault}`,
+  ...Object.entries(secondaryFaults).map(([name, fault]) => ({
+    name: `${group}-secondary-${name}`,
     group,
     holdMs: SECONDARY_HOLD_MS,
     writesReturn: true,
-    writesWithin,
-    inject: strikeSecondary(fault as FaultName),
+    writesWithin: 8_000,
+    ...readsOf(group),
+    ...fault,
   })),
 ]
 

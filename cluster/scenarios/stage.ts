@@ -17,6 +17,8 @@ const IDS = 400_000
 /** What readers look up. */
 const SEEDED = 1_000
 
+const INTERRUPTIONS = ['SIGINT', 'SIGTERM', 'SIGHUP']
+
 /** A cluster that is made for a while, and removed with all its files. */
 export type Trial = {
   readonly cluster: Cluster
@@ -37,10 +39,17 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
   // The cluster's own account passes through; its folder within is closed to all others.
   chmodSync(scratch, 0o711)
   const place = findPlace(join(scratch, 'cluster'), { basePort: BASE_PORT, gateways: 0, ...size })
-  const close = async () => {
+  const remove = async () => {
     // As it is then: it may have grown.
     await destroy(findPlace(place.folder, {}), () => {})
     rmSync(scratch, { recursive: true, force: true })
+  }
+  // Whoever interrupts a trial leaves nothing behind either.
+  const interrupt = () => remove().finally(() => process.exit(130))
+  for (const signal of INTERRUPTIONS) process.once(signal, interrupt)
+  const close = async () => {
+    for (const signal of INTERRUPTIONS) process.off(signal, interrupt)
+    await remove()
   }
   try {
     // The tools are those of the usual place.

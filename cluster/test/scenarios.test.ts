@@ -3,6 +3,9 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { faults } from '../fault.ts'
+import { findPrimary, startGateways, stopGateways, untilGatewaysServe } from '../launcher.ts'
 import { ClusterError, findPlace, findPrograms } from '../place.ts'
 import { addWorker } from '../scale.ts'
 import { play } from '../scenarios/play.ts'
@@ -10,6 +13,7 @@ import { type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.
 import { openStage, type Stage } from '../scenarios/stage.ts'
 import { TABLE } from '../scenarios/traffic.ts'
 import { readStatus } from '../status.ts'
+import { urlOf } from '../topology.ts'
 
 const FAULTS = ['switchover', 'crash', 'kill']
 /** A machine on which other things run too may need longer; what is lost stays lost however long it takes. */
@@ -32,20 +36,52 @@ const citus = whyNot(true)
 const plain = whyNot(false)
 for (const reason of new Set([plain, citus])) if (reason) process.stderr.write(`\n*** ${reason} ***\n\n`)
 
+/** Patroni alone would take its ttl of 20 s at the least: who is faster was fenced. */
+const FENCED = 18 / 15
+
 /** Plays it, and says what was not kept. */
-async function keep(stage: Stage, scenario: Scenario) {
-  const { broken, acknowledged } = await play(stage, scenario, PATIENCE)
+async function keep(stage: Stage, scenario: Scenario, patience = PATIENCE) {
+  const { broken, acknowledged } = await play(stage, scenario, patience)
   assert.deepEqual(broken, [])
   assert.ok(acknowledged > 0)
+}
+
+/** Longer than HAProxy takes to leave a gateway that it finds not ready, and a failover takes. */
+const READ_SECONDS = 12
+
+/** No answer is lost on the way, and each reader has one in time; 503 says honestly that it is not now. */
+async function readThroughFailover({ cluster }: Stage) {
+  const { topology } = cluster.place
+  startGateways(cluster)
+  await untilGatewaysServe(cluster)
+  const { host, httpPort } = topology.proxies[0]!
+  const undo = await faults.kill.inject(cluster, (await findPrimary(topology.groups[0]!)).name)
+  const end = performance.now() + READ_SECONDS * 1_000
+  let servedAt = performance.now()
+  let longestGapMs = 0
+  while (performance.now() < end) {
+    const response = await fetch(`${urlOf(host, httpPort)}/collections/cities/items?limit=1`)
+    await response.text()
+    if (response.ok) {
+      longestGapMs = Math.max(longestGapMs, performance.now() - servedAt)
+      servedAt = performance.now()
+    } else assert.equal(response.status, 503)
+    await sleep(20)
+  }
+  longestGapMs = Math.max(longestGapMs, performance.now() - servedAt)
+  await undo()
+  await stopGateways(cluster)
+  assert.ok(longestGapMs < 3_000, `reads paused ${longestGapMs} ms`)
 }
 
 const named = (name: string) => scenarios.find((scenario) => scenario.name === name)!
 
 test('one pair without Citus, under load', { skip: plain, timeout: 400_000 }, async (t) => {
   const isRoot = process.getuid?.() === 0
-  const stage = await openStage({ workers: 0, disk: isRoot ? DISK_MIB : 0 }, () => {})
+  const stage = await openStage({ workers: 0, gateways: 1, disk: isRoot ? DISK_MIB : 0 }, () => {})
   t.after(() => stage.close())
   for (const fault of FAULTS) await t.test(fault, () => keep(stage, named(`coordinator-${fault}`)))
+  await t.test('reads through a gateway go on while the primary is gone', () => readThroughFailover(stage))
   const skip = isRoot ? false : 'SKIPPED: a small disk takes root'
   await t.test(
     'a full disk loses nothing either, and is left behind when there is space again',
@@ -65,6 +101,7 @@ test('the replicated Citus cluster, under load', { skip: citus, timeout: 400_000
   const stage = await openStage({}, () => {})
   t.after(() => stage.close())
   for (const fault of FAULTS) await t.test(fault, () => keep(stage, named(`worker-${fault}`)))
+  await t.test('a frozen primary is fenced', () => keep(stage, named('worker-freeze'), FENCED))
   await t.test('one worker more takes its share of the shards, and all rows are there', async () => {
     const count = () => stage.query(`select count(*)::int from ${TABLE}`)
     const before = await count()

@@ -77,12 +77,12 @@ const haproxy = ['/usr/sbin/haproxy', '/usr/local/sbin/haproxy'].find((path) => 
 test('HAProxy takes its configuration', {
   skip: haproxy ? false : 'SKIPPED: HAProxy is not installed',
 }, () => {
-  for (const size of sizes) {
-    const topology = makeTopology(size)
+  for (const topology of [...sizes.map((size) => makeTopology(size)), containerTopology]) {
     const configurations = topology.proxies.map((proxy) => renderBalancer(topology, proxy, folder))
     for (const text of [...configurations, renderMemberProxy(topology, folder)]) {
       const file = join(folder, 'haproxy.cfg')
-      writeFileSync(file, text)
+      // Names of containers mean nothing here.
+      writeFileSync(file, text.replaceAll('init-addr libc,none', 'init-addr none'))
       const { status, stderr } = spawnSync(haproxy!, ['-c', '-f', file], { encoding: 'utf8' })
       assert.equal(status, 0, stderr)
       assert.doesNotMatch(stderr, /WARNING/)
@@ -94,15 +94,19 @@ test('a member lets in who must come, encrypted and with a password', () => {
   for (const size of sizes) {
     const topology = makeTopology(size)
     for (const member of topology.members) {
-      const place = { folder: '/m', postgresBinaries: '/b' }
+      const place = { folder: '/m', postgresBinaries: '/b', configFolder: '/c' }
       const { postgresql, bootstrap, citus } = JSON.parse(renderPatroni(topology, member, credentials, place))
       for (const rule of postgresql.pg_hba)
-        assert.match(rule, /^local .* (peer|scram-sha-256)$|^hostssl .* scram-sha-256$/)
-      // Of one secondary there is no quorum to choose from.
-      assert.equal(bootstrap.dcs.synchronous_mode, size.members > 2 ? 'quorum' : true)
+        assert.match(rule, /^local .* scram-sha-256$|^hostssl .* scram-sha-256$/)
+      assert.equal(bootstrap.dcs.synchronous_mode, topology.members.length > topology.groups.length)
       const { ttl, loop_wait, retry_timeout } = bootstrap.dcs
       assert.ok(loop_wait + 2 * retry_timeout <= ttl)
       assert.equal(citus?.group, topology.isCitus ? member.group : undefined)
+      // A coordinator has nobody to tell.
+      const coordinators = topology.groups[0]!.members.map(({ patroniPort }) => `127.0.0.1:${patroniPort}`)
+      const words: string[] =
+        postgresql.callbacks?.on_role_change.split(' ').map((word: string) => word.slice(1, -1)) ?? []
+      assert.deepEqual(words.slice(5), member.group > 0 ? coordinators : [])
     }
   }
 })
@@ -110,7 +114,9 @@ test('a member lets in who must come, encrypted and with a password', () => {
 test('the members of the store know one another', () => {
   const topology = makeTopology(DEFAULT_SIZE)
   const clusters = topology.store.map((member) =>
-    etcdArguments(topology, member, '/e').find((argument) => argument.startsWith('--initial-cluster=')),
+    etcdArguments(topology, member, '/e', credentials).find((argument) =>
+      argument.startsWith('--initial-cluster='),
+    ),
   )
   assert.equal(new Set(clusters).size, 1)
   assert.equal(clusters[0]!.split(',').length, 3)
@@ -129,7 +135,7 @@ test('in containers members differ by their names, and are reached at the same l
   )
   assert.equal(new Set(members.map(({ host }) => host)).size, members.length)
   for (const member of members) {
-    const place = { folder: '/m', postgresBinaries: undefined }
+    const place = { folder: '/m', postgresBinaries: undefined, configFolder: '/c' }
     const { postgresql } = JSON.parse(renderPatroni(containerTopology, member, credentials, place))
     assert.equal(postgresql.connect_address, `127.0.0.1:${member.connectPort}`)
   }
@@ -144,11 +150,13 @@ test('a cluster that grows keeps the ports it has', () => {
 
 test('a majority of the fencers must agree, and each asks its own etcd first', () => {
   const topology = makeTopology(DEFAULT_SIZE)
-  const configurations = topology.fencers.map(({ name }) => JSON.parse(renderFencer(topology, name)))
+  const configurations = topology.fencers.map(({ name }) =>
+    JSON.parse(renderFencer(topology, name, credentials)),
+  )
   assert.deepEqual(
     configurations.map(({ majority }) => majority),
     [2, 2, 2],
   )
-  assert.equal(new Set(configurations.map(({ store }) => store[0])).size, 3)
+  assert.equal(new Set(configurations.map(({ store }) => store.urls[0])).size, 3)
   assert.equal(configurations[0].groups[1].folder, '/service/tessera/1')
 })

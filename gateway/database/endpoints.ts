@@ -8,35 +8,68 @@ export const splitUrls = (urls: string): readonly string[] => urls.split(/,(?=po
 export interface Endpoints {
   /** As pg.Client, to the address that is taken now. */
   readonly Client: typeof pg.Client
-  /**
-   * Runs `connect` with the address that answered last, and where nobody answers with each of the others.
-   * @param withinMs after which there is no time left for another
-   */
-  reach<T>(connect: () => Promise<T>, withinMs: number): Promise<T>
+  /** Runs `connect` with the address that answered last, and where nobody answers with each of the others. */
+  reach<T>(connect: () => Promise<T>): Promise<T>
 }
 
-/** @param urls at least one */
-export function openEndpoints(urls: readonly string[]): Endpoints {
+/**
+ * @param urls at least one
+ * @param withinMs for all of them together: one that is silent leaves time for the next
+ */
+export function openEndpoints(urls: readonly string[], withinMs: number): Endpoints {
   let current = 0
+  /** Of connections that nobody answered. What PostgreSQL refuses, it refuses at every address. */
+  const unreachable = new WeakSet<Error>()
+
   class EndpointClient extends pg.Client {
+    readonly #taken = current
+
     constructor(options: pg.ClientConfig) {
-      super({ ...options, connectionString: urls[current]! })
+      super({
+        ...options,
+        connectionString: urls[current]!,
+        connectionTimeoutMillis: Math.ceil(withinMs / urls.length),
+      })
+      // One that breaks also fails the query that waits for it, or the next; without a listener it would end
+      // the process, for the pool listens only while nobody has it.
+      this.on('error', () => {})
+    }
+
+    #note(error: Error | null | undefined) {
+      if (!error || (error as { severity?: string }).severity !== undefined) return
+      unreachable.add(error)
+      // Others may have gone on to the next already.
+      if (current === this.#taken) current = (current + 1) % urls.length
+    }
+
+    override connect(): Promise<this>
+    override connect(callback: (error: Error) => void): void
+    override connect(callback?: (error: Error) => void): Promise<this> | undefined {
+      if (callback) {
+        super.connect((error: Error) => {
+          this.#note(error)
+          callback(error)
+        })
+        return undefined
+      }
+      return super.connect().then(
+        () => this,
+        (error) => {
+          this.#note(error)
+          throw error
+        },
+      )
     }
   }
+
   return {
     Client: EndpointClient as typeof pg.Client,
-    async reach(connect, withinMs) {
-      const start = performance.now()
+    async reach(connect) {
       for (let left = urls.length - 1; ; left--) {
-        const taken = current
         try {
           return await connect()
         } catch (error) {
-          // What PostgreSQL itself refuses, it refuses at every address.
-          const isUnreachable = (error as { severity?: string }).severity === undefined
-          // Others may have gone on to the next already.
-          if (isUnreachable && current === taken) current = (current + 1) % urls.length
-          if (!isUnreachable || left === 0 || performance.now() - start >= withinMs) throw error
+          if (!unreachable.has(error as Error) || left === 0) throw error
         }
       }
     },

@@ -61,7 +61,7 @@ export interface Pool {
 
 export function openPool({ role, url, size, statementTimeoutMs, emit }: PoolOptions): Pool {
   const urls = splitUrls(url).map((one) => withOptions(one, sessionOptions(role)))
-  const endpoints = openEndpoints(urls)
+  const endpoints = openEndpoints(urls, CONNECT_TIMEOUT_MS)
   const pool = new pg.Pool({
     Client: endpoints.Client as unknown as new () => pg.ClientBase,
     max: size,
@@ -77,7 +77,7 @@ export function openPool({ role, url, size, statementTimeoutMs, emit }: PoolOpti
   // Without a listener, an idle connection that breaks would end the process.
   pool.on('error', (error) => emit({ type: 'connection-lost', pool: role, error }))
   return {
-    connect: () => endpoints.reach(() => pool.connect(), CONNECT_TIMEOUT_MS),
+    connect: () => endpoints.reach(() => pool.connect()),
     end: () => pool.end(),
   }
 }

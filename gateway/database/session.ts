@@ -22,8 +22,8 @@ const CONNECT_TIMEOUT_MS = 10_000
  * @throws the driver's error where no server can be reached or it refuses
  */
 export async function openSession(url: string, applicationName: string): Promise<Session> {
-  const { Client, reach } = openEndpoints(splitUrls(url))
-  const client = await reach(() => connect(Client, applicationName), CONNECT_TIMEOUT_MS)
+  const { Client, reach } = openEndpoints(splitUrls(url), CONNECT_TIMEOUT_MS)
+  const client = await reach(() => connect(Client, applicationName))
   return {
     async query<T extends object>(text: string, values?: readonly unknown[]): Promise<T[]> {
       // Without values the simple protocol is used, which takes several statements at once.
@@ -50,13 +50,10 @@ export async function openSession(url: string, applicationName: string): Promise
 async function connect(Client: typeof pg.Client, applicationName: string): Promise<pg.Client> {
   const client = new Client({
     application_name: `tessera-${applicationName}`,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
     // An owner's session that lost its client must not keep its locks.
     options: '-c client_connection_check_interval=1000 -c TimeZone=UTC -c client_min_messages=warning',
   })
-  // A lost connection also fails the query that waits for it; without a listener it would end the process.
-  client.on('error', () => {})
   await client.connect()
   return client
 }

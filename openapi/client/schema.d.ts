@@ -162,7 +162,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether requests can be served: asks the database */
+        /** Whether requests can be served: asks the database that is read from */
         get: operations["getReadiness"];
         put?: never;
         post?: never;

@@ -42,7 +42,7 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
     {
       schema: {
         operationId: 'getReadiness',
-        summary: 'Whether requests can be served: asks the database',
+        summary: 'Whether requests can be served: asks the database that is read from',
         tags: ['Operations'],
         querystring: jsonQuery,
         response: {

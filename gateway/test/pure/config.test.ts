@@ -45,6 +45,8 @@ test('a value can come from a file, and not from two places', () => {
   assert.equal(read([], { TESSERA_READ_URL_FILE: file }).readUrl, 'postgresql://me:secret@host/db')
   const both = 'postgresql://me@one/db,postgresql://me@two/db'
   assert.equal(read([], { TESSERA_READ_URL: both }).readUrl, both)
+  const commas = 'postgresql://me:pa,ss@one/db?options=-c%20search_path=a,b'
+  assert.equal(read([], { TESSERA_READ_URL: commas }).readUrl, commas)
   assert.throws(
     () => read([], { TESSERA_READ_URL: 'postgresql://me@one/db,two' }),
     /must be a PostgreSQL URL/,

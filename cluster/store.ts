@@ -1,0 +1,80 @@
+// Owns talking to etcd: over its JSON gateway, encrypted, with the certificate that says who may.
+// @see https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
+
+import { readFileSync } from 'node:fs'
+import { Agent, request } from 'node:https'
+
+export type StoreAccess = {
+  /** Base URLs of etcd's members, the one to ask first at the beginning. */
+  readonly urls: readonly string[]
+  readonly authorityFile: string
+  readonly certificateFile: string
+  readonly keyFile: string
+}
+
+/** Keys, values and revisions as etcd's gateway has them: the first two in base 64. */
+export type KeyValue = { readonly key: string; readonly value: string; readonly mod_revision: string }
+
+export interface Store {
+  /** @throws the failure of the last of the members, where none answers */
+  ask<T>(path: string, body: unknown): Promise<T>
+  /** All keys below a prefix. */
+  readKeys(prefix: string): Promise<ReadonlyMap<string, KeyValue>>
+  /** A key that is gone after this many seconds. */
+  putForSeconds(key: string, seconds: number): Promise<void>
+}
+
+/** Of one member's answer. */
+export const STORE_TIMEOUT_MS = 1_000
+
+export const encode = (text: string) => Buffer.from(text).toString('base64')
+export const decode = (text: string) => Buffer.from(text, 'base64').toString()
+
+export function openStore({ urls, authorityFile, certificateFile, keyFile }: StoreAccess): Store {
+  const [ca, cert, key] = [authorityFile, certificateFile, keyFile].map((file) => readFileSync(file, 'utf8'))
+  const agent = new Agent({ keepAlive: true, ca, cert, key })
+
+  const post = (url: string, body: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const call = request(url, { method: 'POST', agent, signal: AbortSignal.timeout(STORE_TIMEOUT_MS) })
+      call.on('error', reject)
+      call.on('response', async (response) => {
+        try {
+          const chunks: Buffer[] = []
+          for await (const chunk of response) chunks.push(chunk)
+          if (response.statusCode !== 200) throw new Error(`${url} answered ${response.statusCode}`)
+          resolve(Buffer.concat(chunks).toString())
+        } catch (error) {
+          reject(error)
+        }
+      })
+      call.end(body)
+    })
+
+  const store: Store = {
+    async ask<T>(path: string, body: unknown): Promise<T> {
+      let failure: unknown
+      for (const url of urls) {
+        try {
+          return JSON.parse(await post(`${url}/v3/${path}`, JSON.stringify(body))) as T
+        } catch (error) {
+          failure = error
+        }
+      }
+      throw failure
+    },
+    async readKeys(prefix) {
+      const end = prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)
+      const { kvs = [] } = await store.ask<{ kvs?: KeyValue[] }>('kv/range', {
+        key: encode(prefix),
+        range_end: encode(end),
+      })
+      return new Map(kvs.map((pair) => [decode(pair.key), pair]))
+    },
+    async putForSeconds(key, seconds) {
+      const { ID } = await store.ask<{ ID: string }>('lease/grant', { TTL: seconds })
+      await store.ask('kv/put', { key: encode(key), value: '', lease: ID })
+    },
+  }
+  return store
+}
