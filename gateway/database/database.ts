@@ -1,6 +1,7 @@
 // Owns the contract between Tessera and PostgreSQL for whoever serves requests, and opens it.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import type pg from 'pg'
 import { gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import { classify, classifyChange } from './outcome.ts'
@@ -125,6 +126,13 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
 }
 
+/**
+ * Only PostgreSQL's own answer leaves a connection so, unless that was its last: told by a shutdown or an
+ * administrator to end, it closes the connection a moment later.
+ */
+const isInKnownState = ({ severity, code }: pg.DatabaseError) =>
+  severity !== undefined && !/^(FATAL|PANIC)$/.test(severity) && !/^57P0/.test(code ?? '')
+
 const abandoned = () => gatewayError('request-abandoned', 'The client went away.')
 
 function rowsForNextBatch(batch: Row[]): number {
@@ -178,8 +186,7 @@ async function leaseConnection(
         })
         return result.rows
       } catch (error) {
-        // Only PostgreSQL's own answer leaves the connection in a known state.
-        if ((error as { severity?: string }).severity === undefined) broken = error as Error
+        if (!isInKnownState(error as pg.DatabaseError)) broken = error as Error
         throw signal?.aborted ? abandoned() : classifyFailure(error)
       } finally {
         isRunning = false
