@@ -51,10 +51,14 @@ async function primaryOf(group: string, tries = 10): Promise<string> {
   return primaryOf(group, tries - 1)
 }
 
-/** How many cities a worker group has. */
-async function citiesOf(group: string): Promise<number> {
-  const { rows } = await readStatus()
-  return rows.find(({ table }) => table === 'cities')?.byGroup[group] ?? 0
+/** How many cities a worker group has, as soon as they can be counted. */
+async function citiesOf(group: string, deadline: number): Promise<number> {
+  for (;;) {
+    const { rows, faults } = await readStatus()
+    const count = rows.find(({ table }) => table === 'cities')?.byGroup[group]
+    if (count !== undefined) return count
+    assert.ok(performance.now() < deadline, `${group} cannot be counted: ${faults.join('; ')}`)
+  }
 }
 
 /** Posts features, one after another; a refusal is no acknowledgement. */
@@ -199,14 +203,18 @@ for (const [what, group, inject] of faults) {
       const before = posting.count()
       assert.ok(before > 0)
       const undo = await inject(name)
-      const deadline = performance.now() + 60_000
-      while ((await primaryOf(group)) === name)
-        assert.ok(performance.now() < deadline, `${name} is still the primary of ${group}`)
-      // In the group that was hit, while it is without the one that was hit.
-      const count = await citiesOf(group)
-      while ((await citiesOf(group)) <= count)
-        assert.ok(performance.now() < deadline, `${group} takes no new features`)
-      await undo()
+      try {
+        const deadline = performance.now() + 60_000
+        while ((await primaryOf(group)) === name)
+          assert.ok(performance.now() < deadline, `${name} is still the primary of ${group}`)
+        // In the group that was hit, while it is without the one that was hit.
+        const later = performance.now() + 60_000
+        const count = await citiesOf(group, later)
+        while ((await citiesOf(group, later)) <= count)
+          assert.ok(performance.now() < later, `${group} takes no new features beyond ${count}`)
+      } finally {
+        await undo()
+      }
       await untilWhole(120_000)
       const acknowledged = await posting.stop()
       process.stderr.write(`${what}: ${acknowledged.length} posted, ${before} of them before\n`)
