@@ -2,9 +2,8 @@
 // can be undone.
 
 import { execFileSync } from 'node:child_process'
-import { rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { withSuperuser } from './connection.ts'
 import { findPostmaster, sessionOf, signal } from './daemon.ts'
 import { type Cluster, networkGroupOf, processesOf, startPart } from './parts.ts'
 import { ClusterError, dataFolderOf, isMounted, memberFolderOf, type Place } from './place.ts'
@@ -115,18 +114,21 @@ export function healNetwork(place: Place) {
   iptables('-X', chain)
 }
 
+/** The process that replays stands still, and what it is sent piles up: Patroni would end a pause that is asked for. */
 async function lag(cluster: Cluster, name: string): Promise<Undo> {
-  const { connectPort } = memberOf(cluster, name)
-  const ask = (statement: string) =>
-    withSuperuser(
-      cluster.place.topology,
-      cluster.credentials,
-      (client) => client.query(statement),
-      () => connectPort,
-    )
-  await ask('select pg_wal_replay_pause()')
-  return async () => {
-    await ask('select pg_wal_replay_resume() where pg_is_in_recovery()')
+  const postmaster = findPostmaster(dataFolderOf(cluster.place, memberOf(cluster, name).name))
+  const replaying = postmaster === undefined ? undefined : sessionOf(postmaster).find(isReplaying)
+  if (replaying === undefined)
+    throw new ClusterError(`${name} replays nothing: it is no secondary that runs.`)
+  signal(replaying, 'SIGSTOP')
+  return async () => signal(replaying, 'SIGCONT')
+}
+
+function isReplaying(pid: number): boolean {
+  try {
+    return /^postgres: .*\bstartup recovering\b/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'))
+  } catch {
+    return false
   }
 }
 
