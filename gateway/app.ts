@@ -116,13 +116,13 @@ export async function buildApp({
     catalog,
   })
   app.register(collections, { catalog, extents: makeExtents(database) })
-  app.register(itemRoutes.items, { database, catalog, lookup: makeItemLookup(database) })
+  const locality = { host: config.host, publicUrl: config.publicUrl }
+  app.register(itemRoutes.items, { database, catalog, lookup: makeItemLookup(database), ...locality })
   app.register(itemChangeRoutes.itemChanges, {
     catalog,
     changes: makeItemChanges(database),
     keys: makeApiKeys(database),
-    host: config.host,
-    publicUrl: config.publicUrl,
+    ...locality,
   })
   app.register(assets)
   app.register(health, { database, isDraining })

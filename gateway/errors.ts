@@ -10,6 +10,7 @@ export const errors = {
   'key-insufficient': { status: 403, title: 'API key does not allow this', isRetryable: false },
   'origin-forbidden': { status: 403, title: 'Changes from other sites need an API key', isRetryable: false },
   'change-forbidden': { status: 403, title: 'Change not allowed', isRetryable: false },
+  'explanation-forbidden': { status: 403, title: 'Plans are not shown here', isRetryable: false },
   'resource-not-found': { status: 404, title: 'Nothing here', isRetryable: false },
   'collection-not-found': { status: 404, title: 'Collection not found', isRetryable: false },
   'feature-not-found': { status: 404, title: 'Feature not found', isRetryable: false },

@@ -38,7 +38,9 @@ function usage(): string {
     --object NAME                              which object of a topology
     --longitude, --latitude COLUMN             where a CSV has its coordinates
     --skip-invalid                             leave out features that are not valid
-    --reference                                on Citus: a copy on every node, for small collections
+    --distribute-by cell|id|reference          on Citus: features that lie together are together (cell), each by
+                                               itself (id), or all of them on every node (reference)
+    --level 8                                  how fine cells are, 0 to 15; chosen from the features without it
   tessera keys create NAME                     make an API key for changes; it is shown once
     --read-only                                a key that changes nothing
     --collections NAME,NAME                    a key for these collections only

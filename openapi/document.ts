@@ -7,6 +7,7 @@ import { buildApp } from '../gateway/app.ts'
 import { readConfig } from '../gateway/config.ts'
 import { openDatabase } from '../gateway/database/database.ts'
 import type { Catalog } from '../gateway/features/catalog.ts'
+import { QUERY_PLAN } from '../gateway/http/negotiate.ts'
 
 export const DOCUMENT_FILE = new URL('openapi.json', import.meta.url)
 export const TYPES_FILE = new URL('client/schema.d.ts', import.meta.url)
@@ -35,11 +36,14 @@ export async function makeDocument(): Promise<string> {
   return `${JSON.stringify(document, null, 2)}\n`
 }
 
-/** The types of a document, as the client uses them. */
-export async function makeTypes(documentFile: string): Promise<string> {
-  const { stdout } = await promisify(execFile)(process.execPath, [GENERATOR, documentFile], {
+/** The types of a document, as the client uses them: features are features there, and plans for people. */
+export async function makeTypes(document: string): Promise<string> {
+  const generating = promisify(execFile)(process.execPath, [GENERATOR], {
     cwd: CLIENT_FOLDER,
     maxBuffer: 1 << 26,
   })
+  const withoutPlans = JSON.parse(document, (name, value) => (name === QUERY_PLAN ? undefined : value))
+  generating.child.stdin!.end(JSON.stringify(withoutPlans))
+  const { stdout } = await generating
   return `// Generated from openapi.json by \`npm run openapi\`.\n\n${stdout}`
 }

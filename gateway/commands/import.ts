@@ -1,8 +1,9 @@
 // Owns `tessera import`.
 
 import { ConfigError, readConfig } from '../config.ts'
+import { MAX_LEVEL } from '../features/cell.ts'
 import { COLUMN_TYPES, type ColumnType, parseColumnType } from '../features/column-type.ts'
-import { importFeatures, openSource } from '../features/ingest.ts'
+import { DISTRIBUTIONS, type DistributeBy, importFeatures, openSource } from '../features/ingest.ts'
 import { FORMATS, type Format } from '../features/source.ts'
 import { openTerminal } from '../terminal.ts'
 import { findDatabase, INTERRUPTIONS, runUntilSignal, withOwner } from './lifecycle.ts'
@@ -22,7 +23,8 @@ const IMPORT_OPTIONS = {
   license: 'value',
   attribution: 'value',
   'skip-invalid': 'flag',
-  reference: 'flag',
+  'distribute-by': 'value',
+  level: 'value',
 } as const
 
 export async function runImport(args: readonly string[]) {
@@ -38,6 +40,7 @@ export async function runImport(args: readonly string[]) {
   if (format && !FORMATS.includes(format))
     throw new ConfigError(`--format=${format}: must be ${FORMATS.join(', ')}.`)
   const types = parseTypes(lists.type ?? [])
+  const distributeBy = parseDistribution(options['distribute-by'], options.level, options.append === 'true')
   const emit = openTerminal(process.stderr)
   const { object, longitude, latitude } = options
   const opened = await openSource(source, process.stdin, { format, object, longitude, latitude })
@@ -54,13 +57,27 @@ export async function runImport(args: readonly string[]) {
           existing,
           types,
           skipInvalid: options['skip-invalid'] === 'true',
-          isReference: options.reference === 'true',
+          ...distributeBy,
         },
         emit,
       ),
     )
   })
   if (interruptedBy) process.exitCode = INTERRUPTIONS[interruptedBy]
+}
+
+/** How features are kept together, for a collection that is made anew. */
+function parseDistribution(by: string | undefined, level: string | undefined, isAppend: boolean) {
+  const distributeBy = by as DistributeBy | undefined
+  if (distributeBy && !DISTRIBUTIONS.includes(distributeBy))
+    throw new ConfigError(`--distribute-by=${by}: must be ${DISTRIBUTIONS.join(', ')}.`)
+  if (level !== undefined && !(/^\d+$/.test(level) && Number(level) <= MAX_LEVEL))
+    throw new ConfigError(`--level=${level}: must be an integer from 0 to ${MAX_LEVEL}.`)
+  if (level !== undefined && (distributeBy ?? 'cell') !== 'cell')
+    throw new ConfigError('--level is of cells: it goes with --distribute-by cell.')
+  if (isAppend && (by ?? level) !== undefined)
+    throw new ConfigError('--append keeps the collection as it is: leave out --distribute-by and --level.')
+  return { distributeBy, level: level === undefined ? undefined : Number(level) }
 }
 
 /** `--type height:double` → height, double precision. */

@@ -37,6 +37,11 @@ export interface Database {
    * @throws GatewayError; RefusedChange where the database's own rules forbid it, see outcome.ts
    */
   write(statement: Statement): Promise<Row[]>
+  /**
+   * Statements of one transaction at the write port: all of them, or none where `work` throws.
+   * @throws as write
+   */
+  transact<T>(work: (query: (statement: Statement) => Promise<Row[]>) => Promise<T>): Promise<T>
   /** Asks the read port for a sign of life: while it gives one, there is something to serve. @throws GatewayError */
   ping(): Promise<void>
   close(): Promise<void>
@@ -108,6 +113,21 @@ export function openDatabase(options: DatabaseOptions): Database {
         return await lease.query(statement)
       } finally {
         await lease.release()
+      }
+    },
+
+    async transact(work) {
+      if (!writes) throw new Error('there is no write port to write to')
+      const lease = await leaseConnection(writes, emit, undefined, classifyChange)
+      let last: string | undefined = 'rollback'
+      try {
+        await lease.query({ text: 'begin', values: [] })
+        const result = await work((statement) => lease.query(statement))
+        await lease.query({ text: 'commit', values: [] })
+        last = undefined
+        return result
+      } finally {
+        await lease.release(last)
       }
     },
 

@@ -1,6 +1,15 @@
 // Owns the shape of Tessera's own tables; `npm run migration` turns a change here into a file of sql/.
 
-import { boolean, customType, pgSchema, text, timestamp, unique } from 'drizzle-orm/pg-core'
+import {
+  boolean,
+  customType,
+  integer,
+  pgSchema,
+  primaryKey,
+  text,
+  timestamp,
+  unique,
+} from 'drizzle-orm/pg-core'
 
 export const tessera = pgSchema('tessera')
 
@@ -38,3 +47,21 @@ export const apiKeyTable = tessera.table('api_key', {
   createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
   revokedAt: timestamp('revoked_at', { withTimezone: true }),
 })
+
+/** Where a feature is that has left the cell that its id begins with, see features/cell.ts. */
+export const movedFeatureTable = tessera.table(
+  'moved_feature',
+  {
+    schemaName: text('schema_name').notNull(),
+    tableName: text('table_name').notNull(),
+    cell: integer('cell').notNull(),
+    id: text('id').notNull(),
+    movedTo: integer('moved_to').notNull(),
+  },
+  (table) => [
+    primaryKey({
+      name: 'moved_feature_pkey',
+      columns: [table.cell, table.id, table.tableName, table.schemaName],
+    }),
+  ],
+)

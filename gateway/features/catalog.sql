@@ -35,9 +35,18 @@ relation as (
     )
 ),
 
+-- Tables whose features are sharded by place: a check says how each row's cell follows from its geometry. Of such
+-- a table the cell is part of every key, because Citus wants it so; without it a key still tells features apart.
+cell_check as (
+  select k.conrelid, min(substring(pg_get_constraintdef(k.oid) from 'cell = tessera\.cell\(geom, (\d+)\)'))::int as level
+  from pg_constraint k
+  where k.contype = 'c' and pg_get_constraintdef(k.oid) ~ 'cell = tessera\.cell\(geom, \d+\)'
+  group by k.conrelid
+),
+
 -- What tells rows apart: the primary key, else a unique index without nulls; the shortest wins.
 row_key as (
-  select distinct on (i.indrelid) i.indrelid, i.columns
+  select distinct on (i.indrelid) i.indrelid, case when c.level is null then i.columns else array_remove(i.columns, 'cell') end as columns
   from (
     select
       x.indrelid, x.indisprimary,
@@ -53,6 +62,7 @@ row_key as (
     from pg_index x
     where x.indisunique and x.indisvalid and x.indimmediate and x.indpred is null and x.indexprs is null
   ) i
+  left join cell_check c on c.conrelid = i.indrelid
   -- Fewer names than columns: one may be null, or must not be read.
   where cardinality(i.columns) = i.indnkeyatts
   order by i.indrelid, i.indisprimary desc, i.indnkeyatts, i.columns
@@ -61,7 +71,7 @@ row_key as (
 -- A view of one table shows that table's key, if it shows those columns: its rule notes where each of its
 -- columns comes from. Only such views can be changed without triggers; of others, rows may come up twice.
 view_key as (
-  select v.oid, array_agg(shown.name order by shown.position) as columns
+  select v.oid, array_agg(shown.name order by shown.position) as columns, bool_or(c.level is not null) as is_over_cells
   from relation v
   join pg_rewrite rule on rule.ev_class = v.oid and rule.ev_type = '1'
   -- What a view depends on by its rule: the tables it reads, once per column.
@@ -74,6 +84,7 @@ view_key as (
   ) base on true
   join pg_class parent on parent.oid = base.oid and not (parent.relkind = 'r' and parent.relhassubclass)
   join row_key k on k.indrelid = base.oid
+  left join cell_check c on c.conrelid = base.oid
   join lateral (
     select a.attname::text as name, wanted.position
     from unnest(k.columns) with ordinality wanted (name, position)
@@ -104,6 +115,8 @@ select coalesce(json_agg(json_build_object(
   'isGeometryRequired', r.geometry_is_required,
   'isAnyGeometry', r.geometry_typmod = -1,
   'key', coalesce(k.columns, v.columns),
+  'level', c.level,
+  'isOverCells', coalesce(v.is_over_cells, false),
   -- A parent of others shows their rows, which its own key and places do not tell apart.
   'hasChildren', r.relhassubclass and r.relkind = 'r',
   'columns', (
@@ -130,10 +143,23 @@ select coalesce(json_agg(json_build_object(
     where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
       and has_column_privilege(r.oid, a.attnum, 'select')
       and t.typname not in ('geometry', 'geography', 'raster', 'box2d', 'box3d')
+  ),
+  -- Part of the row all the same, apart from what PostgreSQL computes.
+  'hidden', (
+    select coalesce(json_agg(a.attname order by a.attnum), '[]')
+    from pg_attribute a
+    join pg_type t on t.oid = a.atttypid
+    where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+      and a.attnum <> r.geometry_number and a.attgenerated = ''
+      and not (has_column_privilege(r.oid, a.attnum, 'select')
+        and t.typname not in ('geometry', 'geography', 'raster', 'box2d', 'box3d'))
   )
 ) order by r.nspname, r.relname), '[]') as collections,
   -- Whether there is a table of Tessera's own that says more of them.
-  coalesce(has_table_privilege(to_regclass('tessera.collection'), 'select'), false) as is_registered
+  coalesce(has_table_privilege(to_regclass('tessera.collection'), 'select'), false) as is_registered,
+  -- Whether tables may be spread over the nodes of Citus.
+  to_regclass('pg_catalog.pg_dist_partition') is not null as is_citus
 from relation r
 left join row_key k on k.indrelid = r.oid
 left join view_key v on v.oid = r.oid
+left join cell_check c on c.conrelid = r.oid

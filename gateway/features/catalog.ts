@@ -10,6 +10,7 @@ import {
   type Changeable,
   type Collection,
   collectionId,
+  type Distribution,
   makeCollection,
   type Registration,
   type Relation,
@@ -71,17 +72,24 @@ export async function openCatalog({
       values: [schemas, excludeSchemas],
     }
     const [row] = await database.read(statement)
-    const [found, isRegistered] = row as [string, string]
+    const [found, isRegistered, isCitus] = row as [string, string, string]
+    const distributed = isCitus === 't' ? await database.read(distributions) : []
     const registered = isRegistered === 't' ? await database.read(registrations) : []
     const relations = JSON.parse(found) as Relation[]
     await findSrids(relations)
     await findChangeable()
-    const current = JSON.stringify([found, registered, [...srids], changeable])
+    const current = JSON.stringify([found, registered, distributed, [...srids], changeable])
     if (current === seen) return
     const changes = new Map(
       (JSON.parse(changeable) as Changeable[]).map((table) => [
         collectionId(table.schema, table.table),
         table,
+      ]),
+    )
+    const spread = new Map(
+      distributed.map(([oid, column]): [string, Distribution] => [
+        oid!,
+        column == null ? { by: 'reference' } : { by: 'column', column },
       ]),
     )
     const notes = new Map(registered.map(([id, note]) => [id!, JSON.parse(note!) as Registration]))
@@ -90,11 +98,12 @@ export async function openCatalog({
     for (const relation of relations) {
       const id = collectionId(relation.schema, relation.table)
       const described = { ...relation, srid: relation.srid || (srids.get(relation.oid) ?? 0) }
-      const origin = JSON.stringify([described, notes.get(id), changes.get(id)])
+      const distribution = spread.get(relation.oid)
+      const origin = JSON.stringify([described, notes.get(id), changes.get(id), distribution])
       const before = origins.get(id) === origin ? collections.get(id) : undefined
       nextCollections.set(
         id,
-        before ?? makeCollection(described, notes.get(id), changes.get(id), ++lastVersion),
+        before ?? makeCollection(described, notes.get(id), changes.get(id), distribution, ++lastVersion),
       )
       nextOrigins.set(id, origin)
     }
@@ -162,6 +171,14 @@ export async function openCatalog({
     reload,
     close: () => clearInterval(timer),
   }
+}
+
+/** Rows of a table's number and the column by which Citus spreads it, null for one that is on every node. */
+const distributions: Statement = {
+  name: 'tessera_distributions',
+  text: `select logicalrelid::oid::text, column_to_column_name(logicalrelid, partkey) from pg_dist_partition
+    where partmethod = 'h' or partmethod = 'n' and repmodel = 't' order by 1`,
+  values: [],
 }
 
 /** Rows of a collection's id and what is registered of it, as JSON. */

@@ -44,6 +44,9 @@ export type Changes = {
   readonly columns: ReadonlySet<string>
 }
 
+/** How a table's rows are spread over Citus' nodes: by one of its columns, or all of them on every node. */
+export type Distribution = { readonly by: 'column'; readonly column: string } | { readonly by: 'reference' }
+
 export type Collection = {
   /** In URLs: the table's name in schema public, else `schema.table`. */
   readonly id: string
@@ -82,6 +85,14 @@ export type Collection = {
   readonly changes: Changes | undefined
   /** Whether PostgreSQL or the client gives a new feature its id; undefined for a view, where either may. */
   readonly idFrom: 'server' | 'client' | undefined
+  /** Whether PUT can make a feature: not where a sequence counts ids, which would come to that one later. */
+  readonly takesIds: boolean
+  /** The level of the cells that features are sharded by, see cell.ts; undefined where they are not. */
+  readonly level: number | undefined
+  /** Undefined on one node. */
+  readonly distribution: Distribution | undefined
+  /** Columns of which nothing is shown, but which are part of the row. */
+  readonly hidden: readonly string[]
   /** Tessera's own note of the last change. */
   readonly touched: string | undefined
   /** The same in every process and gateway, as long as features of one row look the same. */
@@ -105,7 +116,12 @@ export type Relation = {
   /** Whether the column says nothing of what it holds. */
   readonly isAnyGeometry: boolean
   readonly key: readonly string[] | null
+  /** Of the cells of a table that has them. */
+  readonly level: number | null
+  /** Whether a view shows features of such a table. */
+  readonly isOverCells: boolean
   readonly hasChildren: boolean
+  readonly hidden: readonly string[]
   readonly columns: readonly {
     readonly name: string
     readonly type: string
@@ -181,6 +197,9 @@ const CTID: Column = {
 }
 const hasRowsOfItsOwn = (kind: Relation['kind']) => kind === 'r' || kind === 'm'
 
+/** What the cell of a row is called; catalog.sql looks for it. */
+export const CELL_COLUMN = 'cell'
+
 /** Schema public is PostgreSQL's default; its tables go by their bare names. */
 export const collectionId = (schema: string, table: string) =>
   schema === 'public' ? table : `${schema}.${table}`
@@ -189,9 +208,14 @@ export function makeCollection(
   relation: Relation,
   registration: Registration | undefined,
   changeable: Changeable | undefined,
+  distribution: Distribution | undefined,
   version: number,
 ): Collection {
-  const columns = relation.columns.map((column) => makeColumn(column, relation.key ?? [], changeable))
+  const level = relation.level ?? undefined
+  // Where a feature is kept is no property of the place, and no part of what makes up a version of it.
+  const columns = relation.columns
+    .filter(({ name }) => level === undefined || name !== CELL_COLUMN)
+    .map((column) => makeColumn(column, relation.key ?? [], changeable))
   const byName = new Map(columns.map((column) => [column.name, column]))
   const named = relation.hasChildren ? [] : (relation.key ?? []).flatMap((name) => byName.get(name) ?? [])
   const isKeyPhysical = named.length === 0 && hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
@@ -233,8 +257,17 @@ export function makeCollection(
     temporal: properties.find(isTemporal),
     estimatedRows: relation.estimatedRows,
     columns,
-    changes: idColumn && changeable && makeChanges(changeable, relation, columns),
-    idFrom: relation.kind === 'v' ? undefined : idColumn?.hasDefault ? 'server' : 'client',
+    // Through a view nobody sees to it that a feature is where it is looked for.
+    changes:
+      idColumn && changeable && !relation.isOverCells
+        ? makeChanges(changeable, relation, columns)
+        : undefined,
+    idFrom:
+      relation.kind === 'v' ? undefined : level !== undefined || idColumn?.hasDefault ? 'server' : 'client',
+    takesIds: relation.kind !== 'v' && !(idColumn?.hasDefault && idColumn.kind === 'integer'),
+    level,
+    distribution,
+    hidden: relation.hidden,
     touched: registration?.isManaged && byName.has('updated_at') ? 'updated_at' : undefined,
     fingerprint: fingerprintOf([relation.schema, relation.table, relation.columns, relation.geometryColumn]),
     version,
@@ -292,3 +325,17 @@ export const tableOf = ({ schema, table }: Collection) =>
 
 /** A column in a statement, quoted from the catalog. */
 export const columnOf = ({ name }: Column) => sql`${sql.identifier(name)}`
+
+/** The cell of a row. */
+export const cellColumn = sql`${sql.identifier(CELL_COLUMN)}`
+
+/** Whether features lie on several nodes, each where a column of its row says. */
+export const isSpread = ({ distribution }: Collection) => distribution?.by === 'column'
+
+/** On one node an index finds a feature wherever it is; over many, only its cell says on which. */
+export const isSpreadByCell = (collection: Collection) =>
+  collection.level !== undefined && isSpread(collection)
+
+/** How features are kept together, and spread where there are several nodes; undefined for a table of one node. */
+export const distributionOf = ({ level, distribution }: Collection) =>
+  level === undefined ? distribution : { by: 'cell' as const, level }

@@ -7,7 +7,7 @@ import type { MultiPolygon, Polygon } from 'geojson'
 import type { Session } from '../database/session.ts'
 import type { Emit } from '../events.ts'
 import { cutPolygon } from './antimeridian.ts'
-import { type Describe, type ImportSource, importFeatures } from './ingest.ts'
+import { type Describe, type DistributeBy, type ImportSource, importFeatures } from './ingest.ts'
 import { readArray, readFeatures, type SourceFeature } from './source.ts'
 
 type DemoCollection = Describe & {
@@ -15,7 +15,7 @@ type DemoCollection = Describe & {
   /** A file within an npm package. */
   readonly file: string
   readonly id?: string
-  readonly isReference?: boolean
+  readonly distributeBy?: DistributeBy
   readonly read: (file: string) => AsyncIterable<SourceFeature[]>
 }
 
@@ -39,7 +39,7 @@ export const demoCollections: readonly DemoCollection[] = [
     license: 'https://www.naturalearthdata.com/about/terms-of-use/',
     attribution: 'Made with Natural Earth (https://www.naturalearthdata.com)',
     // Few, and what every map lies on.
-    isReference: true,
+    distributeBy: 'reference',
     read: (file) => readAtlas(file, 'countries', 'iso_n3'),
   },
   {

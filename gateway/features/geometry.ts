@@ -1,5 +1,7 @@
 // Owns what a valid GeoJSON geometry is (RFC 7946) and its text for PostgreSQL.
 
+import type { Box } from './crs.ts'
+
 export const GEOMETRY_TYPES = [
   'Point',
   'MultiPoint',
@@ -15,8 +17,8 @@ export type ParsedGeometry = {
   readonly type: GeometryType
   /** 2, or 3 where positions have a height. */
   readonly dimension: 2 | 3
-  /** Whether it has no position at all. */
-  readonly isEmpty: boolean
+  /** Undefined where it has no position at all. */
+  readonly extent: Box | undefined
   /** GeoJSON, without any member that is not of the geometry. */
   readonly text: string
 }
@@ -24,19 +26,20 @@ export type ParsedGeometry = {
 /** Why a geometry is refused, completing "the geometry …". */
 export class GeometryError extends Error {}
 
-type Check = { dimension: 2 | 3 | undefined }
+type Check = { dimension: 2 | 3 | undefined; west: number; south: number; east: number; north: number }
 
 /** How deep collections may nest: RFC 7946 advises against any; PostGIS itself takes 200. */
 const MAX_NESTING = 32
 
 /** @throws GeometryError */
 export function parseGeometry(value: unknown): ParsedGeometry {
-  const check: Check = { dimension: undefined }
+  const check: Check = { dimension: undefined, west: 180, south: 90, east: -180, north: -90 }
   const text = textOf(value, check, 0)
+  const { dimension, west, south, east, north } = check
   return {
     type: (value as { type: GeometryType }).type,
-    dimension: check.dimension ?? 2,
-    isEmpty: check.dimension === undefined,
+    dimension: dimension ?? 2,
+    extent: dimension && { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north },
     text,
   }
 }
@@ -105,6 +108,10 @@ function checkPosition(value: unknown, check: Check) {
   if (latitude < -90 || latitude > 90) fail(`has the latitude ${latitude}, outside -90 to 90`)
   if (check.dimension === undefined) check.dimension = value.length as 2 | 3
   else if (check.dimension !== value.length) fail('mixes positions with and without a height')
+  if (longitude < check.west) check.west = longitude
+  if (longitude > check.east) check.east = longitude
+  if (latitude < check.south) check.south = latitude
+  if (latitude > check.north) check.north = latitude
 }
 
 function checkPositions(value: unknown, check: Check, least: number) {

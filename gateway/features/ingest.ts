@@ -9,11 +9,13 @@ import { Readable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { and, eq, type SQL, sql } from 'drizzle-orm'
 import type { Session } from '../database/session.ts'
-import { collectionTable } from '../database/tables.ts'
+import { collectionTable, movedFeatureTable } from '../database/tables.ts'
 import type { Emit } from '../events.ts'
+import { cellAt, chooseLevel, type Place, placeOf } from './cell.ts'
 import { ColumnObserver, type ColumnType, copyTextOf, NULL_TEXT } from './column-type.ts'
 import { ExactNumber } from './exact-json.ts'
 import { GeometryError, parseGeometry } from './geometry.ts'
+import { itemIdOf, makeLocalId } from './item-id.ts'
 import { detectFormat, type Format, readFeatures, type SourceFeature, type SourceOptions } from './source.ts'
 import { statementOf } from './statement.ts'
 
@@ -33,9 +35,18 @@ export type ImportOptions = Describe &
     readonly id?: string | undefined
     readonly types?: ReadonlyMap<string, ColumnType>
     readonly skipInvalid?: boolean | undefined
-    /** On Citus: a copy on every node, for small collections, rather than shards. */
-    readonly isReference?: boolean | undefined
+    /** `cell` by default. */
+    readonly distributeBy?: DistributeBy | undefined
+    /** Of the grid that features are sharded by; undefined: as the features want it, see cell.ts. */
+    readonly level?: number | undefined
   }
+
+/**
+ * What keeps features together: where they lie; their ids, for those that move all the time or whose clients
+ * give them their ids; or, on Citus, every node has all of them, which suits small collections.
+ */
+export const DISTRIBUTIONS = ['cell', 'id', 'reference'] as const
+export type DistributeBy = (typeof DISTRIBUTIONS)[number]
 
 export type ImportSource = {
   readonly name: string
@@ -55,7 +66,7 @@ export class ImportError extends Error {}
 /** Collections are made in this schema, where their names need no prefix. */
 const SCHEMA = 'public'
 const GEOMETRY_COLUMN = 'geom'
-/** Columns that Tessera makes (`cell` is kept for sharding) or PostgreSQL; a property of such a name gets an underscore. */
+/** Columns that Tessera makes or PostgreSQL; a property of such a name gets an underscore. */
 const OWN_COLUMNS = new Set([
   'id',
   GEOMETRY_COLUMN,
@@ -74,6 +85,8 @@ const MAX_NAME_BYTES = 63
 /** How much text is gathered before it is written to the spool or to COPY, in characters. */
 const CHUNK = 64 * 1024
 const PROGRESS_INTERVAL_MS = 100
+/** By how many features the level of cells is chosen. */
+const MAX_PLACES = 10_000
 
 const execute = <T extends object>(session: Session, statement: SQL) => {
   const { text, values } = statementOf(statement)
@@ -158,17 +171,22 @@ export async function importFeatures(
   }
 }
 
-type Target = { readonly oid: string; readonly managed: boolean } | undefined
+/** @property level of its cells, where it has some */
+type Target =
+  | { readonly oid: string; readonly managed: boolean; readonly level: number | undefined }
+  | undefined
 
 const findTarget = async (session: Session, collection: string): Promise<Target> => {
-  const [row] = await execute<{ oid: string; managed: boolean }>(
+  const [row] = await execute<{ oid: string; managed: boolean; level: string | null }>(
     session,
-    sql`select c.oid::text as oid, coalesce(m.is_managed, false) as managed
+    sql`select c.oid::text as oid, coalesce(m.is_managed, false) as managed, (
+          select substring(pg_get_constraintdef(k.oid) from 'cell = tessera\\.cell\\(geom, (\\d+)\\)')
+          from pg_constraint k where k.conrelid = c.oid and k.contype = 'c' order by 1 limit 1) as level
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         left join ${collectionTable} m on m.schema_name = n.nspname and m.table_name = c.relname
         where n.nspname = ${SCHEMA} and c.relname = ${collection}`,
   )
-  return row
+  return row && { ...row, level: row.level === null ? undefined : Number(row.level) }
 }
 
 /** Before anything is read: a large import should not find out at its end. */
@@ -201,12 +219,14 @@ type Spool = {
   readonly geometryTypes: ReadonlySet<string>
   readonly dimensions: ReadonlySet<number>
   readonly hasNullGeometry: boolean
+  /** Of some of the features, each as likely as another. */
+  readonly places: readonly Place[]
   readonly features: number
   readonly skipped: number
 }
 
 /**
- * A line of the spool: its line in the source, the feature's id, its geometry, then its properties in
+ * A line of the spool: its line in the source, the feature's id, its geometry and its place, then its properties in
  * the order in which the source first named them; those that come later are missing at its end.
  */
 async function spoolFeatures(
@@ -220,6 +240,8 @@ async function spoolFeatures(
   const identifiers = new ColumnObserver(source.hasTypes)
   const geometryTypes = new Set<string>()
   const dimensions = new Set<number>()
+  const places: Place[] = []
+  let placed = 0
   let hasNullGeometry = false
   let features = 0
   let skipped = 0
@@ -256,7 +278,13 @@ async function spoolFeatures(
     for (const property of Object.keys(properties)) {
       if (property !== options.id && !columns.has(property)) addColumn(property)
     }
-    const fields = [String(feature.line), copied(id, undefined, 'id'), geometry?.text ?? NULL_TEXT]
+    const place = geometry?.extent && placeOf(geometry.extent)
+    const fields = [
+      String(feature.line),
+      copied(id, undefined, 'id'),
+      geometry?.text ?? NULL_TEXT,
+      place ? `${place.quadkey}/${place.finest}` : NULL_TEXT,
+    ]
     for (const { property, forced } of columns.values())
       fields.push(copied(properties[property], forced, property))
     // Nothing of a feature counts before all of it has been found right.
@@ -265,6 +293,11 @@ async function spoolFeatures(
       if (value !== null && value !== undefined) observer.observe(value)
     }
     if (hasId) identifiers.observe(id)
+    if (place) {
+      const index = placed < MAX_PLACES ? placed : Math.floor(Math.random() * (placed + 1))
+      if (index < MAX_PLACES) places[index] = place
+      placed++
+    }
     if (geometry) {
       geometryTypes.add(geometry.type)
       dimensions.add(geometry.dimension)
@@ -337,6 +370,7 @@ async function spoolFeatures(
     geometryTypes,
     dimensions,
     hasNullGeometry,
+    places,
     features,
     skipped,
   }
@@ -373,20 +407,22 @@ async function load(session: Session, spool: Spool, options: ImportOptions, emit
     const table =
       existing === 'replace' && target ? `tessera import ${collection}`.slice(0, MAX_NAME_BYTES) : collection
     const hasIds = spool.identifiers.count === spool.features
+    const citus = await findCitus(session)
+    const level = isAppend ? target.level : chooseLayout(spool, options, target?.level, citus?.shards)
     if (isAppend) await checkColumns(session, target.oid, spool)
     else {
-      await createTable(session, table, spool, hasIds)
-      await distributeTable(session, table, options.isReference === true)
+      await createTable(session, table, spool, hasIds, level)
+      if (citus) await distributeTable(session, table, options.distributeBy ?? 'cell')
     }
     await copySpool(
       session,
       table,
       spool,
-      hasIds,
+      { level, hasIds, isAppend },
       isAppend ? await geometryTypeOf(session, target.oid) : undefined,
     )
-    if (!isAppend) await finishTable(session, table, collection, target)
-    if (hasIds) await advanceSequence(session, collection)
+    if (!isAppend) await finishTable(session, table, collection, target, level)
+    if (hasIds && level === undefined) await advanceSequence(session, collection)
     await describe(session, options)
   })
   // Outside the transaction, where VACUUM can run: it lets counts and joins use the index alone.
@@ -395,20 +431,46 @@ async function load(session: Session, spool: Spool, options: ImportOptions, emit
 
 const tableName = (table: string) => sql`${sql.identifier(SCHEMA)}.${sql.identifier(table)}`
 
-async function createTable(session: Session, table: string, spool: Spool, hasIds: boolean) {
-  const idType = hasIds ? spool.identifiers.type : 'bigint'
-  const id = /^(integer|bigint)$/.test(idType)
-    ? sql.raw('bigint generated by default as identity')
-    : sql.raw('text not null default gen_random_uuid()')
+/** The level of the cells that features are sharded by; undefined where they are not. */
+function chooseLayout(
+  spool: Spool,
+  { distributeBy = 'cell', level }: ImportOptions,
+  replaced: number | undefined,
+  shards: number | undefined,
+): number | undefined {
+  // One that is replaced keeps its level: gateways know it from before, until they look again.
+  return distributeBy === 'cell'
+    ? (level ?? replaced ?? chooseLevel(spool.places, shards ?? USUAL_SHARDS))
+    : undefined
+}
+
+/** Citus' own default: a table of one node may come to be distributed some day. */
+const USUAL_SHARDS = 32
+
+async function findCitus(session: Session): Promise<{ readonly shards: number } | undefined> {
+  const [row] = await session.query<{ shards: string | null }>(
+    "select current_setting('citus.shard_count', true) as shards",
+  )
+  return row?.shards ? { shards: Number(row.shards) } : undefined
+}
+
+async function createTable(
+  session: Session,
+  table: string,
+  spool: Spool,
+  hasIds: boolean,
+  level: number | undefined,
+) {
   const columns = spool.columns.map(({ name, observer, forced }) => {
     const constraint = observer.count === spool.features ? sql.raw(' not null') : sql``
     return sql`, ${sql.identifier(name)} ${sql.raw(forced ?? observer.type)}${constraint}`
   })
   const geometry = sql.raw(`${geometryColumnOf(spool).type}${spool.hasNullGeometry ? '' : ' not null'}`)
+  const key = level === undefined ? sql.raw(`id ${idTypeOf(spool, hasIds)}`) : cellColumns(level)
   await execute(
     session,
     sql`create table ${tableName(table)} (
-          ${sql.identifier('id')} ${id}, ${sql.identifier(GEOMETRY_COLUMN)} ${geometry}${sql.join(columns)},
+          ${key}, ${sql.identifier(GEOMETRY_COLUMN)} ${geometry}${sql.join(columns)},
           updated_at timestamptz not null default now())`,
   ).catch((cause) => {
     if (cause.code !== '42P07') throw cause
@@ -416,15 +478,30 @@ async function createTable(session: Session, table: string, spool: Spool, hasIds
   })
 }
 
-/** On Citus, before there are rows: they then go to their shards, or to every node. */
-async function distributeTable(session: Session, table: string, isReference: boolean) {
-  const [row] = await session.query<{ is_citus: boolean }>(
-    "select to_regproc('pg_catalog.create_distributed_table') is not null as is_citus",
+const idTypeOf = ({ identifiers }: Spool, hasIds: boolean) =>
+  /^(integer|bigint)$/.test(hasIds ? identifiers.type : 'bigint')
+    ? 'bigint generated by default as identity'
+    : 'text not null default gen_random_uuid()'
+
+/**
+ * The check is what tells the catalog of the cells and their level (features/catalog.sql), and keeps whoever
+ * writes there from putting a feature where nobody would look for it.
+ */
+const cellColumns = (level: number) =>
+  sql.raw(
+    `cell integer not null, id text collate "C" not null, constraint cell_of_geom check (cell = tessera.cell(${GEOMETRY_COLUMN}, ${level}))`,
   )
-  if (!row?.is_citus) return
+
+/** On Citus, before there are rows: they then go to their shards, or to every node. */
+async function distributeTable(session: Session, table: string, by: DistributeBy) {
   const name = textOf(tableName(table))
-  if (isReference) await session.query('select create_reference_table($1::regclass)', [name])
-  else await session.query("select create_distributed_table($1::regclass, 'id')", [name])
+  const statements: Record<DistributeBy, string> = {
+    // Beside the table that knows which features have moved, cell by cell.
+    cell: "select create_distributed_table($1::regclass, 'cell', colocate_with => 'tessera.moved_feature')",
+    id: "select create_distributed_table($1::regclass, 'id')",
+    reference: 'select create_reference_table($1::regclass)',
+  }
+  await session.query(statements[by], [name])
 }
 
 async function checkColumns(session: Session, oid: string, spool: Spool) {
@@ -454,13 +531,14 @@ async function copySpool(
   session: Session,
   table: string,
   spool: Spool,
-  hasIds: boolean,
+  layout: Layout,
   existingType: string | undefined,
 ) {
   const family = existingType?.startsWith('Multi')
     ? existingType.slice('Multi'.length)
     : geometryColumnOf(spool).multi
-  const names = [...(hasIds ? ['id'] : []), GEOMETRY_COLUMN, ...spool.columns.map(({ name }) => name)]
+  const own = layout.level !== undefined ? ['cell', 'id'] : layout.hasIds ? ['id'] : []
+  const names = [...own, GEOMETRY_COLUMN, ...spool.columns.map(({ name }) => name)]
   const list = sql.join(
     names.map((name) => sql.identifier(name)),
     sql.raw(', '),
@@ -469,9 +547,10 @@ async function copySpool(
   const done = finished(copy)
   // The spool may fail first; then this one is of no interest any more.
   done.catch(() => {})
+  let number = 0
   try {
     for await (const lines of linesOf(spool.file)) {
-      const rows = lines.map((line) => rowOf(line, hasIds, family, spool.columns.length)).join('')
+      const rows = lines.map((line) => rowOf(line, layout, ++number, family, spool.columns.length)).join('')
       if (!copy.write(rows)) await Promise.race([once(copy, 'drain'), done])
     }
     copy.end()
@@ -497,10 +576,26 @@ async function* linesOf(file: string): AsyncGenerator<string[]> {
   }
 }
 
-/** A line of the spool → a row of COPY: without its place, geometries made multi, late columns filled with null. */
-function rowOf(line: string, hasIds: boolean, family: string | undefined, width: number): string {
+type Layout = {
+  /** Of the cells; undefined where features are not sharded by place. */
+  readonly level: number | undefined
+  readonly hasIds: boolean
+  readonly isAppend: boolean
+}
+
+/**
+ * A line of the spool → a row of COPY: geometries made multi, late columns filled with null.
+ * @param number of the feature, which is its id within its cell where it has none of its own
+ */
+function rowOf(
+  line: string,
+  { level, hasIds, isAppend }: Layout,
+  number: number,
+  family: string | undefined,
+  width: number,
+): string {
   const fields = line.split('\t')
-  const present = fields.length - 3
+  const present = fields.length - 4
   if (family) {
     const prefix = `{"type":"${family}","coordinates":`
     const geometry = fields[2]!
@@ -508,8 +603,19 @@ function rowOf(line: string, hasIds: boolean, family: string | undefined, width:
       fields[2] = `{"type":"Multi${family}","coordinates":[${geometry.slice(prefix.length, -1)}]}`
     }
   }
-  const row = fields.slice(hasIds ? 1 : 2).join('\t')
-  return row + `\t${NULL_TEXT}`.repeat(width - present) + '\n'
+  const [, id, geometry, place, ...properties] = fields as [string, string, string, string, ...string[]]
+  const own: string[] = []
+  if (level !== undefined) {
+    const cell = cellAt(parsePlace(place), level)
+    own.push(String(cell), itemIdOf(cell, hasIds ? id : isAppend ? makeLocalId() : String(number)))
+  } else if (hasIds) own.push(id)
+  return [...own, geometry, ...properties].join('\t') + `\t${NULL_TEXT}`.repeat(width - present) + '\n'
+}
+
+function parsePlace(text: string): Place | undefined {
+  if (text === NULL_TEXT) return undefined
+  const [quadkey, finest] = text.split('/').map(Number) as [number, number]
+  return { quadkey, finest }
 }
 
 /** PostgreSQL names the row that it refused; the spool knows where in the source that came from. */
@@ -531,9 +637,15 @@ async function describeCopyError(
   return error
 }
 
-async function finishTable(session: Session, table: string, collection: string, replaced: Target) {
+async function finishTable(
+  session: Session,
+  table: string,
+  collection: string,
+  replaced: Target,
+  level: number | undefined,
+) {
   const key = `${collection}_pkey`
-  const index = `${collection}_geom_idx`
+  const indexOf = (column: string) => sql.identifier(`${collection}_${column}_idx`)
   if (replaced) {
     await execute(session, sql`drop table ${tableName(collection)}`).catch((cause) => {
       throw new ImportError(
@@ -543,9 +655,15 @@ async function finishTable(session: Session, table: string, collection: string, 
     })
     await execute(session, sql`alter table ${tableName(table)} rename to ${sql.identifier(collection)}`)
   }
+  // Of features of the table that had this name, which may be gone without us.
+  const { schemaName, tableName: name } = movedFeatureTable
+  const isOf = sql`${schemaName} = ${SCHEMA} and ${name} = ${collection}`
+  if (level !== undefined) await execute(session, sql`delete from ${movedFeatureTable} where ${isOf}`)
+  // Its last column alone tells features apart: an id begins with the cell that it was given in.
+  const columns = sql.raw(level === undefined ? 'id' : 'cell, id')
   await execute(
     session,
-    sql`alter table ${tableName(collection)} add constraint ${sql.identifier(key)} primary key (id)`,
+    sql`alter table ${tableName(collection)} add constraint ${sql.identifier(key)} primary key (${columns})`,
   ).catch((cause) => {
     if (cause.code !== '23505') throw cause
     throw new ImportError(
@@ -555,8 +673,11 @@ async function finishTable(session: Session, table: string, collection: string, 
   })
   await execute(
     session,
-    sql`create index ${sql.identifier(index)} on ${tableName(collection)} using gist (${sql.identifier(GEOMETRY_COLUMN)})`,
+    sql`create index ${indexOf(GEOMETRY_COLUMN)} on ${tableName(collection)} using gist (${sql.identifier(GEOMETRY_COLUMN)})`,
   )
+  // The key serves within a cell; this serves pages of all of them, and ids on one node.
+  if (level !== undefined)
+    await execute(session, sql`create index ${indexOf('id')} on ${tableName(collection)} (id)`)
 }
 
 /** Ids that came with the features must not be given out again. */

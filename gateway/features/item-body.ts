@@ -3,7 +3,7 @@
 import { type Fault, gatewayError } from '../errors.ts'
 import type { Collection, Column } from './collection.ts'
 import { ExactNumber, isObject, type JsonObject } from './exact-json.ts'
-import { GEOMETRY_TYPES, GeometryError, parseGeometry } from './geometry.ts'
+import { GEOMETRY_TYPES, GeometryError, type ParsedGeometry, parseGeometry } from './geometry.ts'
 import { describeValue, parseValue } from './value.ts'
 
 /** A new feature, one in place of another, or a merge patch of one (RFC 7396). */
@@ -18,8 +18,8 @@ export type ColumnChange = {
 export type ItemBody = {
   /** Only where the client gives a new feature its id. */
   readonly id: string | undefined
-  /** GeoJSON; undefined where it stays as it is. */
-  readonly geometry: string | null | undefined
+  /** Undefined where it stays as it is. */
+  readonly geometry: ParsedGeometry | null | undefined
   /** In the order of the collection's columns. */
   readonly changes: readonly ColumnChange[]
 }
@@ -36,7 +36,7 @@ const MAX_EXPONENT = 400
 type Report = (pointer: string, detail: string) => undefined
 
 /**
- * @param id of the feature that is changed, as in the URL
+ * @param id of the feature, where the URL has it
  * @throws GatewayError feature-invalid, with a fault for each thing that is wrong
  */
 export function parseItemBody(
@@ -90,10 +90,10 @@ function parseId(
   const column = idColumn!
   const text = given instanceof ExactNumber ? given.text : typeof given === 'number' ? String(given) : given
   const id = typeof text === 'string' ? parseValue(text, column) : undefined
-  if (kind !== 'create') {
+  if (known !== undefined) {
     if (given !== undefined && id !== known)
       report('/id', `must be left out or that of the address, ${JSON.stringify(known)}: it cannot change`)
-    return undefined
+    return kind === 'create' ? known : undefined
   }
   if (given === undefined) {
     if (idFrom === 'client') {
@@ -112,7 +112,7 @@ function parsePlace(
   { geometry: { column, type, dimension, isNullable }, changes }: Collection,
   kind: BodyKind,
   report: Report,
-): string | null | undefined {
+): ParsedGeometry | null | undefined {
   if (geometry === undefined) {
     if (kind !== 'update') report('/geometry', 'is missing; null is for features without a place')
     return undefined
@@ -136,7 +136,7 @@ function parsePlace(
           : `is "${parsed.type}", but this collection holds ${type}, which GeoJSON cannot express`,
       )
     }
-    if (dimension !== undefined && parsed.dimension !== dimension && !parsed.isEmpty) {
+    if (dimension !== undefined && parsed.dimension !== dimension && parsed.extent) {
       return report(
         '/geometry/coordinates',
         dimension === 3
@@ -144,7 +144,7 @@ function parsePlace(
           : 'must have positions of two numbers: this collection has no heights',
       )
     }
-    return parsed.text
+    return parsed
   } catch (error) {
     if (error instanceof GeometryError) return report('/geometry', error.message)
     throw error

@@ -1,27 +1,41 @@
 // Owns single features by id: look-ups that come in while one is under way are joined into one statement.
 
-import type { Database } from '../database/database.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Database, Statement } from '../database/database.ts'
 import { GatewayError } from '../errors.ts'
-import type { Collection } from './collection.ts'
+import { type Collection, isSpreadByCell } from './collection.ts'
+import { homeOf } from './item-id.ts'
+import { compileWhereabouts } from './item-move.ts'
 import { compileLookup } from './item-query.ts'
 import { parseValue } from './value.ts'
 
 /**
- * Statements of one collection under way at once. More would only split the same ids over more round
- * trips; with one alone, PostgreSQL would wait while we render.
+ * Statements of one kind under way at once. More would only split the same ids over more round trips; with one
+ * alone, PostgreSQL would wait while we render.
  */
 const MAX_CONCURRENT = 2
 /** Ids of one statement: past this, waiting for the whole costs the first more than joining saves. */
 const MAX_IDS = 100
 /** Types whose values come back as the text that was asked for, so that rows find their askers, and none is an error. */
 const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])
+/** How often a feature that has moved is looked for anew where it is said to be, and how long between, at first. */
+const MAX_SEARCHES = 6
+const SEARCH_INTERVAL_MS = 5
 
 type Waiting = {
   readonly id: string
   readonly resolve: (feature: FeatureText | undefined) => void
   readonly reject: (error: Error) => void
 }
-type Queue = { collection: Collection; waiting: Waiting[]; running: number; isScheduled: boolean }
+/** Of one collection; and where its features are spread over nodes by place, of one cell of it. */
+type Queue = {
+  readonly name: string
+  readonly collection: Collection
+  readonly cell: number | undefined
+  waiting: Waiting[]
+  running: number
+  isScheduled: boolean
+}
 
 /** A feature as it was read. */
 export type FeatureText = {
@@ -36,18 +50,21 @@ export interface ItemLookup {
    * @param id as in the URL: of any form that the key's type takes
    */
   find(collection: Collection, id: string): Promise<FeatureText | undefined>
+  /** What `find` asks first, by itself; undefined where no feature can have this id. */
+  plan(collection: Collection, id: string): { statement: Statement; cell: number | undefined } | undefined
 }
 
 export function makeItemLookup(database: Database): ItemLookup {
   const queues = new Map<string, Queue>()
 
   async function run(queue: Queue) {
-    const isJoinable = JOINABLE.has(queue.collection.idColumn!.type)
+    const { collection, cell } = queue
+    const isJoinable = JOINABLE.has(collection.idColumn!.type) && !isSpreadById(collection)
     const batch = queue.waiting.splice(0, isJoinable ? MAX_IDS : 1)
     queue.running++
     try {
       const ids = [...new Set(batch.map(({ id }) => id))]
-      const rows = await database.read(compileLookup(queue.collection, ids))
+      const rows = await database.read(compileLookup(collection, ids, cell))
       const found = new Map(rows.map((row) => [row[0], { text: row[1]!, version: row[2]! }]))
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
@@ -57,6 +74,7 @@ export function makeItemLookup(database: Database): ItemLookup {
     } finally {
       queue.running--
       if (queue.waiting.length > 0) advance(queue)
+      else if (queue.running === 0 && queues.get(queue.name) === queue) queues.delete(queue.name)
     }
   }
 
@@ -70,20 +88,63 @@ export function makeItemLookup(database: Database): ItemLookup {
     })
   }
 
+  function lookUp(collection: Collection, id: string, cell?: number): Promise<FeatureText | undefined> {
+    const name = cell === undefined ? collection.id : `${collection.id} ${cell}`
+    let queue = queues.get(name)
+    if (queue?.collection !== collection) {
+      queue = { name, collection, cell, waiting: [], running: 0, isScheduled: false }
+      queues.set(name, queue)
+    }
+    const { waiting } = queue
+    const found = new Promise<FeatureText | undefined>((resolve, reject) =>
+      waiting.push({ id, resolve, reject }),
+    )
+    advance(queue)
+    return found
+  }
+
+  /**
+   * Where it is said to be, until it is found there or nobody says anything any more: it may move on between two
+   * looks, and a secondary may know that it has left before another knows that it has come.
+   */
+  async function search(collection: Collection, id: string, home: number): Promise<FeatureText | undefined> {
+    for (let search = 0; search < MAX_SEARCHES; search++) {
+      if (search > 0) await sleep(SEARCH_INTERVAL_MS * 2 ** search)
+      const [row] = await database.read(compileWhereabouts(collection, id, home))
+      if (!row) return undefined
+      const feature = await lookUp(collection, id, Number(row[0]))
+      if (feature) return feature
+    }
+    // The primaries agree with one another sooner.
+    if (!database.canWrite) return undefined
+    const [row] = await database.write(compileWhereabouts(collection, id, home))
+    const [found] = row ? await database.write(compileLookup(collection, [id], Number(row[0]))) : []
+    return found && { text: found[1]!, version: found[2]! }
+  }
+
   return {
     async find(collection, id) {
-      const value = parseValue(id, collection.idColumn!)
-      if (value === undefined) return undefined
-      let queue = queues.get(collection.id)
-      if (queue?.collection !== collection) {
-        queue = { collection, waiting: [], running: 0, isScheduled: false }
-        queues.set(collection.id, queue)
-      }
-      const found = new Promise<FeatureText | undefined>((resolve, reject) =>
-        queue.waiting.push({ id: value, resolve, reject }),
-      )
-      advance(queue)
-      return found
+      const key = keyOf(collection, id)
+      if (key === undefined) return undefined
+      const { value, home } = key
+      const feature = await lookUp(collection, value, home)
+      return feature ?? (home === undefined ? undefined : search(collection, value, home))
+    },
+    plan(collection, id) {
+      const key = keyOf(collection, id)
+      return key && { statement: compileLookup(collection, [key.value], key.home), cell: key.home }
     },
   }
 }
+
+/** An id's value, and the cell to look in first where it has to be named; undefined for the id of nothing. */
+function keyOf(collection: Collection, id: string): { value: string; home: number | undefined } | undefined {
+  const value = parseValue(id, collection.idColumn!)
+  if (value === undefined) return undefined
+  const home = isSpreadByCell(collection) ? homeOf(value) : undefined
+  return isSpreadByCell(collection) && home === undefined ? undefined : { value, home }
+}
+
+/** Several ids would each be on a node of their own: a statement for each is the shorter way. */
+const isSpreadById = ({ idColumn, distribution }: Collection) =>
+  distribution?.by === 'column' && distribution.column === idColumn?.name

@@ -3,7 +3,16 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { Row, Statement } from '../database/database.ts'
 import { gatewayError, invalidParameter } from '../errors.ts'
-import { type Collection, type Column, columnOf, tableOf } from './collection.ts'
+import { cellsOf } from './cell.ts'
+import {
+  type Collection,
+  type Column,
+  cellColumn,
+  columnOf,
+  isSpread,
+  isSpreadByCell,
+  tableOf,
+} from './collection.ts'
 import { type Bbox, type Box, parseBbox } from './crs.ts'
 import { type Interval, parseDatetime } from './datetime.ts'
 import { featureOf, itemOf } from './feature.ts'
@@ -25,6 +34,11 @@ const COUNT_BOUND = 1_000
  */
 const MAX_BUFFERED_POINTS = 1_000
 const MAX_BUFFERED_FEATURES = 100
+/**
+ * How many cells a query names: the fewer shards it asks, the faster (ARCHITECTURE.md has figures). More cells
+ * than this lie in nearly all of Citus' usual 32 shards, and naming them gains nothing.
+ */
+const MAX_CELLS = 32
 /** A wider box covers so much of a projected table that its index is of no use. */
 const MAX_PROJECTED_DEGREES = 60
 
@@ -40,7 +54,17 @@ export type ItemParameters = {
   readonly f?: string
   readonly [column: string]: unknown
 }
-const OWN_PARAMETERS = ['limit', 'offset', 'cursor', 'bbox', 'datetime', 'sortby', 'properties', 'f']
+const OWN_PARAMETERS = [
+  'limit',
+  'offset',
+  'cursor',
+  'bbox',
+  'datetime',
+  'sortby',
+  'properties',
+  'f',
+  'explain',
+]
 
 export type SortKey = { readonly column: Column; readonly isDescending: boolean }
 
@@ -52,6 +76,8 @@ export type ItemQuery = {
   /** Where the page before ended: the values of `order`, null among them. */
   readonly after: readonly (string | null)[] | undefined
   readonly bbox: Bbox | undefined
+  /** Where all that meets the bbox is kept; undefined where it can be anywhere. */
+  readonly cells: readonly number[] | undefined
   readonly interval: Interval | undefined
   readonly equals: readonly { readonly column: Column; readonly value: string }[]
   /** What was asked for, then the key: a total order, where the collection has a key. */
@@ -80,12 +106,14 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
       parameter: 'offset',
     })
   }
+  const bbox = parameters.bbox && parseBbox(parameters.bbox)
   return {
     collection,
     limit: parameters.limit ?? DEFAULT_LIMIT,
     offset: parameters.offset,
     after: parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order),
-    bbox: parameters.bbox && parseBbox(parameters.bbox),
+    bbox,
+    cells: cellsToLookIn(bbox, collection),
     interval: parameters.datetime === undefined ? undefined : parseDatetime(parameters.datetime),
     equals: planEquals(parameters, collection),
     order,
@@ -215,42 +243,79 @@ export function compileItems(query: ItemQuery, isIndexed = true): Statement {
   return fillTemplate(template, valuesOf(query))
 }
 
-function selectItems({ collection, properties, order, ...query }: ItemQuery, isIndexed: boolean): SQL {
+function selectItems(query: ItemQuery, isIndexed: boolean, further = sql``): SQL {
+  const { collection, properties, order, offset } = query
   const keys = order.map(
     ({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`,
   )
-  const sorting = order.map(
+  return sql`select ${featureOf(collection, properties)} as feature${sql.join(keys)}${further}
+    from ${tableOf(collection)} as item${where(query, isIndexed, true)}
+    ${orderOf(query)}
+    limit ${sql.placeholder('limit')} + 1${offset === undefined ? sql`` : sql` offset ${sql.placeholder('offset')}`}`
+}
+
+function orderOf({ order }: ItemQuery): SQL {
+  const keys = order.map(
     // Of the item: by itself it could be the name of something that is selected.
     ({ column, isDescending }) => sql`item.${columnOf(column)}${sql.raw(directionOf(column, isDescending))}`,
   )
-  return sql`select ${featureOf(collection, properties)} as feature${sql.join(keys)}
-    from ${tableOf(collection)} as item${where({ collection, properties, order, ...query }, isIndexed, true)}
-    ${sorting.length > 0 ? sql`order by ${sql.join(sorting, sql.raw(', '))}` : sql``}
-    limit ${sql.placeholder('limit')} + 1${query.offset === undefined ? sql`` : sql` offset ${sql.placeholder('offset')}`}`
+  return keys.length > 0 ? sql`order by ${sql.join(keys, sql.raw(', '))}` : sql``
 }
 
 const keyName = (index: number) => `key${index}`
 
+/** One row: how many features match, counted no further than COUNT_BOUND. */
+const countOf = (query: ItemQuery, isIndexed: boolean): SQL =>
+  sql`select count(*) from (select 1 from ${tableOf(query.collection)} as item${where(query, isIndexed, false)}
+    limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched`
+
+export function compileCount(query: ItemQuery, isIndexed = true): Statement {
+  const template = templateOf(`count ${shapeOf(query)} ${isIndexed}`, () => countOf(query, isIndexed))
+  return fillTemplate(template, valuesOf(query))
+}
+
 /**
- * One row for a whole page, made of the same rows: its features' text, each up to its last brace and the
+ * The statement for a page that is read in one go, for parsePage to understand. On Citus the rows come as they
+ * are: it plans but once what is of one table and names one shard, and of many shards it takes rows, not the
+ * work, to one place.
+ */
+export function compilePage(query: ItemQuery, isIndexed = true): Statement {
+  const select = isSpread(query.collection) ? selectRows : selectPage
+  const template = templateOf(`page ${shapeOf(query)} ${isIndexed}`, () => select(query, isIndexed))
+  return fillTemplate(template, valuesOf(query))
+}
+
+/**
+ * One row for a whole page, made of the items' rows: their features' text, each up to its last brace and the
  * brace between them; how many were read; how many match, counted no further than COUNT_BOUND and only
  * where the page is not all of them; then the values of `order` where the page ends.
  */
-export function compilePage(query: ItemQuery, isIndexed = true): Statement {
-  const template = templateOf(`page ${shapeOf(query)} ${isIndexed}`, () => {
-    const limit = sql.placeholder('limit')
-    const keys = query.order.map(
-      (_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`,
-    )
-    const matched = isCountable(query)
-      ? sql`case when count(*) > ${limit} then (select count(*) from (select 1 from ${tableOf(query.collection)} as item${where(query, isIndexed, false)}
-          limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched) end`
-      : sql`null`
-    return sql`select array_to_string((array_agg(feature))[1:${limit}], '},'), count(*), ${matched}${sql.join(keys)}
-      from (${selectItems(query, isIndexed)}) as page`
-  })
-  return fillTemplate(template, valuesOf(query))
+function selectPage(query: ItemQuery, isIndexed: boolean): SQL {
+  const limit = sql.placeholder('limit')
+  const keys = query.order.map((_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`)
+  const matched = isCountable(query)
+    ? sql`case when count(*) > ${limit} then (${countOf(query, isIndexed)}) end`
+    : sql`null`
+  return sql`select array_to_string((array_agg(feature))[1:${limit}], '},'), count(*), ${matched}${sql.join(keys)}
+    from (${selectItems(query, isIndexed)}) as page`
 }
+
+/**
+ * The items' rows; in one shard each ends with how many match from it on, counted to one past COUNT_BOUND in the
+ * order of the page, so that no more rows are read than are counted.
+ */
+const selectRows = (query: ItemQuery, isIndexed: boolean): SQL =>
+  selectItems(
+    query,
+    isIndexed,
+    isCountable(query) && !isCountedApart(query)
+      ? sql`, count(*) over (${orderOf(query)} rows between current row and ${sql.raw(String(COUNT_BOUND))} following)`
+      : undefined,
+  )
+
+/** Whether it takes compileCount to say how many match: what is counted over several shards is read from all. */
+export const isCountedApart = (query: ItemQuery) =>
+  isSpread(query.collection) && isCountable(query) && query.cells?.length !== 1
 
 export type Page = {
   /** The features' text, with everything but the last brace. */
@@ -261,15 +326,38 @@ export type Page = {
   readonly end: readonly (string | null)[] | undefined
 }
 
-/** What a row of compilePage says. */
-export function parsePage([features, read, matched, ...end]: Row, query: ItemQuery): Page {
-  const hasNext = Number(read) > query.limit
+/** What the rows of compilePage say. */
+export function parsePage(rows: readonly Row[], query: ItemQuery): Page {
+  if (!isSpread(query.collection)) {
+    const [features, read, matched, ...end] = rows[0]!
+    return makePage(features ?? '', Number(read), parseCount(matched), end, query)
+  }
+  const { limit, order, offset = 0 } = query
+  const shown = rows.slice(0, limit)
+  const features = shown.map(([feature]) => feature).join('},')
+  const fromFirst = parseCount(rows[0]?.[1 + order.length])
+  const matched = fromFirst === undefined ? undefined : offset + fromFirst
+  return makePage(features, rows.length, matched, shown.at(-1)?.slice(1, 1 + order.length) ?? [], query)
+}
+
+/** What the row of compileCount says; undefined where more match than are counted. */
+export function parseCount(count: string | null | undefined): number | undefined {
+  return count == null || Number(count) > COUNT_BOUND ? undefined : Number(count)
+}
+
+function makePage(
+  features: string,
+  read: number,
+  matched: number | undefined,
+  end: readonly (string | null)[],
+  query: ItemQuery,
+): Page {
+  const hasNext = read > query.limit
   const isWhole = !hasNext && query.after === undefined && !query.offset
-  const counted = matched == null || Number(matched) > COUNT_BOUND ? undefined : Number(matched)
   return {
-    features: features ?? '',
-    returned: Math.min(Number(read), query.limit),
-    matched: isWhole ? Number(read) : counted,
+    features,
+    returned: Math.min(read, query.limit),
+    matched: isWhole ? read : matched,
     end: hasNext ? end : undefined,
   }
 }
@@ -278,23 +366,32 @@ export function parsePage([features, read, matched, ...end]: Row, query: ItemQue
  * Whether to count: not where the table alone is known to be far larger, and not on a cursor's further
  * pages, which would count the same anew.
  */
-const isCountable = ({ collection, bbox, interval, equals, after }: ItemQuery) =>
+export const isCountable = ({ collection, bbox, interval, equals, after }: ItemQuery) =>
   after === undefined &&
   (bbox !== undefined ||
     interval !== undefined ||
     equals.length > 0 ||
     collection.estimatedRows <= COUNT_BOUND)
 
-/** Rows of the features of these ids: the id as it was given, the feature, its version. */
-export function compileLookup(collection: Collection, ids: readonly string[]): Statement {
+/**
+ * Rows of the features of these ids: the id as it was given, the feature, its version.
+ * @param cell where they all are; undefined to look everywhere
+ */
+export function compileLookup(collection: Collection, ids: readonly string[], cell?: number): Statement {
   const id = columnOf(collection.idColumn!)
-  const template = templateOf(
-    `lookup ${collection.version}`,
-    () => sql`select ${itemOf(collection)}
-      from ${tableOf(collection)} where ${id} = any(${sql.placeholder('ids')})`,
-  )
-  return fillTemplate(template, { ids })
+  const template = templateOf(`lookup ${collection.version} ${cell !== undefined}`, () => {
+    const within = cell === undefined ? sql`` : sql`${cellColumn} = ${sql.placeholder('cell')} and `
+    return sql`select ${itemOf(collection)}
+      from ${tableOf(collection)} where ${within}${id} = any(${sql.placeholder('ids')})`
+  })
+  return fillTemplate(template, { ids, cell })
 }
+
+/** The cells to look in for what meets the boxes; undefined where they are not worth naming. */
+const cellsToLookIn = (bbox: Bbox | undefined, collection: Collection) =>
+  bbox && isSpreadByCell(collection)
+    ? cellsOf(bbox.boxes, collection.level!, !/^POINT/.test(collection.geometry.type), MAX_CELLS)
+    : undefined
 
 /** Everything that the text of a statement depends on. */
 function shapeOf({
@@ -306,12 +403,14 @@ function shapeOf({
   equals,
   order,
   properties,
+  cells,
 }: ItemQuery): string {
   return [
     collection.version,
     offset === undefined ? '' : 'o',
     after ? after.map((value) => (value === null ? '0' : '1')).join('') : '',
     bbox ? bbox.boxes.map(shapeOfBox).join('+') + (bbox.heights ? 'z' : '') : '',
+    cells ? (cells.length === 1 ? '1' : 'n') : '',
     interval ? `${interval.start ? 's' : ''}${interval.end ? 'e' : ''}t` : '',
     JSON.stringify([
       equals.map(({ column }) => column.name),
@@ -328,8 +427,17 @@ const isDegenerate = (box: Box) =>
 const isWide = (box: Box) =>
   Math.max(box.maxLongitude - box.minLongitude, box.maxLatitude - box.minLatitude) > MAX_PROJECTED_DEGREES
 
-function valuesOf({ limit, offset, after, bbox, interval, equals }: ItemQuery): Record<string, unknown> {
+function valuesOf({
+  limit,
+  offset,
+  after,
+  bbox,
+  interval,
+  equals,
+  cells,
+}: ItemQuery): Record<string, unknown> {
   const values: Record<string, unknown> = { limit, offset, start: interval?.start, end: interval?.end }
+  if (cells) values.cells = cells.length === 1 ? cells[0] : cells
   after?.forEach((value, index) => {
     values[`after${index}`] = value
   })
@@ -351,10 +459,15 @@ const directionOf = ({ isNullable }: Column, isDescending: boolean) =>
   (isDescending ? ' desc' : '') + (isNullable && isDescending ? ' nulls last' : '')
 
 function where(query: ItemQuery, isIndexed: boolean, isPage: boolean): SQL {
-  const { collection, bbox, interval, equals, after, order } = query
+  const { collection, bbox, interval, equals, after, order, cells } = query
   const conditions: SQL[] = equals.map(
     ({ column }, index) => sql`${columnOf(column)} = ${sql.placeholder(`value${index}`)}`,
   )
+  // Citus sends the query to the shards of these cells alone; one value is the way that it plans but once.
+  if (cells) {
+    const value = sql.placeholder('cells')
+    conditions.push(cells.length === 1 ? sql`${cellColumn} = ${value}` : sql`${cellColumn} = any(${value})`)
+  }
   if (bbox) {
     const boxes = bbox.boxes.map((box, index) => boxCondition(box, index, collection.geometry, isIndexed))
     conditions.push(sql`(${sql.join(boxes, sql.raw(' or '))})`)

@@ -5,22 +5,22 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { gatewayError } from '../errors.ts'
 import type { ApiKey, ApiKeys } from '../features/api-key.ts'
 
-export type AuthenticateOptions = {
-  readonly keys: ApiKeys
+export type LocalityOptions = {
   /** What the gateway listens on. */
   readonly host: string
   /** TESSERA_PUBLIC_URL: whoever sets it means others to come. */
   readonly publicUrl: string | undefined
 }
+export type AuthenticateOptions = LocalityOptions & { readonly keys: ApiKeys }
 
 /** Every route of `scope` changes something: before its body is looked at, its client must be allowed to. */
-export function authenticate(scope: FastifyInstance, { keys, host, publicUrl }: AuthenticateOptions) {
-  const isOpen = isLoopback(host) && (publicUrl === undefined || isLoopback(new URL(publicUrl).hostname))
+export function authenticate(scope: FastifyInstance, { keys, ...locality }: AuthenticateOptions) {
+  const isFromHere = makeLocality(locality)
 
   scope.addHook('onRequest', async (request, reply) => {
     const { authorization } = request.headers
     if (authorization === undefined) {
-      if (isOpen && isLocal(request) && !(await keys.exist())) return refuseOtherSites(request)
+      if (isFromHere(request) && !(await keys.exist())) return refuseOtherSites(request)
       reply.header('www-authenticate', 'Bearer realm="tessera"')
       throw gatewayError(
         'key-missing',
@@ -49,6 +49,12 @@ function checkAllowed({ id, canWrite, collections }: ApiKey, collection: string)
 const isLoopback = (host: string) => {
   const name = host.replace(/^\[|\]$/g, '')
   return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'))
+}
+
+/** @returns whether a request comes from this machine, and nobody else's could have come */
+export function makeLocality({ host, publicUrl }: LocalityOptions): (request: FastifyRequest) => boolean {
+  const isOpen = isLoopback(host) && (publicUrl === undefined || isLoopback(new URL(publicUrl).hostname))
+  return (request) => isOpen && isLocal(request)
 }
 
 /** All the way: whoever a proxy names is heard, and may name others before itself. By the name asked for too: a page may have its own name resolve to this machine. */

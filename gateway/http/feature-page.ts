@@ -6,11 +6,14 @@ import type { Database, Row } from '../database/database.ts'
 import { isProjectionFailure } from '../database/outcome.ts'
 import type { Collection } from '../features/collection.ts'
 import {
+  compileCount,
   compileItems,
   compilePage,
   type ItemQuery,
+  isCountedApart,
   MAX_OFFSET,
   type Page,
+  parseCount,
   parsePage,
   renderCursor,
 } from '../features/item-query.ts'
@@ -70,10 +73,12 @@ async function withoutIndexIfNeeded<T>(
 }
 
 export async function readPage(database: Database, query: ItemQuery, gone: AbortSignal): Promise<Page> {
-  const [row] = await withoutIndexIfNeeded(query, (isIndexed) =>
-    database.read(compilePage(query, isIndexed), gone),
-  )
-  return parsePage(row!, query)
+  return withoutIndexIfNeeded(query, async (isIndexed) => {
+    const page = parsePage(await database.read(compilePage(query, isIndexed), gone), query)
+    if (!page.end || !isCountedApart(query)) return page
+    const [row] = await database.read(compileCount(query, isIndexed), gone)
+    return { ...page, matched: parseCount(row![0]) }
+  })
 }
 
 /** The end of a page: what is only known when all of it has been read. */

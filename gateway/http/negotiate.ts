@@ -13,6 +13,8 @@ export type Format = {
 
 export const JSON_FORMAT: Format = { name: 'json', types: ['application/json'] }
 export const GEOJSON: Format = { name: 'json', types: ['application/geo+json', 'application/json'] }
+/** Of a query, for `explain`. */
+export const QUERY_PLAN = 'application/vnd.tessera.query-plan+json'
 export const HTML: Format = { name: 'html', types: ['text/html'] }
 export const OPENAPI: Format = {
   name: 'json',

@@ -74,6 +74,21 @@ export const FeatureCollection = Type.Object(
   { $id: 'FeatureCollection' },
 )
 
+const Distribution = Type.Object(
+  {
+    by: Type.Enum(['cell', 'column', 'reference'], {
+      type: 'string',
+      description:
+        'What decides on the node of a feature: its place, the value of a column, or nothing, because all nodes have it.',
+    }),
+    column: Type.Optional(Type.String({ description: 'That column.' })),
+    level: Type.Optional(
+      Type.Integer({ description: 'Of cells: the globe has 2^level columns of them, and as many rows.' }),
+    ),
+  },
+  { description: 'How features are kept together, and spread where there are several nodes.' },
+)
+
 export const Collection = Type.Object(
   {
     id: Type.String(),
@@ -102,9 +117,29 @@ export const Collection = Type.Object(
       ),
     }),
     crs: Type.Array(Type.String()),
+    distribution: Type.Optional(Distribution),
     links: Type.Array(Type.Ref('Link#')),
   },
   { $id: 'Collection' },
+)
+
+export const QueryPlan = Type.Object(
+  {
+    statement: Type.String({ description: 'The query, in SQL.' }),
+    parameters: Type.Array(Type.Unsafe<unknown>({}), { description: 'The values bound to it.' }),
+    cells: Type.Optional(
+      Type.Array(Type.Integer(), {
+        description: 'Where alone it looks; left out where it looks everywhere.',
+      }),
+    ),
+    tasks: Type.Optional(
+      Type.Integer({
+        description: 'How many queries of shards Citus makes of it; left out where it has no part in it.',
+      }),
+    ),
+    plan: Type.Unsafe<unknown>({ description: "PostgreSQL's plan, as of EXPLAIN (FORMAT JSON)." }),
+  },
+  { $id: 'QueryPlan' },
 )
 
 const properties = Type.Object(
@@ -135,6 +170,7 @@ export const named: readonly TSchema[] = [
   Feature,
   FeatureCollection,
   Collection,
+  QueryPlan,
   NewFeature,
   FeaturePatch,
 ]
@@ -151,7 +187,7 @@ export const orPage = <T extends { content: object }>(response: T) => ({
   content: { ...response.content, 'text/html': { schema: Type.String() } },
 })
 
-const problemOf = (description: string) =>
+export const problemOf = (description: string) =>
   orPage(content(description, ['application/problem+json'], Type.Ref('Problem#')))
 
 /** What may go wrong with every read. */
@@ -188,6 +224,18 @@ export const formatParameter = (...names: [string, ...string[]]) =>
       'x-expected': names.join(' or '),
     }),
   )
+
+/** `explain`: the query itself in the place of what it finds. */
+export const explainParameter = Type.Optional(
+  Type.Integer({
+    minimum: 1,
+    maximum: 1,
+    description:
+      'The query in the place of what it finds: its SQL, its plan, the cells it looks in, the shards it asks. For this machine only.',
+    example: 1,
+    'x-expected': '1',
+  }),
+)
 
 /** The parameters of a resource that only has formats. */
 export const formatQuery = Type.Object(

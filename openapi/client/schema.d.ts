@@ -123,7 +123,7 @@ export interface paths {
         get: operations["getFeature"];
         /**
          * Replace a feature
-         * @description Properties that are left out become what they are in a new feature.
+         * @description Properties that are left out become what they are in a new feature. Where clients may choose ids, a feature that is not there is made; with `If-None-Match: *` only such a one.
          */
         put: operations["replaceFeature"];
         post?: never;
@@ -255,7 +255,31 @@ export interface components {
                 };
             };
             crs: string[];
+            /** @description How features are kept together, and spread where there are several nodes. */
+            distribution?: {
+                /**
+                 * @description What decides on the node of a feature: its place, the value of a column, or nothing, because all nodes have it.
+                 * @enum {string}
+                 */
+                by: "cell" | "column" | "reference";
+                /** @description That column. */
+                column?: string;
+                /** @description Of cells: the globe has 2^level columns of them, and as many rows. */
+                level?: number;
+            };
             links: components["schemas"]["Link"][];
+        };
+        QueryPlan: {
+            /** @description The query, in SQL. */
+            statement: string;
+            /** @description The values bound to it. */
+            parameters: unknown[];
+            /** @description Where alone it looks; left out where it looks everywhere. */
+            cells?: number[];
+            /** @description How many queries of shards Citus makes of it; left out where it has no part in it. */
+            tasks?: number;
+            /** @description PostgreSQL's plan, as of EXPLAIN (FORMAT JSON). */
+            plan: unknown;
         };
         /** @description The id only where clients give it. */
         NewFeature: {
@@ -656,6 +680,8 @@ export interface operations {
                 cursor?: string;
                 /** @description The format; without it, the Accept header decides. */
                 f?: "json" | "html";
+                /** @description The query in the place of what it finds: its SQL, its plan, the cells it looks in, the shards it asks. For this machine only. */
+                explain?: number;
                 /** @description Any property of the collection: features whose value is equal, as in country=AD. */
                 property?: {
                     [key: string]: string;
@@ -683,6 +709,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description Plans are shown to this machine only. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -903,6 +939,8 @@ export interface operations {
             query?: {
                 /** @description The format; without it, the Accept header decides. */
                 f?: "json" | "html";
+                /** @description The query in the place of what it finds: its SQL, its plan, the cells it looks in, the shards it asks. For this machine only. */
+                explain?: number;
             };
             header?: never;
             path: {
@@ -928,6 +966,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description Plans are shown to this machine only. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1007,6 +1055,19 @@ export interface operations {
                 headers: {
                     /** @description Of the feature as it is now. */
                     ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/geo+json": components["schemas"]["Feature"];
+                };
+            };
+            /** @description The new feature. */
+            201: {
+                headers: {
+                    /** @description Of the feature as it is now. */
+                    ETag?: string;
+                    /** @description Where the new feature is. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {

@@ -1,7 +1,7 @@
 // Owns the pages about what there is: landing, conformance, collections, and one collection.
 
 import { html } from 'ghtml'
-import type { Collection, Column } from '../../features/collection.ts'
+import { type Collection, type Column, distributionOf } from '../../features/collection.ts'
 import type { Extent } from '../../features/extent.ts'
 import { collectionUrl } from '../feature.ts'
 import type { Link } from '../links.ts'
@@ -71,6 +71,19 @@ export const trailTo = (base: string, collection: Collection) => [
   { name: collection.title, href: `${collectionUrl(base, collection)}?f=html` },
 ]
 
+function keptBy(distribution: ReturnType<typeof distributionOf>): string | undefined {
+  switch (distribution?.by) {
+    case 'cell':
+      return `place, in cells of level ${distribution.level}`
+    case 'column':
+      return distribution.column
+    case 'reference':
+      return 'all nodes'
+    default:
+      return undefined
+  }
+}
+
 export function collectionPage(
   base: string,
   collection: Collection,
@@ -86,6 +99,7 @@ export function collectionPage(
     ['Time', interval?.map((side) => side ?? 'open').join(' to ')],
     ['Licence', license],
     ['Attribution', attribution],
+    ['Kept by', keptBy(distributionOf(collection))],
     ['Changes', changes ? 'features can be changed' : 'for reading only'],
   ]
   const shownFacts = facts

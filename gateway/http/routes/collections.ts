@@ -3,7 +3,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
 import type { Catalog } from '../../features/catalog.ts'
-import type { Collection } from '../../features/collection.ts'
+import { type Collection, distributionOf } from '../../features/collection.ts'
 import { CRS84 } from '../../features/crs.ts'
 import type { Extent, Extents } from '../../features/extent.ts'
 import { collectionUrl } from '../feature.ts'
@@ -102,6 +102,7 @@ function render(
   own: readonly Link[],
 ): Static<typeof CollectionSchema> {
   const { id, title, description, license, attribution } = collection
+  const distributed = distributionOf(collection)
   const items = `${collectionUrl(base, collection)}/items`
   return {
     id,
@@ -114,6 +115,7 @@ function render(
       ...(interval ? { temporal: { interval: [[...interval]], trs: GREGORIAN } } : {}),
     },
     crs: [CRS84],
+    ...(distributed ? { distribution: distributed } : {}),
     links: [
       ...own,
       link('items', items, GEOJSON.types[0], title),

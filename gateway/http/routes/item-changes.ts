@@ -60,6 +60,8 @@ const changedItem = (done: string) => ({
   },
 })
 
+const replacedItem = changedItem('It is replaced.')
+
 type Services = AuthenticateOptions & {
   readonly catalog: Catalog
   readonly changes: ItemChanges
@@ -97,14 +99,17 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     return reply.code(reply.statusCode === 200 ? 204 : reply.statusCode).send()
   }
 
-  const changeItem =
-    (action: 'replace' | 'update') =>
-    async (request: FastifyRequest<ItemRoute>, reply: FastifyReply): Promise<FastifyReply> => {
-      const collection = find(request, 'canUpdate')
-      const condition = parseCondition(request, collection)
-      const item = await changes[action](collection, request.params.featureId, request.body, condition)
-      return answer(request, reply, collection, item)
-    }
+  /** Of a feature that was not there before. */
+  const answerNew = (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    collection: Collection,
+    item: StoredItem,
+  ) => {
+    reply.code(201)
+    setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
+    return answer(request, reply, collection, item)
+  }
 
   app.register(async (scope) => {
     authenticate(scope as unknown as FastifyInstance, access)
@@ -132,9 +137,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       async (request, reply) => {
         const collection = find(request, 'canCreate')
         const item = await changes.create(collection, request.body)
-        reply.code(201)
-        setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
-        return answer(request, reply, collection, item)
+        return answerNew(request, reply, collection, item)
       },
     )
 
@@ -145,13 +148,32 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         schema: {
           operationId: 'replaceFeature',
           summary: 'Replace a feature',
-          description: 'Properties that are left out become what they are in a new feature.',
+          description:
+            'Properties that are left out become what they are in a new feature. Where clients may choose ids, a feature that is not there is made; with `If-None-Match: *` only such a one.',
           tags: ['Changes'],
           security,
-          ...changedItem('It is replaced.'),
+          ...replacedItem,
+          response: {
+            ...replacedItem.response,
+            201: feature('The new feature.', { ...etag, ...location }),
+          },
         },
       },
-      changeItem('replace'),
+      async (request, reply) => {
+        const collection = find(request, 'canUpdate')
+        const condition = parseCondition(request, collection)
+        // Whoever names a version, be it any, means a feature that is there.
+        const mayCreate = request.headers['if-match'] === undefined
+        const { featureId } = request.params
+        const { isNew, ...item } = await changes.replace(
+          collection,
+          featureId,
+          request.body,
+          condition,
+          mayCreate,
+        )
+        return (isNew ? answerNew : answer)(request, reply, collection, item)
+      },
     )
 
     scope.delete<ItemRoute>(
@@ -196,7 +218,12 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           reply.header('accept-patch', PATCH_TYPES.join(', '))
         },
       },
-      changeItem('update'),
+      async (request, reply) => {
+        const collection = find(request, 'canUpdate')
+        const condition = parseCondition(request, collection)
+        const item = await changes.update(collection, request.params.featureId, request.body, condition)
+        return answer(request, reply, collection, item)
+      },
     )
   })
 

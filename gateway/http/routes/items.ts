@@ -1,15 +1,18 @@
 // Owns reading features: pages of a collection's items, and single ones.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import type { Database } from '../../database/database.ts'
-import { gatewayError } from '../../errors.ts'
+import type { Database, Statement } from '../../database/database.ts'
+import { type GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/catalog.ts'
 import type { Collection } from '../../features/collection.ts'
 import { parseExactJson } from '../../features/exact-json.ts'
 import { featureNotFound } from '../../features/feature.ts'
 import type { ItemLookup } from '../../features/item-lookup.ts'
 import {
+  compileItems,
+  compilePage,
   DEFAULT_LIMIT,
   type ItemParameters,
   isLarge,
@@ -17,6 +20,8 @@ import {
   MAX_OFFSET,
   planItems,
 } from '../../features/item-query.ts'
+import { explainQuery } from '../../features/query-plan.ts'
+import { type LocalityOptions, makeLocality } from '../authenticate.ts'
 import { featureLinks, sendFeature } from '../feature.ts'
 import {
   abortWhenGone,
@@ -28,17 +33,19 @@ import {
   sendPage,
   streamPage,
 } from '../feature-page.ts'
-import { GEOJSON, HTML, negotiate } from '../negotiate.ts'
+import { GEOJSON, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../pages/features.ts'
 import { baseMapOf, sendPage as sendHtml } from '../pages/layout.ts'
 import {
   collectionParams,
   content,
+  explainParameter,
   formatParameter,
   formatQuery,
   itemParams,
   notFound,
   orPage,
+  problemOf,
   problems,
 } from '../schemas.ts'
 
@@ -105,6 +112,7 @@ const itemsQuery = Type.Object(
       }),
     ),
     f: formatParameter('json', 'html'),
+    explain: explainParameter,
   },
   {
     // Any other parameter names a property of the collection, whose value is to be equal.
@@ -115,9 +123,44 @@ const itemsQuery = Type.Object(
 /** What a page for people shows at the most: its features are read whole, and each is a row. */
 const MAX_SHOWN = 1_000
 
-type Services = { readonly database: Database; readonly catalog: Catalog; readonly lookup: ItemLookup }
+const itemQuery = Type.Object(
+  { ...formatQuery.properties, explain: explainParameter },
+  { additionalProperties: false },
+)
 
-export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database, catalog, lookup }) => {
+/** A response that can be a query's plan instead. */
+const orExplained = <T extends { content: object }>(response: T) => ({
+  ...response,
+  content: { ...response.content, [QUERY_PLAN]: { schema: Type.Ref('QueryPlan#') } },
+})
+const explanationForbidden = problemOf('Plans are shown to this machine only.')
+
+type Services = LocalityOptions & {
+  readonly database: Database
+  readonly catalog: Catalog
+  readonly lookup: ItemLookup
+}
+
+export const items: FastifyPluginAsyncTypebox<Services> = async (
+  app,
+  { database, catalog, lookup, ...locality },
+) => {
+  const isFromHere = makeLocality(locality)
+  const explain = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    statement: Statement,
+    cells: readonly number[] | undefined,
+  ) => {
+    if (!isFromHere(request)) {
+      throw gatewayError(
+        'explanation-forbidden',
+        'Plans tell of the database: explain is for this machine only, on a gateway that listens on loopback.',
+      )
+    }
+    return reply.type(QUERY_PLAN).send(await explainQuery(database, statement, cells))
+  }
+
   app.get(
     '/collections/:collectionId/items',
     {
@@ -129,7 +172,10 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
         params: collectionParams,
         querystring: itemsQuery,
         response: {
-          200: orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
+          200: orExplained(
+            orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
+          ),
+          403: explanationForbidden,
           404: notFound,
           ...problems,
         },
@@ -148,6 +194,10 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
       const type = negotiate(request, [GEOJSON, HTML])
       const isHtml = type === HTML.types[0]
       const query = planItems(request.query as ItemParameters, collection)
+      if (request.query.explain) {
+        const statement = isLarge(query) ? compileItems(query) : compilePage(query)
+        return explain(request, reply, statement, query.cells)
+      }
       const base = request.publicUrl
       const urls = pageUrls(base, request.url, collection, isHtml)
       const gone = abortWhenGone(reply)
@@ -182,9 +232,10 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
         summary: 'A feature',
         tags: ['Data'],
         params: itemParams,
-        querystring: formatQuery,
+        querystring: itemQuery,
         response: {
-          200: orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#'))),
+          200: orExplained(orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#')))),
+          403: explanationForbidden,
           404: notFound,
           ...problems,
         },
@@ -194,9 +245,18 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
       const { collectionId, featureId } = request.params
       const collection = catalog.get(collectionId)
       const type = negotiate(request, [GEOJSON, HTML])
-      const feature = collection.idColumn
-        ? await lookup.find(collection, featureId)
-        : refuseAddress(collection)
+      if (!collection.idColumn) throw refusedAddress(collection)
+      if (request.query.explain) {
+        const planned = lookup.plan(collection, featureId)
+        if (!planned) throw featureNotFound(collection, featureId)
+        return explain(
+          request,
+          reply,
+          planned.statement,
+          planned.cell === undefined ? undefined : [planned.cell],
+        )
+      }
+      const feature = await lookup.find(collection, featureId)
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const base = request.publicUrl
       if (type !== HTML.types[0]) return sendFeature(reply, base, collection, featureId, feature, type)
@@ -217,12 +277,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (app, { database
   )
 }
 
-function refuseAddress({ id, key, isKeyPhysical }: Collection): never {
+function refusedAddress({ id, key, isKeyPhysical }: Collection): GatewayError {
   const reason =
     key.length > 1 && !isKeyPhysical
       ? `its key consists of ${key.map(({ name }) => name).join(', ')}`
       : 'its table has neither a primary key nor a unique index'
-  throw gatewayError('feature-not-addressable', `Features of ${id} cannot be asked for by id: ${reason}.`, {
+  return gatewayError('feature-not-addressable', `Features of ${id} cannot be asked for by id: ${reason}.`, {
     collection: id,
   })
 }

@@ -57,8 +57,8 @@ test('a view of one table that shows its key has addresses, and pages by it', as
   await make(`
     create view renamed as select name as what, geom, id as number from cities where country = 'AD';
     create view keyless_view as select name, geom from cities where country = 'AD';
-    create view other_key as select id + 1 as id, geom from cities where country = 'AD'`)
-  assert.equal((await client('/collections/renamed/items/5')).json.properties.what, 'Pas de la Casa')
+    create view other_key as select id || '' as id, geom from cities where country = 'AD'`)
+  assert.equal((await client('/collections/renamed/items/24587.5')).json.properties.what, 'Pas de la Casa')
   const { links } = (await client('/collections/renamed/items?limit=2')).json
   assert.match(links.find(({ rel }: { rel: string }) => rel === 'next').href, /cursor=/)
   for (const name of ['keyless_view', 'other_key'])
@@ -107,7 +107,7 @@ test('ids of other types are found in any of their forms', async () => {
     'by_uuid/items/6F9619FF8B864D01B42D00CF4FC964FF',
     'by_date/items/2024-02-29',
     'by_numeric/items/1.5',
-    'cities/items/007',
+    'countries/items/007',
   ]) {
     assert.equal((await client(`/collections/${path}`)).status, 200, path)
   }
@@ -115,7 +115,7 @@ test('ids of other types are found in any of their forms', async () => {
     'by_uuid/items/x',
     'by_date/items/2023-02-29',
     'by_numeric/items/x',
-    'cities/items/99999999999999999999',
+    'countries/items/99999999999999999999',
   ]) {
     assert.equal((await client(`/collections/${path}`)).status, 404, path)
   }
@@ -196,8 +196,8 @@ test('projected tables are asked and shown in degrees, and give the same as in d
       ['utm', 'cities', `country in ('CH','AT')`],
       ['mercator', 'countries', `name <> 'Antarctica'`],
     ]) {
-      const found = (await page(`${projected}/items?limit=10000&bbox=${box}`)).features.map(
-        ({ id }) => id as number,
+      const found = (await page(`${projected}/items?limit=10000&bbox=${box}`)).features.map(({ id }) =>
+        String(id),
       )
       const [w, s, e, n] = box.split(',').map(Number) as [number, number, number, number]
       const envelopes =
@@ -217,7 +217,7 @@ test('projected tables are asked and shown in degrees, and give the same as in d
         await session.query<{ id: string }>(
           `select id from ${plain} where ${filter} and (${condition}) order by id`,
         )
-      ).map(({ id }) => Number(id))
+      ).map(({ id }) => id)
       // A coordinate that has been to a projection and back may end on the other side of a box's edge.
       const difference =
         found.filter((id) => !expected.includes(id)).length +

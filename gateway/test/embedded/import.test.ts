@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { cellOf } from '../../features/cell.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 import { runTessera, startTessera } from '../support/process.ts'
@@ -31,6 +32,8 @@ const feature = (
   geometry: object | null = { type: 'Point', coordinates: [1, 2] },
   id?: unknown,
 ) => `${JSON.stringify({ type: 'Feature', id, geometry, properties })}\n`
+const cellOfPoint = ({ coordinates: [x, y] }: { coordinates: number[] }, level: number) =>
+  cellOf({ minLongitude: x!, maxLongitude: x!, minLatitude: y!, maxLatitude: y! }, level)
 const columnsOf = async (table: string) =>
   Object.fromEntries(
     (
@@ -70,7 +73,8 @@ test('columns are typed by their values', async () => {
       }),
   )
   assert.deepEqual(await columnsOf('typed_import'), {
-    id: 'bigint not null',
+    cell: 'integer not null',
+    id: 'text not null',
     geom: 'geometry(Point,4326) not null',
     i: 'integer not null',
     big: 'bigint not null',
@@ -160,16 +164,61 @@ test('single and multiple geometries of a kind share a column; kinds that differ
   assert.equal((await client('/collections/mixed_heights/items?bbox=0,0,3,3')).json.numberMatched, 2)
 })
 
-test('ids of the features are kept if all have one, and are not given out again', async () => {
-  await succeed('numbered', feature({}, null, 5) + feature({}, null, 9))
+const BY_ID = ['--distribute-by', 'id']
+
+test("ids begin with the cell; the rest is the feature's own if all have one, or its number", async () => {
+  const paris = { type: 'Point', coordinates: [2.35, 48.86] }
+  const tokyo = { type: 'Point', coordinates: [139.7, 35.7] }
+  await succeed('celled', feature({}, paris, 'a/b') + feature({}, tokyo, 7) + feature({}, null, 7))
+  assert.deepEqual(
+    (await rowsOf('celled')).map(({ id, cell }) => [id, cell]),
+    [
+      ['-2.7', -2],
+      [`${cellOfPoint(paris, 8)}.a/b`, cellOfPoint(paris, 8)],
+      [`${cellOfPoint(tokyo, 8)}.7`, cellOfPoint(tokyo, 8)],
+    ].toSorted(([a], [b]) => (a! < b! ? -1 : 1)),
+  )
+  await succeed('celled', feature({}, paris) + feature({}, paris), '--replace', '--level', '3')
+  const cell = cellOfPoint(paris, 3)
+  assert.deepEqual(
+    (await rowsOf('celled')).map(({ id }) => id),
+    [`${cell}.1`, `${cell}.2`],
+  )
+  await succeed('celled', feature({}, paris), '--append')
+  const appended = (await rowsOf('celled')).filter(({ id }) =>
+    new RegExp(`^${cell}\\.[0-9a-z]{12}$`).test(id),
+  )
+  assert.equal(appended.length, 1)
+  await fail(/same id/, 'twice', feature({}, null, 7) + feature({}, null, 7))
+  await fail(/--level=16: must be an integer from 0 to 15/, 'deep', feature({}), '--level', '16')
+  await fail(
+    /--distribute-by=name: must be cell, id, reference/,
+    'odd',
+    feature({}),
+    '--distribute-by',
+    'name',
+  )
+  await fail(/goes with --distribute-by cell/, 'odd', feature({}), ...BY_ID, '--level', '3')
+})
+
+test('a row in a cell that is not its own is refused, whoever writes it', async () => {
+  await succeed('celled_too', feature({}))
+  await assert.rejects(
+    session.query("insert into celled_too (cell, id, geom) select cell + 1, 'x', geom from celled_too"),
+    /cell_of_geom/,
+  )
+})
+
+test('by their ids, ids of the features are kept if all have one, and are not given out again', async () => {
+  await succeed('numbered', feature({}, null, 5) + feature({}, null, 9), ...BY_ID)
   await session.query('insert into numbered default values')
   assert.deepEqual(
     (await rowsOf('numbered')).map(({ id }) => id),
     ['5', '9', '10'],
   )
-  await succeed('lettered', feature({}, null, 'b') + feature({}, null, 'a'))
+  await succeed('lettered', feature({}, null, 'b') + feature({}, null, 'a'), ...BY_ID)
   assert.equal((await columnsOf('lettered')).id, 'text not null')
-  await succeed('partly', feature({}, null, 'b') + feature({}))
+  await succeed('partly', feature({}, null, 'b') + feature({}), ...BY_ID)
   assert.deepEqual(
     (await rowsOf('partly')).map(({ id }) => id),
     ['1', '2'],
@@ -178,11 +227,18 @@ test('ids of the features are kept if all have one, and are not given out again'
     /same id: Key \(id\)=\(7\) is duplicated.*--id/s,
     'twice',
     feature({}, null, 7) + feature({}, null, 7),
+    ...BY_ID,
   )
 })
 
 test('a property can be the id', async () => {
-  await succeed('coded', feature({ code: 'x1', n: 1 }) + feature({ code: 'x2', n: 2 }), '--id', 'code')
+  await succeed(
+    'coded',
+    feature({ code: 'x1', n: 1 }) + feature({ code: 'x2', n: 2 }),
+    '--id',
+    'code',
+    ...BY_ID,
+  )
   assert.deepEqual(
     (await rowsOf('coded')).map(({ id, n, code }) => [id, n, code]),
     [
@@ -224,13 +280,7 @@ test('an existing collection is only touched when that is asked for', async () =
   await succeed('grown', feature({ n: 1 }))
   await fail(/grown exists; say --append or --replace/, 'grown', feature({ n: 2 }))
   await succeed('grown', feature({ n: 2 }), '--append')
-  assert.deepEqual(
-    (await rowsOf('grown')).map(({ id, n }) => [id, n]),
-    [
-      ['1', 1],
-      ['2', 2],
-    ],
-  )
+  assert.deepEqual((await rowsOf('grown')).map(({ n }) => n).sort(), [1, 2])
   await fail(/has no other; nothing was appended/, 'grown', feature({ other: 2 }), '--append')
   await succeed('grown', feature({ other: 'x' }), '--replace', '--title', 'Grown')
   assert.deepEqual(

@@ -194,14 +194,20 @@ test('pages stay whole while features come and go', async () => {
 })
 
 test('a next link carries the limit as a parameter that can be changed, the cursor does not', async () => {
-  const { links } = await ask('cities/items?limit=3')
+  const { links } = await ask('countries/items?limit=3')
   const next = new URL(links.find(({ rel }) => rel === 'next')!.href)
   next.searchParams.set('limit', '5')
   assert.deepEqual(idsOf((await client(next.href)).json), [4, 5, 6, 7, 8])
 })
 
 test('an offset is bounded', async () => {
-  assert.deepEqual(idsOf(await ask('cities/items?limit=2&offset=100000')), [100_001, 100_002])
+  const expected = await session.query<{ id: string }>(
+    'select id from cities order by id offset 100000 limit 2',
+  )
+  assert.deepEqual(
+    idsOf(await ask('cities/items?limit=2&offset=100000')),
+    expected.map(({ id }) => id),
+  )
   const { status, json } = await client('/collections/cities/items?offset=100001')
   assert.deepEqual([status, json.parameter], [400, 'offset'])
 })

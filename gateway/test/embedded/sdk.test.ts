@@ -32,6 +32,6 @@ test('the example of the README does what it says', async () => {
   )
   assert.equal(stderr, '')
   const lines = stdout.trim().split('\n')
-  assert.ok(lines.includes('5 Pas de la Casa'), stdout)
+  assert.ok(lines.includes('24587.5 Pas de la Casa'), stdout)
   assert.deepEqual(lines.slice(-2), ['Newer Town', '412 feature-changed'])
 })

