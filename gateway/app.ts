@@ -117,7 +117,13 @@ export async function buildApp({
   })
   app.register(collections, { catalog, extents: makeExtents(database) })
   const locality = { host: config.host, publicUrl: config.publicUrl }
-  app.register(itemRoutes.items, { database, catalog, lookup: makeItemLookup(database), ...locality })
+  app.register(itemRoutes.items, {
+    database,
+    catalog,
+    lookup: makeItemLookup(database),
+    timeoutMs: config.statementTimeoutMs,
+    ...locality,
+  })
   app.register(itemChangeRoutes.itemChanges, {
     catalog,
     changes: makeItemChanges(database),

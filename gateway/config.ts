@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
-import { splitUrls } from './database/endpoints.ts'
+import { splitUrls } from './database/addresses.ts'
 
 type Setting<T> = {
   /** What the setting does, in one line: the README's table and `--help` say the same. */

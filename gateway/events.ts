@@ -21,8 +21,13 @@ export type Event =
   | { type: 'import-skipped-feature'; collection: string; line: number; reason: string }
   | { type: 'catalog-changed'; collections: number }
   | { type: 'catalog-load-failed'; error: Error }
-  | { type: 'connection-lost'; pool: 'read' | 'write'; error: Error }
-  | { type: 'query-cancelled'; pool: 'read' | 'write' }
+  | { type: 'connection-lost'; port: 'read' | 'write'; error: Error }
+  | { type: 'query-cancelled'; port: 'read' | 'write' }
+  | { type: 'endpoint-down'; port: 'read' | 'write'; endpoint: string; error: Error }
+  | { type: 'endpoint-up'; port: 'read' | 'write'; endpoint: string }
+  | { type: 'read-retried'; endpoint: string; error: Error }
+  | { type: 'secondary-missing'; group: number; error: Error }
+  | { type: 'secondary-back'; group: number }
   | {
       type: 'request-finished'
       id: string

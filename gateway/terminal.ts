@@ -36,7 +36,15 @@ function sentenceOf(event: Event): string | undefined {
     case 'catalog-load-failed':
       return `The list of collections could not be read: ${event.error.message}`
     case 'connection-lost':
-      return `A ${event.pool} connection was lost: ${event.error.message}`
+      return `A ${event.port} connection was lost: ${event.error.message}`
+    case 'endpoint-down':
+      return `Nothing is asked of ${event.endpoint} (${event.port} port) until it answers again: ${event.error.message}`
+    case 'endpoint-up':
+      return `${event.endpoint} (${event.port} port) answers again.`
+    case 'secondary-missing':
+      return `Node group ${event.group} is read from its primary until it has a secondary again.`
+    case 'secondary-back':
+      return `Node group ${event.group} is read from its secondary again.`
     case 'request-failed':
       return `${event.method} ${event.url} failed (request ${event.id}): ${event.error.stack}`
     case 'gateway-listening':

@@ -1,29 +1,32 @@
 // Owns the contract between Tessera and PostgreSQL for whoever serves requests, and opens it.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type pg from 'pg'
-import { gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
-import { classify, classifyChange } from './outcome.ts'
-import { cancelQuery, openPool, type Pool } from './pool.ts'
+import { splitUrls } from './addresses.ts'
+import { makeAdmission, type Priority } from './admission.ts'
+import { makeRetryBudget } from './budget.ts'
+import { type Endpoint, openEndpoint } from './endpoint.ts'
+import type { Lease } from './lease.ts'
+import { watchNodeGroups } from './node-groups.ts'
+import { DatabaseFailure, unreachable } from './outcome.ts'
+import type { Row, Statement } from './query.ts'
 
-/** One statement with bound parameters. With a `name` it is prepared once per connection. */
-export type Statement = {
-  readonly name?: string
-  readonly text: string
-  readonly values: readonly unknown[]
+export type { Row, Statement }
+
+/** What a reader wants besides the rows. */
+export type Demand = {
+  /** When it aborts, with a GatewayError as its reason, the server is asked to cancel; then the read fails with that. */
+  readonly signal?: AbortSignal
+  /** `first` by default. */
+  readonly priority?: Priority
 }
-
-/** A row as PostgreSQL sent it: each column's text, or null. */
-export type Row = readonly (string | null)[]
 
 export interface Database {
   /**
-   * All rows of one statement, from the read port. When `signal` aborts, the server is asked to
-   * cancel, and the connection goes back to the pool once it has.
+   * All rows of one statement, from a secondary if there is one that serves.
    * @throws GatewayError for every outcome that is not a bug, see outcome.ts
    */
-  read(statement: Statement, signal?: AbortSignal): Promise<Row[]>
+  read(statement: Statement, demand?: Demand): Promise<Row[]>
   /**
    * The rows of a long result in batches, at the reader's pace: no more than a batch is in memory.
    * Ending the iteration early frees the connection.
@@ -42,8 +45,9 @@ export interface Database {
    * @throws as write
    */
   transact<T>(work: (query: (statement: Statement) => Promise<Row[]>) => Promise<T>): Promise<T>
-  /** Asks the read port for a sign of life: while it gives one, there is something to serve. @throws GatewayError */
-  ping(): Promise<void>
+  /** Whether anybody answers whom it can read from; and whom it can write to. */
+  readonly isReadable: boolean
+  readonly isWritable: boolean
   close(): Promise<void>
 }
 
@@ -60,169 +64,158 @@ const FIRST_BATCH_ROWS = 16
 /** What a later batch should weigh in bytes: large enough to amortize a round trip, small in memory. */
 const BATCH_BYTES = 512 * 1024
 const MAX_BATCH_ROWS = 2_000
-/** How often a query is cancelled until it ends. */
-const CANCEL_INTERVAL_MS = 50
 
-/** Opens the pools; a connection is made when the first statement needs one. */
+/** How long a change waits for somebody to take it, while nobody has: a switchover's length, and some more. */
+const PARKING_MS = 5_000
+const PARKING_INTERVAL_MS = 100
+/** So many changes wait at most; more would all come at once when it is over. */
+const MAX_PARKED = 200
+
+/** Opens the ways to the database; a connection is made when the first statement needs one. */
 export function openDatabase(options: DatabaseOptions): Database {
   const { readUrl, writeUrl, poolSize, statementTimeoutMs, emit } = options
-  const shared = { statementTimeoutMs, emit }
-  const reads = openPool({ role: 'read', url: readUrl, size: poolSize, ...shared })
-  // A stream lasts as long as its client takes; apart from the others it cannot starve short reads.
-  const streams = openPool({ role: 'read', url: readUrl, size: Math.max(1, poolSize >> 1), ...shared })
-  const writes = writeUrl ? openPool({ role: 'write', url: writeUrl, size: poolSize, ...shared }) : undefined
+  const shared = { poolSize, statementTimeoutMs, emit }
+  const [anyReadUrl, ...others] = splitUrls(readUrl) as [string, ...string[]]
+  const secondaries = [anyReadUrl, ...others].map((url) =>
+    openEndpoint({ port: 'read', readUrl: url, ...shared }),
+  )
+  const primaries = (writeUrl ? splitUrls(writeUrl) : []).map((url) =>
+    openEndpoint({ port: 'write', readUrl: asRoleOf(anyReadUrl, url), writeUrl: url, ...shared }),
+  )
+  const budget = makeRetryBudget()
+  const admissions = { read: makeAdmission(poolSize), write: makeAdmission(poolSize) }
+  const groups = watchNodeGroups(async (statement) => {
+    const endpoint = secondaries.find(({ isUp }) => isUp)
+    if (!endpoint) throw unreachable(undefined)
+    return endpoint.use('read', (lease) => lease.query(statement))
+  }, emit)
+  let parked = 0
+
+  /**
+   * At the first of the secondaries that serves, else at the next, else at the primary, as where a node group has
+   * no secondary: any number of times where nothing was sent, and once more where something was.
+   */
+  async function reading<T>({ cells }: Statement, run: (endpoint: Endpoint) => Promise<T>): Promise<T> {
+    budget.earn()
+    const deadline = performance.now() + statementTimeoutMs
+    const tried = new Set<Endpoint>()
+    let failure: DatabaseFailure | undefined
+    let isRetry = false
+    const serves = (endpoint: Endpoint) => endpoint.isUp && !tried.has(endpoint)
+    const choose = () => {
+      const mayBeSecondary = (!failure || failure.scope === 'endpoint') && groups.haveSecondaries(cells)
+      const next = (mayBeSecondary ? secondaries.find(serves) : undefined) ?? primaries.find(serves)
+      // Where there is no other way, what was broken off may go well on a new connection.
+      return next ?? (isRetry && failure?.scope !== 'node' ? secondaries.find(({ isUp }) => isUp) : undefined)
+    }
+    for (;;) {
+      const endpoint = choose()
+      if (!endpoint) throw (failure ?? unreachable(undefined)).answer
+      tried.add(endpoint)
+      try {
+        return await run(endpoint)
+      } catch (error) {
+        if (!(error instanceof DatabaseFailure)) throw error
+        failure = error
+        if (failure.scope === 'node' && endpoint.port === 'read') groups.note(failure)
+        const mayRetry = failure.outcome === 'never-sent' || (failure.outcome === 'retryable' && !isRetry)
+        if (!mayRetry || performance.now() > deadline) throw failure.answer
+        if (failure.outcome === 'retryable') {
+          isRetry = true
+          if (!budget.spend()) throw failure.answer
+          emit({ type: 'read-retried', endpoint: endpoint.name, error: failure.cause as Error })
+        }
+      }
+    }
+  }
+
+  /** At the first of the primaries that serves, and where it was not even sent there, at the next that does. */
+  async function changing<T>(change: (lease: Lease) => Promise<T>): Promise<T> {
+    if (primaries.length === 0) throw new Error('there is no write port to write to')
+    const deadline = performance.now() + PARKING_MS
+    let failure = unreachable(undefined)
+    for (;;) {
+      for (const endpoint of primaries.filter(({ isUp }) => isUp)) {
+        try {
+          return await admissions.write.run(() => endpoint.use('write', change), 'first')
+        } catch (error) {
+          if (!(error instanceof DatabaseFailure)) throw error
+          failure = error
+          if (failure.outcome !== 'never-sent') throw failure.answer
+        }
+      }
+      if (performance.now() > deadline || parked >= MAX_PARKED) throw failure.answer
+      parked++
+      await sleep(PARKING_INTERVAL_MS)
+      parked--
+    }
+  }
 
   return {
-    async read(statement, signal) {
-      const lease = await leaseConnection(reads, emit, signal)
-      try {
-        return await lease.query(statement)
-      } finally {
-        await lease.release()
-      }
-    },
+    read: (statement, { signal, priority = 'first' } = {}) =>
+      reading(statement, (endpoint) => {
+        const query = () => endpoint.use('read', (lease) => lease.query(statement), signal)
+        return admissions.read.run(query, priority, signal)
+      }),
 
     async *stream(statement, signal) {
-      const lease = await leaseConnection(streams, emit, signal)
+      const { lease, first } = await reading(statement, (endpoint) =>
+        endpoint.begin(async (lease) => {
+          await lease.query({ text: 'begin read only', values: [] })
+          // A cursor of its own per fetch, not a suspended portal: statement_timeout then bounds each
+          // fetch and not the time that a slow reader takes between two of them.
+          await lease.query({
+            text: `declare page no scroll cursor for ${statement.text}`,
+            values: statement.values,
+          })
+          return { lease, first: await lease.query(fetch(FIRST_BATCH_ROWS)) }
+        }, signal),
+      )
       try {
-        await lease.query({ text: 'begin read only', values: [] })
-        // A cursor of its own per fetch, not a suspended portal: statement_timeout then bounds each
-        // fetch and not the time that a slow reader takes between two of them.
-        await lease.query({
-          text: `declare page no scroll cursor for ${statement.text}`,
-          values: statement.values,
-        })
         let rows = FIRST_BATCH_ROWS
-        for (;;) {
-          const batch = await lease.query({ text: `fetch ${rows} from page`, values: [] })
+        for (let batch = first; ; batch = await lease.query(fetch(rows))) {
           if (batch.length > 0) yield batch
           if (batch.length < rows) break
           rows = Math.min(rowsForNextBatch(batch), rows * 2)
         }
+      } catch (error) {
+        throw error instanceof DatabaseFailure ? error.answer : error
       } finally {
         await lease.release('rollback')
       }
     },
 
-    canWrite: writes !== undefined,
+    canWrite: primaries.length > 0,
 
-    async write(statement) {
-      if (!writes) throw new Error('there is no write port to write to')
-      const lease = await leaseConnection(writes, emit, undefined, classifyChange)
-      try {
-        return await lease.query(statement)
-      } finally {
-        await lease.release()
-      }
+    write: (statement) => changing((lease) => lease.query(statement)),
+
+    transact: (work) => changing((lease) => lease.transaction(work)),
+
+    get isReadable() {
+      return [...secondaries, ...primaries].some(({ isUp }) => isUp)
     },
 
-    async transact(work) {
-      if (!writes) throw new Error('there is no write port to write to')
-      const lease = await leaseConnection(writes, emit, undefined, classifyChange)
-      let last: string | undefined = 'rollback'
-      try {
-        await lease.query({ text: 'begin', values: [] })
-        const result = await work((statement) => lease.query(statement))
-        await lease.query({ text: 'commit', values: [] })
-        last = undefined
-        return result
-      } finally {
-        await lease.release(last)
-      }
-    },
-
-    async ping() {
-      const lease = await leaseConnection(reads, emit)
-      try {
-        await lease.query({ text: 'select 1', values: [] })
-      } finally {
-        await lease.release()
-      }
+    get isWritable() {
+      return primaries.some(({ isUp }) => isUp)
     },
 
     async close() {
-      await Promise.all([reads.end(), streams.end(), writes?.end()])
+      groups.stop()
+      await Promise.all([...secondaries, ...primaries].map((endpoint) => endpoint.close()))
     },
   }
 }
 
-/**
- * Only PostgreSQL's own answer leaves a connection so, unless that was its last: told by a shutdown or an
- * administrator to end, it closes the connection a moment later.
- */
-const isInKnownState = ({ severity, code }: pg.DatabaseError) =>
-  severity !== undefined && !/^(FATAL|PANIC)$/.test(severity) && !/^57P0/.test(code ?? '')
+const fetch = (rows: number): Statement => ({ text: `fetch ${rows} from page`, values: [] })
 
-const abandoned = () => gatewayError('request-abandoned', 'The client went away.')
+/** The same address, for the role of another URL: who reads at the primary sees no more than elsewhere. */
+function asRoleOf(roleUrl: string, addressUrl: string): string {
+  const [, role = ''] = /^postgres(?:ql)?:\/\/([^@/?]*@)?/.exec(roleUrl)!
+  return addressUrl.replace(/^(postgres(?:ql)?:\/\/)(?:[^@/?]*@)?/, (_, scheme) => scheme + role)
+}
 
 function rowsForNextBatch(batch: Row[]): number {
   let bytes = 1
   for (const row of batch) bytes += row[0]?.length ?? 0
   return Math.min(MAX_BATCH_ROWS, Math.max(1, Math.floor((batch.length * BATCH_BYTES) / bytes)))
-}
-
-/** A connection for one caller; `release` must follow, and gives it up if it is in doubt. */
-async function leaseConnection(
-  pool: Pool,
-  emit: Emit,
-  signal?: AbortSignal,
-  classifyFailure: (error: unknown) => Error = classify,
-) {
-  const client = await pool.connect().catch((error) => {
-    throw classify(error)
-  })
-  // Whoever asked may have left while this waited for its turn.
-  if (signal?.aborted) {
-    client.release()
-    throw abandoned()
-  }
-  let isRunning = false
-  let broken: Error | undefined
-  let cancelling: Promise<boolean> | undefined
-  const cancel = () => {
-    if (!isRunning) return
-    emit({ type: 'query-cancelled', pool: 'read' })
-    cancelling = cancelWhileRunning()
-  }
-  /** Again and again: a request that overtakes its query finds the session idle, and has no effect. */
-  const cancelWhileRunning = async () => {
-    while (isRunning) {
-      if (!(await cancelQuery(client))) return false
-      await sleep(CANCEL_INTERVAL_MS)
-    }
-    return true
-  }
-  signal?.addEventListener('abort', cancel)
-
-  return {
-    async query(statement: Statement): Promise<Row[]> {
-      if (signal?.aborted) throw abandoned()
-      isRunning = true
-      try {
-        const result = await client.query({
-          ...statement,
-          values: statement.values as unknown[],
-          rowMode: 'array',
-        })
-        return result.rows
-      } catch (error) {
-        if (!isInKnownState(error as pg.DatabaseError)) broken = error as Error
-        throw signal?.aborted ? abandoned() : classifyFailure(error)
-      } finally {
-        isRunning = false
-      }
-    },
-    /** @param last a statement that leaves the session as it was found */
-    async release(last?: string) {
-      signal?.removeEventListener('abort', cancel)
-      if (cancelling && !(await cancelling))
-        broken ??= new Error('the server did not take the cancel request')
-      if (last && !broken) {
-        await client.query(last).catch((error) => {
-          broken = error
-        })
-      }
-      client.release(broken)
-    },
-  }
 }

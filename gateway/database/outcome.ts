@@ -1,10 +1,13 @@
-// Owns the translation of driver errors: what PostgreSQL or the driver said → an expected failure, or a bug.
+// Owns what a failure means: what PostgreSQL or the driver said → whether it has happened, whose fault it was, what to answer.
 
 import pg from 'pg'
-import { GatewayError, gatewayError } from '../errors.ts'
+import { gatewayError } from '../errors.ts'
 
 /** The server cannot be reached, is starting, stopping, in recovery, or full. */
-const UNAVAILABLE = /^(08...|57P0[123]|53300|25006)$/
+const UNAVAILABLE = /^(57P0[123]|53300|25006)$/
+const READ_ONLY = '25006'
+/** Citus cannot reach another node, or has lost it. */
+const CITUS_CONNECTION = /^08...$/
 /** Citus, right after a failover: the group's only other member is the primary that was lost. */
 const NO_MEMBER = /node group \d+ does not have a (primary|secondary) node/
 const CANCELLED = '57014'
@@ -18,48 +21,172 @@ const NO_CONNECTION = /timeout exceeded when trying to connect/
 const LOST_CONNECTION =
   /Connection terminated|Query read timeout|Client has encountered a connection error|not queryable|ECONN|ENOENT|EPIPE|EAI_AGAIN|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH/
 
-/**
- * What a failed query means for whoever asked. An error that is not expected comes back as it is:
- * a bug, answered with 500 and logged with its cause.
- */
-export function classify(error: unknown): Error {
-  if (error instanceof GatewayError) return error
-  if (!(error instanceof Error)) return new Error(String(error))
-  const code = (error as pg.DatabaseError).code ?? ''
-  if (error instanceof pg.DatabaseError) {
-    if (code === CANCELLED) {
-      return gatewayError(
-        'query-too-slow',
-        'The query was cancelled because it took too long; ask for less, for example a smaller bbox or limit.',
-        {},
-        error,
-      )
-    }
-    if (UNAVAILABLE.test(code) || NO_MEMBER.test(error.message)) return unavailable(error)
-    if (CHANGED.test(code)) {
-      return gatewayError(
-        'collection-changing',
-        'The table behind this collection has changed; try again.',
-        {},
-        error,
-      )
-    }
-    if (NOT_A_VALUE.test(code)) {
-      return gatewayError(
-        'parameter-invalid',
-        'A value in the request does not fit the column it is for.',
-        {},
-        error,
-      )
-    }
-    return error
+/** What is known of a statement that failed. */
+export type Outcome =
+  /** It has not happened: whatever it was, it can be tried again, anywhere. */
+  | 'never-sent'
+  /** It read, and can be read elsewhere. */
+  | 'retryable'
+  /** It would fail the same everywhere. A change has not happened. */
+  | 'final'
+  /** A change that has happened or not; only looking tells. */
+  | 'unknown'
+
+/** What has failed. */
+export type Scope =
+  /** The address, or who is behind it: nothing else will be served there either. */
+  | 'endpoint'
+  /** Not who was asked, but a node that it needs: another way to the same node will not help. */
+  | 'node'
+  | 'statement'
+
+/** A failure of the database, judged. */
+export class DatabaseFailure extends Error {
+  readonly outcome: Outcome
+  readonly scope: Scope
+  /** What whoever asked is to be told: a GatewayError, a RefusedChange, or a bug as it is. */
+  readonly answer: Error
+
+  constructor(outcome: Outcome, scope: Scope, answer: Error, cause: unknown) {
+    super(answer.message, { cause })
+    this.outcome = outcome
+    this.scope = scope
+    this.answer = answer
   }
-  if (NO_CONNECTION.test(error.message)) {
-    return gatewayError('database-busy', 'All database connections are in use; try again.', {}, error)
-  }
-  if (LOST_CONNECTION.test(`${code} ${error.message}`)) return unavailable(error)
-  return error
 }
+
+/** When it failed. */
+export type Phase =
+  | 'connect'
+  /** In a transaction that was not to be committed yet. */
+  | 'within'
+  /** In a statement that is a transaction of its own, or in the commit of one. */
+  | 'whole'
+
+export type Circumstances = {
+  readonly purpose: 'read' | 'write'
+  readonly phase: Phase
+  /** Whether Citus was asked: its nodes commit for themselves what is of one of them alone. */
+  readonly isCitus: boolean
+}
+
+/** What a failed statement means. */
+export function judge(error: unknown, circumstances: Circumstances): DatabaseFailure {
+  const cause = error instanceof Error ? error : new Error(String(error))
+  const [outcome, scope] = outcomeOf(cause, circumstances)
+  return new DatabaseFailure(outcome, scope, answerTo(cause, outcome, circumstances.purpose), cause)
+}
+
+/** Nobody has been asked, because nobody would have answered. */
+export const unreachable = (cause: Error | undefined) =>
+  new DatabaseFailure('never-sent', 'endpoint', unavailable(cause), cause)
+
+function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [Outcome, Scope] {
+  const isAnswer = cause instanceof pg.DatabaseError
+  const code = (cause as pg.DatabaseError).code ?? ''
+  if (phase === 'connect') {
+    if (NO_CONNECTION.test(cause.message)) return ['final', 'statement']
+    // What PostgreSQL refuses, such as a password, it refuses at every address.
+    return isAnswer && !UNAVAILABLE.test(code) ? ['final', 'statement'] : ['never-sent', 'endpoint']
+  }
+  /** Of what is broken off in the middle. */
+  const brokenOff = purpose === 'read' ? 'retryable' : phase === 'within' ? 'never-sent' : 'unknown'
+  if (cause instanceof DoubtfulSuccess) return ['unknown', 'statement']
+  if (!isAnswer)
+    return LOST_CONNECTION.test(`${code} ${cause.message}`) ? [brokenOff, 'endpoint'] : ['final', 'statement']
+  // Citus says so before it asks anybody.
+  if (NO_MEMBER.test(cause.message)) return [purpose === 'read' ? 'retryable' : 'never-sent', 'node']
+  if (CITUS_CONNECTION.test(code)) return [brokenOff, 'node']
+  // A primary no longer.
+  if (code === READ_ONLY && purpose === 'write') return ['never-sent', 'endpoint']
+  if (UNAVAILABLE.test(code)) return [brokenOff, 'endpoint']
+  // On a secondary: what it replays was in the way.
+  if (IN_THE_WAY.test(code) && purpose === 'read') return ['retryable', 'statement']
+  // The coordinator was cancelled; the node that it had sent the change to may have been quicker.
+  if (code === CANCELLED && purpose === 'write' && phase === 'whole' && isCitus)
+    return ['unknown', 'statement']
+  return ['final', 'statement']
+}
+
+function answerTo(cause: Error, outcome: Outcome, purpose: Circumstances['purpose']): Error {
+  switch (outcome) {
+    case 'never-sent':
+    case 'retryable':
+      return unavailable(cause)
+    case 'unknown':
+      return unknownOutcome(cause)
+    case 'final':
+      return purpose === 'read' ? explain(cause) : explainRefusal(cause)
+  }
+}
+
+/** What is expected to fail, as the failure it is; anything else comes back as it is: a bug, answered with 500. */
+function explain(cause: Error): Error {
+  const code = (cause as pg.DatabaseError).code ?? ''
+  if (NO_CONNECTION.test(cause.message)) {
+    return gatewayError('database-busy', 'All database connections are in use; try again.', {}, cause)
+  }
+  if (!(cause instanceof pg.DatabaseError)) return cause
+  if (code === CANCELLED) {
+    return gatewayError(
+      'query-too-slow',
+      'The query was cancelled because it took too long; ask for less, for example a smaller bbox or limit.',
+      {},
+      cause,
+    )
+  }
+  if (CHANGED.test(code)) {
+    return gatewayError(
+      'collection-changing',
+      'The table behind this collection has changed; try again.',
+      {},
+      cause,
+    )
+  }
+  if (NOT_A_VALUE.test(code)) {
+    return gatewayError(
+      'parameter-invalid',
+      'A value in the request does not fit the column it is for.',
+      {},
+      cause,
+    )
+  }
+  return cause
+}
+
+/** The same of a change, whose table's rules are told apart. */
+function explainRefusal(cause: Error): Error {
+  if (!(cause instanceof pg.DatabaseError)) return explain(cause)
+  const code = cause.code ?? ''
+  const refused = REFUSALS.find(([pattern]) => pattern.test(code))
+  if (refused) return new RefusedChange(refused[1], cause)
+  if (code !== CANCELLED && !IN_THE_WAY.test(code)) return explain(cause)
+  return gatewayError(
+    'database-busy',
+    'Another change was in the way; nothing has changed. Try again.',
+    {},
+    cause,
+  )
+}
+
+/**
+ * Warnings with which a change succeeds and yet may be lost: PostgreSQL no longer waits for the secondary, or
+ * Citus could not commit on a node. In whatever language; a trigger's own warnings come from elsewhere.
+ */
+export const isDoubtful = ({ severity, routine, message }: Notice) =>
+  severity === 'WARNING' && (DOUBTFUL_ROUTINES.has(routine ?? '') || DOUBTFUL.test(message ?? ''))
+
+export type Notice = {
+  readonly severity: string | undefined
+  readonly routine: string | undefined
+  readonly message: string | undefined
+}
+/** A change that PostgreSQL says it has made, with such a warning. */
+export class DoubtfulSuccess extends Error {}
+
+const DOUBTFUL_ROUTINES = new Set(['SyncRepWaitForLSN', 'FinishRemoteTransactionCommit'])
+/** From a worker, where Citus has passed it on and is the routine itself. */
+const DOUBTFUL = /wait for synchronous replication|failed to commit transaction on/
 
 /** How the database's own rules may forbid a change. */
 export type Refusal =
@@ -106,37 +233,8 @@ const REFUSALS: readonly (readonly [pattern: RegExp, refusal: Refusal])[] = [
   [/^42501$/, 'forbidden'],
 ]
 
-/**
- * What a failed change means. As for reads, but the table's rules are told apart; and where the connection
- * was lost with the change under way, nobody knows whether it happened.
- */
-export function classifyChange(error: unknown): Error {
-  if (error instanceof pg.DatabaseError) {
-    const code = error.code ?? ''
-    const refused = REFUSALS.find(([pattern]) => pattern.test(code))
-    if (refused) return new RefusedChange(refused[1], error)
-    if (LOST_CHANGE.test(code)) return unknownOutcome(error)
-    if (code === CANCELLED || IN_THE_WAY.test(code)) {
-      return gatewayError(
-        'database-busy',
-        'Another change was in the way; nothing has changed. Try again.',
-        {},
-        error,
-      )
-    }
-  } else if (
-    error instanceof Error &&
-    LOST_CONNECTION.test(`${(error as { code?: string }).code} ${error.message}`)
-  ) {
-    return unknownOutcome(error)
-  }
-  return classify(error)
-}
-
-/** serialization failure, deadlock, lock not available */
+/** serialization failure (or, on a secondary, a conflict with what it replays), deadlock, lock not available */
 const IN_THE_WAY = /^(40001|40P01|55P03)$/
-/** The session was ended from the server's side. */
-const LOST_CHANGE = /^(08...|57P0[12])$/
 
 const unknownOutcome = (cause: Error) =>
   gatewayError(
@@ -146,7 +244,7 @@ const unknownOutcome = (cause: Error) =>
     cause,
   )
 
-const unavailable = (cause: Error) =>
+const unavailable = (cause: Error | undefined) =>
   gatewayError('database-unavailable', 'The database cannot be reached at the moment; try again.', {}, cause)
 
 /** PROJ refused coordinates that its projection is not defined for. */

@@ -1,33 +1,43 @@
-// Owns one pg.Pool: its limits, its deadlines, what a connection is set up with, and cancelling what it runs.
+// Owns the connections to one address: how many, their deadlines, what they are set up with, and cancelling what they run.
 
 import { connect } from 'node:net'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
-import { openEndpoints, splitUrls } from './endpoints.ts'
+import type { ProbeConnection } from './probe.ts'
+
+/** Where an address leads: to secondaries, or to the primary. */
+export type Port = 'read' | 'write'
+/** What connections are for; who writes comes as another role than who reads. */
+export type Purpose = 'read' | 'write'
 
 export type PoolOptions = {
-  readonly role: 'read' | 'write'
-  /** One or several, see endpoints.ts. */
+  readonly port: Port
+  readonly purpose: Purpose
   readonly url: string
   readonly size: number
   readonly statementTimeoutMs: number
   readonly emit: Emit
 }
 
-/** How long a request waits for a connection, queueing included, before it is told to come back. */
-const CONNECT_TIMEOUT_MS = 5_000
+export type Connection = pg.PoolClient
+
+/** How long a stream waits for a connection before it is told to come back; others wait in admission.ts. */
+const QUEUE_TIMEOUT_MS = 5_000
+/** By when a server has taken a connection. Shorter than the queue's, which is no sign of a fault. */
+const CONNECT_TIMEOUT_MS = 2_000
 /** The driver gives up this long after the server should have: only a dead server is that late. */
 const DRIVER_GRACE_MS = 2_000
-/** A connection is renewed after this, so that none outlives a demotion or a rolling restart. */
+/** A connection is renewed after this, so that none outlives a rolling restart; not all of them at once. */
 const MAX_LIFETIME_S = 1_800
+const LIFETIME_JITTER = 0.2
 /** How long a cancelled query may take to end before its connection is given up. */
 const CANCEL_TIMEOUT_MS = 1_000
 
 /** What a session is set up with, per setting why. Values are our own, never a caller's. */
-const sessionOptions = (role: PoolOptions['role']) =>
+const sessionOptions = (purpose: Purpose) =>
   Object.entries({
     // A second lock on the door: the role's own privileges are the first.
-    ...(role === 'read' ? { default_transaction_read_only: 'on' } : {}),
+    ...(purpose === 'read' ? { default_transaction_read_only: 'on' } : {}),
     // Many small queries: a parallel or compiled plan only takes the cores from the others.
     jit: 'off',
     max_parallel_workers_per_gather: '0',
@@ -54,36 +64,128 @@ function withOptions(url: string, options: string): string {
 }
 
 /** Results are passed through as the text PostgreSQL sent; nothing is parsed that nobody looks at. */
-const rawTypes = { getTypeParser: () => (value: unknown) => value }
+const rawTypes = { getTypeParser: () => (value: unknown) => value } as unknown as pg.CustomTypesConfig
+
+/** An address leads where it should not; nothing has been asked of what is there. */
+export class WrongMember extends Error {}
+
+/** Where a connection has come out. */
+const WHEREABOUTS = {
+  text: `select pg_is_in_recovery(), current_setting('citus.use_secondary_nodes', true),
+    exists (select from pg_extension where extname = 'citus')`,
+  rowMode: 'array' as const,
+}
+
+/**
+ * @returns whether Citus is there
+ * @throws WrongMember
+ */
+async function checkMember(client: pg.ClientBase, port: Port): Promise<boolean> {
+  const { rows } = await client.query<string[]>(WHEREABOUTS)
+  const [isSecondary, useSecondaries, hasCitus] = rows[0]!
+  if (port === 'write' && isSecondary === 't')
+    throw new WrongMember('the address to write to leads to a secondary')
+  if (port === 'read' && isSecondary === 't' && hasCitus === 't' && useSecondaries !== 'always')
+    throw new WrongMember(
+      "through this address Citus would read from the workers' primaries; add options=-c%20citus.use_secondary_nodes%3Dalways to it",
+    )
+  return hasCitus === 't'
+}
+
+const withCitus = new WeakSet<pg.ClientBase>()
+export const isCitus = (connection: Connection) => withCitus.has(connection)
+
+class PoolClient extends pg.Client {
+  constructor(options: pg.ClientConfig) {
+    super({ ...options, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+    // One that breaks also fails the query that waits for it, or the next; without a listener it would end
+    // the process, for the pool listens only while nobody has it.
+    this.on('error', () => {})
+  }
+}
 
 export interface Pool {
+  /** Host and port. */
+  readonly name: string
+  readonly port: Port
   /** A connection, which must be released. */
-  connect(): Promise<pg.PoolClient>
+  connect(): Promise<Connection>
   end(): Promise<void>
 }
 
-export function openPool({ role, url, size, statementTimeoutMs, emit }: PoolOptions): Pool {
-  const urls = splitUrls(url).map((one) => withOptions(one, sessionOptions(role)))
-  const endpoints = openEndpoints(urls, CONNECT_TIMEOUT_MS)
+export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }: PoolOptions): Pool {
+  const connectionString = withOptions(url, sessionOptions(purpose))
   const pool = new pg.Pool({
-    Client: endpoints.Client as unknown as new () => pg.ClientBase,
+    Client: PoolClient as unknown as new () => pg.ClientBase,
+    connectionString,
     max: size,
-    application_name: `tessera-${role}`,
+    application_name: `tessera-${purpose}`,
     statement_timeout: statementTimeoutMs,
     query_timeout: statementTimeoutMs + DRIVER_GRACE_MS,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    maxLifetimeSeconds: MAX_LIFETIME_S,
+    connectionTimeoutMillis: QUEUE_TIMEOUT_MS,
+    maxLifetimeSeconds: Math.round(MAX_LIFETIME_S * (1 - LIFETIME_JITTER * Math.random())),
     idleTimeoutMillis: 60_000,
     keepAlive: true,
-    types: rawTypes as unknown as pg.CustomTypesConfig,
-  })
+    types: rawTypes,
+    async onConnect(client: pg.ClientBase) {
+      if (await checkMember(client, port)) withCitus.add(client)
+    },
+  } as pg.PoolConfig)
   // Without a listener, an idle connection that breaks would end the process.
-  pool.on('error', (error) => emit({ type: 'connection-lost', pool: role, error }))
+  pool.on('error', (error) => emit({ type: 'connection-lost', port, error }))
+  return { name: nameOf(url), port, connect: () => pool.connect(), end: () => pool.end() }
+}
+
+/** As the driver understands the URL: `localhost:5432`, or the path of a socket. */
+function nameOf(url: string): string {
+  const { host, port } = new pg.Client({ connectionString: url })
+  return host.startsWith('/') ? `${host}/.s.PGSQL.${port}` : `${host}:${port}`
+}
+
+/** A connection of its own, which asks where it has come out. */
+export async function openProbeConnection(
+  port: Port,
+  url: string,
+  timeoutMs: number,
+): Promise<ProbeConnection> {
+  const client = new pg.Client({
+    connectionString: withOptions(url, '-c default_transaction_read_only=on'),
+    application_name: 'tessera-probe',
+    connectionTimeoutMillis: timeoutMs,
+    query_timeout: timeoutMs,
+    keepAlive: true,
+    types: rawTypes,
+  })
+  client.on('error', () => {})
+  const closed = new Promise<void>((resolve) => client.once('end', resolve))
+  const close = () => abandon(client)
+  try {
+    await client.connect()
+  } catch (error) {
+    close()
+    throw error
+  }
   return {
-    connect: () => endpoints.reach(() => pool.connect()),
-    end: () => pool.end(),
+    async ask() {
+      await checkMember(client, port)
+    },
+    closed,
+    close,
   }
 }
+
+/** What the driver knows of every connection; its types do not say so. */
+type Internals = {
+  readonly host: string
+  readonly port: number
+  readonly processID: number
+  readonly secretKey: number
+  readonly connection: { readonly stream: { destroy(error?: Error): void } }
+}
+
+/** Cuts the wire; what waits for an answer fails at once. */
+export const abandon = (client: pg.ClientBase, error?: Error) =>
+  (client as unknown as Internals).connection.stream.destroy(error)
 
 /**
  * Asks the server to cancel what `client` runs, and resolves once the server has taken the request.
@@ -92,14 +194,8 @@ export function openPool({ role, url, size, statementTimeoutMs, emit }: PoolOpti
  * @returns whether the server took it in time; if not, the connection must be given up
  * @see https://www.postgresql.org/docs/current/protocol-flow.html, "Canceling Requests in Progress"
  */
-export function cancelQuery(client: pg.PoolClient): Promise<boolean> {
-  // The driver knows these of every connection; its types do not say so.
-  const { host, port, processID, secretKey } = client as unknown as {
-    host: string
-    port: number
-    processID: number
-    secretKey: number
-  }
+export function cancelQuery(client: Connection): Promise<boolean> {
+  const { host, port, processID, secretKey } = client as unknown as Internals
   const request = Buffer.alloc(16)
   request.writeInt32BE(16, 0)
   request.writeInt32BE(80877102, 4)

@@ -1,9 +1,9 @@
 // Owns one connection of the owner role, for work that spans statements: migrations and imports.
 
 import type { Writable } from 'node:stream'
-import type pg from 'pg'
+import pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
-import { openEndpoints, splitUrls } from './endpoints.ts'
+import { connectToFirst, splitUrls } from './addresses.ts'
 
 export interface Session {
   /** Rows as objects of parsed values. */
@@ -15,15 +15,17 @@ export interface Session {
   close(): Promise<void>
 }
 
+/** For all addresses together. */
 const CONNECT_TIMEOUT_MS = 10_000
 
 /**
- * @param url one or several, see endpoints.ts
+ * @param url one or several, see addresses.ts
  * @throws the driver's error where no server can be reached or it refuses
  */
 export async function openSession(url: string, applicationName: string): Promise<Session> {
-  const { Client, reach } = openEndpoints(splitUrls(url), CONNECT_TIMEOUT_MS)
-  const client = await reach(() => connect(Client, applicationName))
+  const urls = splitUrls(url)
+  const timeoutMs = Math.ceil(CONNECT_TIMEOUT_MS / urls.length)
+  const client = await connectToFirst(urls, (one) => connect(one, timeoutMs, applicationName))
   return {
     async query<T extends object>(text: string, values?: readonly unknown[]): Promise<T[]> {
       // Without values the simple protocol is used, which takes several statements at once.
@@ -47,13 +49,17 @@ export async function openSession(url: string, applicationName: string): Promise
   }
 }
 
-async function connect(Client: typeof pg.Client, applicationName: string): Promise<pg.Client> {
-  const client = new Client({
+async function connect(url: string, timeoutMs: number, applicationName: string): Promise<pg.Client> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: timeoutMs,
     application_name: `tessera-${applicationName}`,
     keepAlive: true,
     // An owner's session that lost its client must not keep its locks.
     options: '-c client_connection_check_interval=1000 -c TimeZone=UTC -c client_min_messages=warning',
   })
+  // One that breaks also fails the query that waits for it; without a listener it would end the process.
+  client.on('error', () => {})
   await client.connect()
   return client
 }

@@ -23,7 +23,7 @@ export function compileWhereabouts(collection: Collection, id: string, home: num
       union all select ${movedTo} from ${movedFeatureTable}
       where ${homeCell} = ${placeholder('home')} and ${movedId} = ${placeholder('id')} and ${isOf(collection)}`,
   )
-  return fillTemplate(template, { id, home })
+  return fillTemplate(template, { id, home }, [home])
 }
 
 /**

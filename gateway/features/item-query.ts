@@ -240,7 +240,7 @@ export const isLarge = ({ limit, collection }: ItemQuery) =>
  */
 export function compileItems(query: ItemQuery, isIndexed = true): Statement {
   const template = templateOf(`items ${shapeOf(query)} ${isIndexed}`, () => selectItems(query, isIndexed))
-  return fillTemplate(template, valuesOf(query))
+  return fillTemplate(template, valuesOf(query), query.cells)
 }
 
 function selectItems(query: ItemQuery, isIndexed: boolean, further = sql``): SQL {
@@ -271,7 +271,7 @@ const countOf = (query: ItemQuery, isIndexed: boolean): SQL =>
 
 export function compileCount(query: ItemQuery, isIndexed = true): Statement {
   const template = templateOf(`count ${shapeOf(query)} ${isIndexed}`, () => countOf(query, isIndexed))
-  return fillTemplate(template, valuesOf(query))
+  return fillTemplate(template, valuesOf(query), query.cells)
 }
 
 /**
@@ -282,7 +282,7 @@ export function compileCount(query: ItemQuery, isIndexed = true): Statement {
 export function compilePage(query: ItemQuery, isIndexed = true): Statement {
   const select = isSpread(query.collection) ? selectRows : selectPage
   const template = templateOf(`page ${shapeOf(query)} ${isIndexed}`, () => select(query, isIndexed))
-  return fillTemplate(template, valuesOf(query))
+  return fillTemplate(template, valuesOf(query), query.cells)
 }
 
 /**
@@ -384,7 +384,7 @@ export function compileLookup(collection: Collection, ids: readonly string[], ce
     return sql`select ${itemOf(collection)}
       from ${tableOf(collection)} where ${within}${id} = any(${sql.placeholder('ids')})`
   })
-  return fillTemplate(template, { ids, cell })
+  return fillTemplate(template, { ids, cell }, cell === undefined ? undefined : [cell])
 }
 
 /** The cells to look in for what meets the boxes; undefined where they are not worth naming. */

@@ -46,10 +46,14 @@ export function statementOf(composed: SQL): Statement {
   return { text, values: parameters }
 }
 
-/** @throws where a placeholder of the template has no value */
+/**
+ * @param cells see Statement
+ * @throws where a placeholder of the template has no value
+ */
 export function fillTemplate(
   { name, text, parameters }: Template,
   values: Record<string, unknown>,
+  cells?: readonly number[],
 ): Statement {
-  return { ...(name ? { name } : {}), text, values: fillPlaceholders(parameters, values) }
+  return { ...(name ? { name } : {}), text, values: fillPlaceholders(parameters, values), cells }
 }

@@ -47,18 +47,6 @@ export function pageUrls(
   }
 }
 
-/** Aborts when the client leaves before it has its answer. */
-export function abortWhenGone(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController()
-  const abort = () => {
-    if (!reply.raw.writableFinished) controller.abort()
-  }
-  // It may have left before we got here, and would not be heard leaving again.
-  if (reply.raw.destroyed || reply.raw.socket?.destroyed) abort()
-  else reply.raw.once('close', abort)
-  return controller.signal
-}
-
 /** Once more without the index of a projected table where PROJ could not project the box. */
 async function withoutIndexIfNeeded<T>(
   query: ItemQuery,
@@ -72,11 +60,12 @@ async function withoutIndexIfNeeded<T>(
   }
 }
 
-export async function readPage(database: Database, query: ItemQuery, gone: AbortSignal): Promise<Page> {
+export async function readPage(database: Database, query: ItemQuery, deadline: AbortSignal): Promise<Page> {
+  const demand = { signal: deadline, priority: 'usual' } as const
   return withoutIndexIfNeeded(query, async (isIndexed) => {
-    const page = parsePage(await database.read(compilePage(query, isIndexed), gone), query)
+    const page = parsePage(await database.read(compilePage(query, isIndexed), demand), query)
     if (!page.end || !isCountedApart(query)) return page
-    const [row] = await database.read(compileCount(query, isIndexed), gone)
+    const [row] = await database.read(compileCount(query, isIndexed), demand)
     return { ...page, matched: parseCount(row![0]) }
   })
 }

@@ -162,7 +162,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether requests can be served: asks the database that is read from */
+        /** Whether requests can be served: whether a database answers that can be read from */
         get: operations["getReadiness"];
         put?: never;
         post?: never;
@@ -687,7 +687,10 @@ export interface operations {
                     [key: string]: string;
                 };
             };
-            header?: never;
+            header?: {
+                /** @description `wait=5`: an answer is of no use after five seconds. */
+                prefer?: string;
+            };
             path: {
                 /** @description As /collections lists it. */
                 collectionId: string;
@@ -942,7 +945,10 @@ export interface operations {
                 /** @description The query in the place of what it finds: its SQL, its plan, the cells it looks in, the shards it asks. For this machine only. */
                 explain?: number;
             };
-            header?: never;
+            header?: {
+                /** @description `wait=5`: an answer is of no use after five seconds. */
+                prefer?: string;
+            };
             path: {
                 /** @description As /collections lists it. */
                 collectionId: string;
@@ -1614,6 +1620,8 @@ export interface operations {
                     "application/json": {
                         /** @enum {string} */
                         status: "ok";
+                        /** @description Whether features can be changed too. */
+                        writes: boolean;
                     };
                 };
             };

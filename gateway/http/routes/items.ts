@@ -22,9 +22,9 @@ import {
 } from '../../features/item-query.ts'
 import { explainQuery } from '../../features/query-plan.ts'
 import { type LocalityOptions, makeLocality } from '../authenticate.ts'
+import { before, deadlineOf, preferHeader } from '../deadline.ts'
 import { featureLinks, sendFeature } from '../feature.ts'
 import {
-  abortWhenGone,
   featuresText,
   pageLinks,
   pageUrls,
@@ -139,11 +139,13 @@ type Services = LocalityOptions & {
   readonly database: Database
   readonly catalog: Catalog
   readonly lookup: ItemLookup
+  /** The longest that a page is waited for. */
+  readonly timeoutMs: number
 }
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, lookup, ...locality },
+  { database, catalog, lookup, timeoutMs, ...locality },
 ) => {
   const isFromHere = makeLocality(locality)
   const explain = async (
@@ -171,6 +173,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         tags: ['Data'],
         params: collectionParams,
         querystring: itemsQuery,
+        headers: preferHeader,
         response: {
           200: orExplained(
             orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
@@ -200,10 +203,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       }
       const base = request.publicUrl
       const urls = pageUrls(base, request.url, collection, isHtml)
-      const gone = abortWhenGone(reply)
+      const isStreamed = !isHtml && isLarge(query)
+      // A long page takes as long as its client; PostgreSQL keeps the time of each batch.
+      const deadline = deadlineOf(request, reply, isStreamed ? undefined : timeoutMs)
       if (isHtml) {
         const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN) }
-        const page = await readPage(database, shown, gone)
+        const page = await readPage(database, shown, deadline)
         const links = pageLinks(page, shown, urls)
         const baseMap = baseMapOf(base, catalog.list())
         return sendHtml(
@@ -219,8 +224,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         )
       }
       reply.type(type)
-      if (isLarge(query)) return reply.send(await streamPage(database, query, urls, gone))
-      return sendPage(reply, renderPage(await readPage(database, query, gone), query, urls))
+      if (isStreamed) return reply.send(await streamPage(database, query, urls, deadline))
+      return sendPage(reply, renderPage(await readPage(database, query, deadline), query, urls))
     },
   )
 
@@ -233,6 +238,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         tags: ['Data'],
         params: itemParams,
         querystring: itemQuery,
+        headers: preferHeader,
         response: {
           200: orExplained(orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#')))),
           403: explanationForbidden,
@@ -256,7 +262,9 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
           planned.cell === undefined ? undefined : [planned.cell],
         )
       }
-      const feature = await lookup.find(collection, featureId)
+      const found = lookup.find(collection, featureId)
+      const hasDeadline = request.headers.prefer !== undefined
+      const feature = await (hasDeadline ? before(deadlineOf(request, reply, undefined), found) : found)
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const base = request.publicUrl
       if (type !== HTML.types[0]) return sendFeature(reply, base, collection, featureId, feature, type)

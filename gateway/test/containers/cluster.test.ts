@@ -221,8 +221,9 @@ for (const [what, group, inject] of faults) {
       await Promise.all(
         Array.from({ length: CHECKERS }, async (_, checker) => {
           for (let index = checker; index < acknowledged.length; index += CHECKERS) {
-            const { status } = await fetch(acknowledged[index]!, { method: 'HEAD' })
-            assert.equal(status, 200, `${acknowledged[index]} is lost`)
+            const response = await fetch(acknowledged[index]!)
+            const text = await response.text()
+            assert.equal(response.status, 200, `${acknowledged[index]} is lost: ${text}`)
           }
         }),
       )

@@ -1,0 +1,23 @@
+// Owns the addresses that lead to one database, such as those of two proxies.
+
+/** A setting names one URL, or several separated by commas. */
+export const splitUrls = (urls: string): readonly string[] => urls.split(/,(?=postgres(?:ql)?:\/\/)/)
+
+/**
+ * Connects to the first address where somebody answers.
+ * @throws what the last one said; what PostgreSQL itself refuses, it refuses at every address
+ */
+export async function connectToFirst<T>(
+  urls: readonly string[],
+  connect: (url: string) => Promise<T>,
+): Promise<T> {
+  for (const [index, url] of urls.entries()) {
+    try {
+      return await connect(url)
+    } catch (error) {
+      const isRefused = (error as { severity?: string }).severity !== undefined
+      if (isRefused || index === urls.length - 1) throw error
+    }
+  }
+  throw new Error('there is no address')
+}

@@ -1,0 +1,160 @@
+// Owns one address of the database: the connections there, whether it serves, and what becomes of work when it does not.
+
+import CircuitBreaker from 'opossum'
+import type { Emit } from '../events.ts'
+import { type Lease, leaseConnection } from './lease.ts'
+import { DatabaseFailure, unreachable } from './outcome.ts'
+import { abandon, type Connection, openPool, openProbeConnection, type Port, type Purpose } from './pool.ts'
+import { startProbe } from './probe.ts'
+
+export type EndpointOptions = {
+  readonly port: Port
+  readonly readUrl: string
+  /** At the write port: who changes comes as another role than who reads there. */
+  readonly writeUrl?: string
+  readonly poolSize: number
+  readonly statementTimeoutMs: number
+  readonly emit: Emit
+}
+
+export interface Endpoint {
+  /** Host and port, without secrets. */
+  readonly name: string
+  readonly port: Port
+  /** False while its breaker is open: nothing is sent there then but probes. */
+  readonly isUp: boolean
+  /**
+   * Runs work with a connection of its own, and gives that back.
+   * @throws DatabaseFailure, or what `work` throws by itself
+   */
+  use<T>(purpose: Purpose, work: (lease: Lease) => Promise<T>, signal?: AbortSignal): Promise<T>
+  /**
+   * Runs the beginning of work that goes on for as long as a client reads; its connection stays leased.
+   * @throws as use; then nothing is leased
+   */
+  begin<T>(work: (lease: Lease) => Promise<T>, signal?: AbortSignal): Promise<T>
+  close(): Promise<void>
+}
+
+/** Longer than a busy machine keeps a small question waiting; a frozen one is given up after this. */
+const PROBE_TIMEOUT_MS = 1_500
+/** So many failures in a second open the breaker, if they are half of all that was tried. */
+const FAILURES = 3
+const WINDOW_MS = 1_000
+/** The breaker itself would try its luck with a user's request. It is the probe that closes ours. Node's longest timer. */
+const NEVER_MS = 2 ** 31 - 1
+
+export function openEndpoint({
+  port,
+  readUrl,
+  writeUrl,
+  poolSize,
+  statementTimeoutMs,
+  emit,
+}: EndpointOptions): Endpoint {
+  const shared = { port, statementTimeoutMs, emit }
+  const openPools = () => ({
+    read: openPool({ purpose: 'read', url: readUrl, size: poolSize, ...shared }),
+    // A stream lasts as long as its client takes; apart from the others it cannot starve short reads.
+    stream: openPool({ purpose: 'read', url: readUrl, size: Math.max(1, poolSize >> 1), ...shared }),
+    write: writeUrl ? openPool({ purpose: 'write', url: writeUrl, size: poolSize, ...shared }) : undefined,
+  })
+  const endPools = ({ read, stream, write }: typeof pools) =>
+    Promise.all([read.end(), stream.end(), write?.end()])
+  let pools = openPools()
+  const { name } = pools.read
+  /** Who waits for an answer that will not come where nobody gives a sign of life any more. */
+  const readers = new Set<Connection>()
+  let reason: Error | undefined
+
+  const breaker = new CircuitBreaker((work: () => Promise<unknown>) => work(), {
+    // Deadlines are for PostgreSQL and the driver to keep: this one would forget a query that still runs.
+    timeout: false,
+    volumeThreshold: FAILURES,
+    errorThresholdPercentage: 49,
+    rollingCountTimeout: WINDOW_MS,
+    rollingCountBuckets: 4,
+    rollingPercentilesEnabled: false,
+    resetTimeout: NEVER_MS,
+    errorFilter: (error) => !isFaultOfEndpoint(error),
+  })
+  const probe = startProbe({
+    connect: () => openProbeConnection(port, writeUrl ?? readUrl, PROBE_TIMEOUT_MS),
+    timeoutMs: PROBE_TIMEOUT_MS,
+    onAnswer() {
+      if (breaker.opened) breaker.close()
+    },
+    onFailure(error) {
+      reason = error
+      breaker.open()
+      for (const connection of readers) abandon(connection, error)
+    },
+  })
+  breaker.on('failure', (error) => {
+    reason = (error as DatabaseFailure).cause as Error
+  })
+  breaker.on('open', () => {
+    emit({ type: 'endpoint-down', port, endpoint: name, error: reason! })
+    probe.renew()
+    // Connections of before may lead nowhere, and would not say so; those in use end with their work.
+    endPools(pools)
+    pools = openPools()
+  })
+  breaker.on('close', () => emit({ type: 'endpoint-up', port, endpoint: name }))
+
+  async function guarded<T>(work: () => Promise<T>): Promise<T> {
+    if (breaker.opened || breaker.isShutdown) throw unreachable(reason)
+    return breaker.fire(work) as Promise<T>
+  }
+
+  async function lease(
+    purpose: Purpose,
+    from: 'read' | 'stream' | 'write',
+    signal: AbortSignal | undefined,
+  ): Promise<Lease> {
+    const leased = await leaseConnection(pools[from]!, purpose, emit, signal)
+    if (purpose === 'write') return leased
+    readers.add(leased.connection)
+    return {
+      ...leased,
+      release(last) {
+        readers.delete(leased.connection)
+        return leased.release(last)
+      },
+    }
+  }
+
+  return {
+    name,
+    port,
+    get isUp() {
+      return !breaker.opened
+    },
+    use: (purpose, work, signal) =>
+      guarded(async () => {
+        const leased = await lease(purpose, purpose, signal)
+        try {
+          return await work(leased)
+        } finally {
+          await leased.release()
+        }
+      }),
+    begin: (work, signal) =>
+      guarded(async () => {
+        const leased = await lease('read', 'stream', signal)
+        try {
+          return await work(leased)
+        } catch (error) {
+          await leased.release('rollback')
+          throw error
+        }
+      }),
+    async close() {
+      probe.stop()
+      breaker.shutdown()
+      await endPools(pools)
+    },
+  }
+}
+
+const isFaultOfEndpoint = (error: unknown) => error instanceof DatabaseFailure && error.scope === 'endpoint'

@@ -1,0 +1,122 @@
+// Owns a connection for as long as one caller has it: its statements, cancelling them, and giving it back as it was found.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import type { Emit } from '../events.ts'
+import { DoubtfulSuccess, isDoubtful, judge, type Notice, type Phase } from './outcome.ts'
+import { abandon, type Connection, cancelQuery, isCitus, type Pool, type Purpose } from './pool.ts'
+import type { Row, Statement } from './query.ts'
+
+export interface Lease {
+  readonly connection: Connection
+  /** All rows of a statement. @throws DatabaseFailure; the signal's reason */
+  query(statement: Statement): Promise<Row[]>
+  /** Statements that happen all together, or none where `work` throws. @throws as query */
+  transaction<T>(work: (query: Lease['query']) => Promise<T>): Promise<T>
+  /**
+   * Gives the connection back, or up where it is in doubt.
+   * @param last a statement that leaves the session as it was found
+   */
+  release(last?: string): Promise<void>
+}
+
+/** How often a query is cancelled until it ends. */
+const CANCEL_INTERVAL_MS = 50
+
+/**
+ * Only PostgreSQL's own answer leaves a connection as it was, unless that was its last: told by a shutdown or an
+ * administrator to end, it closes the connection a moment later.
+ */
+const isInKnownState = (error: unknown) =>
+  error instanceof pg.DatabaseError &&
+  error.severity !== undefined &&
+  !/^(FATAL|PANIC)$/.test(error.severity) &&
+  !/^57P0/.test(error.code ?? '')
+
+/** @throws DatabaseFailure; the signal's reason */
+export async function leaseConnection(
+  pool: Pool,
+  purpose: Purpose,
+  emit: Emit,
+  signal?: AbortSignal,
+): Promise<Lease> {
+  const connection = await pool.connect().catch((error) => {
+    throw judge(error, { purpose, phase: 'connect', isCitus: false })
+  })
+  // Whoever asked may have left while this waited for its turn.
+  if (signal?.aborted) {
+    connection.release()
+    throw signal.reason
+  }
+  let isRunning = false
+  let broken: Error | undefined
+  let cancelling: Promise<void> | undefined
+  const cancel = () => {
+    if (!isRunning) return
+    emit({ type: 'query-cancelled', port: pool.port })
+    cancelling = cancelWhileRunning()
+  }
+  /** Again and again: a request that overtakes its query finds the session idle, and has no effect. */
+  const cancelWhileRunning = async () => {
+    while (isRunning) {
+      // Nobody is there to take it: whoever waits for an answer has none to wait for.
+      if (!(await cancelQuery(connection))) return abandon(connection)
+      await sleep(CANCEL_INTERVAL_MS)
+    }
+  }
+  signal?.addEventListener('abort', cancel)
+  let doubt: DoubtfulSuccess | undefined
+  const note = (notice: Notice) => {
+    if (isDoubtful(notice)) doubt = new DoubtfulSuccess(notice.message)
+  }
+  if (purpose === 'write') connection.on('notice', note)
+
+  async function run({ name, text, values }: Statement, phase: Phase): Promise<Row[]> {
+    if (signal?.aborted) throw signal.reason
+    isRunning = true
+    doubt = undefined
+    try {
+      const query = { text, values: values as unknown[], rowMode: 'array' as const }
+      const { rows } = await connection.query<(string | null)[]>(
+        name === undefined ? query : { ...query, name },
+      )
+      if (doubt) throw doubt
+      return rows
+    } catch (error) {
+      if (error !== doubt && !isInKnownState(error)) broken = error as Error
+      throw signal?.aborted ? signal.reason : judge(error, { purpose, phase, isCitus: isCitus(connection) })
+    } finally {
+      isRunning = false
+    }
+  }
+
+  const undo = async (last: string) => {
+    if (!broken)
+      await connection.query(last).catch((error) => {
+        broken = error
+      })
+  }
+
+  return {
+    connection,
+    query: (statement) => run(statement, 'whole'),
+    async transaction(work) {
+      try {
+        await run({ text: 'begin', values: [] }, 'within')
+        const result = await work((statement) => run(statement, 'within'))
+        await run({ text: 'commit', values: [] }, 'whole')
+        return result
+      } catch (error) {
+        await undo('rollback')
+        throw error
+      }
+    },
+    async release(last) {
+      signal?.removeEventListener('abort', cancel)
+      connection.off('notice', note)
+      await cancelling
+      if (last) await undo(last)
+      connection.release(broken)
+    },
+  }
+}

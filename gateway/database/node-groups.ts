@@ -1,0 +1,156 @@
+// Owns which of Citus' node groups can be read from secondaries: in which group a cell lies, and which have lost theirs.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Emit } from '../events.ts'
+import type { DatabaseFailure } from './outcome.ts'
+import type { Row, Statement } from './query.ts'
+
+/** How soon a secondary that is back is read from again. */
+const RECHECK_INTERVAL_MS = 500
+
+export interface NodeGroups {
+  /**
+   * Whether all that a statement asks can be read from secondaries.
+   * @param cells what it asks; undefined for anything
+   */
+  haveSecondaries(cells: readonly number[] | undefined): boolean
+  /** Takes note of a failure whose scope is a node. */
+  note(failure: DatabaseFailure): void
+  stop(): void
+}
+
+/** A range of hash values, and the group that has the rows of these. */
+type Shard = { readonly least: number; readonly most: number; readonly group: number }
+type Layout = {
+  readonly shards: readonly Shard[]
+  /** By host and port. */
+  readonly nodes: ReadonlyMap<string, number>
+}
+
+/** All that is sharded by cell lies beside this table. */
+const SHARDS: Statement = {
+  name: 'tessera_shards',
+  text: `select shardminvalue, shardmaxvalue, groupid from pg_dist_shard join pg_dist_placement using (shardid)
+    where logicalrelid = 'tessera.moved_feature'::regclass`,
+  values: [],
+}
+const NODES: Statement = {
+  name: 'tessera_nodes',
+  text: `select nodename || ':' || nodeport, groupid from pg_dist_node`,
+  values: [],
+}
+const askIn = (cell: number): Statement => ({
+  name: 'tessera_cell_probe',
+  text: 'select from tessera.moved_feature where cell = $1 limit 1',
+  values: [cell],
+})
+
+/** @param readFromSecondary @throws where no secondary has what is asked */
+export function watchNodeGroups(
+  readFromSecondary: (statement: Statement) => Promise<Row[]>,
+  emit: Emit,
+): NodeGroups {
+  const missing = new Set<number>()
+  /** A failure that does not say where: until it is looked at anew, nobody knows which group is well. */
+  let isUnclear = false
+  let layout: Layout = { shards: [], nodes: new Map() }
+  let isChecking = false
+  const stopping = new AbortController()
+
+  async function load(): Promise<Layout> {
+    const shards = (await readFromSecondary(SHARDS)).map(([least, most, group]) => ({
+      least: Number(least),
+      most: Number(most),
+      group: Number(group),
+    }))
+    const nodes = (await readFromSecondary(NODES)).map(([name, group]): [string, number] => [
+      name!,
+      Number(group),
+    ])
+    return { shards, nodes: new Map(nodes) }
+  }
+
+  function mark(failure: DatabaseFailure) {
+    const group = groupIn((failure.cause as Error).message, layout)
+    if (group === undefined) isUnclear = true
+    else if (!missing.has(group)) {
+      missing.add(group)
+      emit({ type: 'secondary-missing', group, error: failure.cause as Error })
+    }
+  }
+
+  /** Until every group is well again. */
+  async function check(failure: DatabaseFailure) {
+    isChecking = true
+    for (let first = true; first || isUnclear || missing.size > 0; first = false) {
+      layout = await load().catch(() => layout)
+      if (first) mark(failure)
+      await sleep(RECHECK_INTERVAL_MS, undefined, { ref: false, signal: stopping.signal }).catch(() => {})
+      if (stopping.signal.aborted) break
+      isUnclear = false
+      for (const group of missing) {
+        const cell = cellOfGroup(group, layout)
+        const isWell =
+          cell === undefined ||
+          (await readFromSecondary(askIn(cell)).then(
+            () => true,
+            () => false,
+          ))
+        if (isWell && missing.delete(group)) emit({ type: 'secondary-back', group })
+      }
+    }
+    isChecking = false
+  }
+
+  return {
+    haveSecondaries(cells) {
+      if (missing.size === 0 && !isUnclear) return true
+      if (isUnclear || !cells) return false
+      return !cells.some((cell) => missing.has(groupOfCell(cell, layout) ?? -1))
+    },
+    note(failure) {
+      if (isChecking) mark(failure)
+      else check(failure)
+    },
+    stop: () => stopping.abort(),
+  }
+}
+
+/** The group that a failure names, by its number or by one of its nodes. */
+function groupIn(message: string, { nodes }: Layout): number | undefined {
+  const [, number] = /node group (\d+)/.exec(message) ?? []
+  if (number !== undefined) return Number(number)
+  const [, node] = /remote node (?:\S+@)?(\S+:\d+)/.exec(message) ?? []
+  return node === undefined ? undefined : nodes.get(node)
+}
+
+function groupOfCell(cell: number, { shards }: Layout): number | undefined {
+  const hash = hashOfInteger(cell)
+  return shards.find(({ least, most }) => least <= hash && hash <= most)?.group
+}
+
+/** Some cell that lies in the group; undefined where it has no shard. */
+function cellOfGroup(group: number, layout: Layout): number | undefined {
+  if (!layout.shards.some((shard) => shard.group === group)) return undefined
+  for (let cell = 0; ; cell++) if (groupOfCell(cell, layout) === group) return cell
+}
+
+/**
+ * PostgreSQL's hash of an integer, by which Citus spreads rows: Bob Jenkins' final mix of one word.
+ * @see https://burtleburtle.net/bob/c/lookup3.c
+ */
+export function hashOfInteger(value: number): number {
+  const rotate = (word: number, bits: number) => (word << bits) | (word >>> (32 - bits))
+  let a = 0x9e3779b9 + 4 + 3923095
+  let b = a
+  let c = a
+  a += value
+  c = (c ^ b) - rotate(b, 14)
+  a = (a ^ c) - rotate(c, 11)
+  b = (b ^ a) - rotate(a, 25)
+  c = (c ^ b) - rotate(b, 16)
+  a = (a ^ c) - rotate(c, 4)
+  b = (b ^ a) - rotate(a, 14)
+  c = (c ^ b) - rotate(b, 24)
+  return c | 0
+}

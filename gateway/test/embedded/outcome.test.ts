@@ -1,0 +1,202 @@
+// What failures mean: each as PostgreSQL and the driver really tell it, in the circumstances in which it matters.
+
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import pg from 'pg'
+import { splitUrls } from '../../database/addresses.ts'
+import { type Circumstances, judge, type Outcome, type Scope } from '../../database/outcome.ts'
+import { openSession } from '../../database/session.ts'
+import { testDatabase } from '../support/database.ts'
+import { openRelay } from '../support/relay.ts'
+
+const { readUrl, writeUrl, ownerUrl } = testDatabase()
+const [url] = splitUrls(writeUrl) as [string]
+
+const owner = await openSession(ownerUrl, 'test')
+await owner.query(`
+  create table outcomes (id int primary key, n int check (n > 0), parent int references outcomes);
+  insert into outcomes values (1, 1), (2, 2);
+  grant all on outcomes to tessera_write`)
+after(async () => {
+  await owner.query('drop table outcomes')
+  await owner.close()
+})
+
+async function connect(connectionString = url, options: pg.ClientConfig = {}) {
+  const client = new pg.Client({ connectionString, ...options })
+  client.on('error', () => {})
+  await client.connect()
+  return client
+}
+
+/** What a query fails with. */
+async function failureOf(query: string, before?: string): Promise<unknown> {
+  const client = await connect()
+  try {
+    if (before) await client.query(before)
+    return await client.query(query).then(
+      () => assert.fail(`${query} has not failed`),
+      (error) => error,
+    )
+  } finally {
+    await client.end()
+  }
+}
+
+async function deadlock() {
+  const [one, other] = await Promise.all([connect(), connect()])
+  for (const client of [one, other]) await client.query("set deadlock_timeout = '100ms'").catch(() => {})
+  await one.query('begin; update outcomes set n = 1 where id = 1')
+  await other.query('begin; update outcomes set n = 1 where id = 2')
+  const results = await Promise.allSettled([
+    one.query('update outcomes set n = 1 where id = 2'),
+    other.query('update outcomes set n = 1 where id = 1').finally(() => other.query('rollback')),
+  ])
+  await Promise.all([one.end(), other.end()])
+  return results.find((result) => result.status === 'rejected')!.reason as Error
+}
+
+async function terminated() {
+  const [client, other] = await Promise.all([connect(), connect()])
+  const { rows } = await client.query('select pg_backend_pid() as pid')
+  const sleeping = client.query('select pg_sleep(10)').catch((error) => error)
+  // A role may end its own sessions.
+  await other.query('select pg_terminate_backend($1::int)', [rows[0].pid]).finally(() => other.end())
+  return sleeping
+}
+
+async function cut() {
+  const relay = await openRelay(url)
+  const client = await connect(relay.url)
+  const sleeping = client.query('select pg_sleep(10)').catch((error) => error)
+  setTimeout(() => relay.cut(), 50)
+  const error = await sleeping
+  await relay.close()
+  return error
+}
+
+async function silent() {
+  const relay = await openRelay(url)
+  const client = await connect(relay.url, { query_timeout: 200 })
+  relay.freeze()
+  const error = await client.query('select 1').catch((error) => error)
+  await relay.close()
+  return error
+}
+
+const refused = (connectionString: string) =>
+  connect(connectionString).then(
+    () => assert.fail('nobody should be there'),
+    (error) => error,
+  )
+const nobody = 'postgresql://tessera_read@127.0.0.1:1/tessera'
+
+const read = { purpose: 'read', phase: 'whole', isCitus: false } as const
+const write = { ...read, purpose: 'write' } as const
+const onCitus = { ...write, isCitus: true }
+const within = { ...write, phase: 'within' } as const
+const connecting = { ...read, phase: 'connect' } as const
+
+type Row = [what: string, provoke: () => Promise<unknown>, ...verdicts: Verdict[]]
+type Verdict = readonly [circumstances: Circumstances, outcome: Outcome, scope: Scope, answer: string]
+
+const rows: Row[] = [
+  [
+    'nobody at the address',
+    () => refused(nobody),
+    [connecting, 'never-sent', 'endpoint', 'database-unavailable'],
+    [{ ...write, phase: 'connect' }, 'never-sent', 'endpoint', 'database-unavailable'],
+  ],
+  [
+    'no such database',
+    () => refused(readUrl.split(',')[0]!.replace(/\/tessera(?=[?]|$)/, '/none')),
+    [connecting, 'final', 'statement', 'error'],
+  ],
+  [
+    'the connection is cut',
+    cut,
+    [read, 'retryable', 'endpoint', 'database-unavailable'],
+    [within, 'never-sent', 'endpoint', 'database-unavailable'],
+    [write, 'unknown', 'endpoint', 'change-outcome-unknown'],
+  ],
+  [
+    'nobody answers any more',
+    silent,
+    [read, 'retryable', 'endpoint', 'database-unavailable'],
+    [write, 'unknown', 'endpoint', 'change-outcome-unknown'],
+  ],
+  [
+    'an administrator ends the session',
+    terminated,
+    [read, 'retryable', 'endpoint', 'database-unavailable'],
+    [within, 'never-sent', 'endpoint', 'database-unavailable'],
+    [write, 'unknown', 'endpoint', 'change-outcome-unknown'],
+  ],
+  [
+    'it takes too long',
+    () => failureOf('select pg_sleep(10)', "set statement_timeout = '50ms'"),
+    [read, 'final', 'statement', 'query-too-slow'],
+    [write, 'final', 'statement', 'database-busy'],
+    [within, 'final', 'statement', 'database-busy'],
+    [onCitus, 'unknown', 'statement', 'change-outcome-unknown'],
+  ],
+  [
+    'a deadlock',
+    deadlock,
+    [write, 'final', 'statement', 'database-busy'],
+    // Of a secondary, whose conflicts with what it replays have this class too.
+    [read, 'retryable', 'statement', 'database-unavailable'],
+  ],
+  [
+    'a primary that is none any more',
+    () => failureOf('update outcomes set n = 3', 'set default_transaction_read_only = on'),
+    [write, 'never-sent', 'endpoint', 'database-unavailable'],
+  ],
+  [
+    'a value that is there already',
+    () => failureOf('insert into outcomes values (1, 1)'),
+    [write, 'final', 'statement', 'conflict'],
+  ],
+  [
+    'a reference to nothing',
+    () => failureOf('insert into outcomes values (3, 1, 9)'),
+    [write, 'final', 'statement', 'conflict'],
+  ],
+  [
+    'a check that does not hold',
+    () => failureOf('insert into outcomes values (3, -1)'),
+    [write, 'final', 'statement', 'invalid'],
+  ],
+  [
+    'a table that is gone',
+    () => failureOf('select from no_such_table'),
+    [read, 'final', 'statement', 'collection-changing'],
+  ],
+  [
+    'no value of the type',
+    () => failureOf("select '5x'::int"),
+    [read, 'final', 'statement', 'parameter-invalid'],
+  ],
+  [
+    'a bug',
+    () => failureOf('selec 1'),
+    [read, 'final', 'statement', 'error'],
+    [write, 'final', 'statement', 'error'],
+  ],
+]
+
+for (const [what, provoke, ...verdicts] of rows) {
+  test(what, async () => {
+    const error = await provoke()
+    for (const [circumstances, outcome, scope, answer] of verdicts) {
+      const failure = judge(error, circumstances)
+      const { code, refusal, severity } = failure.answer as Error & Record<string, string>
+      const told = refusal ?? (severity === undefined ? code : 'error')
+      assert.deepEqual(
+        [failure.outcome, failure.scope, told],
+        [outcome, scope, answer],
+        JSON.stringify(circumstances),
+      )
+    }
+  })
+}

@@ -1,0 +1,396 @@
+// Ways to the database that break, hang and come back: reads go where somebody answers, changes wait for somebody
+// to take them, nothing happens twice, and what nobody can know is said.
+
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { after, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { splitUrls } from '../../database/addresses.ts'
+import { openDatabase } from '../../database/database.ts'
+import { hashOfInteger } from '../../database/node-groups.ts'
+import { openSession } from '../../database/session.ts'
+import type { Event } from '../../events.ts'
+import { testDatabase } from '../support/database.ts'
+import { openRelay } from '../support/relay.ts'
+
+const urls = testDatabase()
+const [readUrl] = splitUrls(urls.readUrl) as [string]
+const [writeUrl] = splitUrls(urls.writeUrl) as [string]
+const { ownerUrl, superuserUrl } = urls
+const one = { text: 'select 1', values: [] }
+
+type Addresses = { readUrl: string; writeUrl?: string | undefined }
+
+function open(t: TestContext, { readUrl, writeUrl }: Addresses, options = {}) {
+  const events: Event[] = []
+  const database = openDatabase({
+    readUrl,
+    writeUrl,
+    poolSize: 4,
+    statementTimeoutMs: 5_000,
+    emit: (event) => events.push(event),
+    ...options,
+  })
+  t.after(() => database.close())
+  const seen = (type: Event['type'], port?: 'read' | 'write') =>
+    events.filter((event) => event.type === type && (!port || ('port' in event && event.port === port)))
+      .length
+  return { database, events, seen }
+}
+
+async function relay(t: TestContext, url: string) {
+  const opened = await openRelay(url)
+  t.after(() => opened.close())
+  return opened
+}
+
+async function until(holds: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<number> {
+  const start = performance.now()
+  while (!(await holds())) {
+    assert.ok(performance.now() - start < withinMs, `not within ${withinMs} ms: ${holds}`)
+    await sleep(5)
+  }
+  return performance.now() - start
+}
+
+const owner = await openSession(ownerUrl, 'test')
+await owner.query('create table routed (id int primary key, n int not null)')
+const [{ isCitus }] = (await owner.query<{ isCitus: boolean }>(
+  `select to_regclass('pg_catalog.pg_dist_partition') is not null as "isCitus"`,
+)) as [{ isCitus: boolean }]
+if (isCitus) await owner.query("select create_distributed_table('routed', 'id')")
+await owner.query('grant select on routed to tessera_read; grant all on routed to tessera_write')
+after(async () => {
+  await owner.query('drop table routed')
+  await owner.close()
+})
+const insert = (id: number) => ({ text: 'insert into routed values ($1, 0) returning id', values: [id] })
+const countOf = async (id: number) => (await owner.query('select from routed where id = $1', [id])).length
+
+/** Accepts and hangs up, as a proxy does that has no server, or says nothing, as one that is frozen. */
+async function openDeadEnd(t: TestContext, isSilent = false) {
+  const server = createServer((socket) => {
+    if (!isSilent) socket.destroy()
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as { port: number }
+  return `postgresql://tessera_read@127.0.0.1:${port}/tessera`
+}
+
+test('where the first address leads nowhere, the second serves', async (t) => {
+  const deadEnd = await openDeadEnd(t)
+  const { database, seen } = open(t, { readUrl: `${deadEnd},${readUrl}` })
+  const answers = await Promise.all(Array.from({ length: 10 }, () => database.read(one)))
+  assert.deepEqual(answers.flat(2), Array(10).fill('1'))
+  assert.equal(seen('endpoint-down'), 1)
+  assert.equal(seen('read-retried'), 0)
+  const session = await openSession(`${deadEnd},${ownerUrl}`, 'test')
+  assert.deepEqual(await session.query('select 1 as one'), [{ one: 1 }])
+  await session.close()
+})
+
+test('a silent address leaves time for the next', async (t) => {
+  const silent = await openDeadEnd(t, true)
+  const { database } = open(t, { readUrl: `${silent},${readUrl}` })
+  // All of the first wave, which waits for connections to nobody.
+  const wave = await Promise.all(Array.from({ length: 6 }, () => database.read(one)))
+  assert.deepEqual(wave.flat(2), Array(6).fill('1'))
+  const session = await openSession(`${silent},${ownerUrl}`, 'test')
+  assert.deepEqual(await session.query('select 1 as one'), [{ one: 1 }])
+  await session.close()
+})
+
+test('where no address answers, it says so at once', async (t) => {
+  const deadEnds = [await openDeadEnd(t), await openDeadEnd(t)]
+  const { database } = open(t, { readUrl: deadEnds.join() })
+  await assert.rejects(database.read(one), { code: 'database-unavailable' })
+  await until(() => !database.isReadable)
+  const start = performance.now()
+  await assert.rejects(database.read(one), { code: 'database-unavailable' })
+  assert.ok(performance.now() - start < 50)
+})
+
+test('what PostgreSQL refuses is not tried elsewhere', async () => {
+  const wrong = readUrl.replace(/\/tessera(?=[?]|$)/, '/no_such_database')
+  assert.notEqual(wrong, readUrl)
+  await assert.rejects(openSession(`${wrong},${readUrl}`, 'test'), { severity: 'FATAL' })
+})
+
+test('a pool that is busy for long is no reason to try elsewhere', async (t) => {
+  const deadEnd = await openDeadEnd(t)
+  const { database, seen } = open(
+    t,
+    { readUrl: `${readUrl},${deadEnd}` },
+    { poolSize: 2, statementTimeoutMs: 8_000 },
+  )
+  const sleepers = [1, 2].map(() => database.read({ text: 'select pg_sleep(6)', values: [] }))
+  await assert.rejects(database.read(one), { code: 'database-busy' })
+  await Promise.all(sleepers)
+  assert.deepEqual(await database.read(one), [['1']])
+  assert.equal(seen('endpoint-down'), 1)
+})
+
+test('connections that break, in a query and between two of a stream, break no more than that', async (t) => {
+  const { database } = open(t, { readUrl })
+  const superuser = new pg.Client({ connectionString: superuserUrl })
+  await superuser.connect()
+  t.after(() => superuser.end())
+  const breakAll = () =>
+    superuser.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'tessera_read' and application_name = 'tessera-read'",
+    )
+  const sleeping = database.read({ text: "select 'slept', pg_sleep(1)", values: [] })
+  const stream = database.stream({ text: 'select generate_series(1, 1000000)', values: [] })
+  await stream.next()
+  await sleep(200)
+  await breakAll()
+  assert.equal((await sleeping)[0]![0], 'slept')
+  await assert.rejects(
+    async () => {
+      for await (const _ of stream);
+    },
+    { code: 'database-unavailable' },
+  )
+  assert.deepEqual(await database.read(one), [['1']])
+})
+
+/** Readers that ask without a pause until they are told to stop; how many answers they had, and what else. */
+function startReaders(read: () => Promise<unknown>, count = 4) {
+  let isReading = true
+  let answers = 0
+  let slowest = 0
+  const errors: unknown[] = []
+  const running = Array.from({ length: count }, async () => {
+    while (isReading) {
+      const start = performance.now()
+      await read().then(
+        () => answers++,
+        (error) => errors.push(error),
+      )
+      slowest = Math.max(slowest, performance.now() - start)
+      await sleep(1)
+    }
+  })
+  return {
+    async stop() {
+      isReading = false
+      await Promise.all(running)
+      return { answers, errors, slowest }
+    },
+  }
+}
+
+test('when the secondary dies no read fails; it is noticed within 300 ms, and its return within 500', async (t) => {
+  const secondary = await relay(t, readUrl)
+  const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
+  await until(async () => (await database.read(one)).length === 1)
+  const readers = startReaders(() => database.read({ text: 'select pg_sleep(0.01)', values: [] }))
+  await sleep(300)
+  secondary.cut()
+  assert.ok((await until(() => seen('endpoint-down', 'read') === 1)) < 300)
+  await sleep(500)
+  assert.equal(database.isReadable, true)
+  secondary.mend()
+  assert.ok((await until(() => seen('endpoint-up', 'read') === 1)) < 500)
+  await sleep(200)
+  const { answers, errors } = await readers.stop()
+  assert.deepEqual(errors, [])
+  assert.ok(answers > 50)
+})
+
+test('a death is noticed where nobody asks, too', async (t) => {
+  const secondary = await relay(t, readUrl)
+  const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
+  await until(async () => (await database.read(one)).length === 1)
+  await sleep(100)
+  secondary.cut()
+  assert.ok((await until(() => seen('endpoint-down', 'read') === 1)) < 300)
+})
+
+test('a secondary that freezes keeps readers waiting for two seconds, once', async (t) => {
+  const secondary = await relay(t, readUrl)
+  const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
+  await until(async () => (await database.read(one)).length === 1)
+  const readers = startReaders(() => database.read(one))
+  await sleep(300)
+  secondary.freeze()
+  await until(() => seen('endpoint-down', 'read') === 1)
+  await sleep(500)
+  secondary.mend()
+  await until(() => seen('endpoint-up', 'read') === 1)
+  const { errors, slowest } = await readers.stop()
+  assert.deepEqual(errors, [])
+  assert.ok(slowest < 3_000, String(slowest))
+})
+
+test('connections that lead nowhere after a silence are not used any more', async (t) => {
+  const secondary = await relay(t, readUrl)
+  const { database, seen } = open(t, { readUrl: secondary.url })
+  await Promise.all(
+    Array.from({ length: 4 }, () => database.read({ text: 'select pg_sleep(0.1)', values: [] })),
+  )
+  secondary.freeze()
+  await until(() => seen('endpoint-down', 'read') === 1)
+  secondary.mend(false)
+  await until(() => seen('endpoint-up', 'read') === 1)
+  for (let number = 0; number < 8; number++) {
+    const start = performance.now()
+    await database.read(one)
+    assert.ok(performance.now() - start < 500)
+  }
+})
+
+test('what PostgreSQL says of a query is no fault of the address', async (t) => {
+  const { database, seen } = open(t, { readUrl, writeUrl })
+  for (let number = 0; number < 20; number++)
+    await assert.rejects(database.read({ text: "select '5x'::int", values: [] }), {
+      code: 'parameter-invalid',
+    })
+  assert.equal(seen('endpoint-down'), 0)
+  assert.equal(seen('read-retried'), 0)
+})
+
+test('a change waits for somebody to take it, and happens once', async (t) => {
+  const primary = await relay(t, writeUrl)
+  const { database, seen } = open(t, { readUrl, writeUrl: primary.url })
+  await until(async () => (await database.write(insert(1))).length === 1)
+  primary.cut()
+  await until(() => seen('endpoint-down', 'write') === 1)
+  assert.equal(database.isWritable, false)
+  const start = performance.now()
+  const waiting = [2, 3, 4].map((id) => database.write(insert(id)))
+  const together = database.transact(async (query) => {
+    await query(insert(5))
+    await query(insert(6))
+  })
+  await sleep(1_000)
+  primary.mend()
+  await Promise.all([...waiting, together])
+  assert.ok(performance.now() - start < 2_500)
+  for (const id of [2, 3, 4, 5, 6]) assert.equal(await countOf(id), 1)
+})
+
+test('and where nobody comes, it is told within seconds that nothing has happened', async (t) => {
+  const { database } = open(t, { readUrl, writeUrl: await openDeadEnd(t) })
+  const start = performance.now()
+  await assert.rejects(database.write(insert(7)), { code: 'database-unavailable' })
+  const waited = performance.now() - start
+  assert.ok(waited > 4_000 && waited < 7_000, String(waited))
+  assert.equal(await countOf(7), 0)
+})
+
+test('a change that is cut off may have happened; one that was not to be committed yet has not, and is made anew', async (t) => {
+  const primary = await relay(t, writeUrl)
+  const { database } = open(t, { readUrl, writeUrl: primary.url })
+  const slow = {
+    text: 'with changed as (insert into routed values ($1, 0) returning id) select pg_sleep(0.3) from changed',
+    values: [8],
+  }
+  const lost = assert.rejects(database.write(slow), { code: 'change-outcome-unknown' })
+  await sleep(150)
+  primary.interrupt()
+  await lost
+  let attempts = 0
+  await database.transact(async (query) => {
+    attempts++
+    await query(insert(9))
+    if (attempts === 1) primary.interrupt()
+    await query({ text: 'select 1', values: [] })
+  })
+  assert.equal(attempts, 2)
+  assert.equal(await countOf(9), 1)
+})
+
+test('an address to write to that leads to a secondary is refused', {
+  skip: !isCitus && 'needs a secondary',
+}, async (t) => {
+  const { database, events } = open(t, { readUrl, writeUrl: `${readUrl},${writeUrl}` })
+  await database.write(insert(10))
+  assert.equal(await countOf(10), 1)
+  const down = events.find((event) => event.type === 'endpoint-down')
+  assert.match(String(down?.error), /leads to a secondary/)
+})
+
+test('an address to read from through which Citus would ask primaries is refused', {
+  skip: !isCitus && 'needs Citus',
+}, async (t) => {
+  const careless = readUrl.replace(/&?options=[^&]*/, '')
+  assert.notEqual(careless, readUrl)
+  const { database, events } = open(t, { readUrl: careless, writeUrl })
+  await database.read(one)
+  const down = events.find((event) => event.type === 'endpoint-down')
+  assert.match(String(down?.error), /citus\.use_secondary_nodes/)
+})
+
+test('the hash of a cell is that of PostgreSQL', async () => {
+  const rows = await owner.query<{ value: number; hash: number }>(
+    `select value, hashint4(value) as hash from (
+       select unnest(array[0, 1, -1, -2, 2147483647, -2147483648]) as value
+       union all select (random() * 4294967295 - 2147483648)::bigint::int from generate_series(1, 5000)) as drawn`,
+  )
+  for (const { value, hash } of rows) assert.equal(hashOfInteger(value), hash, String(value))
+})
+
+test('a node group without a secondary is read from its primary, and the others from theirs', {
+  skip: !isCitus && 'needs Citus',
+}, async (t) => {
+  const { database, seen } = open(t, { readUrl, writeUrl })
+  const [, role] = /\/\/([^@]*@)/.exec(superuserUrl)!
+  const superuser = await openSession(writeUrl.replace(/\/\/[^@]*@/, `//${role}`), 'test')
+  const places = await superuser.query<{ cell: number; groupid: number }>(
+    `select distinct on (groupid) cell, groupid from generate_series(0, 200) as cell
+     join pg_dist_placement on shardid = get_shard_id_for_distribution_column('tessera.moved_feature', cell)`,
+  )
+  const [lost, kept] = places as [(typeof places)[0], (typeof places)[0]]
+  // As after a failover, when the group's other member is the one that was lost.
+  const [{ nodeport }] = (await superuser.query<{ nodeport: number }>(
+    "select nodeport from pg_dist_node where groupid = $1 and noderole = 'secondary'",
+    [lost.groupid],
+  )) as [{ nodeport: number }]
+  const setPort = (port: number) =>
+    superuser.query("update pg_dist_node set nodeport = $1 where groupid = $2 and noderole = 'secondary'", [
+      port,
+      lost.groupid,
+    ])
+  t.after(async () => {
+    await setPort(nodeport)
+    await superuser.close()
+  })
+  const ask = (cell: number) =>
+    database.read({
+      text: 'select from tessera.moved_feature where cell = $1',
+      values: [cell],
+      cells: [cell],
+    })
+  const isFromSecondary = async (...cells: number[]) => {
+    const all = cells.length > 0 ? cells : undefined
+    const [row] = await database.read({ text: 'select pg_is_in_recovery()', values: [], cells: all })
+    return row![0] === 't'
+  }
+  assert.equal(await isFromSecondary(lost.cell), true)
+  await setPort(1)
+  await until(async () => {
+    await ask(lost.cell)
+    return seen('secondary-missing') === 1
+  })
+  await ask(kept.cell)
+  assert.deepEqual(
+    [
+      await isFromSecondary(lost.cell),
+      await isFromSecondary(kept.cell),
+      await isFromSecondary(lost.cell, kept.cell),
+      await isFromSecondary(),
+    ],
+    [false, true, false, false],
+  )
+  const retries = seen('read-retried')
+  for (let number = 0; number < 20; number++) await ask(lost.cell)
+  assert.equal(seen('read-retried'), retries)
+  await setPort(nodeport)
+  await until(() => seen('secondary-back') === 1)
+  assert.equal(await isFromSecondary(lost.cell), true)
+  assert.equal(await isFromSecondary(), true)
+})

@@ -1,0 +1,103 @@
+// Admission: no more at once than there is room for, who goes first, and at ten times the load as much is done as before.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { makeAdmission } from '../../database/admission.ts'
+import { gatewayError } from '../../errors.ts'
+
+test('no more runs at once than the limit, in the order of arrival', async () => {
+  const admission = makeAdmission(2)
+  let most = 0
+  const order: number[] = []
+  const run = (number: number) =>
+    admission.run(async () => {
+      most = Math.max(most, admission.running)
+      order.push(number)
+      await sleep(5)
+    }, 'usual')
+  await Promise.all([0, 1, 2, 3, 4, 5].map(run))
+  assert.equal(most, 2)
+  assert.deepEqual(order, [0, 1, 2, 3, 4, 5])
+  assert.deepEqual([admission.running, admission.waiting], [0, 0])
+})
+
+test('what goes first overtakes what waits', async () => {
+  const admission = makeAdmission(1)
+  const order: string[] = []
+  const run = (name: string, priority: 'first' | 'usual') =>
+    admission.run(async () => {
+      order.push(name)
+      await sleep(5)
+    }, priority)
+  await Promise.all([
+    run('page 1', 'usual'),
+    run('page 2', 'usual'),
+    run('item', 'first'),
+    run('page 3', 'usual'),
+  ])
+  assert.deepEqual(order, ['page 1', 'item', 'page 2', 'page 3'])
+})
+
+test('who leaves while waiting is taken out, and a failure makes room', async () => {
+  const admission = makeAdmission(1)
+  const leaving = new AbortController()
+  const failing = admission.run(() => sleep(20).then(() => Promise.reject(new Error('no'))), 'usual')
+  const left = admission.run(() => assert.fail('ran'), 'usual', leaving.signal)
+  leaving.abort(gatewayError('request-abandoned', 'The client went away.'))
+  await assert.rejects(left, { code: 'request-abandoned' })
+  assert.equal(admission.waiting, 0)
+  await assert.rejects(failing, /no/)
+  assert.equal(await admission.run(async () => 'done', 'usual'), 'done')
+})
+
+test('where nothing comes to an end, who waits is told within seconds', async () => {
+  const admission = makeAdmission(1)
+  const stuck = admission.run(() => sleep(3_000), 'usual')
+  const start = performance.now()
+  await assert.rejects(
+    admission.run(async () => {}, 'usual'),
+    { code: 'database-busy' },
+  )
+  const waited = performance.now() - start
+  assert.ok(waited > 1_900 && waited < 2_900, String(waited))
+  await stuck
+})
+
+test('at ten times what it can do, it does as much as before, and refuses the rest at once', async () => {
+  const admission = makeAdmission(4)
+  const [workMs, seconds] = [20, 3]
+  const capacity = (4 * 1000) / workMs
+  let isOpen = true
+  let done = 0
+  let refused = 0
+  const waits: number[] = []
+  const ask = async () => {
+    const start = performance.now()
+    try {
+      await admission.run(async () => {
+        waits.push(performance.now() - start)
+        await sleep(workMs)
+      }, 'usual')
+      if (isOpen) done++
+    } catch (error) {
+      assert.equal((error as { code: string }).code, 'database-busy')
+      refused++
+    }
+  }
+  const asked: Promise<void>[] = []
+  const end = performance.now() + seconds * 1_000
+  for (let owed = 0, last = performance.now(); performance.now() < end; ) {
+    const now = performance.now()
+    owed += ((now - last) / 1_000) * capacity * 10
+    last = now
+    for (; owed >= 1; owed--) asked.push(ask())
+    await sleep(5)
+  }
+  isOpen = false
+  await Promise.all(asked)
+  // Timers and a busy machine lengthen each piece of work: what counts is that refusing the rest costs nothing.
+  assert.ok(done >= 0.7 * capacity * seconds, `${done} of ${capacity * seconds}`)
+  assert.ok(refused > 5 * done, String(refused))
+  assert.ok(Math.max(...waits) < 2_600, String(Math.max(...waits)))
+})

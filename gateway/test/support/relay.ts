@@ -1,0 +1,85 @@
+// Owns a way to a database that breaks as a test wants it to.
+
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import pg from 'pg'
+
+export interface Relay {
+  /** The given URL, by way of this. */
+  readonly url: string
+  /** How many connections it has been asked for. */
+  readonly calls: number
+  /** Ends what is connected, and hangs up on whoever calls. */
+  cut(): void
+  /** Ends what is connected; whoever calls anew is let through. */
+  interrupt(): void
+  /** Lets nothing pass any more, in neither direction, and says nothing about it. */
+  freeze(): void
+  /** Lets everything pass from now on; what was frozen before is lost, and is told so only if it is hung up on. */
+  mend(doesHangUp?: boolean): void
+  close(): Promise<void>
+}
+
+export async function openRelay(url: string): Promise<Relay> {
+  const { host, port, user, password, database } = new pg.Client({ connectionString: url })
+  const call = () => (host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host))
+  let state: 'open' | 'cut' | 'frozen' = 'open'
+  let calls = 0
+  const sockets = new Set<Socket>()
+  const lost = new WeakSet<Socket>()
+  const server = createServer((caller) => {
+    calls++
+    sockets.add(caller)
+    caller.on('error', () => {}).on('close', () => sockets.delete(caller))
+    if (state === 'cut') return caller.destroy()
+    if (state === 'frozen') return caller.pause()
+    const called = call()
+    sockets.add(called)
+    const isLost = () => state === 'frozen' || lost.has(caller)
+    called.on('error', () => {}).on('close', () => sockets.delete(called))
+    for (const [from, to] of [
+      [caller, called],
+      [called, caller],
+    ] as const) {
+      from.on('data', (chunk) => {
+        if (!isLost()) to.write(chunk)
+      })
+      from.on('close', () => {
+        if (!isLost()) to.destroy()
+      })
+    }
+    return undefined
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const hangUp = () => {
+    for (const socket of sockets) socket.destroy()
+  }
+  const role = [user, password].filter((part) => part).map((part) => encodeURIComponent(part!))
+  const parameters = new URLSearchParams(url.split('?')[1])
+  for (const name of ['host', 'port']) parameters.delete(name)
+  const address = server.address() as { port: number }
+  return {
+    url: `postgresql://${role.join(':')}@127.0.0.1:${address.port}/${database}?${parameters}`,
+    get calls() {
+      return calls
+    },
+    cut() {
+      state = 'cut'
+      hangUp()
+    },
+    interrupt: hangUp,
+    freeze() {
+      state = 'frozen'
+      for (const socket of sockets) lost.add(socket)
+    },
+    mend(doesHangUp = true) {
+      if (state === 'frozen' && doesHangUp) hangUp()
+      state = 'open'
+    },
+    async close() {
+      hangUp()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
