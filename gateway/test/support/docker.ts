@@ -1,4 +1,6 @@
 // Owns Docker for tests: whether it is there, and one project of Compose that is removed at the end.
+// An engine has one at a time, of one name: what a run that was killed left behind would start again with the
+// engine, and take the machine from the next run.
 
 import { execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,6 +11,7 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 const root = join(import.meta.dirname, '../../..')
+const NAME = 'tessera-test'
 
 const works = (...args: string[]) => spawnSync('docker', args, { stdio: 'ignore' }).status === 0
 
@@ -46,7 +49,6 @@ export type Project = {
 
 /** @param skip as whyNoContainers says: then nothing has to be removed */
 export async function openProject(file: string, skip: string | false): Promise<Project> {
-  const name = `tessera-test-${process.pid}`
   const ports = Object.fromEntries(
     await Promise.all(
       ['TESSERA_PORT', 'TESSERA_PORT_2', 'TESSERA_STATISTICS_PORT', 'TESSERA_STATISTICS_PORT_2'].map(
@@ -59,13 +61,16 @@ export async function openProject(file: string, skip: string | false): Promise<P
     const { stdout } = await run('docker', args, { cwd: root, env, maxBuffer: 1 << 26 })
     return stdout
   }
-  const compose = (...args: string[]) => ask('compose', '--file', file, '--project-name', name, ...args)
-  after(async () => {
-    if (!skip) await compose('down', '--volumes', '--timeout', '40')
-  })
+  const compose = (...args: string[]) => ask('compose', '--file', file, '--project-name', NAME, ...args)
+  // By its name alone: what is left may be of another file.
+  const remove = () => ask('compose', '--project-name', NAME, 'down', '--volumes', '--timeout', '40')
+  if (!skip) {
+    await remove()
+    after(remove)
+  }
   return {
     url: `http://127.0.0.1:${ports.TESSERA_PORT}`,
     compose,
-    docker: (command, service, ...rest) => ask(...command, `${name}-${service}-1`, ...rest),
+    docker: (command, service, ...rest) => ask(...command, `${NAME}-${service}-1`, ...rest),
   }
 }
