@@ -2,7 +2,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { URL_ROLES, urlFileOf, urlVariableOf } from './connection.ts'
+import { GATEWAY_URLS, urlFileOf, urlVariableOf } from './connection.ts'
 import { CONFIG_FOLDERS, certificatesIn, containerTopology, MEMBER_FOLDER } from './containers.ts'
 import { etcdArguments } from './etcd.ts'
 import { type Balancer, LOOPBACK, storeUrlOf, type Topology } from './topology.ts'
@@ -114,7 +114,7 @@ x-gateway: &gateway
   depends_on:
 ${waitFor(['prepare'], 'service_completed_successfully')}
   environment:
-${URL_ROLES.map((role) => `    ${urlVariableOf(role)}: ${CONFIG_FOLDERS.gateway}/${urlFileOf(role)}`).join('\n')}
+${GATEWAY_URLS.map((name) => `    ${urlVariableOf(name)}: ${CONFIG_FOLDERS.gateway}/${urlFileOf(name)}`).join('\n')}
     TESSERA_DEMO: "true"
   volumes:
     - gateway-config:${CONFIG_FOLDERS.gateway}:ro

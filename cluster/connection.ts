@@ -6,30 +6,57 @@ import type { Credentials, Role } from './credentials.ts'
 import { DATABASE } from './patroni.ts'
 import type { Balancer, Topology } from './topology.ts'
 
-export type UrlRole = Extract<Role, `tessera_${string}`>
-export const URL_ROLES: readonly UrlRole[] = ['tessera_read', 'tessera_write', 'tessera_owner']
+/** What a gateway connects to. */
+export const GATEWAY_URLS = ['tessera_read', 'tessera_worker_read', 'tessera_write', 'tessera_owner'] as const
+export type GatewayUrl = (typeof GATEWAY_URLS)[number]
 
-/** How the gateway is told a role's URL: by the name of a file that nobody else reads. */
-export const urlFileOf = (role: UrlRole) => `${role}.url`
-export const urlVariableOf = (role: UrlRole) => `${role.toUpperCase()}_URL_FILE`
+/** How the gateway is told a URL: by the name of a file that nobody else reads. */
+export const urlFileOf = (name: GatewayUrl) => `${name}.url`
+export const urlVariableOf = (name: GatewayUrl) => `${name.toUpperCase()}_URL_FILE`
+
+export const gatewayUrl = (topology: Topology, credentials: Credentials, name: GatewayUrl): string =>
+  name === 'tessera_worker_read'
+    ? workerUrls(topology, credentials)
+    : databaseUrls(topology, credentials, name)
 
 /** Where a role comes in, by each of the proxies: who reads at the read port, and there from secondaries alone. */
-export function databaseUrls(
-  { proxies, isCitus }: Topology,
-  { passwords, authorityFile }: Credentials,
+export const databaseUrls = (
+  topology: Topology,
+  credentials: Credentials,
   role: Role,
   isRead = role === 'tessera_read',
+): string =>
+  topology.proxies
+    .map(({ host, readPort, writePort }) =>
+      urlOf(topology, credentials, role, host, isRead ? readPort : writePort, isRead),
+    )
+    .join(',')
+
+/** Where the secondaries of each worker group are read from, by each of the proxies; empty without workers. */
+const workerUrls = (topology: Topology, credentials: Credentials): string =>
+  topology.proxies
+    .flatMap(({ host, groupPorts }) =>
+      [...groupPorts.values()].map(({ read }) =>
+        urlOf(topology, credentials, 'tessera_read', host, read, true),
+      ),
+    )
+    .join(',')
+
+function urlOf(
+  { isCitus }: Topology,
+  { passwords, authorityFile }: Credentials,
+  role: Role,
+  host: string,
+  port: number,
+  isRead: boolean,
 ): string {
-  const urls = proxies.map(({ host, readPort, writePort }) => {
-    const url = new URL(`postgresql://${role}@${host}:${isRead ? readPort : writePort}/${DATABASE}`)
-    url.password = passwords[role]
-    url.searchParams.set('sslmode', 'verify-full')
-    url.searchParams.set('sslrootcert', authorityFile)
-    // On a secondary of the coordinator Citus would read from the workers' primaries.
-    if (isRead && isCitus) url.searchParams.set('options', '-c citus.use_secondary_nodes=always')
-    return url.href
-  })
-  return urls.join(',')
+  const url = new URL(`postgresql://${role}@${host}:${port}/${DATABASE}`)
+  url.password = passwords[role]
+  url.searchParams.set('sslmode', 'verify-full')
+  url.searchParams.set('sslrootcert', authorityFile)
+  // On a secondary Citus would read from the workers' primaries.
+  if (isRead && isCitus) url.searchParams.set('options', '-c citus.use_secondary_nodes=always')
+  return url.href
 }
 
 export type Where = { readonly host: string; readonly port: number; readonly database?: string }

@@ -3,7 +3,7 @@
 
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { databaseUrls, URL_ROLES, urlFileOf } from './connection.ts'
+import { GATEWAY_URLS, gatewayUrl, urlFileOf } from './connection.ts'
 import {
   type CertificateFiles,
   type Credentials,
@@ -70,12 +70,8 @@ async function configure() {
     write('fencer', `${name}.json`, renderFencer(containerTopology, name, certificatesIn('fencer')))
   const { authorityFile } = certificatesIn('gateway')
   write('gateway', basename(authorityFile), readFileSync(credentials.authorityFile, 'utf8'))
-  for (const role of URL_ROLES)
-    write(
-      'gateway',
-      urlFileOf(role),
-      databaseUrls(containerTopology, { ...credentials, authorityFile }, role),
-    )
+  for (const name of GATEWAY_URLS)
+    write('gateway', urlFileOf(name), gatewayUrl(containerTopology, { ...credentials, authorityFile }, name))
 }
 
 const openSecrets = (): Promise<Credentials> =>

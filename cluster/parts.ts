@@ -2,7 +2,7 @@
 
 import { chownSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { databaseUrls, URL_ROLES, urlFileOf, urlVariableOf } from './connection.ts'
+import { GATEWAY_URLS, gatewayUrl, urlFileOf, urlVariableOf } from './connection.ts'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
 import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
 import { etcdArguments, renderFencer } from './etcd.ts'
@@ -137,10 +137,10 @@ function isReadableByAll(file: string): boolean {
 /** Over the proxies' ports, their addresses in files that nobody else reads. */
 function gatewayPart({ place, credentials }: Cluster, port: number): Part {
   const environment: Record<string, string> = {}
-  for (const role of URL_ROLES) {
-    const file = join(credentialsFolder(place), urlFileOf(role))
-    writeOwned(place, file, databaseUrls(place.topology, credentials, role))
-    environment[urlVariableOf(role)] = file
+  for (const name of GATEWAY_URLS) {
+    const file = join(credentialsFolder(place), urlFileOf(name))
+    writeOwned(place, file, gatewayUrl(place.topology, credentials, name))
+    environment[urlVariableOf(name)] = file
   }
   return {
     ...ourProgram(place),

@@ -90,6 +90,9 @@ export const settings = {
     },
   } as Setting<readonly string[]>,
   readUrl: databaseUrl('PostGIS to read from; without it, the one to write to'),
+  workerReadUrl: databaseUrl(
+    'the workers of Citus to read from, in any order: what lies on one of them is read there',
+  ),
   writeUrl: databaseUrl('PostGIS to write to; without any URL, an embedded one is started'),
   ownerUrl: databaseUrl('PostGIS as the role that owns tables, for migrations and imports'),
   data: text('folder of the embedded PostGIS', 'a path', '.data'),

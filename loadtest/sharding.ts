@@ -4,7 +4,7 @@
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { databaseUrls } from '../cluster/connection.ts'
+import { databaseUrls, gatewayUrl } from '../cluster/connection.ts'
 import { openTrial, type Trial } from '../cluster/scenarios/stage.ts'
 import {
   citiesText,
@@ -127,7 +127,11 @@ export async function measureSharding({ rounds, seconds }: Duration) {
   const urlOf = (role: 'tessera_read' | 'tessera_owner') => databaseUrls(place.topology, credentials, role)
   let gateway: Awaited<ReturnType<typeof startGateway>> | undefined
   try {
-    const environment = { TESSERA_READ_URL: urlOf('tessera_read'), TESSERA_OWNER_URL: urlOf('tessera_owner') }
+    const environment = {
+      TESSERA_READ_URL: urlOf('tessera_read'),
+      TESSERA_WORKER_READ_URL: gatewayUrl(place.topology, credentials, 'tessera_worker_read'),
+      TESSERA_OWNER_URL: urlOf('tessera_owner'),
+    }
     // Its first start migrates the database, and imports the demo data.
     await (await startGateway(['--demo'], environment)).stop()
     await makeTables(trial)

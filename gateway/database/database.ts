@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Emit } from '../events.ts'
 import { splitUrls } from './addresses.ts'
-import { makeAdmission, type Priority } from './admission.ts'
+import type { Priority } from './admission.ts'
 import { makeRetryBudget } from './budget.ts'
 import { type Endpoint, openEndpoint } from './endpoint.ts'
 import type { Lease } from './lease.ts'
@@ -53,6 +53,8 @@ export interface Database {
 
 export type DatabaseOptions = {
   readonly readUrl: string
+  /** Secondaries of Citus' workers, to read there what lies on one of them alone. */
+  readonly workerReadUrl?: string | undefined
   readonly writeUrl: string | undefined
   readonly poolSize: number
   readonly statementTimeoutMs: number
@@ -73,7 +75,7 @@ const MAX_PARKED = 200
 
 /** Opens the ways to the database; a connection is made when the first statement needs one. */
 export function openDatabase(options: DatabaseOptions): Database {
-  const { readUrl, writeUrl, poolSize, statementTimeoutMs, emit } = options
+  const { readUrl, workerReadUrl, writeUrl, poolSize, statementTimeoutMs, emit } = options
   const shared = { poolSize, statementTimeoutMs, emit }
   const [anyReadUrl, ...others] = splitUrls(readUrl) as [string, ...string[]]
   const secondaries = [anyReadUrl, ...others].map((url) =>
@@ -82,13 +84,19 @@ export function openDatabase(options: DatabaseOptions): Database {
   const primaries = (writeUrl ? splitUrls(writeUrl) : []).map((url) =>
     openEndpoint({ port: 'write', readUrl: asRoleOf(anyReadUrl, url), writeUrl: url, ...shared }),
   )
+  const workers = (workerReadUrl ? splitUrls(workerReadUrl) : []).map((url) =>
+    openEndpoint({ port: 'read', readUrl: url, ...shared }),
+  )
   const budget = makeRetryBudget()
-  const admissions = { read: makeAdmission(poolSize), write: makeAdmission(poolSize) }
-  const groups = watchNodeGroups(async (statement) => {
-    const endpoint = secondaries.find(({ isUp }) => isUp)
-    if (!endpoint) throw unreachable(undefined)
-    return endpoint.use('read', (lease) => lease.query(statement))
-  }, emit)
+  const groups = watchNodeGroups(
+    async (statement) => {
+      const endpoint = secondaries.find(({ isUp }) => isUp)
+      if (!endpoint) throw unreachable(undefined)
+      return endpoint.use('read', (lease) => lease.query(statement))
+    },
+    workers.length > 0,
+    emit,
+  )
   let parked = 0
 
   /**
@@ -104,7 +112,10 @@ export function openDatabase(options: DatabaseOptions): Database {
     const serves = (endpoint: Endpoint) => endpoint.isUp && !tried.has(endpoint)
     const choose = () => {
       const mayBeSecondary = (!failure || failure.scope === 'endpoint') && groups.haveSecondaries(cells)
-      const next = (mayBeSecondary ? secondaries.find(serves) : undefined) ?? primaries.find(serves)
+      const group = mayBeSecondary && workers.length > 0 ? groups.groupOf(cells) : undefined
+      const worker =
+        group === undefined ? undefined : workers.find((one) => one.group === group && serves(one))
+      const next = worker ?? (mayBeSecondary ? secondaries.find(serves) : undefined) ?? primaries.find(serves)
       // Where there is no other way, what was broken off may go well on a new connection.
       return next ?? (isRetry && failure?.scope !== 'node' ? secondaries.find(({ isUp }) => isUp) : undefined)
     }
@@ -137,7 +148,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     for (;;) {
       for (const endpoint of primaries.filter(({ isUp }) => isUp)) {
         try {
-          return await admissions.write.run(() => endpoint.use('write', change), 'first')
+          return await endpoint.admissions.write.run(() => endpoint.use('write', change), 'first')
         } catch (error) {
           if (!(error instanceof DatabaseFailure)) throw error
           failure = error
@@ -155,7 +166,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     read: (statement, { signal, priority = 'first' } = {}) =>
       reading(statement, (endpoint) => {
         const query = () => endpoint.use('read', (lease) => lease.query(statement), signal)
-        return admissions.read.run(query, priority, signal)
+        return endpoint.admissions.read.run(query, priority, signal)
       }),
 
     async *stream(statement, signal) {
@@ -201,7 +212,7 @@ export function openDatabase(options: DatabaseOptions): Database {
 
     async close() {
       groups.stop()
-      await Promise.all([...secondaries, ...primaries].map((endpoint) => endpoint.close()))
+      await Promise.all([...workers, ...secondaries, ...primaries].map((endpoint) => endpoint.close()))
     },
   }
 }

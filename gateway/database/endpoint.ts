@@ -2,6 +2,7 @@
 
 import CircuitBreaker from 'opossum'
 import type { Emit } from '../events.ts'
+import { type Admission, makeAdmission } from './admission.ts'
 import { type Lease, leaseConnection } from './lease.ts'
 import { DatabaseFailure, unreachable } from './outcome.ts'
 import { abandon, type Connection, openPool, openProbeConnection, type Port, type Purpose } from './pool.ts'
@@ -21,8 +22,12 @@ export interface Endpoint {
   /** Host and port, without secrets. */
   readonly name: string
   readonly port: Port
+  /** The node group that is behind it, once that is known; undefined without Citus. */
+  readonly group: number | undefined
   /** False while its breaker is open: nothing is sent there then but probes. */
   readonly isUp: boolean
+  /** Who may use it, when more want to than it has connections. */
+  readonly admissions: Readonly<Record<Purpose, Admission>>
   /**
    * Runs work with a connection of its own, and gives that back.
    * @throws DatabaseFailure, or what `work` throws by itself
@@ -66,6 +71,7 @@ export function openEndpoint({
   /** Who waits for an answer that will not come where nobody gives a sign of life any more. */
   const readers = new Set<Connection>()
   let reason: Error | undefined
+  let group: number | undefined
 
   const breaker = new CircuitBreaker((work: () => Promise<unknown>) => work(), {
     // Deadlines are for PostgreSQL and the driver to keep: this one would forget a query that still runs.
@@ -81,7 +87,8 @@ export function openEndpoint({
   const probe = startProbe({
     connect: () => openProbeConnection(port, writeUrl ?? readUrl, PROBE_TIMEOUT_MS),
     timeoutMs: PROBE_TIMEOUT_MS,
-    onAnswer() {
+    onAnswer(found) {
+      group = found
       if (breaker.opened) breaker.close()
     },
     onFailure(error) {
@@ -127,6 +134,10 @@ export function openEndpoint({
   return {
     name,
     port,
+    admissions: { read: makeAdmission(poolSize), write: makeAdmission(poolSize) },
+    get group() {
+      return group
+    },
     get isUp() {
       return !breaker.opened
     },

@@ -7,6 +7,8 @@ import type { Row, Statement } from './query.ts'
 
 /** How soon a secondary that is back is read from again. */
 const RECHECK_INTERVAL_MS = 500
+/** How often the map of shards is read anew. */
+const MAP_INTERVAL_MS = 10_000
 
 export interface NodeGroups {
   /**
@@ -14,6 +16,8 @@ export interface NodeGroups {
    * @param cells what it asks; undefined for anything
    */
   haveSecondaries(cells: readonly number[] | undefined): boolean
+  /** The one group that has all of these cells, if one has; undefined while nobody has asked where they are. */
+  groupOf(cells: readonly number[] | undefined): number | undefined
   /** Takes note of a failure whose scope is a node. */
   note(failure: DatabaseFailure): void
   stop(): void
@@ -45,9 +49,13 @@ const askIn = (cell: number): Statement => ({
   values: [cell],
 })
 
-/** @param readFromSecondary @throws where no secondary has what is asked */
+/**
+ * @param readFromSecondary throws where no secondary has what is asked
+ * @param isMapped whether to know where cells lie before anything fails
+ */
 export function watchNodeGroups(
   readFromSecondary: (statement: Statement) => Promise<Row[]>,
+  isMapped: boolean,
   emit: Emit,
 ): NodeGroups {
   const missing = new Set<number>()
@@ -102,11 +110,27 @@ export function watchNodeGroups(
     isChecking = false
   }
 
+  /** Shards may be moved to other nodes; until that is known here, a query takes the longer way. */
+  async function keepMap() {
+    while (!stopping.signal.aborted) {
+      layout = await load().catch(() => layout)
+      const isKnown = layout.shards.length > 0
+      const interval = isKnown ? MAP_INTERVAL_MS : RECHECK_INTERVAL_MS
+      await sleep(interval, undefined, { ref: false, signal: stopping.signal }).catch(() => {})
+    }
+  }
+  if (isMapped) keepMap()
+
   return {
     haveSecondaries(cells) {
       if (missing.size === 0 && !isUnclear) return true
       if (isUnclear || !cells) return false
       return !cells.some((cell) => missing.has(groupOfCell(cell, layout) ?? -1))
+    },
+    groupOf(cells) {
+      if (!cells || cells.length === 0) return undefined
+      const group = groupOfCell(cells[0]!, layout)
+      return cells.every((cell) => groupOfCell(cell, layout) === group) ? group : undefined
     },
     note(failure) {
       if (isChecking) mark(failure)

@@ -92,6 +92,11 @@ async function checkMember(client: pg.ClientBase, port: Port): Promise<boolean> 
   return hasCitus === 't'
 }
 
+async function askGroup(client: pg.ClientBase): Promise<number> {
+  const { rows } = await client.query<{ groupid: string }>('select groupid from pg_dist_local_group')
+  return Number(rows[0]!.groupid)
+}
+
 const withCitus = new WeakSet<pg.ClientBase>()
 export const isCitus = (connection: Connection) => withCitus.has(connection)
 
@@ -161,16 +166,18 @@ export async function openProbeConnection(
   const close = () => abandon(client)
   try {
     await client.connect()
+    const group = (await checkMember(client, port)) ? await askGroup(client) : undefined
+    return {
+      async ask() {
+        await checkMember(client, port)
+      },
+      group,
+      closed,
+      close,
+    }
   } catch (error) {
     close()
     throw error
-  }
-  return {
-    async ask() {
-      await checkMember(client, port)
-    },
-    closed,
-    close,
   }
 }
 

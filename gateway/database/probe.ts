@@ -10,6 +10,8 @@ const LATENESS_MS = 250
 export interface ProbeConnection {
   /** @throws where it does not serve as it should, and after `timeoutMs` */
   ask(): Promise<void>
+  /** Of Citus, that of the node where it has come out; undefined elsewhere. */
+  readonly group: number | undefined
   /** Resolves when it is closed, from whichever side. */
   readonly closed: Promise<void>
   close(): void
@@ -20,7 +22,7 @@ export type ProbeOptions = {
   readonly connect: () => Promise<ProbeConnection>
   /** By when `connect` and `ask` have answered. */
   readonly timeoutMs: number
-  readonly onAnswer: () => void
+  readonly onAnswer: (group: number | undefined) => void
   readonly onFailure: (error: Error) => void
 }
 
@@ -46,8 +48,9 @@ export function startProbe({ connect, timeoutMs, onAnswer, onFailure }: ProbeOpt
         })
         connection = opened
       }
-      await connection.ask()
-      if (!isStopped) onAnswer()
+      const asked = connection
+      await asked.ask()
+      if (!isStopped) onAnswer(asked.group)
     } catch (error) {
       drop()
       const isLate = performance.now() - start > timeoutMs + LATENESS_MS

@@ -21,13 +21,13 @@ const [writeUrl] = splitUrls(urls.writeUrl) as [string]
 const { ownerUrl, superuserUrl } = urls
 const one = { text: 'select 1', values: [] }
 
-type Addresses = { readUrl: string; writeUrl?: string | undefined }
+type Addresses = { readUrl: string; workerReadUrl?: string; writeUrl?: string | undefined }
 
-function open(t: TestContext, { readUrl, writeUrl }: Addresses, options = {}) {
+function open(t: TestContext, addresses: Addresses, options = {}) {
   const events: Event[] = []
   const database = openDatabase({
-    readUrl,
-    writeUrl,
+    writeUrl: undefined,
+    ...addresses,
     poolSize: 4,
     statementTimeoutMs: 5_000,
     emit: (event) => events.push(event),
@@ -393,4 +393,49 @@ test('a node group without a secondary is read from its primary, and the others 
   await until(() => seen('secondary-back') === 1)
   assert.equal(await isFromSecondary(lost.cell), true)
   assert.equal(await isFromSecondary(), true)
+})
+
+test('what lies in one node group is read at its worker, and through the coordinator when that is away', {
+  skip: !isCitus && 'needs Citus',
+}, async (t) => {
+  const workers = splitUrls(urls.workerReadUrl!)
+  const relays = await Promise.all(workers.map((url) => relay(t, url)))
+  const { database, seen } = open(t, {
+    readUrl,
+    workerReadUrl: relays.map(({ url }) => url).join(),
+    writeUrl,
+  })
+  /** Where the entry is, not where the rows are. */
+  const entryOf = async (...cells: number[]) => {
+    const all = cells.length > 0 ? cells : undefined
+    const [row] = await database.read({
+      text: 'select groupid, pg_is_in_recovery() from pg_dist_local_group',
+      values: [],
+      cells: all,
+    })
+    assert.equal(row![1], 't')
+    return Number(row![0])
+  }
+  const entries = async () => Promise.all(Array.from({ length: 40 }, (_, cell) => entryOf(cell)))
+  await until(async () => !(await entries()).includes(0))
+  const places = await owner.query<{ cell: number; groupid: number }>(
+    `select cell, groupid from generate_series(0, 39) as cell
+     join pg_dist_placement on shardid = get_shard_id_for_distribution_column('tessera.moved_feature', cell)
+     order by cell`,
+  )
+  assert.deepEqual(
+    await entries(),
+    places.map(({ groupid }) => groupid),
+  )
+  const [first] = places as [(typeof places)[0]]
+  const beside = places.find(({ cell, groupid }) => cell !== first.cell && groupid === first.groupid)!
+  const other = places.find(({ groupid }) => groupid !== first.groupid)!
+  assert.equal(await entryOf(first.cell, beside.cell), first.groupid)
+  assert.equal(await entryOf(first.cell, other.cell), 0)
+  assert.equal(await entryOf(), 0)
+  for (const worker of relays) worker.cut()
+  await until(() => seen('endpoint-down', 'read') === relays.length)
+  assert.equal(await entryOf(first.cell), 0)
+  for (const worker of relays) worker.mend()
+  await until(async () => (await entryOf(first.cell)) === first.groupid)
 })

@@ -1,6 +1,7 @@
 // Owns where the run's database is; global-setup.ts has put it there.
 
 export const READ_URL = 'TESSERA_TEST_READ_URL'
+export const WORKER_READ_URL = 'TESSERA_TEST_WORKER_READ_URL'
 export const WRITE_URL = 'TESSERA_TEST_WRITE_URL'
 export const OWNER_URL = 'TESSERA_TEST_OWNER_URL'
 export const SUPERUSER_URL = 'TESSERA_TEST_SUPERUSER_URL'
@@ -13,6 +14,8 @@ const required = (variable: string) => {
 
 export const testDatabase = () => ({
   readUrl: required(READ_URL),
+  /** Of Citus' workers; undefined elsewhere. */
+  workerReadUrl: process.env[WORKER_READ_URL],
   writeUrl: required(WRITE_URL),
   ownerUrl: required(OWNER_URL),
   /** Who sees what others' sessions are doing. */

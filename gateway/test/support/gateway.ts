@@ -24,9 +24,9 @@ export async function startGateway(...args: string[]): Promise<TestGateway> {
   const { config } = readConfig(args, {}, {})
   const events: Event[] = []
   const emit = (event: Event) => events.push(event)
-  const urls = testDatabase()
-  const session = await openSession(urls.ownerUrl, 'test')
-  const database = openDatabase({ ...config, readUrl: urls.readUrl, writeUrl: urls.writeUrl, emit })
+  const { ownerUrl, ...urls } = testDatabase()
+  const session = await openSession(ownerUrl, 'test')
+  const database = openDatabase({ ...config, ...urls, emit })
   const catalog = await openCatalog({ database, ...config, emit })
   const app = await buildApp({ config, database, catalog, emit, isDraining: () => false })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
