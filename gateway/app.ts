@@ -11,9 +11,9 @@ import type { Emit } from './events.ts'
 import { makeApiKeys } from './features/api-key.ts'
 import type { Catalog } from './features/catalog.ts'
 import { makeExtents } from './features/extent.ts'
-import { makeItemChanges } from './features/item-change.ts'
 import { makeItemLookup } from './features/item-lookup.ts'
 import { conditional } from './http/conditional.ts'
+import { makeConsistencyTokens } from './http/consistency-token.ts'
 import { watchMethods } from './http/methods.ts'
 import { registerOpenapi } from './http/openapi.ts'
 import { assets } from './http/pages/assets.ts'
@@ -48,7 +48,18 @@ const IDLE_CHECK_MS = 50
 const MAX_PARAMETER_LENGTH = 1_000
 
 /** What scripts of other origins may read. */
-const EXPOSED_HEADERS = ['ETag', 'Link', 'Location', 'Retry-After', 'Allow', 'Accept-Post', 'Accept-Patch']
+const EXPOSED_HEADERS = [
+  'ETag',
+  'Link',
+  'Location',
+  'Retry-After',
+  'Allow',
+  'Accept-Post',
+  'Accept-Patch',
+  'Consistency-Token',
+  'Tessera-Source',
+  'Server-Timing',
+]
 
 /**
  * While closing: a connection that was busy and is now kept alive would hold us up until its client lets
@@ -117,16 +128,19 @@ export async function buildApp({
   })
   app.register(collections, { catalog, extents: makeExtents(database) })
   const locality = { host: config.host, publicUrl: config.publicUrl }
+  const tokens = makeConsistencyTokens(database)
   app.register(itemRoutes.items, {
     database,
     catalog,
+    tokens,
     lookup: makeItemLookup(database),
     timeoutMs: config.statementTimeoutMs,
     ...locality,
   })
   app.register(itemChangeRoutes.itemChanges, {
+    database,
     catalog,
-    changes: makeItemChanges(database),
+    tokens,
     keys: makeApiKeys(database),
     ...locality,
   })

@@ -31,6 +31,7 @@ export const errors = {
   /** Not retryable by itself: it may have happened. */
   'change-outcome-unknown': { status: 503, title: 'Outcome of the change unknown', isRetryable: false },
   'collection-changing': { status: 503, title: 'Collection is being changed', isRetryable: true },
+  'consistency-unavailable': { status: 503, title: 'Not as recent as asked for', isRetryable: true },
   'database-unavailable': { status: 503, title: 'Database unavailable', isRetryable: true },
   'database-busy': { status: 503, title: 'Too many requests at once', isRetryable: true },
   'query-too-slow': { status: 503, title: 'Query took too long', isRetryable: true },

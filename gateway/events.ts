@@ -26,6 +26,7 @@ export type Event =
   | { type: 'endpoint-down'; port: 'read' | 'write'; endpoint: string; error: Error }
   | { type: 'endpoint-up'; port: 'read' | 'write'; endpoint: string }
   | { type: 'read-retried'; endpoint: string; error: Error }
+  | { type: 'secondary-behind'; endpoint: string }
   | { type: 'secondary-missing'; group: number; error: Error }
   | { type: 'secondary-back'; group: number }
   | {

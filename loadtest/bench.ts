@@ -2,6 +2,7 @@
 // machine disturbs both sides, and by medians.
 
 import { parseArgs } from 'node:util'
+import { measureCausal } from './causal.ts'
 import { measureGateway } from './gateway.ts'
 import type { Duration } from './measure.ts'
 import { measureSharding } from './sharding.ts'
@@ -9,6 +10,7 @@ import { measureSharding } from './sharding.ts'
 const MEASUREMENTS: Record<string, (duration: Duration) => Promise<void>> = {
   gateway: measureGateway,
   sharding: measureSharding,
+  causal: measureCausal,
 }
 
 const { values, positionals } = parseArgs({

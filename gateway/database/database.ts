@@ -1,17 +1,30 @@
 // Owns the contract between Tessera and PostgreSQL for whoever serves requests, and opens it.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import { splitUrls } from './addresses.ts'
 import type { Priority } from './admission.ts'
 import { makeRetryBudget } from './budget.ts'
+import {
+  ANY_GROUP,
+  askPosition,
+  Consistency,
+  merge,
+  narrow,
+  type Position,
+  readCaughtUp,
+  StillBehind,
+  UNKNOWN_PLACE,
+} from './consistency.ts'
 import { type Endpoint, openEndpoint } from './endpoint.ts'
 import type { Lease } from './lease.ts'
 import { watchNodeGroups } from './node-groups.ts'
 import { DatabaseFailure, unreachable } from './outcome.ts'
+import { abandon } from './pool.ts'
 import type { Row, Statement } from './query.ts'
 
-export type { Row, Statement }
+export { Consistency, type Row, type Statement }
 
 /** What a reader wants besides the rows. */
 export type Demand = {
@@ -22,6 +35,8 @@ export type Demand = {
 }
 
 export interface Database {
+  /** The same for one request, which must see certain things, or wants to know where it has come. */
+  within(consistency: Consistency): Database
   /**
    * All rows of one statement, from a secondary if there is one that serves.
    * @throws GatewayError for every outcome that is not a bug, see outcome.ts
@@ -72,6 +87,8 @@ const PARKING_MS = 5_000
 const PARKING_INTERVAL_MS = 100
 /** So many changes wait at most; more would all come at once when it is over. */
 const MAX_PARKED = 200
+/** How long the place of a change that has happened is asked for; without an answer nobody knows it. */
+const PLACE_TIMEOUT_MS = 1_000
 
 /** Opens the ways to the database; a connection is made when the first statement needs one. */
 export function openDatabase(options: DatabaseOptions): Database {
@@ -88,29 +105,66 @@ export function openDatabase(options: DatabaseOptions): Database {
     openEndpoint({ port: 'read', readUrl: url, ...shared }),
   )
   const budget = makeRetryBudget()
-  const groups = watchNodeGroups(
-    async (statement) => {
-      const endpoint = secondaries.find(({ isUp }) => isUp)
-      if (!endpoint) throw unreachable(undefined)
-      return endpoint.use('read', (lease) => lease.query(statement))
-    },
-    workers.length > 0,
-    emit,
-  )
+  const askFirst = (endpoints: readonly Endpoint[]) => async (statement: Statement) => {
+    const endpoint = endpoints.find(({ isUp }) => isUp)
+    if (!endpoint) throw unreachable(undefined)
+    return endpoint.use('read', (lease) => lease.query(statement))
+  }
+  const groups = watchNodeGroups(askFirst([...secondaries, ...primaries]), askFirst(secondaries), emit)
   let parked = 0
+
+  /** Where all groups' primaries were, at some time no longer ago than that. @throws DatabaseFailure */
+  let latest: { readonly at: number; readonly position: Promise<Position> } | undefined
+  function recentPosition(withinMs: number): Promise<Position> {
+    const at = performance.now()
+    if (latest && at - latest.at <= withinMs) return latest.position
+    const ask = async (): Promise<Position> => {
+      const all = await groups.groupsOf(undefined)
+      const endpoint = primaries.find(({ isUp }) => isUp)
+      if (!endpoint || !all) throw unreachable(undefined)
+      return endpoint.use('read', (lease) => askPosition(lease, all, groups.cellOf))
+    }
+    const position = ask()
+    latest = { at, position }
+    position.catch(() => {
+      if (latest?.position === position) latest = undefined
+    })
+    return position
+  }
+
+  /** What a statement must see. */
+  async function requirementOf(
+    { cells }: Statement,
+    { required, maxStalenessMs }: Consistency,
+  ): Promise<Position | 'everything'> {
+    if (required === 'everything') return required
+    const asked = await groups.groupsOf(cells)
+    if (maxStalenessMs === undefined) return narrow(required, asked)
+    const recent = await recentPosition(maxStalenessMs).catch((failure: DatabaseFailure) => {
+      throw failure.answer
+    })
+    return narrow(merge(required, recent), asked)
+  }
 
   /**
    * At the first of the secondaries that serves, else at the next, else at the primary, as where a node group has
-   * no secondary: any number of times where nothing was sent, and once more where something was.
+   * no secondary, or one that is behind: any number of times where nothing was sent, and once more where something
+   * was.
    */
-  async function reading<T>({ cells }: Statement, run: (endpoint: Endpoint) => Promise<T>): Promise<T> {
+  async function reading<T>(
+    { cells }: Statement,
+    run: (endpoint: Endpoint, patienceMs: number | undefined) => Promise<T>,
+    isForPrimary: boolean,
+  ): Promise<T> {
     budget.earn()
     const deadline = performance.now() + statementTimeoutMs
     const tried = new Set<Endpoint>()
     let failure: DatabaseFailure | undefined
     let isRetry = false
+    let isBehind = isForPrimary && primaries.length > 0
     const serves = (endpoint: Endpoint) => endpoint.isUp && !tried.has(endpoint)
     const choose = () => {
+      if (isBehind) return primaries.find(serves)
       const mayBeSecondary = (!failure || failure.scope === 'endpoint') && groups.haveSecondaries(cells)
       const group = mayBeSecondary && workers.length > 0 ? groups.groupOf(cells) : undefined
       const worker =
@@ -119,13 +173,25 @@ export function openDatabase(options: DatabaseOptions): Database {
       // Where there is no other way, what was broken off may go well on a new connection.
       return next ?? (isRetry && failure?.scope !== 'node' ? secondaries.find(({ isUp }) => isUp) : undefined)
     }
+    // Where there is no primary to ask, a secondary that is behind is waited for.
+    const patienceMs = primaries.length > 0 ? undefined : statementTimeoutMs
     for (;;) {
       const endpoint = choose()
       if (!endpoint) throw (failure ?? unreachable(undefined)).answer
       tried.add(endpoint)
       try {
-        return await run(endpoint)
+        return await run(endpoint, patienceMs)
       } catch (error) {
+        if (error instanceof StillBehind && primaries.length > 0) {
+          isBehind = true
+          emit({ type: 'secondary-behind', endpoint: endpoint.name })
+          continue
+        }
+        if (error instanceof StillBehind)
+          throw gatewayError(
+            'consistency-unavailable',
+            'No secondary has come as far as was asked for, and there is no primary to ask.',
+          )
         if (!(error instanceof DatabaseFailure)) throw error
         failure = error
         if (failure.scope === 'node' && endpoint.port === 'read') groups.note(failure)
@@ -162,16 +228,81 @@ export function openDatabase(options: DatabaseOptions): Database {
     }
   }
 
-  return {
-    read: (statement, { signal, priority = 'first' } = {}) =>
-      reading(statement, (endpoint) => {
-        const query = () => endpoint.use('read', (lease) => lease.query(statement), signal)
-        return endpoint.admissions.read.run(query, priority, signal)
-      }),
+  /**
+   * Where what is changed is then: asked on the connection of the change and behind it, in the same packet where that
+   * is still under way. It has happened, and where nobody can say where, the primary is read.
+   */
+  async function noteChange(
+    lease: Lease,
+    change: Promise<unknown>,
+    cells: readonly number[] | undefined,
+    consistency: Consistency,
+  ): Promise<void> {
+    consistency.noteSource(false)
+    const ask = async (): Promise<Position> => {
+      const changed = await groups.groupsOf(cells)
+      const unknown = () => new Map((changed ?? [ANY_GROUP]).map((group) => [group, UNKNOWN_PLACE]))
+      return changed ? askPosition(lease, changed, groups.cellOf).catch(unknown) : unknown()
+    }
+    let timer: NodeJS.Timeout | undefined
+    const limit = () => {
+      timer = setTimeout(() => abandon(lease.connection), PLACE_TIMEOUT_MS)
+    }
+    change.then(limit, limit)
+    // Nothing is under way on the connection any more after this, whatever becomes of the change.
+    const [asked] = await Promise.all([ask(), change.catch(() => {})])
+    clearTimeout(timer)
+    consistency.note(asked)
+  }
 
-    async *stream(statement, signal) {
-      const { lease, first } = await reading(statement, (endpoint) =>
-        endpoint.begin(async (lease) => {
+  /** Where what was read has come from, and on demand how far that was. */
+  async function noteRead(lease: Lease, { cells }: Statement, consistency: Consistency): Promise<void> {
+    consistency.noteSource(lease.whereabouts.readsSecondaries)
+    if (!consistency.isTracked) return
+    const asked = await groups.groupsOf(cells)
+    const unknown = new Map([[ANY_GROUP, UNKNOWN_PLACE]])
+    consistency.note(asked ? await askPosition(lease, asked, groups.cellOf) : unknown)
+  }
+
+  /** Where it is known what must be seen. */
+  const seeing = <T>(
+    lease: Lease,
+    required: Position | 'everything' | undefined,
+    patienceMs: number | undefined,
+    read: () => Promise<T>,
+  ): Promise<T> =>
+    required === undefined
+      ? read()
+      : readCaughtUp(lease, { required, patienceMs, cellOf: groups.cellOf }, read)
+
+  const openFor = (consistency: Consistency | undefined): Database => {
+    const isCausal = consistency !== undefined && !consistency.isEventual
+    const isForPrimary = consistency?.required === 'everything'
+
+    return {
+      within: openFor,
+
+      async read(statement, { signal, priority = 'first' } = {}) {
+        const required = isCausal ? await requirementOf(statement, consistency) : undefined
+        const run = (endpoint: Endpoint, patienceMs: number | undefined) => {
+          const work = async (lease: Lease) => {
+            const rows = await seeing(lease, required, patienceMs, () => lease.query(statement))
+            if (consistency) await noteRead(lease, statement, consistency)
+            return rows
+          }
+          return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), priority, signal)
+        }
+        const start = performance.now()
+        const rows = await reading(statement, run, isForPrimary)
+        if (consistency) consistency.readMs += performance.now() - start
+        return rows
+      },
+
+      async *stream(statement, signal) {
+        const required = isCausal ? await requirementOf(statement, consistency) : undefined
+        const begin = async (lease: Lease, patienceMs: number | undefined) => {
+          // By itself: what has begun cannot be done again.
+          await seeing(lease, required, patienceMs, async () => {})
           await lease.query({ text: 'begin read only', values: [] })
           // A cursor of its own per fetch, not a suspended portal: statement_timeout then bounds each
           // fetch and not the time that a slow reader takes between two of them.
@@ -179,42 +310,71 @@ export function openDatabase(options: DatabaseOptions): Database {
             text: `declare page no scroll cursor for ${statement.text}`,
             values: statement.values,
           })
-          return { lease, first: await lease.query(fetch(FIRST_BATCH_ROWS)) }
-        }, signal),
-      )
-      try {
-        let rows = FIRST_BATCH_ROWS
-        for (let batch = first; ; batch = await lease.query(fetch(rows))) {
-          if (batch.length > 0) yield batch
-          if (batch.length < rows) break
-          rows = Math.min(rowsForNextBatch(batch), rows * 2)
+          const first = await lease.query(fetch(FIRST_BATCH_ROWS))
+          if (consistency) await noteRead(lease, statement, consistency)
+          return { lease, first }
         }
-      } catch (error) {
-        throw error instanceof DatabaseFailure ? error.answer : error
-      } finally {
-        await lease.release('rollback')
-      }
-    },
+        const start = performance.now()
+        const { lease, first } = await reading(
+          statement,
+          (endpoint, patienceMs) => endpoint.begin((lease) => begin(lease, patienceMs), signal),
+          isForPrimary,
+        )
+        if (consistency) consistency.readMs += performance.now() - start
+        try {
+          let rows = FIRST_BATCH_ROWS
+          for (let batch = first; ; batch = await lease.query(fetch(rows))) {
+            if (batch.length > 0) yield batch
+            if (batch.length < rows) break
+            rows = Math.min(rowsForNextBatch(batch), rows * 2)
+          }
+        } catch (error) {
+          throw error instanceof DatabaseFailure ? error.answer : error
+        } finally {
+          await lease.release('rollback')
+        }
+      },
 
-    canWrite: primaries.length > 0,
+      canWrite: primaries.length > 0,
 
-    write: (statement) => changing((lease) => lease.query(statement)),
+      write: (statement) =>
+        changing(async (lease) => {
+          const change = lease.query(statement)
+          if (consistency) await noteChange(lease, change, statement.cells, consistency)
+          return change
+        }),
 
-    transact: (work) => changing((lease) => lease.transaction(work)),
+      transact: (work) =>
+        changing(async (lease) => {
+          /** Undefined when any of its statements may have changed something anywhere. */
+          let cells: Set<number> | undefined = new Set()
+          const change = lease.transaction((query) => {
+            cells = new Set()
+            return work((statement) => {
+              cells = statement.cells && cells && new Set([...cells, ...statement.cells])
+              return query(statement)
+            })
+          })
+          await change
+          if (consistency) await noteChange(lease, change, cells && [...cells], consistency)
+          return change
+        }),
 
-    get isReadable() {
-      return [...secondaries, ...primaries].some(({ isUp }) => isUp)
-    },
+      get isReadable() {
+        return [...secondaries, ...primaries].some(({ isUp }) => isUp)
+      },
 
-    get isWritable() {
-      return primaries.some(({ isUp }) => isUp)
-    },
+      get isWritable() {
+        return primaries.some(({ isUp }) => isUp)
+      },
 
-    async close() {
-      groups.stop()
-      await Promise.all([...workers, ...secondaries, ...primaries].map((endpoint) => endpoint.close()))
-    },
+      async close() {
+        groups.stop()
+        await Promise.all([...workers, ...secondaries, ...primaries].map((endpoint) => endpoint.close()))
+      },
+    }
   }
+  return openFor(undefined)
 }
 
 const fetch = (rows: number): Statement => ({ text: `fetch ${rows} from page`, values: [] })

@@ -103,9 +103,7 @@ export function openEndpoint({
   breaker.on('open', () => {
     emit({ type: 'endpoint-down', port, endpoint: name, error: reason! })
     probe.renew()
-    // Connections of before may lead nowhere, and would not say so; those in use end with their work.
-    endPools(pools)
-    pools = openPools()
+    renewPools(pools)
   })
   breaker.on('close', () => emit({ type: 'endpoint-up', port, endpoint: name }))
 
@@ -114,20 +112,43 @@ export function openEndpoint({
     return breaker.fire(work) as Promise<T>
   }
 
-  async function lease(
-    purpose: Purpose,
+  /**
+   * Where one connection was broken others may lead nowhere, too, and would only say so when they are used: a second
+   * try is to have a new one. Those in use end with their work.
+   */
+  function renewPools(from: typeof pools) {
+    if (from !== pools || breaker.isShutdown) return
+    pools = openPools()
+    endPools(from)
+  }
+
+  /** Runs work with a connection. @param keeps whether the connection stays leased when it has gone well */
+  async function leasing<T>(
     from: 'read' | 'stream' | 'write',
+    work: (lease: Lease) => Promise<T>,
     signal: AbortSignal | undefined,
-  ): Promise<Lease> {
-    const leased = await leaseConnection(pools[from]!, purpose, emit, signal)
-    if (purpose === 'write') return leased
-    readers.add(leased.connection)
-    return {
-      ...leased,
-      release(last) {
+    keeps: boolean,
+  ): Promise<T> {
+    const current = pools
+    const purpose = from === 'write' ? 'write' : 'read'
+    try {
+      const leased = await leaseConnection(current[from]!, purpose, emit, signal)
+      if (purpose === 'read') readers.add(leased.connection)
+      const release = (last?: string) => {
         readers.delete(leased.connection)
         return leased.release(last)
-      },
+      }
+      let isDone = false
+      try {
+        const result = await work({ ...leased, release })
+        isDone = true
+        return result
+      } finally {
+        if (!keeps || !isDone) await release(keeps ? 'rollback' : undefined)
+      }
+    } catch (error) {
+      if (isFaultOfEndpoint(error)) renewPools(current)
+      throw error
     }
   }
 
@@ -141,28 +162,12 @@ export function openEndpoint({
     get isUp() {
       return !breaker.opened
     },
-    use: (purpose, work, signal) =>
-      guarded(async () => {
-        const leased = await lease(purpose, purpose, signal)
-        try {
-          return await work(leased)
-        } finally {
-          await leased.release()
-        }
-      }),
-    begin: (work, signal) =>
-      guarded(async () => {
-        const leased = await lease('read', 'stream', signal)
-        try {
-          return await work(leased)
-        } catch (error) {
-          await leased.release('rollback')
-          throw error
-        }
-      }),
+    use: (purpose, work, signal) => guarded(() => leasing(purpose, work, signal, false)),
+    begin: (work, signal) => guarded(() => leasing('stream', work, signal, true)),
     async close() {
       probe.stop()
       breaker.shutdown()
+      for (const connection of readers) abandon(connection)
       await endPools(pools)
     },
   }

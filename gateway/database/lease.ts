@@ -4,11 +4,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
 import { DoubtfulSuccess, isDoubtful, judge, type Notice, type Phase } from './outcome.ts'
-import { abandon, type Connection, cancelQuery, isCitus, type Pool, type Purpose } from './pool.ts'
+import {
+  abandon,
+  type Connection,
+  cancelQuery,
+  type Pool,
+  type Purpose,
+  type Whereabouts,
+  whereaboutsOf,
+} from './pool.ts'
 import type { Row, Statement } from './query.ts'
 
 export interface Lease {
   readonly connection: Connection
+  readonly whereabouts: Whereabouts
   /** All rows of a statement. @throws DatabaseFailure; the signal's reason */
   query(statement: Statement): Promise<Row[]>
   /** Statements that happen all together, or none where `work` throws. @throws as query */
@@ -48,17 +57,18 @@ export async function leaseConnection(
     connection.release()
     throw signal.reason
   }
-  let isRunning = false
+  const whereabouts = whereaboutsOf(connection)
+  let running = 0
   let broken: Error | undefined
   let cancelling: Promise<void> | undefined
   const cancel = () => {
-    if (!isRunning) return
+    if (running === 0) return
     emit({ type: 'query-cancelled', port: pool.port })
     cancelling = cancelWhileRunning()
   }
   /** Again and again: a request that overtakes its query finds the session idle, and has no effect. */
   const cancelWhileRunning = async () => {
-    while (isRunning) {
+    while (running > 0) {
       // Nobody is there to take it: whoever waits for an answer has none to wait for.
       if (!(await cancelQuery(connection))) return abandon(connection)
       await sleep(CANCEL_INTERVAL_MS)
@@ -73,7 +83,7 @@ export async function leaseConnection(
 
   async function run({ name, text, values }: Statement, phase: Phase): Promise<Row[]> {
     if (signal?.aborted) throw signal.reason
-    isRunning = true
+    running++
     doubt = undefined
     try {
       const query = { text, values: values as unknown[], rowMode: 'array' as const }
@@ -84,9 +94,9 @@ export async function leaseConnection(
       return rows
     } catch (error) {
       if (error !== doubt && !isInKnownState(error)) broken = error as Error
-      throw signal?.aborted ? signal.reason : judge(error, { purpose, phase, isCitus: isCitus(connection) })
+      throw signal?.aborted ? signal.reason : judge(error, { purpose, phase, isCitus: whereabouts.isCitus })
     } finally {
-      isRunning = false
+      running--
     }
   }
 
@@ -99,6 +109,7 @@ export async function leaseConnection(
 
   return {
     connection,
+    whereabouts,
     query: (statement) => run(statement, 'whole'),
     async transaction(work) {
       try {

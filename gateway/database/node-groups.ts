@@ -1,4 +1,4 @@
-// Owns which of Citus' node groups can be read from secondaries: in which group a cell lies, and which have lost theirs.
+// Owns what is known of Citus' node groups: in which a cell lies, and which have lost their secondaries.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Emit } from '../events.ts'
@@ -16,8 +16,16 @@ export interface NodeGroups {
    * @param cells what it asks; undefined for anything
    */
   haveSecondaries(cells: readonly number[] | undefined): boolean
-  /** The one group that has all of these cells, if one has; undefined while nobody has asked where they are. */
+  /** The one group that has all of these cells, if one has; undefined where that is not known. */
   groupOf(cells: readonly number[] | undefined): number | undefined
+  /**
+   * All groups that a statement may have part of its rows in; without Citus the only one, 0. Undefined where that is
+   * not known.
+   * @param cells what it asks; undefined for anything
+   */
+  groupsOf(cells: readonly number[] | undefined): Promise<readonly number[] | undefined>
+  /** Some cell that lies in the group; undefined where none does. */
+  cellOf(group: number): number | undefined
   /** Takes note of a failure whose scope is a node. */
   note(failure: DatabaseFailure): void
   stop(): void
@@ -26,16 +34,25 @@ export interface NodeGroups {
 /** A range of hash values, and the group that has the rows of these. */
 type Shard = { readonly least: number; readonly most: number; readonly group: number }
 type Layout = {
+  readonly isCitus: boolean
   readonly shards: readonly Shard[]
   /** By host and port. */
   readonly nodes: ReadonlyMap<string, number>
+}
+const COORDINATOR = 0
+const ONE_NODE: Layout = { isCitus: false, shards: [], nodes: new Map() }
+
+const HAS_CITUS: Statement = {
+  name: 'tessera_has_citus',
+  text: `select exists (select from pg_extension where extname = 'citus')`,
+  values: [],
 }
 
 /** All that is sharded by cell lies beside this table. */
 const SHARDS: Statement = {
   name: 'tessera_shards',
   text: `select shardminvalue, shardmaxvalue, groupid from pg_dist_shard join pg_dist_placement using (shardid)
-    where logicalrelid = 'tessera.moved_feature'::regclass`,
+    where logicalrelid = to_regclass('tessera.moved_feature')`,
   values: [],
 }
 const NODES: Statement = {
@@ -50,32 +67,41 @@ const askIn = (cell: number): Statement => ({
 })
 
 /**
+ * @param read of whoever answers
  * @param readFromSecondary throws where no secondary has what is asked
- * @param isMapped whether to know where cells lie before anything fails
  */
 export function watchNodeGroups(
+  read: (statement: Statement) => Promise<Row[]>,
   readFromSecondary: (statement: Statement) => Promise<Row[]>,
-  isMapped: boolean,
   emit: Emit,
 ): NodeGroups {
   const missing = new Set<number>()
   /** A failure that does not say where: until it is looked at anew, nobody knows which group is well. */
   let isUnclear = false
-  let layout: Layout = { shards: [], nodes: new Map() }
+  let layout: Layout | undefined
+  let loading: Promise<Layout> | undefined
   let isChecking = false
   const stopping = new AbortController()
 
   async function load(): Promise<Layout> {
-    const shards = (await readFromSecondary(SHARDS)).map(([least, most, group]) => ({
+    const [[hasCitus]] = (await read(HAS_CITUS)) as [Row]
+    if (hasCitus !== 't') return ONE_NODE
+    const shards = (await read(SHARDS)).map(([least, most, group]) => ({
       least: Number(least),
       most: Number(most),
       group: Number(group),
     }))
-    const nodes = (await readFromSecondary(NODES)).map(([name, group]): [string, number] => [
-      name!,
-      Number(group),
-    ])
-    return { shards, nodes: new Map(nodes) }
+    const nodes = (await read(NODES)).map(([name, group]): [string, number] => [name!, Number(group)])
+    return { isCitus: true, shards, nodes: new Map(nodes) }
+  }
+
+  /** Once for all who want it now. @throws where nobody answers */
+  async function refresh(): Promise<Layout> {
+    loading ??= load().finally(() => {
+      loading = undefined
+    })
+    layout = await loading
+    return layout
   }
 
   function mark(failure: DatabaseFailure) {
@@ -91,7 +117,7 @@ export function watchNodeGroups(
   async function check(failure: DatabaseFailure) {
     isChecking = true
     for (let first = true; first || isUnclear || missing.size > 0; first = false) {
-      layout = await load().catch(() => layout)
+      await refresh().catch(() => {})
       if (first) mark(failure)
       await sleep(RECHECK_INTERVAL_MS, undefined, { ref: false, signal: stopping.signal }).catch(() => {})
       if (stopping.signal.aborted) break
@@ -112,14 +138,13 @@ export function watchNodeGroups(
 
   /** Shards may be moved to other nodes; until that is known here, a query takes the longer way. */
   async function keepMap() {
-    while (!stopping.signal.aborted) {
-      layout = await load().catch(() => layout)
-      const isKnown = layout.shards.length > 0
-      const interval = isKnown ? MAP_INTERVAL_MS : RECHECK_INTERVAL_MS
+    while (!stopping.signal.aborted && layout !== ONE_NODE) {
+      await refresh().catch(() => {})
+      const interval = layout ? MAP_INTERVAL_MS : RECHECK_INTERVAL_MS
       await sleep(interval, undefined, { ref: false, signal: stopping.signal }).catch(() => {})
     }
   }
-  if (isMapped) keepMap()
+  keepMap()
 
   return {
     haveSecondaries(cells) {
@@ -132,6 +157,15 @@ export function watchNodeGroups(
       const group = groupOfCell(cells[0]!, layout)
       return cells.every((cell) => groupOfCell(cell, layout) === group) ? group : undefined
     },
+    async groupsOf(cells) {
+      const known = layout ?? (await refresh().catch(() => undefined))
+      if (!known) return undefined
+      if (!known.isCitus) return [COORDINATOR]
+      if (!cells) return [...new Set([COORDINATOR, ...known.nodes.values()])]
+      const groups = new Set(cells.map((cell) => groupOfCell(cell, known)))
+      return groups.has(undefined) ? undefined : ([...groups] as number[])
+    },
+    cellOf: (group) => cellOfGroup(group, layout),
     note(failure) {
       if (isChecking) mark(failure)
       else check(failure)
@@ -141,21 +175,21 @@ export function watchNodeGroups(
 }
 
 /** The group that a failure names, by its number or by one of its nodes. */
-function groupIn(message: string, { nodes }: Layout): number | undefined {
+function groupIn(message: string, layout: Layout | undefined): number | undefined {
   const [, number] = /node group (\d+)/.exec(message) ?? []
   if (number !== undefined) return Number(number)
   const [, node] = /remote node (?:\S+@)?(\S+:\d+)/.exec(message) ?? []
-  return node === undefined ? undefined : nodes.get(node)
+  return node === undefined ? undefined : layout?.nodes.get(node)
 }
 
-function groupOfCell(cell: number, { shards }: Layout): number | undefined {
+function groupOfCell(cell: number, layout: Layout | undefined): number | undefined {
   const hash = hashOfInteger(cell)
-  return shards.find(({ least, most }) => least <= hash && hash <= most)?.group
+  return layout?.shards.find(({ least, most }) => least <= hash && hash <= most)?.group
 }
 
 /** Some cell that lies in the group; undefined where it has no shard. */
-function cellOfGroup(group: number, layout: Layout): number | undefined {
-  if (!layout.shards.some((shard) => shard.group === group)) return undefined
+function cellOfGroup(group: number, layout: Layout | undefined): number | undefined {
+  if (!layout?.shards.some((shard) => shard.group === group)) return undefined
   for (let cell = 0; ; cell++) if (groupOfCell(cell, layout) === group) return cell
 }
 

@@ -70,35 +70,47 @@ const rawTypes = { getTypeParser: () => (value: unknown) => value } as unknown a
 export class WrongMember extends Error {}
 
 /** Where a connection has come out. */
+export type Whereabouts = {
+  readonly isCitus: boolean
+  /** Whether what is read through it comes from secondaries. */
+  readonly readsSecondaries: boolean
+  /** Of Citus, the group of the node itself; undefined without Citus. */
+  readonly group: number | undefined
+  /** How far the node itself is known to have come, see consistency.ts. */
+  place?: bigint
+}
+
 const WHEREABOUTS = {
   text: `select pg_is_in_recovery(), current_setting('citus.use_secondary_nodes', true),
     exists (select from pg_extension where extname = 'citus')`,
   rowMode: 'array' as const,
 }
+const GROUP = { text: 'select groupid from pg_dist_local_group', rowMode: 'array' as const }
 
-/**
- * @returns whether Citus is there
- * @throws WrongMember
- */
-async function checkMember(client: pg.ClientBase, port: Port): Promise<boolean> {
+/** @throws WrongMember */
+async function checkMember(client: pg.ClientBase, port: Port): Promise<Omit<Whereabouts, 'group'>> {
   const { rows } = await client.query<string[]>(WHEREABOUTS)
-  const [isSecondary, useSecondaries, hasCitus] = rows[0]!
-  if (port === 'write' && isSecondary === 't')
-    throw new WrongMember('the address to write to leads to a secondary')
-  if (port === 'read' && isSecondary === 't' && hasCitus === 't' && useSecondaries !== 'always')
+  const [isInRecovery, useSecondaries, hasCitus] = rows[0]!
+  const isSecondary = isInRecovery === 't'
+  const isCitus = hasCitus === 't'
+  if (port === 'write' && isSecondary) throw new WrongMember('the address to write to leads to a secondary')
+  if (port === 'read' && isSecondary && isCitus && useSecondaries !== 'always')
     throw new WrongMember(
       "through this address Citus would read from the workers' primaries; add options=-c%20citus.use_secondary_nodes%3Dalways to it",
     )
-  return hasCitus === 't'
+  return { isCitus, readsSecondaries: isSecondary || (isCitus && useSecondaries === 'always') }
 }
 
-async function askGroup(client: pg.ClientBase): Promise<number> {
-  const { rows } = await client.query<{ groupid: string }>('select groupid from pg_dist_local_group')
-  return Number(rows[0]!.groupid)
+/** @throws WrongMember */
+async function findWhereabouts(client: pg.ClientBase, port: Port): Promise<Whereabouts> {
+  const member = await checkMember(client, port)
+  if (!member.isCitus) return { ...member, group: undefined }
+  const { rows } = await client.query<string[]>(GROUP)
+  return { ...member, group: Number(rows[0]![0]) }
 }
 
-const withCitus = new WeakSet<pg.ClientBase>()
-export const isCitus = (connection: Connection) => withCitus.has(connection)
+const whereabouts = new WeakMap<pg.ClientBase, Whereabouts>()
+export const whereaboutsOf = (connection: Connection) => whereabouts.get(connection)!
 
 class PoolClient extends pg.Client {
   constructor(options: pg.ClientConfig) {
@@ -131,14 +143,40 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
     maxLifetimeSeconds: Math.round(MAX_LIFETIME_S * (1 - LIFETIME_JITTER * Math.random())),
     idleTimeoutMillis: 60_000,
     keepAlive: true,
+    // Who asks how far a secondary is, and then for what it has, waits for both once.
+    pipeline: true,
     types: rawTypes,
     async onConnect(client: pg.ClientBase) {
-      if (await checkMember(client, port)) withCitus.add(client)
+      whereabouts.set(client, await findWhereabouts(client, port))
     },
   } as pg.PoolConfig)
   // Without a listener, an idle connection that breaks would end the process.
   pool.on('error', (error) => emit({ type: 'connection-lost', port, error }))
-  return { name: nameOf(url), port, connect: () => pool.connect(), end: () => pool.end() }
+  /** Who waits for a connection: the driver forgets them when the pool ends, and they would wait until their time is up. */
+  const waiting = new Set<(error: Error) => void>()
+  return {
+    name: nameOf(url),
+    port,
+    connect: () =>
+      new Promise((resolve, reject) => {
+        waiting.add(reject)
+        pool.connect().then(
+          (connection) => {
+            if (waiting.delete(reject)) resolve(connection)
+            else connection.release(true)
+          },
+          (error) => {
+            waiting.delete(reject)
+            reject(error)
+          },
+        )
+      }),
+    end() {
+      for (const reject of waiting) reject(new Error('The pool has ended.'))
+      waiting.clear()
+      return pool.end()
+    },
+  }
 }
 
 /** As the driver understands the URL: `localhost:5432`, or the path of a socket. */
@@ -166,7 +204,7 @@ export async function openProbeConnection(
   const close = () => abandon(client)
   try {
     await client.connect()
-    const group = (await checkMember(client, port)) ? await askGroup(client) : undefined
+    const { group } = await findWhereabouts(client, port)
     return {
       async ask() {
         await checkMember(client, port)

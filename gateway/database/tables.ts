@@ -65,3 +65,6 @@ export const movedFeatureTable = tessera.table(
     }),
   ],
 )
+
+/** What consistency tokens are signed with: one row, the same for all gateways of a database and of no other. */
+export const tokenKeyTable = tessera.table('token_key', { key: bytea('key').notNull() })

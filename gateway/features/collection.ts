@@ -336,6 +336,10 @@ export const isSpread = ({ distribution }: Collection) => distribution?.by === '
 export const isSpreadByCell = (collection: Collection) =>
   collection.level !== undefined && isSpread(collection)
 
+/** For a statement that asks this cell alone; undefined where that says nothing of the node. */
+export const cellsOfStatement = (collection: Collection, cell: number | undefined) =>
+  cell !== undefined && isSpreadByCell(collection) ? [cell] : undefined
+
 /** How features are kept together, and spread where there are several nodes; undefined for a table of one node. */
 export const distributionOf = ({ level, distribution }: Collection) =>
   level === undefined ? distribution : { by: 'cell' as const, level }

@@ -6,7 +6,14 @@ import type { Database, Row, Statement } from '../database/database.ts'
 import { isProjectionFailure, RefusedChange } from '../database/outcome.ts'
 import { type Fault, type GatewayError, gatewayError } from '../errors.ts'
 import { cellOf } from './cell.ts'
-import { CELL_COLUMN, type Collection, type Column, cellColumn, tableOf } from './collection.ts'
+import {
+  CELL_COLUMN,
+  type Collection,
+  type Column,
+  cellColumn,
+  cellsOfStatement,
+  tableOf,
+} from './collection.ts'
 import { isObject, type JsonObject } from './exact-json.ts'
 import { featureNotFound, itemOf, versionOf } from './feature.ts'
 import { type ItemBody, invalidFeature, parseItemBody, pointerOf } from './item-body.ts'
@@ -311,11 +318,20 @@ const ID = 'id'
 const CELL = 'cell'
 const KEPT = 'kept '
 
-function makeChange(template: Template, values: Record<string, unknown>, isRemoval = false): Change {
+function makeChange(
+  collection: Collection,
+  template: Template,
+  values: Record<string, unknown>,
+  isRemoval = false,
+): Change {
   return {
     isRemoval,
     condition: values.versions as Condition,
-    statement: fillTemplate(template, values),
+    statement: fillTemplate(
+      template,
+      values,
+      cellsOfStatement(collection, values[CELL] as number | undefined),
+    ),
     columns: template.parameters.map((parameter) => (parameter instanceof Placeholder ? parameter.name : '')),
   }
 }
@@ -375,7 +391,7 @@ function compileCreate(collection: Collection, body: ItemBody, cell: number | un
       names.length > 0 ? sql`(${columns}) values (${sql.join(values, sql.raw(', '))})` : sql`default values`
     return showing(collection, sql`insert into ${tableOf(collection)} ${row}`)
   })
-  return makeChange(template, { ...valuesOf(body), [CELL]: cell })
+  return makeChange(collection, template, { ...valuesOf(body), [CELL]: cell })
 }
 
 const assignGeometry = ({ geometry }: Collection, body: ItemBody): Assignment[] =>
@@ -403,7 +419,7 @@ function compileReplace(
       return updateItem(collection, [...assignGeometry(collection, body), ...properties], condition)
     },
   )
-  return makeChange(template, { ...valuesOf(body), [ID]: id, [CELL]: cell, versions: condition })
+  return makeChange(collection, template, { ...valuesOf(body), [ID]: id, [CELL]: cell, versions: condition })
 }
 
 function compileUpdate(
@@ -426,7 +442,7 @@ function compileUpdate(
   const shape = `update ${collection.version} ${shapeOf(body)} ${condition !== undefined}`
   // A patch of JSON is text of its own, which nobody will send again.
   const template = patches.size > 0 ? composeOnce(compose()) : templateOf(shape, compose)
-  return makeChange(template, { ...valuesOf(body), [ID]: id, [CELL]: cell, versions: condition })
+  return makeChange(collection, template, { ...valuesOf(body), [ID]: id, [CELL]: cell, versions: condition })
 }
 
 /** Columns that a feature keeps when another takes its place: those that the role may not set. */
@@ -459,7 +475,7 @@ function compileDeparture(
   cell: number,
 ): Change {
   const template = composeOnce(departure(collection, kept, where(collection, condition)))
-  return makeChange(template, { [ID]: id, [CELL]: cell, versions: condition })
+  return makeChange(collection, template, { [ID]: id, [CELL]: cell, versions: condition })
 }
 
 /** @returns the change for a row that has left with these texts */
@@ -487,7 +503,7 @@ function compileArrival(
     ),
   )
   return (left) =>
-    makeChange(template, {
+    makeChange(collection, template, {
       ...valuesOf({ ...body, changes: given }),
       ...Object.fromEntries(kept.map(({ name }, index) => [KEPT + name, left[index] ?? null])),
       [ID]: id,
@@ -519,7 +535,7 @@ function compileRemove(
     `remove ${collection.version} ${condition !== undefined}`,
     () => sql`delete from ${tableOf(collection)} ${where(collection, condition)} returning 1`,
   )
-  return makeChange(template, { [ID]: id, [CELL]: cell, versions: condition }, true)
+  return makeChange(collection, template, { [ID]: id, [CELL]: cell, versions: condition }, true)
 }
 
 /** PostgreSQL looks at both again after it has waited for another who changed the row. */

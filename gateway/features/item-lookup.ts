@@ -1,7 +1,7 @@
 // Owns single features by id: look-ups that come in while one is under way are joined into one statement.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Database, Statement } from '../database/database.ts'
+import { Consistency, type Database, type Statement } from '../database/database.ts'
 import { GatewayError } from '../errors.ts'
 import { type Collection, isSpreadByCell } from './collection.ts'
 import { homeOf } from './item-id.ts'
@@ -42,6 +42,7 @@ export type FeatureText = {
   /** Up to its last brace, see feature.ts. */
   readonly text: string
   readonly version: string
+  readonly source: Consistency['source']
 }
 
 export interface ItemLookup {
@@ -54,8 +55,10 @@ export interface ItemLookup {
   plan(collection: Collection, id: string): { statement: Statement; cell: number | undefined } | undefined
 }
 
-export function makeItemLookup(database: Database): ItemLookup {
+/** @param consistency of the one request that it is for; without it, it is for all that take whatever there is */
+export function makeItemLookup(database: Database, consistency?: Consistency): ItemLookup {
   const queues = new Map<string, Queue>()
+  const view = consistency ? database.within(consistency) : database
 
   async function run(queue: Queue) {
     const { collection, cell } = queue
@@ -64,8 +67,10 @@ export function makeItemLookup(database: Database): ItemLookup {
     queue.running++
     try {
       const ids = [...new Set(batch.map(({ id }) => id))]
-      const rows = await database.read(compileLookup(collection, ids, cell))
-      const found = new Map(rows.map((row) => [row[0], { text: row[1]!, version: row[2]! }]))
+      const asked = consistency ?? new Consistency()
+      const rows = await database.within(asked).read(compileLookup(collection, ids, cell))
+      const { source } = asked
+      const found = new Map(rows.map((row) => [row[0], { text: row[1]!, version: row[2]!, source }]))
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
       // A text that is no value of the key's type is the id of nothing.
@@ -110,16 +115,16 @@ export function makeItemLookup(database: Database): ItemLookup {
   async function search(collection: Collection, id: string, home: number): Promise<FeatureText | undefined> {
     for (let search = 0; search < MAX_SEARCHES; search++) {
       if (search > 0) await sleep(SEARCH_INTERVAL_MS * 2 ** search)
-      const [row] = await database.read(compileWhereabouts(collection, id, home))
+      const [row] = await view.read(compileWhereabouts(collection, id, home))
       if (!row) return undefined
       const feature = await lookUp(collection, id, Number(row[0]))
       if (feature) return feature
     }
     // The primaries agree with one another sooner.
     if (!database.canWrite) return undefined
-    const [row] = await database.write(compileWhereabouts(collection, id, home))
-    const [found] = row ? await database.write(compileLookup(collection, [id], Number(row[0]))) : []
-    return found && { text: found[1]!, version: found[2]! }
+    const [row] = await view.write(compileWhereabouts(collection, id, home))
+    const [found] = row ? await view.write(compileLookup(collection, [id], Number(row[0]))) : []
+    return found && { text: found[1]!, version: found[2]!, source: 'primary' }
   }
 
   return {

@@ -3,7 +3,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { Statement } from '../database/database.ts'
 import { movedFeatureTable } from '../database/tables.ts'
-import { CELL_COLUMN, type Collection, cellColumn, tableOf } from './collection.ts'
+import { CELL_COLUMN, type Collection, cellColumn, cellsOfStatement, tableOf } from './collection.ts'
 import { fillTemplate, templateOf } from './statement.ts'
 
 const { schemaName, tableName, cell: homeCell, id: movedId, movedTo } = movedFeatureTable
@@ -23,7 +23,7 @@ export function compileWhereabouts(collection: Collection, id: string, home: num
       union all select ${movedTo} from ${movedFeatureTable}
       where ${homeCell} = ${placeholder('home')} and ${movedId} = ${placeholder('id')} and ${isOf(collection)}`,
   )
-  return fillTemplate(template, { id, home }, [home])
+  return fillTemplate(template, { id, home }, cellsOfStatement(collection, home))
 }
 
 /**
@@ -39,7 +39,7 @@ export function compileClaim(collection: Collection, id: string, home: number): 
       values (${schema}, ${table}, ${placeholder('home')}, ${placeholder('id')}, ${placeholder('home')})
       on conflict (cell, id, table_name, schema_name) do update set moved_to = word.moved_to returning moved_to`
   })
-  return fillTemplate(template, { id, home })
+  return fillTemplate(template, { id, home }, cellsOfStatement(collection, home))
 }
 
 /** Says where a feature is that is not at home. */
@@ -51,7 +51,7 @@ export function compileForward(collection: Collection, id: string, home: number,
       values (${schema}, ${table}, ${placeholder('home')}, ${placeholder('id')}, ${placeholder('to')})
       on conflict (cell, id, table_name, schema_name) do update set moved_to = excluded.moved_to`
   })
-  return fillTemplate(template, { id, home, to })
+  return fillTemplate(template, { id, home, to }, cellsOfStatement(collection, home))
 }
 
 /** For a feature that is at home again, or nowhere any more. */
@@ -61,7 +61,7 @@ export function compileForget(collection: Collection, id: string, home: number):
     () => sql`delete from ${movedFeatureTable}
       where ${homeCell} = ${placeholder('home')} and ${movedId} = ${placeholder('id')} and ${isOf(collection)}`,
   )
-  return fillTemplate(template, { id, home })
+  return fillTemplate(template, { id, home }, cellsOfStatement(collection, home))
 }
 
 /** What becomes of a column in a row that is moved. */

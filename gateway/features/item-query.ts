@@ -8,6 +8,7 @@ import {
   type Collection,
   type Column,
   cellColumn,
+  cellsOfStatement,
   columnOf,
   isSpread,
   isSpreadByCell,
@@ -384,7 +385,7 @@ export function compileLookup(collection: Collection, ids: readonly string[], ce
     return sql`select ${itemOf(collection)}
       from ${tableOf(collection)} where ${within}${id} = any(${sql.placeholder('ids')})`
   })
-  return fillTemplate(template, { ids, cell }, cell === undefined ? undefined : [cell])
+  return fillTemplate(template, { ids, cell }, cellsOfStatement(collection, cell))
 }
 
 /** The cells to look in for what meets the boxes; undefined where they are not worth naming. */

@@ -11,7 +11,7 @@ export function conditional(app: FastifyInstance) {
   app.addHook('onSend', (request, reply, payload, done) => {
     if (reply.statusCode !== 200 || (request.method !== 'GET' && request.method !== 'HEAD')) return done()
     // The same address has an answer for each format.
-    reply.header('vary', 'accept, accept-encoding')
+    reply.header('vary', 'accept, accept-encoding, prefer, consistency-token')
     let tag = reply.getHeader('etag') as string | undefined
     if (tag === undefined && (typeof payload === 'string' || Buffer.isBuffer(payload))) {
       tag = entityTag(payload)

@@ -3,21 +3,23 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { gatewayError } from '../errors.ts'
+import { applyPreference, preferenceOf } from './prefer.ts'
 
-/** What a GET may say of it (RFC 7240); other preferences mean nothing here. */
-export const preferHeader = Type.Object({
+/** What a read may prefer; what else it says means nothing here. */
+export const preferHeader = {
   prefer: Type.Optional(
     Type.String({
-      description: '`wait=5`: an answer is of no use after five seconds.',
+      description:
+        '`wait=5`: an answer is of no use after five seconds. `consistency=strong`: everything that was committed is seen, `monotonic`: as the tokens say, and the answer has one, `eventual`: whatever a secondary has; `max-staleness=5`: what was committed five seconds ago is seen.',
       example: 'wait=5',
     }),
   ),
-})
+}
 
-/** Of a preference, in milliseconds; undefined where none is said that we understand. */
-function readWait({ headers }: FastifyRequest): number | undefined {
-  const [, seconds] = /(?:^|[,\s])wait=(\d{1,6})\s*(?:[,;]|$)/i.exec(String(headers.prefer ?? '')) ?? []
-  return seconds === undefined ? undefined : Number(seconds) * 1_000
+/** In milliseconds; undefined where none is said that we understand. */
+function readWait(request: FastifyRequest): number | undefined {
+  const seconds = preferenceOf(request, 'wait')
+  return seconds !== undefined && /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1_000 : undefined
 }
 
 /**
@@ -36,7 +38,7 @@ export function deadlineOf(
   }
   const wait = readWait(request)
   const withinMs = Math.min(...[wait, longestMs].filter((limit) => limit !== undefined))
-  if (wait !== undefined) reply.header('preference-applied', `wait=${wait / 1_000}`)
+  if (wait !== undefined) applyPreference(reply, `wait=${wait / 1_000}`)
   if (Number.isFinite(withinMs)) {
     const timer = setTimeout(() => {
       const detail = `There was no answer within ${withinMs / 1_000} s; ask for less, for example a smaller bbox or limit.`

@@ -17,6 +17,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'query-cancelled': 'debug',
   'endpoint-down': 'warn',
   'read-retried': 'warn',
+  'secondary-behind': 'debug',
   'secondary-missing': 'warn',
   'request-finished': 'debug',
   'request-failed': 'error',

@@ -20,14 +20,24 @@ export function createTesseraClient({ url, key, ...options }) {
     querySerializer: { array: { style: 'form', explode: false }, object: { style: 'form', explode: true } },
     ...options,
   })
+  /** Of changes, and when they came: what reads are to see. A token stands for those that went with its request. */
+  const tokens = new Map()
   client.use({
     onRequest({ request, schemaPath }) {
+      for (const [token, time] of tokens) if (Date.now() - time > TOKEN_AGE_MS) tokens.delete(token)
+      if (tokens.size > 0 && !request.headers.has(TOKEN))
+        request.headers.set(TOKEN, [...tokens.keys()].join())
       if (key) request.headers.set('authorization', `Bearer ${key}`)
       const type = BODY_TYPES[request.method]
       if (type && schemaPath.includes('/items')) request.headers.set('content-type', type)
       return request
     },
-    async onResponse({ response }) {
+    async onResponse({ request, response }) {
+      const token = response.headers.get(TOKEN)
+      if (token) {
+        for (const sent of (request.headers.get(TOKEN) ?? '').split(',')) tokens.delete(sent)
+        tokens.set(token, Date.now())
+      }
       if (response.ok || response.status === 304) return response
       const isProblem = response.headers.get('content-type')?.includes('problem+json')
       throw new TesseraProblem(isProblem ? await response.json() : undefined, response)
@@ -35,6 +45,10 @@ export function createTesseraClient({ url, key, ...options }) {
   })
   return client
 }
+
+const TOKEN = 'consistency-token'
+/** By then every secondary has caught up, or has been given up. */
+const TOKEN_AGE_MS = 3_600_000
 
 const BODY_TYPES = {
   POST: 'application/geo+json',

@@ -688,8 +688,10 @@ export interface operations {
                 };
             };
             header?: {
-                /** @description `wait=5`: an answer is of no use after five seconds. */
+                /** @description `wait=5`: an answer is of no use after five seconds. `consistency=strong`: everything that was committed is seen, `monotonic`: as the tokens say, and the answer has one, `eventual`: whatever a secondary has; `max-staleness=5`: what was committed five seconds ago is seen. */
                 prefer?: string;
+                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                "consistency-token"?: string;
             };
             path: {
                 /** @description As /collections lists it. */
@@ -702,6 +704,10 @@ export interface operations {
             /** @description A page of features. */
             200: {
                 headers: {
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
+                    /** @description Who was asked. */
+                    "Tessera-Source"?: "secondary" | "primary";
                     [name: string]: unknown;
                 };
                 content: {
@@ -776,6 +782,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                "consistency-token"?: string;
                 /** @description `return=minimal` for an answer without the feature. */
                 prefer?: string;
             };
@@ -797,6 +805,8 @@ export interface operations {
                 headers: {
                     /** @description Of the feature as it is now. */
                     ETag?: string;
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
                     /** @description Where the new feature is. */
                     Location?: string;
                     [name: string]: unknown;
@@ -946,8 +956,10 @@ export interface operations {
                 explain?: number;
             };
             header?: {
-                /** @description `wait=5`: an answer is of no use after five seconds. */
+                /** @description `wait=5`: an answer is of no use after five seconds. `consistency=strong`: everything that was committed is seen, `monotonic`: as the tokens say, and the answer has one, `eventual`: whatever a secondary has; `max-staleness=5`: what was committed five seconds ago is seen. */
                 prefer?: string;
+                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                "consistency-token"?: string;
             };
             path: {
                 /** @description As /collections lists it. */
@@ -962,6 +974,10 @@ export interface operations {
             /** @description The feature. */
             200: {
                 headers: {
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
+                    /** @description Who was asked. */
+                    "Tessera-Source"?: "secondary" | "primary";
                     [name: string]: unknown;
                 };
                 content: {
@@ -1036,6 +1052,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                "consistency-token"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
                 /** @description `return=minimal` for an answer without the feature. */
@@ -1061,6 +1079,8 @@ export interface operations {
                 headers: {
                     /** @description Of the feature as it is now. */
                     ETag?: string;
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1072,6 +1092,8 @@ export interface operations {
                 headers: {
                     /** @description Of the feature as it is now. */
                     ETag?: string;
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
                     /** @description Where the new feature is. */
                     Location?: string;
                     [name: string]: unknown;
@@ -1085,6 +1107,8 @@ export interface operations {
                 headers: {
                     /** @description Of the feature as it is now. */
                     ETag?: string;
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1225,6 +1249,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                "consistency-token"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
             };
@@ -1241,6 +1267,8 @@ export interface operations {
             /** @description It is gone. */
             204: {
                 headers: {
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1381,6 +1409,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                "consistency-token"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
                 /** @description `return=minimal` for an answer without the feature. */
@@ -1406,6 +1436,8 @@ export interface operations {
                 headers: {
                     /** @description Of the feature as it is now. */
                     ETag?: string;
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1417,6 +1449,8 @@ export interface operations {
                 headers: {
                     /** @description Of the feature as it is now. */
                     ETag?: string;
+                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    "Consistency-Token"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;

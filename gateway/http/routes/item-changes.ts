@@ -3,15 +3,19 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import type { Database } from '../../database/database.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/catalog.ts'
 import type { Changes, Collection } from '../../features/collection.ts'
-import type { ItemChanges, StoredItem } from '../../features/item-change.ts'
+import { type ItemChanges, makeItemChanges, type StoredItem } from '../../features/item-change.ts'
 import { type AuthenticateOptions, authenticate } from '../authenticate.ts'
 import { acceptBodies, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
+import { changeConsistency, consistencyHeaders, consistencyOfChange, sendToken } from '../consistency.ts'
+import type { ConsistencyTokens } from '../consistency-token.ts'
 import { checkContentCrs, featureTag, featureUrl, parseCondition, sendFeature } from '../feature.ts'
 import { answerOptions, setSpelled } from '../methods.ts'
 import { GEOJSON } from '../negotiate.ts'
+import { applyPreference, preferenceOf } from '../prefer.ts'
 import { changeProblems, collectionParams, content, itemParams, noQuery, notFound } from '../schemas.ts'
 
 const PART_4 = 'http://www.opengis.net/spec/ogcapi-features-4/1.0/conf'
@@ -23,6 +27,7 @@ export const conformance = [
 ]
 
 const conditionHeaders = Type.Object({
+  ...consistencyHeaders,
   'if-match': Type.Optional(
     Type.String({
       description: 'The ETag of the feature as it was read: if it has changed since, nothing happens (412).',
@@ -30,6 +35,7 @@ const conditionHeaders = Type.Object({
   ),
 })
 const answerHeaders = Type.Object({
+  ...consistencyHeaders,
   prefer: Type.Optional(
     Type.String({
       description: '`return=minimal` for an answer without the feature.',
@@ -38,7 +44,10 @@ const answerHeaders = Type.Object({
   ),
 })
 
-const etag = { ETag: { type: 'string', description: 'Of the feature as it is now.' } }
+const etag = {
+  ETag: { type: 'string', description: 'Of the feature as it is now.' },
+  ...changeConsistency,
+}
 const location = { Location: { type: 'string', description: 'Where the new feature is.' } }
 const feature = (description: string, headers: object) => ({
   ...content(description, [GEOJSON.types[0]], Type.Ref('Feature#')),
@@ -63,8 +72,9 @@ const changedItem = (done: string) => ({
 const replacedItem = changedItem('It is replaced.')
 
 type Services = AuthenticateOptions & {
+  readonly database: Database
   readonly catalog: Catalog
-  readonly changes: ItemChanges
+  readonly tokens: ConsistencyTokens
 }
 
 const ITEMS = '/collections/:collectionId/items'
@@ -72,13 +82,23 @@ const ITEM = `${ITEMS}/:featureId`
 type ItemRoute = { Params: { collectionId: string; featureId: string } }
 
 /** Whether a client wants to hear no more than that it worked (RFC 7240). */
-const isMinimal = ({ headers }: FastifyRequest) =>
-  /(^|[,\s])return=minimal\b/i.test(String(headers.prefer ?? ''))
+const isMinimal = (request: FastifyRequest) => preferenceOf(request, 'return') === 'minimal'
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, changes, ...access },
+  { database, catalog, tokens, ...access },
 ) => {
+  /** Makes a change, and says how whoever reads later can be sure to see it. */
+  const change = async <T>(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    make: (changes: ItemChanges) => Promise<T>,
+  ): Promise<T> => {
+    const consistency = await consistencyOfChange(request, tokens)
+    const changed = await make(makeItemChanges(database.within(consistency)))
+    await sendToken(reply, consistency, tokens)
+    return changed
+  }
   const find = (request: FastifyRequest, action: keyof Changes & `can${string}`): Collection => {
     const collection = catalog.get((request.params as { collectionId: string }).collectionId)
     if (collection.changes?.[action]) {
@@ -95,7 +115,8 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   /** What was changed, as it is now. */
   const answer = (request: FastifyRequest, reply: FastifyReply, collection: Collection, item: StoredItem) => {
     if (!isMinimal(request)) return sendFeature(reply, request.publicUrl, collection, item.id, item)
-    reply.header('preference-applied', 'return=minimal').header('etag', featureTag(collection, item.version))
+    applyPreference(reply, 'return=minimal')
+    reply.header('etag', featureTag(collection, item.version))
     return reply.code(reply.statusCode === 200 ? 204 : reply.statusCode).send()
   }
 
@@ -136,7 +157,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canCreate')
-        const item = await changes.create(collection, request.body)
+        const item = await change(request, reply, (changes) => changes.create(collection, request.body))
         return answerNew(request, reply, collection, item)
       },
     )
@@ -165,12 +186,8 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         // Whoever names a version, be it any, means a feature that is there.
         const mayCreate = request.headers['if-match'] === undefined
         const { featureId } = request.params
-        const { isNew, ...item } = await changes.replace(
-          collection,
-          featureId,
-          request.body,
-          condition,
-          mayCreate,
+        const { isNew, ...item } = await change(request, reply, (changes) =>
+          changes.replace(collection, featureId, request.body, condition, mayCreate),
         )
         return (isNew ? answerNew : answer)(request, reply, collection, item)
       },
@@ -187,12 +204,15 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           params: itemParams,
           querystring: noQuery,
           headers: conditionHeaders,
-          response: { 204: nothing('It is gone.'), 404: notFound, ...changeProblems },
+          response: { 204: nothing('It is gone.', changeConsistency), 404: notFound, ...changeProblems },
         },
       },
       async (request, reply) => {
         const collection = find(request, 'canRemove')
-        await changes.remove(collection, request.params.featureId, parseCondition(request, collection))
+        const condition = parseCondition(request, collection)
+        await change(request, reply, (changes) =>
+          changes.remove(collection, request.params.featureId, condition),
+        )
         return reply.code(204).send()
       },
     )
@@ -221,7 +241,9 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
         const condition = parseCondition(request, collection)
-        const item = await changes.update(collection, request.params.featureId, request.body, condition)
+        const item = await change(request, reply, (changes) =>
+          changes.update(collection, request.params.featureId, request.body, condition),
+        )
         return answer(request, reply, collection, item)
       },
     )

@@ -9,7 +9,7 @@ import type { Catalog } from '../../features/catalog.ts'
 import type { Collection } from '../../features/collection.ts'
 import { parseExactJson } from '../../features/exact-json.ts'
 import { featureNotFound } from '../../features/feature.ts'
-import type { ItemLookup } from '../../features/item-lookup.ts'
+import { type ItemLookup, makeItemLookup } from '../../features/item-lookup.ts'
 import {
   compileItems,
   compilePage,
@@ -22,6 +22,8 @@ import {
 } from '../../features/item-query.ts'
 import { explainQuery } from '../../features/query-plan.ts'
 import { type LocalityOptions, makeLocality } from '../authenticate.ts'
+import { consistencyHeaders, consistencyOf, readConsistency, tellConsistency } from '../consistency.ts'
+import type { ConsistencyTokens } from '../consistency-token.ts'
 import { before, deadlineOf, preferHeader } from '../deadline.ts'
 import { featureLinks, sendFeature } from '../feature.ts'
 import {
@@ -135,17 +137,20 @@ const orExplained = <T extends { content: object }>(response: T) => ({
 })
 const explanationForbidden = problemOf('Plans are shown to this machine only.')
 
+const readHeaders = Type.Object({ ...preferHeader, ...consistencyHeaders })
+
 type Services = LocalityOptions & {
   readonly database: Database
   readonly catalog: Catalog
   readonly lookup: ItemLookup
+  readonly tokens: ConsistencyTokens
   /** The longest that a page is waited for. */
   readonly timeoutMs: number
 }
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, lookup, timeoutMs, ...locality },
+  { database, catalog, lookup, tokens, timeoutMs, ...locality },
 ) => {
   const isFromHere = makeLocality(locality)
   const explain = async (
@@ -163,6 +168,26 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     return reply.type(QUERY_PLAN).send(await explainQuery(database, statement, cells))
   }
 
+  /** Joined with what others ask for, unless it must see what they need not. */
+  const find = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    collection: Collection,
+    featureId: string,
+  ) => {
+    const { prefer, 'consistency-token': token } = request.headers
+    if (prefer === undefined && token === undefined) {
+      const feature = await lookup.find(collection, featureId)
+      if (feature) reply.header('tessera-source', feature.source)
+      return feature
+    }
+    const consistency = await consistencyOf(request, reply, tokens)
+    const deadline = deadlineOf(request, reply, undefined)
+    const feature = await before(deadline, makeItemLookup(database, consistency).find(collection, featureId))
+    await tellConsistency(reply, consistency, tokens)
+    return feature
+  }
+
   app.get(
     '/collections/:collectionId/items',
     {
@@ -173,11 +198,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         tags: ['Data'],
         params: collectionParams,
         querystring: itemsQuery,
-        headers: preferHeader,
+        headers: readHeaders,
         response: {
-          200: orExplained(
-            orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
-          ),
+          200: orExplained({
+            ...orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
+            headers: readConsistency,
+          }),
           403: explanationForbidden,
           404: notFound,
           ...problems,
@@ -206,9 +232,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const isStreamed = !isHtml && isLarge(query)
       // A long page takes as long as its client; PostgreSQL keeps the time of each batch.
       const deadline = deadlineOf(request, reply, isStreamed ? undefined : timeoutMs)
+      const consistency = await consistencyOf(request, reply, tokens)
+      const view = database.within(consistency)
       if (isHtml) {
         const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN) }
-        const page = await readPage(database, shown, deadline)
+        const page = await readPage(view, shown, deadline)
+        await tellConsistency(reply, consistency, tokens)
         const links = pageLinks(page, shown, urls)
         const baseMap = baseMapOf(base, catalog.list())
         return sendHtml(
@@ -224,8 +253,14 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         )
       }
       reply.type(type)
-      if (isStreamed) return reply.send(await streamPage(database, query, urls, deadline))
-      return sendPage(reply, renderPage(await readPage(database, query, deadline), query, urls))
+      if (isStreamed) {
+        const stream = await streamPage(view, query, urls, deadline)
+        await tellConsistency(reply, consistency, tokens)
+        return reply.send(stream)
+      }
+      const page = await readPage(view, query, deadline)
+      await tellConsistency(reply, consistency, tokens)
+      return sendPage(reply, renderPage(page, query, urls))
     },
   )
 
@@ -238,9 +273,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         tags: ['Data'],
         params: itemParams,
         querystring: itemQuery,
-        headers: preferHeader,
+        headers: readHeaders,
         response: {
-          200: orExplained(orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#')))),
+          200: orExplained({
+            ...orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#'))),
+            headers: readConsistency,
+          }),
           403: explanationForbidden,
           404: notFound,
           ...problems,
@@ -262,9 +300,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
           planned.cell === undefined ? undefined : [planned.cell],
         )
       }
-      const found = lookup.find(collection, featureId)
-      const hasDeadline = request.headers.prefer !== undefined
-      const feature = await (hasDeadline ? before(deadlineOf(request, reply, undefined), found) : found)
+      const feature = await find(request, reply, collection, featureId)
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const base = request.publicUrl
       if (type !== HTML.types[0]) return sendFeature(reply, base, collection, featureId, feature, type)

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, request as forward } from 'node:http'
 import { test } from 'node:test'
-import type { Page } from 'playwright-core'
+import type { Page, Request } from 'playwright-core'
 import { openSession } from '../../database/session.ts'
 import { createApiKey } from '../../features/api-key.ts'
 import { countPixels, openBrowser, openPage, seriousFindings, watch } from '../support/browser.ts'
@@ -152,7 +152,13 @@ test('an edit saved in one tab makes the save of the other fail, with a word tha
   await save(page)
   await page.getByRole('alert').getByText('Somebody else has changed this feature').waitFor()
   assert.equal((await client('/collections/sight/items/2')).json.properties.name, 'the other')
-  await page.getByRole('button', { name: 'Show what it is now' }).click()
+  const isItem = (sent: Request) => sent.method() === 'GET' && sent.url().endsWith('/2?f=json')
+  const [again] = await Promise.all([
+    page.waitForRequest(isItem),
+    page.getByRole('button', { name: 'Show what it is now' }).click(),
+  ])
+  // What the other has done may not have come to the secondary yet.
+  assert.equal(again.headers().prefer, 'consistency=strong')
   const name = page.getByLabel('name', { exact: true })
   while ((await name.inputValue()) !== 'the other') await page.waitForTimeout(20)
   await page.getByLabel('name', { exact: true }).fill('both')
@@ -227,7 +233,13 @@ test('a feature is deleted after a question, and kept when the answer is no', as
   await page.getByRole('button', { name: 'Keep it' }).click()
   assert.equal((await client('/collections/sight/items/7')).status, 200)
   await page.getByRole('button', { name: 'Delete' }).click()
-  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
+  // Wherever the page that follows is read from, the feature is gone there.
+  const isList = (sent: Request) => /sight\/items\?.*f=json/.test(sent.url())
+  const [list] = await Promise.all([
+    page.waitForRequest(isList),
+    page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click(),
+  ])
+  assert.ok(list.headers()['consistency-token'])
   await page.waitForURL(/\/collections\/sight\/items\?/)
   assert.equal((await client('/collections/sight/items/7')).status, 404)
   assert.deepEqual(faults, [])

@@ -142,6 +142,8 @@ test('connections that break, in a query and between two of a stream, break no m
     superuser.query(
       "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'tessera_read' and application_name = 'tessera-read'",
     )
+  // Others lie idle, and are broken as well.
+  await Promise.all([1, 2, 3].map(() => database.read({ text: 'select pg_sleep(0.1)', values: [] })))
   const sleeping = database.read({ text: "select 'slept', pg_sleep(1)", values: [] })
   const stream = database.stream({ text: 'select generate_series(1, 1000000)', values: [] })
   await stream.next()
@@ -285,6 +287,8 @@ test('and where nobody comes, it is told within seconds that nothing has happene
 test('a change that is cut off may have happened; one that was not to be committed yet has not, and is made anew', async (t) => {
   const primary = await relay(t, writeUrl)
   const { database } = open(t, { readUrl, writeUrl: primary.url })
+  // So that the next one is under way at once.
+  await database.write(one)
   const slow = {
     text: 'with changed as (insert into routed values ($1, 0) returning id) select pg_sleep(0.3) from changed',
     values: [8],

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { readFeatures } from 'tessera-client'
+import { createTesseraClient, readFeatures } from 'tessera-client'
 import { makeSdk } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
 
@@ -18,6 +18,38 @@ test('features are read to the last where only numbers page them', async () => {
   let count = 0
   for await (const _ of readFeatures(sdk, 'countries', { offset: 200 })) count++
   assert.equal(count, 41)
+})
+
+test('a client sees what it has changed', async () => {
+  const asked: (string | null)[] = []
+  const answered: (string | null)[] = []
+  const sdk = createTesseraClient({
+    url: client.url,
+    async fetch(request: Request) {
+      asked.push(request.headers.get('consistency-token'))
+      const response = await fetch(request)
+      answered.push(response.headers.get('consistency-token'))
+      return response
+    },
+  })
+  const make = (name: string) =>
+    sdk.POST('/collections/{collectionId}/items', {
+      params: { path: { collectionId: 'cities' } },
+      body: {
+        type: 'Feature',
+        geometry: { type: 'Point', coordinates: [1, -70] },
+        properties: { name, country: 'AQ' },
+      },
+    })
+  const made = await Promise.all([make('one'), make('two')])
+  const [one, two] = answered
+  for (const { data } of made) {
+    const path = { collectionId: 'cities', featureId: String(data!.id) }
+    await sdk.DELETE('/collections/{collectionId}/items/{featureId}', { params: { path } })
+  }
+  await sdk.GET('/collections', {})
+  // Both; then each for those that were sent with it.
+  assert.deepEqual(asked, [null, null, `${one},${two}`, answered[2], answered[3]])
 })
 
 test('the example of the README does what it says', async () => {

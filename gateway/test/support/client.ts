@@ -25,11 +25,23 @@ export type Client = {
   (path: string, init?: RequestInit): Promise<Answer>
 }
 
-/** @param url of the gateway; redirects are not followed */
+/**
+ * Sees what it has changed, wherever that is read: it sends the tokens of its changes with what it reads.
+ * @param url of the gateway; redirects are not followed
+ */
 export function makeClient(url: string): Client {
+  const tokens = new Set<string>()
   const ask = async (path: string, init: RequestInit = {}): Promise<Answer> => {
     const target = new URL(path, `${url}/`)
-    const response = await fetch(target, { redirect: 'manual', ...init })
+    const headers = new Headers(init.headers)
+    const sent = [...tokens]
+    if (sent.length > 0) headers.set('consistency-token', sent.join())
+    const response = await fetch(target, { redirect: 'manual', ...init, headers })
+    const token = response.headers.get('consistency-token')
+    if (token) {
+      for (const one of sent) tokens.delete(one)
+      tokens.add(token)
+    }
     const text = await response.text()
     const type = response.headers.get('content-type') ?? ''
     const method = init.method ?? 'GET'

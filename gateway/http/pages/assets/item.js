@@ -1,5 +1,6 @@
 // Owns the page of a feature: its map, and the form that changes it without undoing what others did.
 
+import { keepToken, withToken } from './consistency.js'
 import { parseJson, textOf } from './json.js'
 import { boundsOf, data, drawFeatures, fit, openMap } from './map.js'
 
@@ -11,8 +12,8 @@ const [keyRow, keyInput, confirmation] = ['key-row', 'key', 'confirm'].map(find)
 let feature
 let etag
 
-async function load() {
-  const response = await fetch(`${data.item}?f=json`, { cache: 'no-store' })
+async function load(headers = withToken()) {
+  const response = await fetch(`${data.item}?f=json`, { cache: 'no-store', headers })
   const answer = parseJson(await response.text())
   if (!response.ok) throw new Error(answer.detail)
   take(answer, response)
@@ -93,14 +94,15 @@ async function change(method, body) {
   if (key) localStorage.setItem(KEY, key)
   const response = await fetch(data.item, {
     method,
-    headers: {
+    headers: withToken({
       'if-match': etag,
       accept: 'application/geo+json, application/problem+json',
       ...(key ? { authorization: `Bearer ${key}` } : {}),
       ...(body ? { 'content-type': 'application/merge-patch+json' } : {}),
-    },
+    }),
     ...(body ? { body: JSON.stringify(body) } : {}),
   })
+  keepToken(response)
   const answer = response.status === 204 ? undefined : parseJson(await response.text())
   if (response.ok) return { answer, response }
   if (response.status === 401 || response.status === 403) {
@@ -130,7 +132,8 @@ function tell({ code, message, errors = [] }) {
   again.type = 'button'
   again.textContent = 'Show what it is now'
   again.onclick = async () => {
-    await load()
+    // What others did is in no token of ours.
+    await load({ prefer: 'consistency=strong' })
     await draw()
     fill()
   }

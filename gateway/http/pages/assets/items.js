@@ -1,5 +1,6 @@
 // Owns a page of features: the table shows what the map shows, and moving the map asks for what is there.
 
+import { withToken } from './consistency.js'
 import { parseJson, textOf } from './json.js'
 import { boundsOf, data, drawFeatures, FEATURE_LAYERS, fit, openMap } from './map.js'
 
@@ -47,7 +48,7 @@ async function show(query) {
   asking = new AbortController()
   const { signal } = asking
   try {
-    const response = await fetch(addressOf(query, 'json'), { signal })
+    const response = await fetch(addressOf(query, 'json'), { signal, headers: withToken() })
     const page = parseJson(await response.text())
     if (!response.ok) throw new Error(page.detail)
     if (signal.aborted) return

@@ -1,0 +1,179 @@
+// Owns what a request must see: how far nodes have come in their logs, compared with how far they have to be.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Lease } from './lease.ts'
+import type { Statement } from './query.ts'
+
+/**
+ * Node group → a place in its write-ahead log, in bytes since its beginning. Without Citus there is group 0 alone.
+ * The numbers go on through failovers: a new primary has all that was acknowledged, and its log begins after it.
+ */
+export type Position = ReadonlyMap<number, bigint>
+
+/** For where nobody knows which groups have part in it; no group of Citus has this number. */
+export const ANY_GROUP = 255
+/** Behind everything: only the primary is known to have come as far. */
+export const UNKNOWN_PLACE = 2n ** 64n - 1n
+
+/** For one request: what its statements must see, and what came of them. */
+export class Consistency {
+  /** `everything`: also what no other than the primary may know of. */
+  readonly required: Position | 'everything'
+  /** What was there so long ago must be seen; undefined for no such bound. */
+  readonly maxStalenessMs: number | undefined
+  /** Whether reads find out, too, how far what they have seen had come; changes always do. */
+  readonly isTracked: boolean
+  /** Where everything is that was required, seen or changed: who is as far sees it all. */
+  readonly position: Map<number, bigint>
+  /** Who was asked; the primary, if any part came from there. */
+  source: 'secondary' | 'primary' | undefined
+  /** How long it took, with waiting for a secondary that was behind, in milliseconds. */
+  readMs = 0
+
+  constructor({
+    required = new Map(),
+    maxStalenessMs,
+    isTracked = false,
+  }: Partial<Pick<Consistency, 'required' | 'maxStalenessMs' | 'isTracked'>> = {}) {
+    this.required = required
+    this.maxStalenessMs = maxStalenessMs
+    this.isTracked = isTracked
+    this.position = new Map(required === 'everything' ? [] : required)
+  }
+
+  /** Whether any secondary will do, at any time. */
+  get isEventual(): boolean {
+    return this.required !== 'everything' && this.required.size === 0 && this.maxStalenessMs === undefined
+  }
+
+  note(position: Position) {
+    for (const [group, place] of position) advance(this.position, group, place)
+  }
+
+  noteSource(isSecondary: boolean) {
+    if (this.source !== 'primary') this.source = isSecondary ? 'secondary' : 'primary'
+  }
+}
+
+export function advance(position: Map<number, bigint>, group: number, place: bigint) {
+  if (place > (position.get(group) ?? -1n)) position.set(group, place)
+}
+
+/** Where both are. */
+export function merge(one: Position, other: Position): Position {
+  const merged = new Map(one)
+  for (const [group, place] of other) advance(merged, group, place)
+  return merged
+}
+
+/** What of a position concerns these groups; undefined for all. `everything` where that is not known. */
+export function narrow(position: Position, groups: readonly number[] | undefined): Position | 'everything' {
+  if (position.size === 0) return position
+  if (groups === undefined || position.has(ANY_GROUP)) return 'everything'
+  return new Map([...position].filter(([group]) => groups.includes(group)))
+}
+
+/** A secondary has not come as far as it must, and will not soon. */
+export class StillBehind extends Error {}
+
+/** How long is waited for a secondary that is behind: replication on a healthy network takes no longer. */
+const PATIENCE_MS = 10
+const FIRST_PAUSE_MS = 1
+
+/**
+ * On a secondary what it has replayed, on a primary what it has written. Without `synchronous_commit` a commit is
+ * acknowledged before it is written.
+ */
+const PLACE = `case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
+  when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn()
+  else pg_current_wal_lsn() end`
+const OWN_PLACE: Statement = { name: 'tessera_place', text: `select ${PLACE}`, values: [] }
+/** Through Citus, of the node that a query of this cell is sent to. An aggregate: a row also where nothing is. */
+const placeBeside = (cell: number): Statement => ({
+  name: 'tessera_place_beside',
+  text: `select ${PLACE}, max(cell) from tessera.moved_feature where cell = $1`,
+  values: [cell],
+})
+
+/** Some cell that lies in a group; undefined where none does. */
+export type CellOf = (group: number) => number | undefined
+
+/**
+ * Where these groups are, as seen through a connection: of secondaries, if it reads from secondaries.
+ * @throws DatabaseFailure
+ */
+export async function askPosition(
+  lease: Lease,
+  groups: readonly number[],
+  cellOf: CellOf,
+): Promise<Position> {
+  // Nothing is under way on the connection any more when this fails.
+  const places = await Promise.allSettled(
+    groups.map(async (group): Promise<[number, bigint]> => {
+      const isOwn = isOwnGroup(lease, group)
+      const cell = isOwn ? undefined : cellOf(group)
+      if (!isOwn && cell === undefined) return [group, UNKNOWN_PLACE]
+      const [row] = await lease.query(cell === undefined ? OWN_PLACE : placeBeside(cell))
+      const place = parsePlace(row![0]!)
+      // A connection stays with one server, which never goes back.
+      if (isOwn) lease.whereabouts.place = place
+      return [group, place]
+    }),
+  )
+  const failed = places.find((place) => place.status === 'rejected')
+  if (failed) throw failed.reason
+  return new Map(places.map((place) => (place as PromiseFulfilledResult<[number, bigint]>).value))
+}
+
+const isOwnGroup = ({ whereabouts: { group } }: Lease, asked: number) =>
+  group === undefined || group === asked
+
+function parsePlace(text: string): bigint {
+  const [high, low] = text.split('/') as [string, string]
+  return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`)
+}
+
+/** Of what is required, what this connection is not known to have. */
+function missingFrom(lease: Lease, required: Position): [number, bigint][] {
+  const { place: known = -1n } = lease.whereabouts
+  return [...required].filter(([group, place]) => !isOwnGroup(lease, group) || place > known)
+}
+
+/**
+ * What is read through a connection where all that is required is there. How far that is, is asked in front of the
+ * read and in the same packet: where it is not far enough, what was read is thrown away, and both are done again.
+ * @param read its first statement is sent before it returns; without effects
+ * @param patienceMs for how long it is done again
+ * @throws StillBehind; as `read`
+ */
+export async function readCaughtUp<T>(
+  lease: Lease,
+  { required, patienceMs = PATIENCE_MS, cellOf }: CatchUp,
+  read: () => Promise<T>,
+): Promise<T> {
+  if (!lease.whereabouts.readsSecondaries) return read()
+  if (required === 'everything') throw new StillBehind()
+  let missing = missingFrom(lease, required)
+  if (missing.some(([, place]) => place === UNKNOWN_PLACE)) throw new StillBehind()
+  for (let waited = 0, pause = FIRST_PAUSE_MS; missing.length > 0; pause *= 2) {
+    const groups = missing.map(([group]) => group)
+    const asking = askPosition(lease, groups, cellOf)
+    const [asked, result] = await Promise.allSettled([asking, read()])
+    if (asked.status === 'rejected') throw asked.reason
+    missing = missing.filter(([group, place]) => place > asked.value.get(group)!)
+    if (missing.length === 0) {
+      if (result.status === 'rejected') throw result.reason
+      return result.value
+    }
+    if (waited >= patienceMs) throw new StillBehind()
+    await sleep(pause)
+    waited += pause
+  }
+  return read()
+}
+
+export type CatchUp = {
+  readonly required: Position | 'everything'
+  readonly patienceMs?: number | undefined
+  readonly cellOf: CellOf
+}

@@ -1,0 +1,235 @@
+// Who has changed something sees it, wherever it is read next; and who asks for no more than that reads from secondaries.
+
+import assert from 'node:assert/strict'
+import { after, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { splitUrls } from '../../database/addresses.ts'
+import { Consistency, openDatabase } from '../../database/database.ts'
+import { makeConsistencyTokens } from '../../http/consistency-token.ts'
+import { testDatabase } from '../support/database.ts'
+import { startGateway } from '../support/gateway.ts'
+
+const [here, there] = await Promise.all([startGateway(), startGateway()])
+const urls = testDatabase()
+
+/** Every secondary that anything is read from, as the superuser; none where there is one server alone. */
+const secondaries: pg.Client[] = []
+const role = /\/\/([^@]*@)/.exec(urls.superuserUrl)![0]
+for (const url of [urls.readUrl, urls.workerReadUrl ?? ''].flatMap((list) => (list ? splitUrls(list) : []))) {
+  const client = new pg.Client({ connectionString: url.replace(/\/\/[^@]*@/, role) })
+  await client.connect()
+  const { rows } = await client.query('select pg_is_in_recovery() as it')
+  if (rows[0].it) secondaries.push(client)
+  else await client.end()
+}
+const skip = secondaries.length === 0 && 'needs a secondary'
+const source = skip ? 'primary' : 'secondary'
+
+/** What is committed meanwhile does not appear on secondaries: who replays there stands still. */
+async function holdSecondaries(t: TestContext) {
+  const replaying: number[] = []
+  for (const client of secondaries) {
+    const { rows } = await client.query("select pid from pg_stat_activity where backend_type = 'startup'")
+    replaying.push(rows[0].pid)
+  }
+  const signalAll = (name: NodeJS.Signals) => {
+    for (const pid of replaying) process.kill(pid, name)
+  }
+  t.after(() => signalAll('SIGCONT'))
+  signalAll('SIGSTOP')
+  return () => signalAll('SIGCONT')
+}
+
+type Headers = Record<string, string>
+const ask = async ({ client }: typeof here, path: string, headers: Headers = {}, init: RequestInit = {}) => {
+  const response = await fetch(new URL(path, client.url), { ...init, headers })
+  const text = await response.text()
+  return {
+    status: response.status,
+    token: response.headers.get('consistency-token') ?? undefined,
+    source: response.headers.get('tessera-source') ?? undefined,
+    headers: response.headers,
+    json: text ? JSON.parse(text) : undefined,
+  }
+}
+const change = (gateway: typeof here, method: string, path: string, body?: object) => {
+  const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/geo+json'
+  const init = body ? { body: JSON.stringify(body) } : {}
+  return ask(gateway, path, body ? { 'content-type': type } : {}, { method, ...init })
+}
+const cityAt = (longitude: number, name: string) => ({
+  type: 'Feature',
+  geometry: { type: 'Point', coordinates: [longitude, -60] },
+  properties: { name, country: 'AQ' },
+})
+after(() => Promise.all(secondaries.map((client) => client.end())))
+
+const ITEMS = '/collections/cities/items'
+async function make(t: TestContext, longitude: number, name: string) {
+  const { status, token, json } = await change(here, 'POST', ITEMS, cityAt(longitude, name))
+  assert.equal(status, 201)
+  assert.ok(token)
+  const path = `${ITEMS}/${json.id}`
+  t.after(() => change(here, 'DELETE', path))
+  return { path, token, bbox: `${ITEMS}?bbox=${longitude - 0.1},-60.1,${longitude + 0.1},-59.9` }
+}
+const namesOf = ({ json }: { json: any }): string[] =>
+  json.features.map((feature: any) => feature.properties.name)
+
+test('with the token of a change it is seen, at another gateway, at once', async (t) => {
+  for (let number = 0; number < 30; number++) {
+    const name = `seen ${number}`
+    const { path, token, bbox } = await make(t, number * 12 - 180, name)
+    const headers = { 'consistency-token': token }
+    assert.equal((await ask(there, path, headers)).json.properties.name, name)
+    assert.ok(namesOf(await ask(there, bbox, headers)).includes(name))
+    assert.deepEqual(namesOf(await ask(there, `${ITEMS}?name=seen%20${number}`, headers)), [name])
+    const patched = await change(here, 'PATCH', path, { properties: { name: `${name} anew` } })
+    const again = await ask(there, path, { 'consistency-token': `${token}, ${patched.token}` })
+    assert.equal(again.json.properties.name, `${name} anew`)
+    assert.equal((await ask(there, path, { 'consistency-token': patched.token! })).status, 200)
+    const moved = await change(there, 'PATCH', path, {
+      geometry: { type: 'Point', coordinates: [number, 5] },
+    })
+    const after = await ask(here, path, { 'consistency-token': moved.token! })
+    assert.deepEqual(after.json.geometry.coordinates, [number, 5])
+    const removed = await change(here, 'DELETE', path)
+    assert.equal(removed.status, 204)
+    assert.equal((await ask(there, path, { 'consistency-token': removed.token! })).status, 404)
+  }
+})
+
+test('an answer says whom it is from, and how long that took', async () => {
+  const page = await ask(here, `${ITEMS}?limit=1`)
+  assert.equal(page.source, source)
+  assert.match(page.headers.get('server-timing')!, /^database;dur=\d+\.\d$/)
+  assert.equal(page.token, undefined)
+  assert.equal((await ask(here, `${ITEMS}/${page.json.features[0].id}`)).source, source)
+  assert.equal((await ask(here, `${ITEMS}?limit=5000`)).source, source)
+  assert.match(page.headers.get('vary')!, /consistency-token/)
+})
+
+test('who is behind is not asked for what it cannot know', { skip }, async (t) => {
+  const before = await make(t, 100, 'before')
+  assert.equal((await ask(there, before.path, { 'consistency-token': before.token })).status, 200)
+  const release = await holdSecondaries(t)
+  const { path, token, bbox } = await make(t, 100, 'behind')
+  const headers = { 'consistency-token': token }
+  // Else it would prove nothing.
+  assert.equal((await ask(there, path)).status, 404)
+  assert.deepEqual(namesOf(await ask(there, bbox)), ['before'])
+  for (const address of [path, bbox, `${ITEMS}?name=behind`, `${ITEMS}?limit=2000&name=behind`]) {
+    const answer = await ask(there, address, headers)
+    assert.deepEqual([answer.status, answer.source], [200, 'primary'], address)
+    assert.ok((answer.json.features ?? [answer.json]).some((f: any) => f.properties.name === 'behind'))
+  }
+  assert.ok(there.events.some(({ type }) => type === 'secondary-behind'))
+  const strong = await ask(there, path, { prefer: 'consistency=strong' })
+  assert.deepEqual([strong.status, strong.source], [200, 'primary'])
+  assert.equal(strong.headers.get('preference-applied'), 'consistency=strong')
+  const eventual = await ask(there, path, { ...headers, prefer: 'consistency=eventual' })
+  assert.deepEqual([eventual.status, eventual.source], [404, 'secondary'])
+  // What was done before is on secondaries: its token asks no primary.
+  const earlier = await ask(there, before.path, { 'consistency-token': before.token })
+  assert.deepEqual([earlier.status, earlier.source], [200, 'secondary'])
+  release()
+  for (let answer = await ask(there, path, headers); answer.source === 'primary'; ) {
+    assert.equal(answer.status, 200)
+    answer = await ask(there, path, headers)
+  }
+})
+
+test('a bound for staleness is kept', { skip }, async (t) => {
+  const longAgo = { prefer: 'max-staleness=3600' }
+  await ask(there, `${ITEMS}?limit=1`, longAgo)
+  await holdSecondaries(t)
+  const { path } = await make(t, 50, 'stale')
+  assert.equal((await ask(there, path, longAgo)).status, 404)
+  await sleep(1_050)
+  const fresh = await ask(there, path, { prefer: 'max-staleness=1' })
+  assert.deepEqual([fresh.status, fresh.source], [200, 'primary'])
+  assert.equal((await ask(there, path, { prefer: 'consistency="max-staleness=0"' })).status, 200)
+})
+
+test('what was once read is read again by who asks for that', { skip }, async (t) => {
+  const first = await ask(here, `${ITEMS}?limit=1`, { prefer: 'consistency=monotonic' })
+  assert.ok(first.token)
+  await holdSecondaries(t)
+  const again = await ask(there, `${ITEMS}?limit=1`, { 'consistency-token': first.token })
+  assert.deepEqual([again.status, again.source, again.token], [200, 'secondary', undefined])
+  const { path, token, bbox } = await make(t, 70, 'monotonic')
+  const seen = await ask(here, path, { 'consistency-token': token, prefer: 'consistency=monotonic' })
+  assert.deepEqual([seen.status, seen.source], [200, 'primary'])
+  assert.ok(namesOf(await ask(there, bbox, { 'consistency-token': seen.token! })).includes('monotonic'))
+})
+
+test('without a primary to ask, nobody is told what is older than wanted', { skip }, async (t) => {
+  const database = openDatabase({
+    readUrl: urls.readUrl,
+    workerReadUrl: urls.workerReadUrl,
+    writeUrl: undefined,
+    poolSize: 2,
+    statementTimeoutMs: 1_000,
+    emit: () => {},
+  })
+  t.after(() => database.close())
+  const release = await holdSecondaries(t)
+  const { token } = await make(t, 60, 'lonely')
+  const required = (await makeConsistencyTokens(database).decode(token))!
+  assert.notEqual(required, 'everything')
+  const read = () => database.within(new Consistency({ required })).read({ text: 'select 1', values: [] })
+  await assert.rejects(read(), { code: 'consistency-unavailable' })
+  const waiting = read()
+  release()
+  assert.deepEqual(await waiting, [['1']])
+})
+
+test('a token that nobody can read means everything; what is none is refused', async (t) => {
+  const { path, token } = await make(t, 90, 'signed')
+  const forged = Buffer.from(token, 'base64url')
+  forged[8]! ^= 1
+  const stranger = makeConsistencyTokens({
+    ...here.database,
+    read: async ({ text }) => (/to_regclass|exists/.test(text) ? [['t']] : [['00'.repeat(32)]]),
+  })
+  const old = makeConsistencyTokens(here.database, () => Math.floor(Date.now() / 1_000) - 90_000)
+  const texts = [
+    forged.toString('base64url'),
+    (await stranger.encode(new Map([[0, 1n]])))!,
+    (await old.encode(new Map([[0, 1n]])))!,
+  ]
+  for (const text of texts) {
+    const answer = await ask(there, path, { 'consistency-token': text })
+    assert.deepEqual([answer.status, answer.source], [200, 'primary'])
+  }
+  for (const text of ['', 'hello', token.slice(1), `${token},`, `${token}A`, '%%%', 'A'.repeat(5_000)]) {
+    const { status, json } = await ask(there, path, { 'consistency-token': text })
+    assert.equal(status, 400, text)
+    assert.equal(json.code, 'header-invalid')
+    assert.equal(json.header, 'Consistency-Token')
+  }
+  for (const prefer of ['consistency=stong', 'max-staleness=soon', 'consistency=max-staleness=x']) {
+    const { status, json } = await ask(there, path, { prefer })
+    assert.deepEqual([status, json.header], [400, 'Prefer'], prefer)
+  }
+  assert.equal((await ask(there, path, { prefer: 'respond-async, wait=5, handling=lenient' })).status, 200)
+})
+
+test("a change's token stands for those that came with it", async (t) => {
+  const tokens = makeConsistencyTokens(here.database)
+  const far = new Map([
+    [7, 2n ** 60n],
+    [0, 1n],
+  ])
+  const { path } = await make(t, 110, 'merged')
+  const { token } = await ask(
+    here,
+    path,
+    { 'consistency-token': (await tokens.encode(far))!, 'content-type': 'application/merge-patch+json' },
+    { method: 'PATCH', body: '{"properties":{"name":"merged anew"}}' },
+  )
+  const position = (await tokens.decode(token!)) as ReadonlyMap<number, bigint>
+  assert.equal(position.get(7), 2n ** 60n)
+  assert.ok([...position].some(([group, place]) => group !== 7 && place > 1n))
+})
