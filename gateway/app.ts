@@ -25,6 +25,7 @@ import { health } from './http/routes/health.ts'
 import * as itemChangeRoutes from './http/routes/item-changes.ts'
 import * as itemRoutes from './http/routes/items.ts'
 import * as landingRoutes from './http/routes/landing.ts'
+import { operations } from './http/routes/operations.ts'
 import { telemetry } from './http/telemetry.ts'
 
 export type Services = {
@@ -32,6 +33,8 @@ export type Services = {
   readonly database: Database
   readonly catalog: Catalog
   readonly emit: Emit
+  /** In the text format of Prometheus, of all processes of this gateway. */
+  readonly readMetrics: () => Promise<string>
   /** Whether the gateway is about to stop, and no new work should be sent to it. */
   readonly isDraining: () => boolean
 }
@@ -79,6 +82,7 @@ export async function buildApp({
   database,
   catalog,
   emit,
+  readMetrics,
   isDraining,
 }: Services): Promise<FastifyInstance> {
   const trust = compileTrust(config.trustProxy)
@@ -129,6 +133,7 @@ export async function buildApp({
   app.register(collections, { catalog, extents: makeExtents(database) })
   const locality = { host: config.host, publicUrl: config.publicUrl }
   const tokens = makeConsistencyTokens(database)
+  const keys = makeApiKeys(database)
   app.register(itemRoutes.items, {
     database,
     catalog,
@@ -141,9 +146,10 @@ export async function buildApp({
     database,
     catalog,
     tokens,
-    keys: makeApiKeys(database),
+    keys,
     ...locality,
   })
+  app.register(operations, { database, readMetrics, keys, ...locality })
   app.register(assets)
   app.register(health, { database, isDraining })
   app.register(completeMethods)

@@ -34,6 +34,8 @@ export type Event =
       id: string
       method: string
       url: string
+      /** The path with names for its variable parts; undefined where there is no such. */
+      route: string | undefined
       status: number
       milliseconds: number
     }

@@ -3,6 +3,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { AggregatorRegistry, type Registry } from 'prom-client'
 import type { Emit } from './events.ts'
 
 /** A worker that could not begin; the message is its own, for the person who started Tessera. */
@@ -24,6 +25,10 @@ export interface Workers {
 type Message =
   | { readonly type: 'serving'; readonly url: string; readonly collections: number }
   | { readonly type: 'failed'; readonly reason: string }
+  /** It wants to know the metrics of all of them. */
+  | { readonly type: 'metrics-wanted'; readonly id: number }
+/** What it is answered; undefined where one of them did not tell its own. */
+type MetricsAnswer = { readonly type: 'metrics'; readonly id: number; readonly text: string | undefined }
 
 /** Whether this process is a worker, and not the one that watches them. */
 export const isWorker = cluster.isWorker
@@ -41,6 +46,12 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
   let isStopping = false
   const workers = new Set<Worker>()
   let hasServed = false
+  const metrics = new AggregatorRegistry()
+
+  const answerMetrics = async (worker: Worker, id: number) => {
+    const text = await metrics.clusterMetrics().catch(() => undefined)
+    if (worker.isConnected()) worker.send({ type: 'metrics', id, text } satisfies MetricsAnswer)
+  }
 
   const start = () => {
     const worker = cluster.fork(environment)
@@ -55,10 +66,9 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
       if (!isStopping) start()
     })
     worker.on('message', (message: Message) => {
-      if (message.type === 'failed') {
-        reason = message.reason
-        return
-      }
+      if (message.type === 'failed') reason = message.reason
+      if (message.type === 'metrics-wanted') answerMetrics(worker, message.id)
+      if (message.type !== 'serving') return
       hasServed = true
       emit({ type: 'worker-serving', processId: worker.process.pid! })
     })
@@ -68,7 +78,7 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
   const { url, collections } = await new Promise<Message & { type: 'serving' }>((resolve, reject) => {
     first.on('message', (message: Message) => {
       if (message.type === 'serving') resolve(message)
-      else reject(new WorkerError(message.reason))
+      if (message.type === 'failed') reject(new WorkerError(message.reason))
     })
     first.once('exit', (code, signal) =>
       reject(new WorkerError(`A worker ended before it served (${signal ?? code}).`)),
@@ -102,3 +112,30 @@ export const tellFailure = (reason: string) =>
   new Promise<void>((resolve) =>
     process.send?.({ type: 'failed', reason } satisfies Message, () => resolve()),
   )
+
+/**
+ * From within a worker: the metrics of all of them together, in the text format of Prometheus.
+ * @param registry its own
+ * @returns what asks for them, and throws where one of them does not answer
+ */
+export function shareMetrics(registry: Registry): () => Promise<string> {
+  AggregatorRegistry.setRegistries(registry as Registry<never>)
+  // It listens for those who want to know ours.
+  new AggregatorRegistry()
+  const asking = new Map<number, (text: string | undefined) => void>()
+  let count = 0
+  process.on('message', ({ type, id, text }: MetricsAnswer) => {
+    if (type !== 'metrics') return
+    asking.get(id)?.(text)
+    asking.delete(id)
+  })
+  return async () => {
+    const id = count++
+    const text = await new Promise<string | undefined>((resolve) => {
+      asking.set(id, resolve)
+      process.send!({ type: 'metrics-wanted', id } satisfies Message)
+    })
+    if (text === undefined) throw new Error('a worker did not tell its metrics')
+    return text
+  }
+}

@@ -29,10 +29,12 @@ export async function makeDocument(): Promise<string> {
     reload: async () => {},
     close() {},
   }
-  const app = await buildApp({ config, database, catalog, emit, isDraining: () => false })
+  const readMetrics = async () => ''
+  const app = await buildApp({ config, database, catalog, emit, readMetrics, isDraining: () => false })
   await app.ready()
   const document = app.swagger()
   await app.close()
+  await database.close()
   return `${JSON.stringify(document, null, 2)}\n`
 }
 

@@ -7,9 +7,10 @@ import { openDatabase } from '../database/database.ts'
 import type { Emit } from '../events.ts'
 import { openCatalog } from '../features/catalog.ts'
 import { importDemo } from '../features/demo.ts'
+import { makeMetrics } from '../http/metrics.ts'
 import { openLog } from '../http/telemetry.ts'
 import { openTerminal } from '../terminal.ts'
-import { isWorker, startWorkers, tellFailure, tellServing } from '../workers.ts'
+import { isWorker, shareMetrics, startWorkers, tellFailure, tellServing } from '../workers.ts'
 import { explain } from './explain.ts'
 import { type Addresses, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
 
@@ -51,7 +52,7 @@ const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
   [variableOf('ownerUrl')]: ownerUrl!,
 })
 
-async function serveAsWorker(config: Config, emit: Emit) {
+async function serveAsWorker(config: Config, log: Emit) {
   // These reach every process of a terminal: the one that watches us decides.
   for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => {})
   const stopping = new AbortController()
@@ -68,11 +69,24 @@ async function serveAsWorker(config: Config, emit: Emit) {
   const cleanup = new AsyncDisposableStack()
   try {
     const readUrl = (config.readUrl ?? config.writeUrl ?? config.ownerUrl)!
+    const metrics = makeMetrics()
+    const emit: Emit = (event) => {
+      log(event)
+      metrics.observe(event)
+    }
     const database = openDatabase({ ...config, readUrl, emit })
     cleanup.defer(() => database.close())
+    metrics.watch(database)
     const catalog = await openCatalog({ database, ...config, emit })
     cleanup.defer(() => catalog.close())
-    const app = await buildApp({ config, database, catalog, emit, isDraining: () => stopping.signal.aborted })
+    const app = await buildApp({
+      config,
+      database,
+      catalog,
+      emit,
+      readMetrics: shareMetrics(metrics.registry),
+      isDraining: () => stopping.signal.aborted,
+    })
     cleanup.defer(() => drain(app))
     tellServing(await listen(app, config), catalog.list().length)
   } catch (error) {

@@ -21,7 +21,7 @@ import { type Endpoint, openEndpoint } from './endpoint.ts'
 import type { Lease } from './lease.ts'
 import { watchNodeGroups } from './node-groups.ts'
 import { DatabaseFailure, unreachable } from './outcome.ts'
-import { abandon } from './pool.ts'
+import { abandon, type Port, type Purpose } from './pool.ts'
 import type { Row, Statement } from './query.ts'
 
 export { Consistency, type Row, type Statement }
@@ -60,10 +60,34 @@ export interface Database {
    * @throws as write
    */
   transact<T>(work: (query: (statement: Statement) => Promise<Row[]>) => Promise<T>): Promise<T>
+  /** What is known of the ways to the database at the moment; asks nobody. */
+  status(): DatabaseStatus
+  /**
+   * How many bytes the secondary of each node group is behind its primary.
+   * @throws where somebody does not answer within a second: who asks wants to know above all when all is not well
+   */
+  lag(): Promise<ReadonlyMap<number, number>>
   /** Whether anybody answers whom it can read from; and whom it can write to. */
   readonly isReadable: boolean
   readonly isWritable: boolean
   close(): Promise<void>
+}
+
+export type EndpointStatus = {
+  readonly endpoint: string
+  readonly port: Port
+  /** Of Citus; undefined without it, and until it is known. */
+  readonly group: number | undefined
+  readonly isUp: boolean
+  readonly load: Readonly<Record<Purpose, { readonly running: number; readonly waiting: number }>>
+}
+export type DatabaseStatus = {
+  readonly endpoints: readonly EndpointStatus[]
+  readonly groupsWithoutSecondary: readonly number[]
+  /** Changes that wait for a primary. */
+  readonly parked: number
+  /** How many were answered by whom, since the start. */
+  readonly reads: Readonly<Record<'secondary' | 'primary', number>>
 }
 
 export type DatabaseOptions = {
@@ -89,6 +113,7 @@ const PARKING_INTERVAL_MS = 100
 const MAX_PARKED = 200
 /** How long the place of a change that has happened is asked for; without an answer nobody knows it. */
 const PLACE_TIMEOUT_MS = 1_000
+const LAG_TIMEOUT_MS = 1_000
 
 /** Opens the ways to the database; a connection is made when the first statement needs one. */
 export function openDatabase(options: DatabaseOptions): Database {
@@ -112,19 +137,22 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
   const groups = watchNodeGroups(askFirst([...secondaries, ...primaries]), askFirst(secondaries), emit)
   let parked = 0
+  const reads = { secondary: 0, primary: 0 }
+
+  /** Where all groups are, as the first of these says that serves. @throws DatabaseFailure; the signal's reason */
+  async function positionAt(endpoints: readonly Endpoint[], signal?: AbortSignal): Promise<Position> {
+    const all = await groups.groupsOf(undefined)
+    const endpoint = endpoints.find(({ isUp }) => isUp)
+    if (!endpoint || !all) throw unreachable(undefined)
+    return endpoint.use('read', (lease) => askPosition(lease, all, groups.cellOf), signal)
+  }
 
   /** Where all groups' primaries were, at some time no longer ago than that. @throws DatabaseFailure */
   let latest: { readonly at: number; readonly position: Promise<Position> } | undefined
   function recentPosition(withinMs: number): Promise<Position> {
     const at = performance.now()
     if (latest && at - latest.at <= withinMs) return latest.position
-    const ask = async (): Promise<Position> => {
-      const all = await groups.groupsOf(undefined)
-      const endpoint = primaries.find(({ isUp }) => isUp)
-      if (!endpoint || !all) throw unreachable(undefined)
-      return endpoint.use('read', (lease) => askPosition(lease, all, groups.cellOf))
-    }
-    const position = ask()
+    const position = positionAt(primaries)
     latest = { at, position }
     position.catch(() => {
       if (latest?.position === position) latest = undefined
@@ -180,7 +208,9 @@ export function openDatabase(options: DatabaseOptions): Database {
       if (!endpoint) throw (failure ?? unreachable(undefined)).answer
       tried.add(endpoint)
       try {
-        return await run(endpoint, patienceMs)
+        const result = await run(endpoint, patienceMs)
+        reads[endpoint.port === 'read' ? 'secondary' : 'primary']++
+        return result
       } catch (error) {
         if (error instanceof StillBehind && primaries.length > 0) {
           isBehind = true
@@ -359,6 +389,33 @@ export function openDatabase(options: DatabaseOptions): Database {
           if (consistency) await noteChange(lease, change, cells && [...cells], consistency)
           return change
         }),
+
+      status: () => ({
+        endpoints: [...workers, ...secondaries, ...primaries].map(
+          ({ name, port, group, isUp, admissions }) => ({
+            endpoint: name,
+            port,
+            group,
+            isUp,
+            load: {
+              read: { running: admissions.read.running, waiting: admissions.read.waiting },
+              write: { running: admissions.write.running, waiting: admissions.write.waiting },
+            },
+          }),
+        ),
+        groupsWithoutSecondary: groups.missing(),
+        parked,
+        reads,
+      }),
+
+      async lag() {
+        const signal = AbortSignal.timeout(LAG_TIMEOUT_MS)
+        // In this order it is never told as less than it is.
+        const behind = await positionAt(secondaries, signal)
+        const ahead = await positionAt(primaries, signal)
+        const known = [...ahead].filter(([, at]) => at !== UNKNOWN_PLACE)
+        return new Map(known.map(([group, at]) => [group, Math.max(0, Number(at - behind.get(group)!))]))
+      },
 
       get isReadable() {
         return [...secondaries, ...primaries].some(({ isUp }) => isUp)

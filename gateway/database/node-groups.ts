@@ -26,6 +26,8 @@ export interface NodeGroups {
   groupsOf(cells: readonly number[] | undefined): Promise<readonly number[] | undefined>
   /** Some cell that lies in the group; undefined where none does. */
   cellOf(group: number): number | undefined
+  /** Those that have lost their secondaries. */
+  missing(): readonly number[]
   /** Takes note of a failure whose scope is a node. */
   note(failure: DatabaseFailure): void
   stop(): void
@@ -166,6 +168,7 @@ export function watchNodeGroups(
       return groups.has(undefined) ? undefined : ([...groups] as number[])
     },
     cellOf: (group) => cellOfGroup(group, layout),
+    missing: () => [...missing],
     note(failure) {
       if (isChecking) mark(failure)
       else check(failure)

@@ -1,7 +1,7 @@
 // Owns who may change features: an API key, or nobody in particular where only this machine can ask.
 
 import { isIP } from 'node:net'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError } from '../errors.ts'
 import type { ApiKey, ApiKeys } from '../features/api-key.ts'
 
@@ -27,14 +27,39 @@ export function authenticate(scope: FastifyInstance, { keys, ...locality }: Auth
         'Changes need an API key here: Authorization: Bearer tessera_…; `tessera keys create` makes one.',
       )
     }
-    const [, text] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
-    const key = text === undefined ? undefined : await keys.find(text)
-    if (key === undefined) {
-      reply.header('www-authenticate', 'Bearer realm="tessera", error="invalid_token"')
-      throw gatewayError('key-invalid', 'The API key is none, or has been revoked.')
-    }
+    const key = await findKey(keys, authorization, reply)
     checkAllowed(key, (request.params as { collectionId: string }).collectionId)
   })
+}
+
+/** Who operates the gateway: whoever is at this machine, or has a key that is for all collections. */
+export function makeOperatorCheck({ keys, ...locality }: AuthenticateOptions) {
+  const isFromHere = makeLocality(locality)
+  return async (request: FastifyRequest, reply: FastifyReply) => {
+    const { authorization } = request.headers
+    if (authorization === undefined) {
+      if (isFromHere(request)) return
+      reply.header('www-authenticate', 'Bearer realm="tessera"')
+      throw gatewayError(
+        'key-missing',
+        'This is shown to the machine itself; from elsewhere it needs an API key: Authorization: Bearer tessera_…',
+      )
+    }
+    const { id, collections } = await findKey(keys, authorization, reply)
+    if (collections)
+      throw gatewayError('key-insufficient', `The API key ${id} is for ${collections.join(', ')} alone.`)
+  }
+}
+
+/** @throws GatewayError key-invalid */
+async function findKey(keys: ApiKeys, authorization: string, reply: FastifyReply): Promise<ApiKey> {
+  const [, text] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
+  const key = text === undefined ? undefined : await keys.find(text)
+  if (key === undefined) {
+    reply.header('www-authenticate', 'Bearer realm="tessera", error="invalid_token"')
+    throw gatewayError('key-invalid', 'The API key is none, or has been revoked.')
+  }
+  return key
 }
 
 function checkAllowed({ id, canWrite, collections }: ApiKey, collection: string) {

@@ -52,6 +52,7 @@ export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
       id: request.id,
       method: request.method,
       url: request.url,
+      route: request.routeOptions.url,
       status: reply.statusCode,
       milliseconds: reply.elapsedTime,
     })

@@ -52,6 +52,27 @@ test('it serves, takes an import meanwhile, and stops without a trace', async ()
   assert.deepEqual(readdirSync(data).sort(), ['lock', 'pg', 'postgres.log'])
 })
 
+test('its metrics are those of all its processes', async () => {
+  const tessera = startTessera(flags)
+  const { url } = await tessera.event('gateway-listening')
+  while (tessera.count('worker-serving') < 2) await sleep(20)
+  const client = makeClient(url)
+  // A connection each, and so some of them with each process.
+  await Promise.all(
+    Array.from({ length: 40 }, () =>
+      fetch(`${url}/health/live`, { headers: { connection: 'close' } }).then((response) => response.text()),
+    ),
+  )
+  const { text } = await client('/metrics')
+  assert.match(
+    text,
+    /^tessera_request_duration_seconds_count\{route="\/health\/live",method="GET",status="200"\} 40$/m,
+  )
+  assert.match(text, /^tessera_endpoint_up\{port="read",endpoint="[^"]+"\} 1$/m)
+  tessera.child.kill('SIGTERM')
+  assert.equal(await tessera.ended, 0)
+})
+
 test('a second one on the same folder says so and ends', async () => {
   const first = startTessera(flags)
   await first.event('gateway-listening')

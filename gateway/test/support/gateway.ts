@@ -7,6 +7,7 @@ import { type Database, openDatabase } from '../../database/database.ts'
 import { openSession, type Session } from '../../database/session.ts'
 import type { Event } from '../../events.ts'
 import { type Catalog, openCatalog } from '../../features/catalog.ts'
+import { makeMetrics } from '../../http/metrics.ts'
 import { type Client, makeClient } from './client.ts'
 import { testDatabase } from './database.ts'
 
@@ -23,12 +24,18 @@ export type TestGateway = {
 export async function startGateway(...args: string[]): Promise<TestGateway> {
   const { config } = readConfig(args, {}, {})
   const events: Event[] = []
-  const emit = (event: Event) => events.push(event)
+  const metrics = makeMetrics()
+  const emit = (event: Event) => {
+    events.push(event)
+    metrics.observe(event)
+  }
   const { ownerUrl, ...urls } = testDatabase()
   const session = await openSession(ownerUrl, 'test')
   const database = openDatabase({ ...config, ...urls, emit })
   const catalog = await openCatalog({ database, ...config, emit })
-  const app = await buildApp({ config, database, catalog, emit, isDraining: () => false })
+  metrics.watch(database)
+  const readMetrics = () => metrics.registry.metrics()
+  const app = await buildApp({ config, database, catalog, emit, readMetrics, isDraining: () => false })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   after(async () => {
     await app.close()

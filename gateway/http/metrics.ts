@@ -1,0 +1,141 @@
+// Owns what Prometheus is told: each metric, from events and from the state of the database.
+
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { DatabaseStatus } from '../database/database.ts'
+import type { Emit, Event } from '../events.ts'
+
+export interface Metrics {
+  readonly registry: Registry
+  /** Counts an event. */
+  readonly observe: Emit
+  /** From then on its state is told, too. */
+  watch(database: { status(): DatabaseStatus; lag(): Promise<ReadonlyMap<number, number>> }): void
+}
+
+/** From a look-up by id to the longest statement, in seconds. */
+const DURATION_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/** Events that are only counted, by the labels that they have. */
+const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: string, ...labels: string[]]>> = {
+  'read-retried': ['tessera_reads_retried_total', 'Reads that were tried again', 'endpoint'],
+  'secondary-behind': [
+    'tessera_secondaries_behind_total',
+    'Reads that went to the primary because a secondary had not come as far as they had to see',
+    'endpoint',
+  ],
+  'endpoint-down': [
+    'tessera_endpoint_failures_total',
+    'How often an address was given up',
+    'port',
+    'endpoint',
+  ],
+  'secondary-missing': [
+    'tessera_secondaries_missing_total',
+    'How often a node group was found without its secondary',
+    'group',
+  ],
+  'connection-lost': ['tessera_connections_lost_total', 'Idle connections that broke', 'port'],
+  'query-cancelled': ['tessera_queries_cancelled_total', 'Queries that nobody waited for any more', 'port'],
+  'request-failed': ['tessera_requests_failed_total', 'Requests that met a bug'],
+}
+
+export function makeMetrics(): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  const duration = new Histogram({
+    name: 'tessera_request_duration_seconds',
+    help: 'How long requests took, by route and status',
+    labelNames: ['route', 'method', 'status'],
+    buckets: DURATION_BUCKETS,
+    registers,
+  })
+  const counters = new Map(
+    Object.entries(COUNTED).map(([type, [name, help, ...labelNames]]) => [
+      type,
+      { labelNames, counter: new Counter({ name, help, labelNames, registers }) },
+    ]),
+  )
+
+  return {
+    registry,
+
+    observe(event) {
+      if (event.type === 'request-finished') {
+        const { route = 'none', method, status, milliseconds } = event
+        duration.observe({ route, method, status }, milliseconds / 1_000)
+      }
+      const counted = counters.get(event.type)
+      if (!counted) return
+      const facts = event as unknown as Record<string, string>
+      counted.counter.inc(Object.fromEntries(counted.labelNames.map((label) => [label, facts[label]!])))
+    },
+
+    watch(database) {
+      const gauge = (
+        name: string,
+        help: string,
+        labelNames: readonly string[],
+        tell: (gauge: Gauge, status: DatabaseStatus) => void,
+        aggregator?: 'min' | 'max',
+      ) =>
+        new Gauge({
+          name,
+          help,
+          labelNames: [...labelNames],
+          registers,
+          ...(aggregator ? { aggregator } : {}),
+          collect() {
+            this.reset()
+            tell(this, database.status())
+          },
+        })
+      const address = ['port', 'endpoint'] as const
+      gauge(
+        'tessera_endpoint_up',
+        'Whether an address serves: 0 while its breaker is open',
+        address,
+        (gauge, { endpoints }) => {
+          for (const { port, endpoint, isUp } of endpoints) gauge.set({ port, endpoint }, isUp ? 1 : 0)
+        },
+        'min',
+      )
+      for (const state of ['running', 'waiting'] as const)
+        gauge(
+          `tessera_endpoint_${state}`,
+          state === 'running' ? 'Work under way at an address' : 'Work that waits for a connection there',
+          [...address, 'purpose'],
+          (gauge, { endpoints }) => {
+            for (const { port, endpoint, load } of endpoints)
+              for (const [purpose, { [state]: count }] of Object.entries(load))
+                gauge.set({ port, endpoint, purpose }, count)
+          },
+        )
+      gauge('tessera_changes_parked', 'Changes that wait for a primary', [], (gauge, { parked }) =>
+        gauge.set(parked),
+      )
+      new Counter({
+        name: 'tessera_reads_total',
+        help: 'Reads that were answered, by who answered',
+        labelNames: ['source'],
+        registers,
+        collect() {
+          this.reset()
+          for (const [source, count] of Object.entries(database.status().reads)) this.inc({ source }, count)
+        },
+      })
+      new Gauge({
+        name: 'tessera_replication_lag_bytes',
+        help: 'How far the secondary that is read from is behind its primary, by node group',
+        labelNames: ['group'],
+        registers,
+        aggregator: 'max',
+        async collect() {
+          this.reset()
+          // Where nobody can say it, the metric is absent.
+          const lag = await database.lag().catch(() => [])
+          for (const [group, bytes] of lag) this.set({ group }, bytes)
+        },
+      })
+    },
+  }
+}

@@ -1,0 +1,61 @@
+// What whoever operates a gateway asks: numbers for Prometheus, and how the cluster behind it is.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { testDatabase } from '../support/database.ts'
+import { startGateway } from '../support/gateway.ts'
+
+const { client } = await startGateway()
+const isReplicated = testDatabase().readUrl !== testDatabase().writeUrl
+
+const numberOf = (text: string, metric: string) => {
+  const line = text.split('\n').find((line) => line.startsWith(`${metric} `))
+  return line === undefined ? undefined : Number(line.split(' ').at(-1))
+}
+
+test('metrics count requests by route, and reads by who answered', async () => {
+  await client('/collections/cities/items?limit=1')
+  await client('/collections/cities/items?limit=2')
+  await client('/collections/none/items')
+  const { status, type, text } = await client('/metrics')
+  assert.equal(status, 200)
+  assert.match(type, /^text\/plain; version=0\.0\.4/)
+  const count = 'tessera_request_duration_seconds_count'
+  const route = 'route="/collections/:collectionId/items",method="GET"'
+  assert.equal(numberOf(text, `${count}{${route},status="200"}`), 2)
+  assert.equal(numberOf(text, `${count}{${route},status="404"}`), 1)
+  assert.ok(numberOf(text, 'tessera_reads_total{source="secondary"}')! >= 2)
+  assert.equal(numberOf(text, 'tessera_changes_parked'), 0)
+  assert.ok(!text.includes('password'))
+})
+
+test('the state of the cluster names its addresses, its load and its lag', async () => {
+  const { status, json } = await client('/cluster')
+  assert.equal(status, 200)
+  const ports = json.endpoints.map(({ port }: { port: string }) => port)
+  assert.ok(ports.includes('read') && ports.includes('write'))
+  for (const { endpoint, isUp, load } of json.endpoints) {
+    assert.match(endpoint, /:\d+$|\.s\.PGSQL/)
+    assert.equal(isUp, true)
+    assert.deepEqual(load.write, { running: 0, waiting: 0 })
+  }
+  assert.deepEqual(json.groupsWithoutSecondary, [])
+  assert.ok(json.lag.length > 0)
+  for (const { bytes } of json.lag) assert.ok(bytes >= 0)
+  if (testDatabase().workerReadUrl) {
+    assert.deepEqual(json.lag.map(({ group }: { group: number }) => group).sort(), [0, 1, 2, 3])
+    const groups = json.endpoints.map(({ group }: { group: number }) => group)
+    assert.ok([1, 2, 3].every((group) => groups.includes(group)))
+  }
+  assert.ok(json.reads.secondary > 0 || !isReplicated)
+})
+
+test('from elsewhere they want a key', async () => {
+  const elsewhere = await startGateway('--public-url=https://example.org')
+  for (const path of ['/metrics', '/cluster']) {
+    const { status, json } = await elsewhere.client(path)
+    assert.deepEqual([status, json.code], [401, 'key-missing'], path)
+    const wrong = await elsewhere.client(path, { headers: { authorization: 'Bearer tessera_x' } })
+    assert.deepEqual([wrong.status, wrong.json.code], [401, 'key-invalid'], path)
+  }
+})
