@@ -10,6 +10,7 @@ import type { Database } from './database/database.ts'
 import type { Emit } from './events.ts'
 import { makeApiKeys } from './features/api-key.ts'
 import type { Catalog } from './features/catalog.ts'
+import { makeChangeKeys } from './features/change-key.ts'
 import { makeExtents } from './features/extent.ts'
 import { makeItemLookup } from './features/item-lookup.ts'
 import { conditional } from './http/conditional.ts'
@@ -62,6 +63,7 @@ const EXPOSED_HEADERS = [
   'Consistency-Token',
   'Tessera-Source',
   'Server-Timing',
+  'Idempotent-Replayed',
 ]
 
 /**
@@ -134,6 +136,8 @@ export async function buildApp({
   const locality = { host: config.host, publicUrl: config.publicUrl }
   const tokens = makeConsistencyTokens(database)
   const keys = makeApiKeys(database)
+  const changeKeys = makeChangeKeys(database)
+  app.addHook('onClose', async () => changeKeys.stop())
   app.register(itemRoutes.items, {
     database,
     catalog,
@@ -146,6 +150,7 @@ export async function buildApp({
     database,
     catalog,
     tokens,
+    changeKeys,
     keys,
     ...locality,
   })

@@ -18,11 +18,13 @@ export const errors = {
   'method-not-allowed': { status: 405, title: 'Method not allowed', isRetryable: false },
   'not-acceptable': { status: 406, title: 'Format not available', isRetryable: false },
   'feature-conflict': { status: 409, title: 'Change conflicts with other features', isRetryable: false },
+  'change-in-progress': { status: 409, title: 'Change is being made', isRetryable: true },
   'feature-changed': { status: 412, title: 'Feature has changed meanwhile', isRetryable: false },
   'body-too-large': { status: 413, title: 'Body too large', isRetryable: false },
   'address-too-long': { status: 414, title: 'Address too long', isRetryable: false },
   'media-type-unsupported': { status: 415, title: 'Media type not supported', isRetryable: false },
   'feature-invalid': { status: 422, title: 'Feature not valid', isRetryable: false },
+  'key-reused': { status: 422, title: 'Idempotency-Key of another change', isRetryable: false },
   'request-too-large': { status: 431, title: 'Request header fields too large', isRetryable: false },
   'request-too-slow': { status: 408, title: 'Request timed out', isRetryable: true },
   /** Nobody reads this answer; the status is what proxies log in such a case. */

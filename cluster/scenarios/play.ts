@@ -69,9 +69,19 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
       await sleep(100)
     }
   }
+  const untilWhole = async (what: string) => {
+    let faults: readonly string[] = []
+    await until(what, HEAL_TIMEOUT_MS, async () => {
+      faults = (await readStatus(cluster.place.topology, cluster.credentials)).faults
+      return faults.length === 0
+    })
+    broken.push(...faults)
+  }
   await until('everybody is served before', RETURN_TIMEOUT_MS, () =>
     all.every((clients) => clients?.areServed(SERVED_MS) ?? true),
   )
+  // One fault at a time is what is survived: a member that is still coming back from the last one can follow nobody.
+  await untilWhole('the cluster is whole before')
   const undo = await scenario.inject(cluster, group)
   await sleep(scenario.holdMs)
   if (scenario.writesReturn)
@@ -79,12 +89,7 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
   broken.push(...((await scenario.findWrongs?.(cluster, group)) ?? []))
   await undo()
   const undoneAt = performance.now()
-  let faults: readonly string[] = []
-  await until('the cluster is whole', HEAL_TIMEOUT_MS, async () => {
-    faults = (await readStatus(cluster.place.topology, cluster.credentials)).faults
-    return faults.length === 0
-  })
-  broken.push(...faults)
+  await untilWhole('the cluster is whole after')
   const healedMs = performance.now() - undoneAt
   await until('everybody is served after', RETURN_TIMEOUT_MS, () =>
     all.every((clients) => clients?.areServed(SERVED_MS) ?? true),

@@ -1,7 +1,7 @@
 // Owns the contract between Tessera and PostgreSQL for whoever serves requests, and opens it.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { gatewayError } from '../errors.ts'
+import { errors, GatewayError, gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import { splitUrls } from './addresses.ts'
 import type { Priority } from './admission.ts'
@@ -20,7 +20,8 @@ import {
 import { type Endpoint, openEndpoint } from './endpoint.ts'
 import type { Lease } from './lease.ts'
 import { watchNodeGroups } from './node-groups.ts'
-import { DatabaseFailure, unreachable } from './outcome.ts'
+import { DatabaseFailure, RefusedChange, unreachable } from './outcome.ts'
+import { makeParking } from './parking.ts'
 import { abandon, type Port, type Purpose } from './pool.ts'
 import type { Row, Statement } from './query.ts'
 
@@ -32,6 +33,20 @@ export type Demand = {
   readonly signal?: AbortSignal
   /** `first` by default. */
   readonly priority?: Priority
+}
+
+export type Query = (statement: Statement) => Promise<Row[]>
+
+/** @param isRepeated whether it was tried before, and nobody knows whether it has happened then */
+export type Work<T> = (query: Query, isRepeated: boolean) => Promise<T>
+
+export type TransactionOptions<T> = {
+  /** The cells alone that it begins with, see Statement. */
+  readonly cells?: readonly number[] | undefined
+  /** A last statement, about what came of the others. */
+  readonly last?: (result: T) => Statement
+  /** Whether it may be tried again when nobody knows whether it has happened: `work` makes sure that it does once. */
+  readonly isRepeatable?: boolean
 }
 
 export interface Database {
@@ -49,17 +64,21 @@ export interface Database {
   stream(statement: Statement, signal?: AbortSignal): AsyncGenerator<Row[], void>
   /** Whether there is a write port. */
   readonly canWrite: boolean
+  /** Whether what is written is read elsewhere, too: another may go on where the primary has died. */
+  readonly isReplicated: boolean
   /**
    * All rows of one statement, from the write port: a transaction of its own, whole or not at all. It is
    * never cancelled when its client leaves.
+   * @param options.mayWait whether a primary is waited for where there is none; by default it is
+   * @param options.isRepeatable whether it makes no difference that it has happened before, as where it only reads
    * @throws GatewayError; RefusedChange where the database's own rules forbid it, see outcome.ts
    */
-  write(statement: Statement): Promise<Row[]>
+  write(statement: Statement, options?: Pick<ChangeOptions, 'mayWait' | 'isRepeatable'>): Promise<Row[]>
   /**
    * Statements of one transaction at the write port: all of them, or none where `work` throws.
    * @throws as write
    */
-  transact<T>(work: (query: (statement: Statement) => Promise<Row[]>) => Promise<T>): Promise<T>
+  transact<T>(work: Work<T>, options?: TransactionOptions<T>): Promise<T>
   /** What is known of the ways to the database at the moment; asks nobody. */
   status(): DatabaseStatus
   /**
@@ -90,6 +109,12 @@ export type DatabaseStatus = {
   readonly reads: Readonly<Record<'secondary' | 'primary', number>>
 }
 
+type ChangeOptions = {
+  readonly cells?: readonly number[] | undefined
+  readonly isRepeatable?: boolean
+  readonly mayWait?: boolean
+}
+
 export type DatabaseOptions = {
   readonly readUrl: string
   /** Secondaries of Citus' workers, to read there what lies on one of them alone. */
@@ -109,6 +134,8 @@ const MAX_BATCH_ROWS = 2_000
 /** How long a change waits for somebody to take it, while nobody has: a switchover's length, and some more. */
 const PARKING_MS = 5_000
 const PARKING_INTERVAL_MS = 100
+/** The same for one that may have happened: until somebody can tell. */
+const RESOLVING_MS = 10_000
 /** So many changes wait at most; more would all come at once when it is over. */
 const MAX_PARKED = 200
 /** How long the place of a change that has happened is asked for; without an answer nobody knows it. */
@@ -136,6 +163,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     return endpoint.use('read', (lease) => lease.query(statement))
   }
   const groups = watchNodeGroups(askFirst([...secondaries, ...primaries]), askFirst(secondaries), emit)
+  const parking = makeParking()
   let parked = 0
   const reads = { secondary: 0, primary: 0 }
 
@@ -236,22 +264,47 @@ export function openDatabase(options: DatabaseOptions): Database {
     }
   }
 
-  /** At the first of the primaries that serves, and where it was not even sent there, at the next that does. */
-  async function changing<T>(change: (lease: Lease) => Promise<T>): Promise<T> {
+  /**
+   * At the first of the primaries that serves, and where it was not even sent there, at the next that does. A change
+   * that may be repeated is so where nobody knows whether it has happened.
+   */
+  async function changing<T>(
+    change: (lease: Lease, isRepeated: boolean) => Promise<T>,
+    { cells, isRepeatable = false, mayWait = true }: ChangeOptions,
+  ): Promise<T> {
     if (primaries.length === 0) throw new Error('there is no write port to write to')
-    const deadline = performance.now() + PARKING_MS
+    const start = performance.now()
+    const group = groups.groupOf(cells)
     let failure = unreachable(undefined)
+    let doubt: DatabaseFailure | undefined
     for (;;) {
-      for (const endpoint of primaries.filter(({ isUp }) => isUp)) {
-        try {
-          return await endpoint.admissions.write.run(() => endpoint.use('write', change), 'first')
-        } catch (error) {
-          if (!(error instanceof DatabaseFailure)) throw error
-          failure = error
-          if (failure.outcome !== 'never-sent') throw failure.answer
+      const longestMs = !mayWait ? 0 : doubt ? RESOLVING_MS : PARKING_MS
+      const patienceMs = Math.max(0, start + longestMs - performance.now())
+      const turn = group === undefined ? undefined : await parking.enter(group, patienceMs)
+      if (group !== undefined && !turn) throw (doubt ?? failure).answer
+      let isNodeMissing = false
+      try {
+        for (const endpoint of primaries.filter(({ isUp }) => isUp)) {
+          const use = () => endpoint.use('write', (lease) => change(lease, doubt !== undefined))
+          try {
+            return await endpoint.admissions.write.run(use, 'first')
+          } catch (error) {
+            // Whoever is told to try again takes it that nothing has happened.
+            if (!(error instanceof DatabaseFailure)) throw doubt && isPassing(error) ? doubt.answer : error
+            failure = error
+            if (failure.outcome === 'unknown') doubt = failure
+            isNodeMissing = failure.scope === 'node'
+            if (failure.outcome === 'never-sent' || (failure.outcome === 'unknown' && isRepeatable)) continue
+            // What the table's rules refuse now may be refused because it has happened.
+            throw doubt && !(failure.answer instanceof RefusedChange) ? doubt.answer : failure.answer
+          }
         }
+      } finally {
+        turn?.(!isNodeMissing)
       }
-      if (performance.now() > deadline || parked >= MAX_PARKED) throw failure.answer
+      if (patienceMs === 0 || parked >= MAX_PARKED) throw (doubt ?? failure).answer
+      // In line for a node; for an address there is nothing to do but to look.
+      if (turn && isNodeMissing) continue
       parked++
       await sleep(PARKING_INTERVAL_MS)
       parked--
@@ -366,29 +419,34 @@ export function openDatabase(options: DatabaseOptions): Database {
       },
 
       canWrite: primaries.length > 0,
+      isReplicated:
+        primaries.length > 0 && secondaries.some(({ name }) => primaries.every((one) => one.name !== name)),
 
-      write: (statement) =>
-        changing(async (lease) => {
-          const change = lease.query(statement)
-          if (consistency) await noteChange(lease, change, statement.cells, consistency)
-          return change
-        }),
+      write: (statement, options) =>
+        changing(
+          async (lease) => {
+            const change = lease.query(statement)
+            if (consistency) await noteChange(lease, change, statement.cells, consistency)
+            return change
+          },
+          { cells: statement.cells, ...options },
+        ),
 
-      transact: (work) =>
-        changing(async (lease) => {
+      transact: (work, { last, ...options } = {}) =>
+        changing((lease, isRepeated) => {
           /** Undefined when any of its statements may have changed something anywhere. */
           let cells: Set<number> | undefined = new Set()
-          const change = lease.transaction((query) => {
-            cells = new Set()
-            return work((statement) => {
-              cells = statement.cells && cells && new Set([...cells, ...statement.cells])
-              return query(statement)
-            })
+          const noteCells = (statement: Statement) => {
+            cells = statement.cells && cells && new Set([...cells, ...statement.cells])
+            return statement
+          }
+          return lease.transaction((query) => work((statement) => query(noteCells(statement)), isRepeated), {
+            last: last && ((result) => noteCells(last(result))),
+            async whileCommitting(committed) {
+              if (consistency) await noteChange(lease, committed, cells && [...cells], consistency)
+            },
           })
-          await change
-          if (consistency) await noteChange(lease, change, cells && [...cells], consistency)
-          return change
-        }),
+        }, options),
 
       status: () => ({
         endpoints: [...workers, ...secondaries, ...primaries].map(
@@ -404,7 +462,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           }),
         ),
         groupsWithoutSecondary: groups.missing(),
-        parked,
+        parked: parked + parking.waiting,
         reads,
       }),
 
@@ -433,6 +491,8 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
   return openFor(undefined)
 }
+
+const isPassing = (error: unknown) => error instanceof GatewayError && errors[error.code].isRetryable
 
 const fetch = (rows: number): Statement => ({ text: `fetch ${rows} from page`, values: [] })
 

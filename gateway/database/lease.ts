@@ -20,14 +20,25 @@ export interface Lease {
   readonly whereabouts: Whereabouts
   /** All rows of a statement. @throws DatabaseFailure; the signal's reason */
   query(statement: Statement): Promise<Row[]>
-  /** Statements that happen all together, or none where `work` throws. @throws as query */
-  transaction<T>(work: (query: Lease['query']) => Promise<T>): Promise<T>
+  /** Statements that happen all together, or none where `work` throws. @throws as query, or what `work` throws */
+  transaction<T>(work: (query: Lease['query']) => Promise<T>, ending?: Ending<T>): Promise<T>
   /**
    * Gives the connection back, or up where it is in doubt.
    * @param last a statement that leaves the session as it was found
    */
   release(last?: string): Promise<void>
 }
+
+/** What goes with the commit of a transaction, in the same packet. */
+export type Ending<T> = {
+  /** A last statement, about what came of the others. */
+  readonly last?: ((result: T) => Statement) | undefined
+  /** Called when the commit has been sent: statements that come now are behind it. The transaction waits for it. */
+  readonly whileCommitting?: (committed: Promise<unknown>) => Promise<void>
+}
+
+const BEGIN: Statement = { text: 'begin', values: [] }
+const COMMIT: Statement = { text: 'commit', values: [] }
 
 /** How often a query is cancelled until it ends. */
 const CANCEL_INTERVAL_MS = 50
@@ -111,11 +122,15 @@ export async function leaseConnection(
     connection,
     whereabouts,
     query: (statement) => run(statement, 'whole'),
-    async transaction(work) {
+    async transaction(work, { last, whileCommitting } = {}) {
+      // Nobody waits for it by itself: it goes in one packet with the first statement.
+      const begun = run(BEGIN, 'within')
       try {
-        await run({ text: 'begin', values: [] }, 'within')
-        const result = await work((statement) => run(statement, 'within'))
-        await run({ text: 'commit', values: [] }, 'whole')
+        const [result] = await Promise.all([work((statement) => run(statement, 'within')), begun])
+        // PostgreSQL makes a rollback of the commit where the last statement has failed.
+        const ending = last ? [last(result), COMMIT] : [COMMIT]
+        const committed = Promise.all(ending.map((statement) => run(statement, 'whole')))
+        await Promise.all([committed, whileCommitting?.(committed)])
         return result
       } catch (error) {
         await undo('rollback')

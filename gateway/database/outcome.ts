@@ -10,6 +10,8 @@ const READ_ONLY = '25006'
 const CITUS_CONNECTION = /^08...$/
 /** Citus, right after a failover: the group's only other member is the primary that was lost. */
 const NO_MEMBER = /node group \d+ does not have a (primary|secondary) node/
+/** Citus, in a backend that has lost its own server while it waited for another: an internal error by its code. */
+const SERVER_GONE = /^postmaster was shut down/
 const CANCELLED = '57014'
 /** undefined table, column, function; wrong object type; privilege gone; plan outlived its table's shape. */
 const CHANGED = /^(42P01|42703|42883|42804|42501|0A000)$/
@@ -99,7 +101,7 @@ function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [O
   if (CITUS_CONNECTION.test(code)) return [brokenOff, 'node']
   // A primary no longer.
   if (code === READ_ONLY && purpose === 'write') return ['never-sent', 'endpoint']
-  if (UNAVAILABLE.test(code)) return [brokenOff, 'endpoint']
+  if (UNAVAILABLE.test(code) || SERVER_GONE.test(cause.message)) return [brokenOff, 'endpoint']
   // On a secondary: what it replays was in the way.
   if (IN_THE_WAY.test(code) && purpose === 'read') return ['retryable', 'statement']
   // The coordinator was cancelled; the node that it had sent the change to may have been quicker.

@@ -3,6 +3,7 @@
 import {
   boolean,
   customType,
+  index,
   integer,
   pgSchema,
   primaryKey,
@@ -68,3 +69,25 @@ export const movedFeatureTable = tessera.table(
 
 /** What consistency tokens are signed with: one row, the same for all gateways of a database and of no other. */
 export const tokenKeyTable = tessera.table('token_key', { key: bytea('key').notNull() })
+
+/** What came of changes, by the key of whoever asked for them, see features/change-key.ts. */
+export const changeKeyTable = tessera.table(
+  'change_key',
+  {
+    /** Beside whose features it lies. */
+    cell: integer('cell').notNull(),
+    /** Of whoever asked, what was asked for, and the key. */
+    hash: bytea('hash').notNull(),
+    /** Of body and conditions. */
+    request: bytea('request').notNull(),
+    outcome: text('outcome').notNull(),
+    featureId: text('feature_id'),
+    feature: text('feature'),
+    version: text('version'),
+    expiresAt: timestamp('expires_at', { withTimezone: true }).notNull(),
+  },
+  (table) => [
+    primaryKey({ name: 'change_key_pkey', columns: [table.cell, table.hash] }),
+    index('change_key_expires_at_idx').on(table.expiresAt),
+  ],
+)

@@ -103,8 +103,8 @@ export function makeApiKeys(database: Database): ApiKeys {
 
   async function load() {
     const startedAt = performance.now()
-    const [row] = await database.write(tableExists)
-    const rows = row?.[0] === 't' ? await database.write(allKeys) : []
+    const [row] = await database.write(tableExists, { isRepeatable: true })
+    const rows = row?.[0] === 't' ? await database.write(allKeys, { isRepeatable: true }) : []
     hasAny = rows.length > 0
     known = new Map(
       rows

@@ -4,6 +4,9 @@ import { type SQL, sql } from 'drizzle-orm'
 import { gatewayError } from '../errors.ts'
 import { type Collection, type Column, columnOf } from './collection.ts'
 
+/** A feature as it is at some time; `text` up to its last brace. */
+export type StoredItem = { readonly id: string; readonly text: string; readonly version: string }
+
 /** Nine decimals of a degree: a tenth of a millimetre. */
 const DECIMALS = 9
 

@@ -1,6 +1,7 @@
 // Owns how bodies are read: which types there are, and JSON that is refused before it costs memory.
 
 import { isUtf8 } from 'node:buffer'
+import { hash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { gatewayError } from '../errors.ts'
 import { parseExactJson } from '../features/exact-json.ts'
@@ -8,15 +9,24 @@ import { parseExactJson } from '../features/exact-json.ts'
 export const FEATURE_TYPES = ['application/geo+json', 'application/json'] as const
 export const PATCH_TYPES = ['application/merge-patch+json', 'application/json'] as const
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What tells one body from another; empty for none. */
+    bodyHash: string
+  }
+}
+
 /** Deeper than any feature: a collection within a collection takes three levels. */
 const MAX_DEPTH = 100
 
 /** Within `scope`, bodies of these types are JSON, and others are refused. */
 export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
+  scope.decorateRequest('bodyHash', '')
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser([...types], { parseAs: 'buffer' }, (request, body, done) => {
     // Some clients name a type for the body that they do not send.
     if (request.method === 'DELETE') return done(null)
+    request.bodyHash = hash('sha256', body)
     try {
       done(null, parseBody(body as Buffer))
     } catch (error) {

@@ -48,7 +48,7 @@ export function sendProblem(error: Error, request: FastifyRequest, reply: Fastif
     emit({ type: 'request-failed', id: request.id, method: request.method, url: request.url, error })
   }
   const { status, isRetryable } = errors[expected.code]
-  if (isRetryable) reply.header('retry-after', RETRY_AFTER_S)
+  if (isRetryable || expected.facts.idempotencyKey) reply.header('retry-after', RETRY_AFTER_S)
   if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
   reply.code(status).header('cache-control', 'no-store')
   if (wantsHtml(request))

@@ -824,6 +824,8 @@ export interface operations {
             header?: {
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
+                /** @description Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time. */
+                "idempotency-key"?: string;
                 /** @description `return=minimal` for an answer without the feature. */
                 prefer?: string;
             };
@@ -847,6 +849,8 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
+                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    "Idempotent-Replayed"?: "true";
                     /** @description Where the new feature is. */
                     Location?: string;
                     [name: string]: unknown;
@@ -1094,6 +1098,8 @@ export interface operations {
             header?: {
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
+                /** @description Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time. */
+                "idempotency-key"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
                 /** @description `return=minimal` for an answer without the feature. */
@@ -1121,6 +1127,8 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
+                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -1134,6 +1142,8 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
+                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    "Idempotent-Replayed"?: "true";
                     /** @description Where the new feature is. */
                     Location?: string;
                     [name: string]: unknown;
@@ -1149,6 +1159,8 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
+                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1291,6 +1303,8 @@ export interface operations {
             header?: {
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
+                /** @description Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time. */
+                "idempotency-key"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
             };
@@ -1309,6 +1323,8 @@ export interface operations {
                 headers: {
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
+                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1451,6 +1467,8 @@ export interface operations {
             header?: {
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
+                /** @description Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time. */
+                "idempotency-key"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
                 /** @description `return=minimal` for an answer without the feature. */
@@ -1478,6 +1496,8 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
+                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content: {
@@ -1491,6 +1511,8 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
+                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
                 content?: never;

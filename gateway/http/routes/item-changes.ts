@@ -6,13 +6,15 @@ import { Type } from 'typebox'
 import type { Database } from '../../database/database.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/catalog.ts'
+import type { ChangeKeys, Done } from '../../features/change-key.ts'
 import type { Changes, Collection } from '../../features/collection.ts'
-import { type ItemChanges, makeItemChanges, type StoredItem } from '../../features/item-change.ts'
+import { type ItemChanges, makeItemChanges } from '../../features/item-change.ts'
 import { type AuthenticateOptions, authenticate } from '../authenticate.ts'
 import { acceptBodies, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders, consistencyOfChange, sendToken } from '../consistency.ts'
 import type { ConsistencyTokens } from '../consistency-token.ts'
 import { checkContentCrs, featureTag, featureUrl, parseCondition, sendFeature } from '../feature.ts'
+import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '../idempotency.ts'
 import { answerOptions, setSpelled } from '../methods.ts'
 import { GEOJSON } from '../negotiate.ts'
 import { applyPreference, preferenceOf } from '../prefer.ts'
@@ -26,8 +28,9 @@ export const conformance = [
   `${PART_4}/features`,
 ]
 
+const changeHeaders = { ...consistencyHeaders, ...idempotencyHeaders }
 const conditionHeaders = Type.Object({
-  ...consistencyHeaders,
+  ...changeHeaders,
   'if-match': Type.Optional(
     Type.String({
       description: 'The ETag of the feature as it was read: if it has changed since, nothing happens (412).',
@@ -35,7 +38,7 @@ const conditionHeaders = Type.Object({
   ),
 })
 const answerHeaders = Type.Object({
-  ...consistencyHeaders,
+  ...changeHeaders,
   prefer: Type.Optional(
     Type.String({
       description: '`return=minimal` for an answer without the feature.',
@@ -44,9 +47,10 @@ const answerHeaders = Type.Object({
   ),
 })
 
+const changeAnswer = { ...changeConsistency, ...repeatedHeader }
 const etag = {
   ETag: { type: 'string', description: 'Of the feature as it is now.' },
-  ...changeConsistency,
+  ...changeAnswer,
 }
 const location = { Location: { type: 'string', description: 'Where the new feature is.' } }
 const feature = (description: string, headers: object) => ({
@@ -75,6 +79,7 @@ type Services = AuthenticateOptions & {
   readonly database: Database
   readonly catalog: Catalog
   readonly tokens: ConsistencyTokens
+  readonly changeKeys: ChangeKeys
 }
 
 const ITEMS = '/collections/:collectionId/items'
@@ -86,18 +91,20 @@ const isMinimal = (request: FastifyRequest) => preferenceOf(request, 'return') =
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, tokens, ...access },
+  { database, catalog, tokens, changeKeys, ...access },
 ) => {
   /** Makes a change, and says how whoever reads later can be sure to see it. */
-  const change = async <T>(
+  const change = async (
     request: FastifyRequest,
     reply: FastifyReply,
-    make: (changes: ItemChanges) => Promise<T>,
-  ): Promise<T> => {
+    make: (changes: ItemChanges) => Promise<Done>,
+  ): Promise<Done> => {
+    const key = await keyOfChange(request, changeKeys)
     const consistency = await consistencyOfChange(request, tokens)
-    const changed = await make(makeItemChanges(database.within(consistency)))
+    const done = await make(makeItemChanges(database.within(consistency), key))
     await sendToken(reply, consistency, tokens)
-    return changed
+    tellRepeated(reply, done)
+    return done
   }
   const find = (request: FastifyRequest, action: keyof Changes & `can${string}`): Collection => {
     const collection = catalog.get((request.params as { collectionId: string }).collectionId)
@@ -112,24 +119,22 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       { allow: allowOf(collection, isItem), collection: collection.id },
     )
   }
-  /** What was changed, as it is now. */
-  const answer = (request: FastifyRequest, reply: FastifyReply, collection: Collection, item: StoredItem) => {
-    if (!isMinimal(request)) return sendFeature(reply, request.publicUrl, collection, item.id, item)
-    applyPreference(reply, 'return=minimal')
-    reply.header('etag', featureTag(collection, item.version))
-    return reply.code(reply.statusCode === 200 ? 204 : reply.statusCode).send()
-  }
-
-  /** Of a feature that was not there before. */
-  const answerNew = (
+  /** What has come of a change. */
+  const answer = (
     request: FastifyRequest,
     reply: FastifyReply,
     collection: Collection,
-    item: StoredItem,
+    { kind, item }: Done,
   ) => {
-    reply.code(201)
-    setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
-    return answer(request, reply, collection, item)
+    if (!item) return reply.code(204).send()
+    if (kind === 'created') {
+      reply.code(201)
+      setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
+    }
+    if (!isMinimal(request)) return sendFeature(reply, request.publicUrl, collection, item.id, item)
+    applyPreference(reply, 'return=minimal')
+    reply.header('etag', featureTag(collection, item.version))
+    return reply.code(kind === 'created' ? 201 : 204).send()
   }
 
   app.register(async (scope) => {
@@ -157,8 +162,8 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canCreate')
-        const item = await change(request, reply, (changes) => changes.create(collection, request.body))
-        return answerNew(request, reply, collection, item)
+        const done = await change(request, reply, (changes) => changes.create(collection, request.body))
+        return answer(request, reply, collection, done)
       },
     )
 
@@ -186,10 +191,10 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         // Whoever names a version, be it any, means a feature that is there.
         const mayCreate = request.headers['if-match'] === undefined
         const { featureId } = request.params
-        const { isNew, ...item } = await change(request, reply, (changes) =>
+        const done = await change(request, reply, (changes) =>
           changes.replace(collection, featureId, request.body, condition, mayCreate),
         )
-        return (isNew ? answerNew : answer)(request, reply, collection, item)
+        return answer(request, reply, collection, done)
       },
     )
 
@@ -204,16 +209,16 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           params: itemParams,
           querystring: noQuery,
           headers: conditionHeaders,
-          response: { 204: nothing('It is gone.', changeConsistency), 404: notFound, ...changeProblems },
+          response: { 204: nothing('It is gone.', changeAnswer), 404: notFound, ...changeProblems },
         },
       },
       async (request, reply) => {
         const collection = find(request, 'canRemove')
         const condition = parseCondition(request, collection)
-        await change(request, reply, (changes) =>
+        const done = await change(request, reply, (changes) =>
           changes.remove(collection, request.params.featureId, condition),
         )
-        return reply.code(204).send()
+        return answer(request, reply, collection, done)
       },
     )
   })
@@ -241,10 +246,10 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
         const condition = parseCondition(request, collection)
-        const item = await change(request, reply, (changes) =>
+        const done = await change(request, reply, (changes) =>
           changes.update(collection, request.params.featureId, request.body, condition),
         )
-        return answer(request, reply, collection, item)
+        return answer(request, reply, collection, done)
       },
     )
   })

@@ -133,6 +133,13 @@ const rows: Row[] = [
     [write, 'unknown', 'endpoint', 'change-outcome-unknown'],
   ],
   [
+    'the server dies while Citus waits for a worker, in its words',
+    () => failureOf("do $$ begin raise 'postmaster was shut down, exiting' using errcode = 'XX000'; end $$"),
+    [read, 'retryable', 'endpoint', 'database-unavailable'],
+    [within, 'never-sent', 'endpoint', 'database-unavailable'],
+    [onCitus, 'unknown', 'endpoint', 'change-outcome-unknown'],
+  ],
+  [
     'it takes too long',
     () => failureOf('select pg_sleep(10)', "set statement_timeout = '50ms'"),
     [read, 'final', 'statement', 'query-too-slow'],

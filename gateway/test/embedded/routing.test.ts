@@ -8,8 +8,9 @@ import { after, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { splitUrls } from '../../database/addresses.ts'
-import { openDatabase } from '../../database/database.ts'
+import { openDatabase, type Query } from '../../database/database.ts'
 import { hashOfInteger } from '../../database/node-groups.ts'
+import { RefusedChange } from '../../database/outcome.ts'
 import { openSession } from '../../database/session.ts'
 import type { Event } from '../../events.ts'
 import { testDatabase } from '../support/database.ts'
@@ -306,6 +307,28 @@ test('a change that is cut off may have happened; one that was not to be committ
   })
   assert.equal(attempts, 2)
   assert.equal(await countOf(9), 1)
+})
+
+test('a change that may be repeated is, when it was cut off while it was committed', async (t) => {
+  const primary = await relay(t, writeUrl)
+  const { database } = open(t, { readUrl, writeUrl: primary.url })
+  await database.write(one)
+  const attempts: boolean[] = []
+  const work = async (query: Query, isRepeated: boolean) => {
+    attempts.push(isRepeated)
+    return query(insert(11))
+  }
+  // It leaves with the commit, so that nobody knows of either.
+  const last = () => {
+    if (attempts.length > 1) return one
+    setTimeout(() => primary.interrupt(), 100)
+    return { text: 'select pg_sleep(0.5)', values: [] }
+  }
+  const changing = database.transact(work, { isRepeatable: true, last })
+  // It was made the first time, and is refused now, or had not come so far: the second time tells.
+  await changing.catch((error) => assert.ok(error instanceof RefusedChange && error.refusal === 'conflict'))
+  assert.deepEqual(attempts, [false, true])
+  assert.equal(await countOf(11), 1)
 })
 
 test('an address to write to that leads to a secondary is refused', {

@@ -1,0 +1,55 @@
+// Owns the Idempotency-Key header: how a client says that a change it repeats is the same one.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { gatewayError } from '../errors.ts'
+import type { ChangeKey, ChangeKeys, Done } from '../features/change-key.ts'
+
+/** What a change may say of it. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ */
+export const idempotencyHeaders = {
+  'idempotency-key': Type.Optional(
+    Type.String({
+      description:
+        'Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time.',
+      example: '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+    }),
+  ),
+}
+/** What answers to changes say of it. */
+export const repeatedHeader = {
+  'Idempotent-Replayed': {
+    type: 'string',
+    enum: ['true'],
+    description:
+      'The change had been made already, under the same Idempotency-Key; this is what came of it then.',
+  },
+}
+
+/** A string as structured fields write it (RFC 8941), or bare. */
+const KEY = /^(?:"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"|([\x21\x23-\x2b\x2d-\x7e]{1,255}))$/
+
+/**
+ * The key of a change: the client's, or one of ours where that helps; undefined for none.
+ * @throws GatewayError header-invalid
+ */
+export async function keyOfChange(request: FastifyRequest, keys: ChangeKeys): Promise<ChangeKey | undefined> {
+  const { headers, method, params, caller, bodyHash } = request
+  const given = headers['idempotency-key']
+  const [match, quoted, bare] = given === undefined ? [] : (KEY.exec(String(given).trim()) ?? [])
+  if (given !== undefined && match === undefined)
+    throw gatewayError(
+      'header-invalid',
+      'Idempotency-Key must be 1 to 255 visible characters, with or without quotes, for example "8e03978e-40d5-43dd-bc93-6894a57f9324".',
+      { header: 'Idempotency-Key' },
+    )
+  const { collectionId, featureId = null } = params as { collectionId: string; featureId?: string }
+  return keys.keyOf(quoted?.replaceAll(/\\(.)/g, '$1') ?? bare, {
+    caller,
+    target: JSON.stringify([method, collectionId, featureId]),
+    content: JSON.stringify([headers['if-match'], headers['if-none-match'], bodyHash]),
+  })
+}
+
+export function tellRepeated(reply: FastifyReply, { isRepeated }: Done) {
+  if (isRepeated) reply.header('idempotent-replayed', 'true')
+}
