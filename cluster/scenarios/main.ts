@@ -1,71 +1,41 @@
 // Owns `npm run scenarios`: plays what is asked for, again and again, and writes what was measured.
 
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { cpus, totalmem } from 'node:os'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { type NemesisResult, openNemesis, playNemesis } from './nemesis.ts'
 import { type Measurement, play } from './play.ts'
-import { type Scenario, scenarios } from './scenarios.ts'
+import { keepReport, renderNemesis, renderPauses, renderReport, seconds } from './report.ts'
+import { gatewayScenarios, type Scenario, scenarios } from './scenarios.ts'
 import { openStage } from './stage.ts'
 
-const USAGE = `npm run scenarios -- [NAME …] [--repeats 1] [--plain]
+const USAGE = `npm run scenarios -- [nemesis] [NAME …] [--repeats 1] [--plain]
 
-All of them, with the results kept in cluster/results/; or those whose names begin with a NAME:
+How long bare connections pause, or, as nemesis, what clients of the gateways are served and whether anything that
+was promised them is broken. All scenarios, with the results kept in cluster/results/; or those whose names begin
+with a NAME:
   ${scenarios.map(({ name }) => name).join('\n  ')}
+and of the nemesis alone:
+  ${gatewayScenarios.map(({ name }) => name).join('\n  ')}
 `
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
-const seconds = (ms: number) => (ms / 1000).toFixed(1)
 
-function choose(names: readonly string[]): readonly Scenario[] {
-  const unknown = names.find((name) => !scenarios.some((scenario) => scenario.name.startsWith(name)))
+function choose(among: readonly Scenario[], names: readonly string[]): readonly Scenario[] {
+  const unknown = names.find((name) => !among.some((scenario) => scenario.name.startsWith(name)))
   if (unknown) throw new Error(`There is no scenario ${unknown}.`)
-  if (names.length === 0) return scenarios
-  return scenarios.filter((scenario) => names.some((name) => scenario.name.startsWith(name)))
+  if (names.length === 0) return among
+  return among.filter((scenario) => names.some((name) => scenario.name.startsWith(name)))
 }
 
-/** Least, median and most of a figure over the repeats, in seconds. */
-function spread(measurements: readonly Measurement[], figure: (one: Measurement) => number | undefined) {
-  const values = measurements
-    .map(figure)
-    .filter((value) => value !== undefined)
-    .toSorted((a, b) => a - b)
-  if (values.length === 0) return '–'
-  const median = seconds(values[values.length >> 1]!)
-  return values.length === 1 ? median : `${median} (${seconds(values[0]!)} .. ${seconds(values.at(-1)!)})`
-}
-
-function renderTable(played: readonly Scenario[], measurements: readonly Measurement[]) {
-  const rows = played.map((scenario) => {
-    const own = measurements.filter((one) => one.scenario === scenario.name)
-    return [
-      scenario.name,
-      String(own.length),
-      scenario.writesWithin === undefined ? '–' : `≤ ${scenario.writesWithin / 1000}`,
-      spread(own, ({ writesMs }) => writesMs),
-      spread(own, ({ otherWritesMs }) => otherWritesMs),
-      spread(own, ({ readsMs }) => readsMs),
-      spread(own, ({ otherReadsMs }) => otherReadsMs),
-      spread(own, ({ healedMs }) => healedMs),
-      String(own.reduce((sum, { acknowledged }) => sum + acknowledged, 0)),
-    ]
-  })
-  const head = [
-    'scenario',
-    'runs',
-    'promised',
-    'writes paused',
-    'of other groups',
-    'reads paused',
-    'of other groups',
-    'whole again',
-    'acknowledged',
-  ]
-  return [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
+type Words = {
+  readonly chosen: readonly Scenario[]
+  readonly repeats: number
+  readonly isPlain: boolean
+  /** Whether the results are those of all scenarios, which are kept. */
+  readonly areAll: boolean
 }
 
 /** What was asked for; ends the process where that cannot be. */
-function readWords() {
+function readWords(): Words & { readonly isNemesis: boolean } {
   try {
     const { values, positionals } = parseArgs({
       options: { repeats: { type: 'string', default: '1' }, plain: { type: 'boolean', default: false } },
@@ -74,52 +44,85 @@ function readWords() {
     const repeats = Number(values.repeats)
     if (!(Number.isInteger(repeats) && repeats >= 1))
       throw new Error('--repeats takes a whole number, as in --repeats 3.')
-    const chosen = choose(positionals).filter(({ group }) => !values.plain || group !== 'worker')
-    return { chosen, repeats, isPlain: values.plain, areAll: positionals.length === 0 }
+    const isNemesis = positionals[0] === 'nemesis'
+    const names = isNemesis ? positionals.slice(1) : positionals
+    const among = isNemesis ? [...scenarios, ...gatewayScenarios] : scenarios
+    const chosen = choose(among, names).filter(({ group }) => !values.plain || group !== 'worker')
+    return { chosen, repeats, isPlain: values.plain, areAll: names.length === 0, isNemesis }
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${USAGE}`)
     process.exit(2)
   }
 }
 
-const { chosen, repeats, isPlain, areAll } = readWords()
-const stage = await openStage(isPlain ? { workers: 0 } : {}, say)
-const measurements: Measurement[] = []
-try {
-  for (let repeat = 0; repeat < repeats; repeat++) {
-    for (const scenario of chosen) {
-      const one = await play(stage, scenario)
-      measurements.push(one)
-      say(
-        `${scenario.name}: writes ${seconds(one.writesMs)} s, reads ${seconds(one.readsMs)} s; ${one.acknowledged} acknowledged, ${one.refused} refused; whole after ${seconds(one.healedMs)} s`,
-      )
-      for (const sentence of one.broken) say(`  BROKEN: ${sentence}`)
-    }
+async function playAll<T>({ chosen, repeats }: Words, playOne: (scenario: Scenario) => Promise<T>) {
+  const results: T[] = []
+  for (let repeat = 0; repeat < repeats; repeat++)
+    for (const scenario of chosen) results.push(await playOne(scenario))
+  return results
+}
+
+/** How long bare connections pause. @returns whether every promise was kept */
+async function playPauses(words: Words): Promise<boolean> {
+  const stage = await openStage(words.isPlain ? { workers: 0 } : {}, say)
+  const playOne = async (scenario: Scenario): Promise<Measurement> => {
+    const one = await play(stage, scenario)
+    say(
+      `${scenario.name}: writes ${seconds(one.writesMs)} s, reads ${seconds(one.readsMs)} s; ${one.acknowledged} acknowledged, ${one.refused} refused; whole after ${seconds(one.healedMs)} s`,
+    )
+    for (const sentence of one.broken) say(`  BROKEN: ${sentence}`)
+    return one
   }
-} finally {
-  await stage.close()
+  const measurements = await playAll(words, playOne).finally(stage.close)
+  const broken = measurements.flatMap(({ scenario, broken }) => broken.map((text) => `${scenario}: ${text}`))
+  const text = renderReport({
+    title: 'Scenarios',
+    isPlain: words.isPlain,
+    table: renderPauses(words.chosen, measurements),
+    broken,
+    allKept: 'Every promise was kept; no acknowledged row was lost.',
+  })
+  say(text)
+  // A few of them are a trial: the table that is kept is that of all.
+  if (words.areAll) keepReport(words.isPlain ? 'plain' : 'citus', text, measurements)
+  return broken.length === 0
 }
-const broken = measurements.filter((one) => one.broken.length > 0)
-const machine = `${cpus().length} cores (${cpus()[0]!.model}), ${Math.round(totalmem() / 2 ** 30)} GiB, all processes on it`
-const lines = [
-  `# Scenarios, ${new Date().toISOString().slice(0, 10)}`,
-  '',
-  `Measured on ${machine}; ${isPlain ? 'one pair without Citus' : 'a coordinator pair and three worker pairs'}. Seconds: median (least .. most).`,
-  '',
-  renderTable(chosen, measurements),
-  '',
-  broken.length === 0
-    ? 'Every promise was kept; no acknowledged row was lost.'
-    : broken.flatMap(({ scenario, broken }) => broken.map((text) => `- ${scenario}: ${text}`)).join('\n'),
-  '',
-]
-say(lines.join('\n'))
-// A few of them are a trial: the table that is kept is that of all.
-if (areAll) {
-  const folder = join(import.meta.dirname, '../results')
-  mkdirSync(folder, { recursive: true })
-  const file = join(folder, isPlain ? 'plain.md' : 'citus.md')
-  writeFileSync(file, lines.join('\n'))
-  writeFileSync(file.replace(/md$/, 'json'), `${JSON.stringify(measurements, null, 2)}\n`)
+
+/** What clients of the gateways are served. @returns whether every promise was kept */
+async function playAgainstNemesis(words: Words): Promise<boolean> {
+  const stage = await openNemesis(words.isPlain, say)
+  const brokenOf = ({ scenario, violations, broken }: NemesisResult) => [
+    ...broken.map((text) => `${scenario}: ${text}`),
+    ...violations.map(({ promise, detail }) => `${scenario}: ${promise}: ${detail}`),
+  ]
+  const playOne = async (scenario: Scenario): Promise<NemesisResult> => {
+    const one = await playNemesis(stage, scenario)
+    const { reads, writes, otherWrites } = one
+    say(
+      `${scenario.name}: of ${reads.count} reads ${reads.refused} refused, ${reads.failed} failed, at most ${seconds(reads.longestGapMs)} s without; of ${writes.count} writes ${writes.refused} refused, ${writes.failed} failed; of ${otherWrites?.count ?? 0} of other groups ${otherWrites?.refused ?? 0} and ${otherWrites?.failed ?? 0}; ${one.acknowledged} changes acknowledged, ${one.unresolved} never known`,
+    )
+    for (const [trouble, count] of Object.entries(one.troubles)) say(`  ${count} × ${trouble}`)
+    for (const sentence of brokenOf(one)) say(`  BROKEN: ${sentence}`)
+    return one
+  }
+  const results = await playAll(words, playOne).finally(stage.close)
+  const broken = results.flatMap(brokenOf)
+  const causal = results.reduce((sum, { steadyCausal }) => sum + steadyCausal, 0)
+  const fromSecondaries = results.reduce((sum, one) => sum + one.steadyCausalFromSecondaries, 0)
+  const share = ((100 * fromSecondaries) / causal).toFixed(1)
+  const text = renderReport({
+    title: 'Nemesis',
+    isPlain: words.isPlain,
+    table: `${renderNemesis(words.chosen, results)}\n\nBefore the faults ${share} % of ${causal} reads with a token were answered by secondaries.`,
+    broken,
+    allKept:
+      'No acknowledged change was lost or made twice, none that was refused had happened, no read was older than the own change or went backwards.',
+  })
+  say(text)
+  if (words.areAll) keepReport(words.isPlain ? 'nemesis-plain' : 'nemesis', text, results)
+  return broken.length === 0
 }
-process.exit(broken.length === 0 ? 0 : 1)
+
+const { isNemesis, ...words } = readWords()
+const isKept = await (isNemesis ? playAgainstNemesis(words) : playPauses(words))
+process.exit(isKept ? 0 : 1)

@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from 'pg'
 import { withSuperuser } from '../connection.ts'
 import { type FaultName, faults, type Undo } from '../fault.ts'
-import { findPrimary, switchOver, up } from '../launcher.ts'
+import { findPrimary, restart, switchOver, up } from '../launcher.ts'
 import { type Cluster, partsOf } from '../parts.ts'
 import { readStatus } from '../status.ts'
-import type { Group } from '../topology.ts'
+import { type Group, urlOf } from '../topology.ts'
 
 export type Scenario = {
   readonly name: string
@@ -127,6 +127,54 @@ const ofGroup = (group: 'coordinator' | 'worker'): Scenario[] => [
     ...readsOf(group),
     ...fault,
   })),
+]
+
+/** One after the other, each as it should be done; others serve meanwhile. */
+async function restartGateways(cluster: Cluster): Promise<Undo> {
+  const { gateways } = cluster.place.topology
+  for (const { name, host, port } of gateways) {
+    await restart(cluster, name)
+    await untilServes(host, port)
+    // HAProxy leads to it again.
+    await sleep(RETURN_MS)
+  }
+  return async () => {}
+}
+
+/** By when HAProxy has found out that a gateway serves again. */
+const RETURN_MS = 2_000
+const GATEWAY_START_MS = 180_000
+
+/** @throws Error where it does not within a minute */
+export async function untilServes(host: string, port: number, path = '/health/ready') {
+  const deadline = performance.now() + GATEWAY_START_MS
+  const isReady = () =>
+    fetch(urlOf(host, port) + path).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  while (!(await isReady())) {
+    if (performance.now() > deadline) throw new Error(`The gateway at port ${port} does not serve.`)
+    await sleep(100)
+  }
+}
+
+/** Of those who serve HTTP: for clients that come through them. */
+export const gatewayScenarios: readonly Scenario[] = [
+  {
+    name: 'gateway-kill',
+    group: undefined,
+    holdMs: HOLD_MS,
+    writesReturn: true,
+    inject: strikeAll(({ place }) => [place.topology.gateways[0]!.name]),
+  },
+  {
+    name: 'gateways-restart',
+    group: undefined,
+    holdMs: 0,
+    writesReturn: true,
+    inject: restartGateways,
+  },
 ]
 
 export const scenarios: readonly Scenario[] = [

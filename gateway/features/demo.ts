@@ -56,6 +56,20 @@ export const demoCollections: readonly DemoCollection[] = [
 
 /** Imports the collections that are missing; one that is there is left as it is. */
 export async function importDemo(session: Session, emit: Emit): Promise<void> {
+  // Of several gateways that start on an empty database one does it, and the others wait.
+  await session.query('select pg_advisory_lock($1)', [DEMO_LOCK])
+  try {
+    await importMissing(session, emit)
+  } finally {
+    // Where the connection is gone, the lock is too.
+    await session.query('select pg_advisory_unlock($1)', [DEMO_LOCK]).catch(() => {})
+  }
+}
+
+/** Any number that nobody else takes a lock by. */
+const DEMO_LOCK = 7_355_608_002
+
+async function importMissing(session: Session, emit: Emit): Promise<void> {
   const resolve = createRequire(import.meta.url).resolve
   for (const { collection, file, read, ...options } of demoCollections) {
     const [found] = await session.query('select from pg_class where oid = to_regclass($1)', [

@@ -1,0 +1,187 @@
+// Owns one run of the nemesis suite: clients over HTTP throughout, a fault in the middle, and the checker at the end.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startGateways } from '../launcher.ts'
+import { readStatus } from '../status.ts'
+import type { Topology } from '../topology.ts'
+import { findViolations, type Violation } from './history.ts'
+import {
+  COLLECTION,
+  makeRegisters,
+  type Notebook,
+  type Sample,
+  type Spot,
+  startCrowd,
+} from './http-clients.ts'
+import { type Scenario, untilServes } from './scenarios.ts'
+import { openTrial, type Trial } from './stage.ts'
+
+export const GATEWAYS = 3
+
+/** The cells' level: at it a spot and what lies beside it are in one cell. */
+const LEVEL = 8
+const STEADY_MS = 5_000
+/** After all is whole again: what comes late is seen, too. */
+const SETTLE_MS = 3_000
+const SERVED_MS = 1_000
+const SERVED_TIMEOUT_MS = 90_000
+const WHOLE_TIMEOUT_MS = 90_000
+
+export type NemesisStage = Trial & { readonly spots: readonly Spot[] }
+
+/** What became of the requests of a kind. */
+export type Tally = {
+  readonly count: number
+  readonly refused: number
+  readonly failed: number
+  /** Milliseconds between two served requests, at the most. */
+  readonly longestGapMs: number
+  readonly p99Ms: number
+}
+
+export type NemesisResult = {
+  readonly scenario: string
+  readonly violations: readonly Violation[]
+  /** What else went wrong, each a sentence. */
+  readonly broken: readonly string[]
+  readonly steadyReads: Tally
+  readonly reads: Tally
+  /** Of the group that was hit, and of the others. */
+  readonly writes: Tally
+  readonly otherWrites: Tally | undefined
+  readonly acknowledged: number
+  readonly unresolved: number
+  readonly steadyCausal: number
+  readonly steadyCausalFromSecondaries: number
+  /** What came instead of answers, and how often. */
+  readonly troubles: Readonly<Record<string, number>>
+}
+
+export async function openNemesis(isPlain: boolean, report: (line: string) => void): Promise<NemesisStage> {
+  const trial = await openTrial({ gateways: GATEWAYS, ...(isPlain ? { workers: 0 } : {}) }, report)
+  try {
+    const { topology } = trial.cluster.place
+    startGateways(trial.cluster)
+    await Promise.all(topology.gateways.map(({ host, port }) => untilServes(host, port)))
+    const spots = await makeCollection(trial, topology)
+    const path = `/collections/${COLLECTION}`
+    await Promise.all(topology.gateways.map(({ host, port }) => untilServes(host, port, path)))
+    return { ...trial, spots }
+  } catch (error) {
+    await trial.close()
+    throw error
+  }
+}
+
+/** @returns one spot in each node group that holds features */
+async function makeCollection({ query }: Trial, { isCitus }: Topology): Promise<readonly Spot[]> {
+  await query(`create table ${COLLECTION} (
+    cell integer not null, id text not null, mark text, value integer, geom geometry(Point, 4326),
+    primary key (cell, id), constraint cell_of_geom_${LEVEL} check (cell = tessera.cell(geom, ${LEVEL})))`)
+  if (isCitus)
+    await query(
+      `select create_distributed_table('${COLLECTION}', 'cell', colocate_with => 'tessera.moved_feature')`,
+    )
+  await query(`grant select, insert, update, delete on ${COLLECTION} to tessera_write`)
+  await query(`grant select on ${COLLECTION} to tessera_read`)
+  const [width, height] = [360 / 2 ** LEVEL, 180 / 2 ** LEVEL]
+  const middles = `select (-180 + (x + 0.5) * ${width})::float8 as longitude, ${height / 2}::float8 as latitude
+    from generate_series(0, ${2 ** LEVEL - 1}) x`
+  const rows = isCitus
+    ? await query(`select distinct on (groupid) groupid as "group", longitude, latitude
+        from (${middles}) m join pg_dist_placement on shardid = get_shard_id_for_distribution_column('${COLLECTION}',
+          tessera.cell(st_setsrid(st_makepoint(longitude, latitude), 4326), ${LEVEL}))
+        order by groupid, longitude`)
+    : await query(`select 0 as "group", longitude, latitude from (${middles}) m limit 1`)
+  return rows as unknown as Spot[]
+}
+
+export async function playNemesis(stage: NemesisStage, scenario: Scenario): Promise<NemesisResult> {
+  const { cluster, query, spots } = stage
+  const { topology } = cluster.place
+  const struck = (scenario.group === 'worker' ? topology.groups[1] : undefined) ?? topology.groups[0]!
+  const isHit = ({ group }: Sample) => scenario.group !== 'worker' || group === struck.number
+  await query(`delete from ${COLLECTION}`)
+  const registers = new Map<Spot, readonly string[]>()
+  for (const spot of spots) registers.set(spot, await makeRegisters(topology.proxies, spot))
+  const broken: string[] = []
+  const until = async (what: string, withinMs: number, find: () => Promise<readonly string[]>) => {
+    const deadline = performance.now() + withinMs
+    for (;;) {
+      const wrongs = await find()
+      if (wrongs.length === 0) return
+      if (performance.now() > deadline) {
+        broken.push(`${what}: not within ${withinMs / 1_000} s`, ...wrongs)
+        return
+      }
+      await sleep(200)
+    }
+  }
+  const untilWhole = () =>
+    until('the cluster is whole', WHOLE_TIMEOUT_MS, async () => {
+      const { faults } = await readStatus(topology, cluster.credentials)
+      return faults
+    })
+  await untilWhole()
+  const notebook: Notebook = { history: [], samples: [] }
+  const crowd = startCrowd(topology.proxies, registers, notebook)
+  const untilServed = () =>
+    until('everybody is served', SERVED_TIMEOUT_MS, async () => (crowd.areServed(SERVED_MS) ? [] : ['']))
+  await sleep(SERVED_MS)
+  await untilServed()
+  const steadyFrom = performance.now()
+  await sleep(STEADY_MS)
+  const struckAt = performance.now()
+  const undo = await scenario.inject(cluster, struck)
+  await sleep(scenario.holdMs)
+  if (scenario.writesReturn) await untilServed()
+  await undo()
+  await untilWhole()
+  await untilServed()
+  await sleep(SETTLE_MS)
+  await crowd.stop()
+  const { history, samples } = notebook
+  const marks = await query(
+    `select mark, count(*)::int as count from ${COLLECTION} where mark is not null group by mark`,
+  )
+  const values = await query(`select id, value from ${COLLECTION} where value is not null`)
+  const steady = samples.filter(({ startMs }) => startMs >= steadyFrom && startMs < struckAt)
+  const after = samples.filter(({ startMs, ms }) => startMs + ms >= struckAt)
+  const causal = steady.filter(({ source }) => source !== undefined)
+  const changes = history.filter((one) => one.kind === 'insertion' || one.kind === 'setting')
+  const troubles: Record<string, number> = {}
+  for (const { trouble } of after) if (trouble) troubles[trouble] = (troubles[trouble] ?? 0) + 1
+  const others = after.filter((sample) => !isHit(sample))
+  return {
+    scenario: scenario.name,
+    violations: findViolations(history, {
+      marks: new Map(marks.map(({ mark, count }) => [mark, count])),
+      registers: new Map(values.map(({ id, value }) => [id, value])),
+    }),
+    broken,
+    steadyReads: tally(steady.filter(isRead)),
+    reads: tally(after.filter(isRead)),
+    writes: tally(after.filter((sample) => isHit(sample) && !isRead(sample))),
+    otherWrites: others.length > 0 ? tally(others.filter((sample) => !isRead(sample))) : undefined,
+    acknowledged: changes.filter(({ fate }) => fate === 'done').length,
+    unresolved: changes.filter(({ fate }) => fate === 'unknown').length,
+    steadyCausal: causal.length,
+    steadyCausalFromSecondaries: causal.filter(({ source }) => source === 'secondary').length,
+    troubles,
+  }
+}
+
+const isRead = ({ kind }: Sample) => kind === 'read'
+
+function tally(samples: readonly Sample[]): Tally {
+  const served = samples.filter(({ verdict }) => verdict === 'served')
+  const times = served.map(({ ms }) => ms).toSorted((a, b) => a - b)
+  const ends = served.map(({ startMs, ms }) => startMs + ms).toSorted((a, b) => a - b)
+  return {
+    count: samples.length,
+    refused: samples.filter(({ verdict }) => verdict === 'refused').length,
+    failed: samples.filter(({ verdict }) => verdict === 'failed').length,
+    longestGapMs: Math.max(0, ...ends.slice(1).map((end, index) => end - ends[index]!)),
+    p99Ms: times[Math.floor(times.length * 0.99)] ?? 0,
+  }
+}
