@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { GATEWAY_URLS, urlFileOf, urlVariableOf } from './connection.ts'
 import { CONFIG_FOLDERS, certificatesIn, containerTopology, MEMBER_FOLDER } from './containers.ts'
 import { etcdArguments } from './etcd.ts'
+import { DRAIN_DELAY_MS } from './haproxy.ts'
 import { type Balancer, LOOPBACK, storeUrlOf, type Topology } from './topology.ts'
 
 const ETCD_FOLDER = '/var/lib/etcd'
@@ -116,6 +117,7 @@ ${waitFor(['prepare'], 'service_completed_successfully')}
   environment:
 ${GATEWAY_URLS.map((name) => `    ${urlVariableOf(name)}: ${CONFIG_FOLDERS.gateway}/${urlFileOf(name)}`).join('\n')}
     TESSERA_DEMO: "true"
+    TESSERA_DRAIN_DELAY_MS: "${DRAIN_DELAY_MS}"
   volumes:
     - gateway-config:${CONFIG_FOLDERS.gateway}:ro
   networks: [gateways]

@@ -11,6 +11,8 @@ import {
 
 /** A primary is asked twice a second; two bad answers, a second in all, and its port is closed. */
 const CHECK = 'inter 500ms fastinter 200ms downinter 500ms fall 2 rise 2'
+/** By then a gateway that says that it stops has been left: two bad answers, and the time that they take. */
+export const DRAIN_DELAY_MS = 2_000
 /**
  * The way to one member is cut off after some four seconds of silence: its clients would wait for it with
  * locks held, though its kernel still answers. Shorter, and a busy machine would cut off the living.
@@ -54,6 +56,9 @@ export function renderBalancer(topology: Topology, balancer: Balancer, runFolder
   option forwardfor
   option httpchk GET /health/ready
   balance leastconn
+  # What only reads goes to another gateway where one dies over it; whether a change has happened nobody knows here.
+  retry-on conn-failure empty-response
+  http-request disable-l7-retry unless METH_GET
 ${gateways.map(({ name, host, port }) => `  server ${name} ${host}:${port} check inter 500ms fall 2 rise 1`).join('\n')}`,
     // On one machine all HAProxys share these ports: while one of them lives, members find one another.
     ...(placement === 'loopback' ? members.map(listenMember) : []),

@@ -6,7 +6,7 @@ import { GATEWAY_URLS, gatewayUrl, urlFileOf, urlVariableOf } from './connection
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
 import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
 import { etcdArguments, renderFencer } from './etcd.ts'
-import { renderBalancer } from './haproxy.ts'
+import { DRAIN_DELAY_MS, renderBalancer } from './haproxy.ts'
 import { configurationOf, filesOf } from './patroni.ts'
 import {
   ClusterError,
@@ -136,7 +136,7 @@ function isReadableByAll(file: string): boolean {
 
 /** Over the proxies' ports, their addresses in files that nobody else reads. */
 function gatewayPart({ place, credentials }: Cluster, port: number): Part {
-  const environment: Record<string, string> = {}
+  const environment: Record<string, string> = { TESSERA_DRAIN_DELAY_MS: String(DRAIN_DELAY_MS) }
   for (const name of GATEWAY_URLS) {
     const file = join(credentialsFolder(place), urlFileOf(name))
     writeOwned(place, file, gatewayUrl(place.topology, credentials, name))

@@ -157,20 +157,18 @@ function countRows(topology: Topology, credentials: Credentials) {
     const { rows: tables } = await client.query(
       `select logicalrelid::text as name from pg_dist_partition where partmethod = 'h' order by 1`,
     )
-    return Promise.all(
-      tables.map(async ({ name }) => {
-        const { rows } = await client.query(
-          `select groupid, sum(result::bigint)::int as count
-           from run_command_on_placements($1::regclass, 'select count(*) from %s')
-           join pg_dist_node using (nodename, nodeport) group by groupid order by groupid`,
-          [name],
-        )
-        return {
-          table: name as string,
-          byGroup: Object.fromEntries(rows.map(({ groupid, count }) => [nameOf(groupid), count as number])),
-        }
-      }),
-    )
+    const counts: Status['rows'][number][] = []
+    for (const { name } of tables) {
+      const { rows } = await client.query(
+        `select groupid, sum(result::bigint)::int as count
+         from run_command_on_placements($1::regclass, 'select count(*) from %s')
+         join pg_dist_node using (nodename, nodeport) group by groupid order by groupid`,
+        [name],
+      )
+      const byGroup = Object.fromEntries(rows.map(({ groupid, count }) => [nameOf(groupid), count as number]))
+      counts.push({ table: name, byGroup })
+    }
+    return counts
   })
 }
 

@@ -121,6 +121,12 @@ export const settings = {
     100,
     3_600_000,
   ),
+  drainDelayMs: integer(
+    'how long a gateway that is told to stop goes on serving, not ready any more, until balancers have left it; in milliseconds',
+    0,
+    0,
+    60_000,
+  ),
   logLevel: {
     does: 'least level to log',
     allowed: 'trace, debug, info, warn, error or silent',

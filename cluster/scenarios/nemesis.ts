@@ -16,7 +16,9 @@ import {
 import { type Scenario, untilServes } from './scenarios.ts'
 import { openTrial, type Trial } from './stage.ts'
 
-export const GATEWAYS = 3
+const GATEWAYS = 3
+/** Beside the trials of stage.ts: tests of both may run at once. */
+const BASE_PORT = 28_000
 
 /** The cells' level: at it a spot and what lies beside it are in one cell. */
 const LEVEL = 8
@@ -58,7 +60,8 @@ export type NemesisResult = {
 }
 
 export async function openNemesis(isPlain: boolean, report: (line: string) => void): Promise<NemesisStage> {
-  const trial = await openTrial({ gateways: GATEWAYS, ...(isPlain ? { workers: 0 } : {}) }, report)
+  const size = { basePort: BASE_PORT, gateways: GATEWAYS, ...(isPlain ? { workers: 0 } : {}) }
+  const trial = await openTrial(size, report)
   try {
     const { topology } = trial.cluster.place
     startGateways(trial.cluster)

@@ -6,7 +6,6 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { faults } from '../fault.ts'
 import { findPrimary, startGateways, stopGateways, untilGatewaysServe } from '../launcher.ts'
-import { ClusterError, findPlace, findPrograms } from '../place.ts'
 import { addWorker } from '../scale.ts'
 import { play } from '../scenarios/play.ts'
 import { type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.ts'
@@ -14,6 +13,7 @@ import { openStage, type Stage } from '../scenarios/stage.ts'
 import { TABLE } from '../scenarios/traffic.ts'
 import { readStatus } from '../status.ts'
 import { urlOf } from '../topology.ts'
+import { whyNot } from './requirements.ts'
 
 const FAULTS = ['switchover', 'crash', 'kill']
 /** A machine on which other things run too may need longer; what is lost stays lost however long it takes. */
@@ -21,20 +21,8 @@ const PATIENCE = 3
 /** Room for a member and its log, and not much more. */
 const DISK_MIB = 512
 
-function whyNot(isCitus: boolean): string | false {
-  try {
-    const { hasCitus } = findPrograms(findPlace(undefined, {}))
-    if (hasCitus || !isCitus) return false
-    return 'SKIPPED: Citus is not installed; nothing was tried of the replicated Citus cluster'
-  } catch (error) {
-    if (error instanceof ClusterError) return `SKIPPED: ${error.message}`
-    throw error
-  }
-}
-
 const citus = whyNot(true)
 const plain = whyNot(false)
-for (const reason of new Set([plain, citus])) if (reason) process.stderr.write(`\n*** ${reason} ***\n\n`)
 
 /** Patroni alone would take its ttl of 20 s at the least: who is faster was fenced. */
 const FENCED = 18 / 15

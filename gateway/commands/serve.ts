@@ -1,5 +1,6 @@
 // Owns `tessera serve`: the process that brings everything up and watches, and the workers that answer.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from '../app.ts'
 import { type Config, ConfigError, isEmbedded, readConfig, variableOf } from '../config.ts'
@@ -87,7 +88,7 @@ async function serveAsWorker(config: Config, log: Emit) {
       readMetrics: shareMetrics(metrics.registry),
       isDraining: () => stopping.signal.aborted,
     })
-    cleanup.defer(() => drain(app))
+    cleanup.defer(() => drain(app, config.drainDelayMs))
     tellServing(await listen(app, config), catalog.list().length)
   } catch (error) {
     await tellFailure(explain(error))
@@ -115,8 +116,11 @@ async function listen(app: FastifyInstance, { host, port }: Config): Promise<str
   return `http://${name.includes(':') ? `[${name}]` : name}:${address.port}`
 }
 
-/** Lets what is under way end, then closes. */
-async function drain(app: FastifyInstance) {
+/** Serves on until balancers have left, each connection with its last answer; lets what is under way end, then closes. */
+async function drain(app: FastifyInstance, delayMs: number) {
+  app.server.prependListener('request', (_request, response) => response.setHeader('connection', 'close'))
+  // Without whoever started us nobody waits for the end.
+  if (process.connected) await sleep(delayMs)
   const timer = setTimeout(() => app.server.closeAllConnections(), DRAIN_TIMEOUT_MS)
   await app.close()
   clearTimeout(timer)

@@ -1,0 +1,30 @@
+// Draining: a gateway that is told to stop says so first, and serves until balancers have left it.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { testDatabase } from '../support/database.ts'
+import { startTessera } from '../support/process.ts'
+
+const DELAY_MS = 3_000
+
+test('a gateway that stops is not ready any more, and answers until it has been left', async () => {
+  const args = ['serve', '--port', '0', '--workers', '1', '--drain-delay-ms', String(DELAY_MS)]
+  const tessera = startTessera(args, { TESSERA_READ_URL: testDatabase().readUrl })
+  const { url } = await tessera.event('gateway-listening')
+  const ask = async (path: string) => {
+    const response = await fetch(url + path)
+    await response.text()
+    return [response.status, response.headers.get('connection')]
+  }
+  assert.deepEqual(await ask('/health/ready'), [200, 'keep-alive'])
+  const start = performance.now()
+  tessera.child.kill('SIGTERM')
+  while ((await ask('/health/ready'))[0] === 200) await sleep(20)
+  assert.ok(performance.now() - start < DELAY_MS / 2)
+  // Whoever comes again is to come to another, not to a connection that is about to be closed.
+  assert.deepEqual(await ask('/health/ready'), [503, 'close'])
+  assert.deepEqual(await ask('/collections'), [200, 'close'])
+  assert.equal(await tessera.ended, 0)
+  assert.ok(performance.now() - start >= DELAY_MS)
+})
