@@ -15,7 +15,7 @@ for (const [what, isPlain, names] of [
 ] as const)
   test(`${what} keeps its promises to clients of the gateways`, {
     skip: whyNot(!isPlain),
-    timeout: 600_000,
+    timeout: 900_000,
   }, async (t) => {
     const stage = await openNemesis(isPlain, () => {})
     t.after(() => stage.close())
