@@ -145,7 +145,7 @@ async function restartGateways(cluster: Cluster): Promise<Undo> {
 const RETURN_MS = 2_000
 const GATEWAY_START_MS = 180_000
 
-/** @throws Error where it does not within a minute */
+/** @throws Error where it does not within GATEWAY_START_MS */
 export async function untilServes(host: string, port: number, path = '/health/ready') {
   const deadline = performance.now() + GATEWAY_START_MS
   const isReady = () =>
