@@ -136,7 +136,10 @@ function isReadableByAll(file: string): boolean {
 
 /** Over the proxies' ports, their addresses in files that nobody else reads. */
 function gatewayPart({ place, credentials }: Cluster, port: number): Part {
-  const environment: Record<string, string> = { TESSERA_DRAIN_DELAY_MS: String(DRAIN_DELAY_MS) }
+  const environment: Record<string, string> = {
+    TESSERA_DRAIN_DELAY_MS: String(DRAIN_DELAY_MS),
+    TESSERA_LOG_LEVEL: process.env.TESSERA_LOG_LEVEL ?? 'info',
+  }
   for (const name of GATEWAY_URLS) {
     const file = join(credentialsFolder(place), urlFileOf(name))
     writeOwned(place, file, gatewayUrl(place.topology, credentials, name))

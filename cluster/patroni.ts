@@ -166,7 +166,9 @@ export function renderAnnouncement({ group, name }: Member, { patroniPassword }:
 }
 
 const parametersOf = ({ isCitus, members }: Topology) => ({
-  max_connections: 100,
+  // Those of three gateways with two processes each, for reading, streams and writing, through either proxy; on a
+  // worker all of them may want one at a time, and what another node has for distributed transactions.
+  max_connections: 300,
   // Small: many members share a machine here.
   shared_buffers: '64MB',
   password_encryption: 'scram-sha-256',

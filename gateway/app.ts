@@ -62,6 +62,7 @@ const EXPOSED_HEADERS = [
   'Accept-Patch',
   'Consistency-Token',
   'Tessera-Source',
+  'Tessera-Staleness',
   'Server-Timing',
   'Idempotent-Replayed',
 ]

@@ -238,6 +238,21 @@ function parseFlags(args: readonly string[], own: Readonly<Record<string, 'value
 /** Whether the gateway has to bring its own PostGIS. */
 export const isEmbedded = (config: Config) => !config.readUrl && !config.writeUrl && !config.ownerUrl
 
+/** Whether OpenTelemetry's own variables ask for traces; all others of theirs are for its library to read. */
+export function wantsTraces(
+  {
+    OTEL_SDK_DISABLED: isDisabled,
+    OTEL_TRACES_EXPORTER: exporter,
+    OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: tracesEndpoint = endpoint,
+  }: NodeJS.ProcessEnv = process.env,
+): boolean {
+  if (isDisabled?.toLowerCase() === 'true' || exporter === 'none') return false
+  if (exporter && exporter !== 'otlp')
+    throw new ConfigError(`OTEL_TRACES_EXPORTER=${exporter}: must be otlp or none.`)
+  return Boolean(exporter || tracesEndpoint)
+}
+
 /** What the system says of itself, for programs that Tessera starts (finding PostgreSQL, a user's HOME). */
 export const systemEnvironment = (): { readonly path: string; readonly pgConfig: string | undefined } => ({
   path: process.env.PATH ?? '',

@@ -29,6 +29,8 @@ export type Event =
   | { type: 'secondary-behind'; endpoint: string }
   | { type: 'secondary-missing'; group: number; error: Error }
   | { type: 'secondary-back'; group: number }
+  | { type: 'primary-missing'; group: number; error: Error }
+  | { type: 'primary-back'; group: number }
   | {
       type: 'request-finished'
       id: string
@@ -39,6 +41,8 @@ export type Event =
       status: number
       milliseconds: number
     }
+  /** Told to come again: what was asked is fine, and cannot be served now. */
+  | { type: 'request-refused'; id: string; method: string; url: string; code: string; error: Error }
   | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
   | { type: 'gateway-listening'; url: string; collections: number; workers: number }
   | { type: 'worker-serving'; processId: number }

@@ -19,6 +19,7 @@ export type Spot = {
 
 /** A request as its client saw it. */
 export type Sample = {
+  /** What only a primary can answer is no read that any other could have served. */
   readonly kind: 'read' | 'write'
   readonly group: number
   /** Milliseconds: of performance.now(), and how long it took. */
@@ -145,7 +146,8 @@ function fateOf(answer: Answer | undefined): Fate {
   // An answer of the gateway's own, which knows; a proxy's may have lost the gateway on the way.
   const isTold = status === 503 && body !== undefined && body.code !== 'change-outcome-unknown'
   if (isTold) return 'refused'
-  if (status === 503 || status === 502 || status === 504 || status === 409) return 'unknown'
+  // What nobody expected says nothing of what has happened; that it came is told by the gateways' logs.
+  if (status >= 500 || status === 409) return 'unknown'
   throw new Error(`unexpected: ${status} ${JSON.stringify(body)}`)
 }
 
@@ -219,7 +221,7 @@ const changeAndLook =
     for (let value = 1; isRunning(); ) {
       // Where nobody knows what it is now, whoever could tell is asked: what comes too late then finds another tag.
       if (tag === undefined) {
-        const answer = await ask('read', 'GET', path, { headers: { prefer: 'consistency=strong' } })
+        const answer = await ask('write', 'GET', path, { headers: { prefer: 'consistency=strong' } })
         if (isSeen(answer)) tag = answer.headers.etag
         else await sleep(RETRY_MS)
         continue

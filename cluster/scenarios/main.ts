@@ -101,7 +101,8 @@ async function playAgainstNemesis(words: Words): Promise<boolean> {
     say(
       `${scenario.name}: of ${reads.count} reads ${reads.refused} refused, ${reads.failed} failed, at most ${seconds(reads.longestGapMs)} s without; of ${writes.count} writes ${writes.refused} refused, ${writes.failed} failed; of ${otherWrites?.count ?? 0} of other groups ${otherWrites?.refused ?? 0} and ${otherWrites?.failed ?? 0}; ${one.acknowledged} changes acknowledged, ${one.unresolved} never known; whole after ${seconds(one.healedMs)} s`,
     )
-    for (const [trouble, count] of Object.entries(one.troubles)) say(`  ${count} × ${trouble}`)
+    for (const [trouble, count] of Object.entries({ ...one.troubles, ...one.reasons }))
+      say(`  ${count} × ${trouble}`)
     for (const sentence of brokenOf(one)) say(`  BROKEN: ${sentence}`)
     return one
   }

@@ -1,7 +1,10 @@
 // Owns one run of the nemesis suite: clients over HTTP throughout, a fault in the middle, and the checker at the end.
 
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startGateways } from '../launcher.ts'
+import type { Place } from '../place.ts'
 import { readStatus } from '../status.ts'
 import type { Topology } from '../topology.ts'
 import { findViolations, type Violation } from './history.ts'
@@ -60,6 +63,8 @@ export type NemesisResult = {
   readonly steadyCausalFromSecondaries: number
   /** What came instead of answers, and how often. */
   readonly troubles: Readonly<Record<string, number>>
+  /** What gateways say of those that they did not serve, where TESSERA_LOG_LEVEL is debug. */
+  readonly reasons: Readonly<Record<string, number>>
 }
 
 export async function openNemesis(isPlain: boolean, report: (line: string) => void): Promise<NemesisStage> {
@@ -129,6 +134,7 @@ export async function playNemesis(stage: NemesisStage, scenario: Scenario): Prom
       return faults
     })
   await untilWhole()
+  const readLogs = followLogs(cluster.place)
   const notebook: Notebook = { history: [], samples: [] }
   const crowd = startCrowd(topology.proxies, registers, notebook)
   const untilServed = () =>
@@ -148,6 +154,8 @@ export async function playNemesis(stage: NemesisStage, scenario: Scenario): Prom
   await untilServed()
   await sleep(SETTLE_MS)
   await crowd.stop()
+  const logged = readLogs()
+  broken.push(...logged.filter(({ msg }) => msg === 'request-failed').map(({ err }) => `a bug: ${err.stack}`))
   const { history, samples } = notebook
   const marks = await query(
     `select mark, count(*)::int as count from ${COLLECTION} where mark is not null group by mark`,
@@ -157,8 +165,8 @@ export async function playNemesis(stage: NemesisStage, scenario: Scenario): Prom
   const after = samples.filter(({ startMs, ms }) => startMs + ms >= struckAt)
   const causal = steady.filter(({ source }) => source !== undefined)
   const changes = history.filter((one) => one.kind === 'insertion' || one.kind === 'setting')
-  const troubles: Record<string, number> = {}
-  for (const { trouble } of after) if (trouble) troubles[trouble] = (troubles[trouble] ?? 0) + 1
+  const troubles = count(after.flatMap(({ trouble }) => trouble ?? []))
+  const reasons = count(logged.map(reasonOf))
   const others = after.filter((sample) => !isHit(sample))
   return {
     scenario: scenario.name,
@@ -177,7 +185,38 @@ export async function playNemesis(stage: NemesisStage, scenario: Scenario): Prom
     steadyCausal: causal.length,
     steadyCausalFromSecondaries: causal.filter(({ source }) => source === 'secondary').length,
     troubles,
+    reasons,
   }
+}
+
+type Logged = {
+  readonly msg: string
+  readonly method: string
+  readonly err: { readonly message: string; readonly stack: string; readonly cause?: Logged['err'] }
+}
+
+/** @returns what the gateways have logged from now on of requests that they did not serve */
+function followLogs({ topology, runFolder }: Place): () => readonly Logged[] {
+  const files = topology.gateways.map(({ name }) => join(runFolder, `${name}.log`))
+  const sizes = files.map((file) => statSync(file).size)
+  return () =>
+    files
+      .flatMap((file, index) => readFileSync(file).subarray(sizes[index]).toString().split('\n'))
+      .filter((line) => /"msg":"request-(failed|refused)"/.test(line))
+      .map((line) => JSON.parse(line))
+}
+
+/** From what whoever asked was told to what had happened. */
+const reasonOf = ({ method, err }: Logged) => {
+  const told = []
+  for (let error: Logged['err'] | undefined = err; error; error = error.cause) told.push(error.message)
+  return `${method}: ${[...new Set(told)].join(' < ')}`
+}
+
+function count(values: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const value of values) counts[value] = (counts[value] ?? 0) + 1
+  return counts
 }
 
 const isRead = ({ kind }: Sample) => kind === 'read'

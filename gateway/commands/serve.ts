@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from '../app.ts'
-import { type Config, ConfigError, isEmbedded, readConfig, variableOf } from '../config.ts'
+import { type Config, ConfigError, isEmbedded, readConfig, variableOf, wantsTraces } from '../config.ts'
 import { openDatabase } from '../database/database.ts'
 import type { Emit } from '../events.ts'
 import { openCatalog } from '../features/catalog.ts'
@@ -11,6 +11,7 @@ import { importDemo } from '../features/demo.ts'
 import { makeMetrics } from '../http/metrics.ts'
 import { openLog } from '../http/telemetry.ts'
 import { openTerminal } from '../terminal.ts'
+import { openTracing } from '../trace.ts'
 import { isWorker, shareMetrics, startWorkers, tellFailure, tellServing } from '../workers.ts'
 import { explain } from './explain.ts'
 import { type Addresses, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
@@ -25,7 +26,8 @@ export async function serve(args: readonly string[]) {
   const { config, positionals } = readConfig(args)
   if (positionals.length > 0) throw new ConfigError(`serve takes no ${positionals[0]}.`)
   const emit = onTerminal() ? openTerminal(process.stdout) : openLog(config.logLevel)
-  if (isWorker) return serveAsWorker(config, emit)
+  const isTraced = wantsTraces()
+  if (isWorker) return serveAsWorker(config, isTraced, emit)
   await runUntilSignal(emit, async (cleanup, interrupted) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
     if (config.demo ?? isEmbedded(config))
@@ -53,7 +55,7 @@ const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
   [variableOf('ownerUrl')]: ownerUrl!,
 })
 
-async function serveAsWorker(config: Config, log: Emit) {
+async function serveAsWorker(config: Config, isTraced: boolean, log: Emit) {
   // These reach every process of a terminal: the one that watches us decides.
   for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => {})
   const stopping = new AbortController()
@@ -69,6 +71,7 @@ async function serveAsWorker(config: Config, log: Emit) {
   })
   const cleanup = new AsyncDisposableStack()
   try {
+    if (isTraced) cleanup.defer(await openTracing())
     const readUrl = (config.readUrl ?? config.writeUrl ?? config.ownerUrl)!
     const metrics = makeMetrics()
     const emit: Emit = (event) => {

@@ -7,9 +7,12 @@ export type Priority = 'first' | 'usual'
 
 export interface Admission {
   /**
-   * Runs work when it is its turn.
+   * Waits for a turn.
+   * @returns what ends it
    * @throws GatewayError database-busy, at once where the wait would be too long; the signal's reason
    */
+  enter(priority: Priority, signal?: AbortSignal): Promise<() => void>
+  /** Runs work when it is its turn. @throws as enter; as `work` */
   run<T>(work: () => Promise<T>, priority: Priority, signal?: AbortSignal): Promise<T>
   /** How much runs, and how much waits. */
   readonly running: number
@@ -70,17 +73,25 @@ export function makeAdmission(limit: number): Admission {
     })
   }
 
+  async function enter(priority: Priority, signal?: AbortSignal): Promise<() => void> {
+    if (running < limit) running++
+    else await turn(priority, signal)
+    const start = performance.now()
+    return () => {
+      meanMs += (performance.now() - start - meanMs) * WEIGHT
+      running--
+      advance()
+    }
+  }
+
   return {
+    enter,
     async run(work, priority, signal) {
-      if (running < limit) running++
-      else await turn(priority, signal)
-      const start = performance.now()
+      const leave = await enter(priority, signal)
       try {
         return await work()
       } finally {
-        meanMs += (performance.now() - start - meanMs) * WEIGHT
-        running--
-        advance()
+        leave()
       }
     },
     get running() {

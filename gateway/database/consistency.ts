@@ -27,6 +27,11 @@ export class Consistency {
   readonly position: Map<number, bigint>
   /** Who was asked; the primary, if any part came from there. */
   source: 'secondary' | 'primary' | undefined
+  /**
+   * For how long nobody has been able to change what was read: what was done in that time elsewhere, if anything, is
+   * not seen. In milliseconds; undefined where there is a primary.
+   */
+  orphanedForMs: number | undefined
   /** How long it took, with waiting for a secondary that was behind, in milliseconds. */
   readMs = 0
 
@@ -53,7 +58,14 @@ export class Consistency {
   noteSource(isSecondary: boolean) {
     if (this.source !== 'primary') this.source = isSecondary ? 'secondary' : 'primary'
   }
+
+  noteOrphaned(forMs: number | undefined) {
+    if (forMs !== undefined) this.orphanedForMs = Math.max(forMs, this.orphanedForMs ?? 0)
+  }
 }
+
+/** Where something that was read came from. */
+export type Origin = Pick<Consistency, 'source' | 'orphanedForMs'>
 
 export function advance(position: Map<number, bigint>, group: number, place: bigint) {
   if (place > (position.get(group) ?? -1n)) position.set(group, place)

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { errors, GatewayError, gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import { splitUrls } from './addresses.ts'
-import type { Priority } from './admission.ts'
+import type { Admission, Priority } from './admission.ts'
 import { makeRetryBudget } from './budget.ts'
 import {
   ANY_GROUP,
@@ -12,20 +12,21 @@ import {
   Consistency,
   merge,
   narrow,
+  type Origin,
   type Position,
   readCaughtUp,
   StillBehind,
   UNKNOWN_PLACE,
 } from './consistency.ts'
-import { type Endpoint, openEndpoint } from './endpoint.ts'
+import { type Endpoint, openEndpoint, type Work } from './endpoint.ts'
 import type { Lease } from './lease.ts'
 import { watchNodeGroups } from './node-groups.ts'
 import { DatabaseFailure, RefusedChange, unreachable } from './outcome.ts'
 import { makeParking } from './parking.ts'
-import { abandon, type Port, type Purpose } from './pool.ts'
+import { abandon, type Port } from './pool.ts'
 import type { Row, Statement } from './query.ts'
 
-export { Consistency, type Row, type Statement }
+export { Consistency, type Origin, type Row, type Statement }
 
 /** What a reader wants besides the rows. */
 export type Demand = {
@@ -38,7 +39,7 @@ export type Demand = {
 export type Query = (statement: Statement) => Promise<Row[]>
 
 /** @param isRepeated whether it was tried before, and nobody knows whether it has happened then */
-export type Work<T> = (query: Query, isRepeated: boolean) => Promise<T>
+export type Change<T> = (query: Query, isRepeated: boolean) => Promise<T>
 
 export type TransactionOptions<T> = {
   /** The cells alone that it begins with, see Statement. */
@@ -78,7 +79,7 @@ export interface Database {
    * Statements of one transaction at the write port: all of them, or none where `work` throws.
    * @throws as write
    */
-  transact<T>(work: Work<T>, options?: TransactionOptions<T>): Promise<T>
+  transact<T>(work: Change<T>, options?: TransactionOptions<T>): Promise<T>
   /** What is known of the ways to the database at the moment; asks nobody. */
   status(): DatabaseStatus
   /**
@@ -98,13 +99,16 @@ export type EndpointStatus = {
   /** Of Citus; undefined without it, and until it is known. */
   readonly group: number | undefined
   readonly isUp: boolean
-  readonly load: Readonly<Record<Purpose, { readonly running: number; readonly waiting: number }>>
+  readonly load: Readonly<Record<Work, { readonly running: number; readonly waiting: number }>>
 }
 export type DatabaseStatus = {
   readonly endpoints: readonly EndpointStatus[]
   readonly groupsWithoutSecondary: readonly number[]
+  readonly groupsWithoutPrimary: readonly number[]
   /** Changes that wait for a primary. */
   readonly parked: number
+  /** Reads that wait for a member that is being replaced. */
+  readonly parkedReads: number
   /** How many were answered by whom, since the start. */
   readonly reads: Readonly<Record<'secondary' | 'primary', number>>
 }
@@ -134,9 +138,13 @@ const MAX_BATCH_ROWS = 2_000
 /** How long a change waits for somebody to take it, while nobody has: a switchover's length, and some more. */
 const PARKING_MS = 5_000
 const PARKING_INTERVAL_MS = 100
+/** A read, how long at first; each time twice as long, and no longer in all. */
+const FIRST_PAUSE_MS = 50
 /** The same for one that may have happened: until somebody can tell. */
 const RESOLVING_MS = 10_000
-/** So many changes wait at most; more would all come at once when it is over. */
+/** How often a read is tried again that was sent and broken off. */
+const MAX_RETRIES = 2
+/** So many changes wait at most, and so many reads; more would all come at once when it is over. */
 const MAX_PARKED = 200
 /** How long the place of a change that has happened is asked for; without an answer nobody knows it. */
 const PLACE_TIMEOUT_MS = 1_000
@@ -157,14 +165,22 @@ export function openDatabase(options: DatabaseOptions): Database {
     openEndpoint({ port: 'read', readUrl: url, ...shared }),
   )
   const budget = makeRetryBudget()
-  const askFirst = (endpoints: readonly Endpoint[]) => async (statement: Statement) => {
-    const endpoint = endpoints.find(({ isUp }) => isUp)
-    if (!endpoint) throw unreachable(undefined)
-    return endpoint.use('read', (lease) => lease.query(statement))
+  const askFirst =
+    (endpoints: readonly Endpoint[]) =>
+    async (statement: Statement, signal?: AbortSignal): Promise<Row[]> => {
+      const endpoint = endpoints.find(({ isUp }) => isUp)
+      if (!endpoint) throw unreachable(undefined)
+      return endpoint.use('read', (lease) => lease.query(statement), signal)
+    }
+  const readers = {
+    read: askFirst([...secondaries, ...primaries]),
+    readFromSecondary: askFirst(secondaries),
+    readFromPrimary: primaries.length > 0 ? askFirst(primaries) : undefined,
   }
-  const groups = watchNodeGroups(askFirst([...secondaries, ...primaries]), askFirst(secondaries), emit)
+  const groups = watchNodeGroups(readers, emit)
   const parking = makeParking()
   let parked = 0
+  let parkedReads = 0
   const reads = { secondary: 0, primary: 0 }
 
   /** Where all groups are, as the first of these says that serves. @throws DatabaseFailure; the signal's reason */
@@ -204,19 +220,21 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   /**
    * At the first of the secondaries that serves, else at the next, else at the primary, as where a node group has
-   * no secondary, or one that is behind: any number of times where nothing was sent, and once more where something
-   * was.
+   * no secondary, or one that is behind: any number of times where nothing was sent, and twice more where something
+   * was: at a worker, through the coordinator, and at the primary. Where a member is being replaced, all over again.
    */
   async function reading<T>(
     { cells }: Statement,
     run: (endpoint: Endpoint, patienceMs: number | undefined) => Promise<T>,
     isForPrimary: boolean,
+    signal: AbortSignal | undefined,
   ): Promise<T> {
     budget.earn()
-    const deadline = performance.now() + statementTimeoutMs
+    const start = performance.now()
     const tried = new Set<Endpoint>()
     let failure: DatabaseFailure | undefined
-    let isRetry = false
+    let retries = 0
+    let pauseMs = FIRST_PAUSE_MS
     let isBehind = isForPrimary && primaries.length > 0
     const serves = (endpoint: Endpoint) => endpoint.isUp && !tried.has(endpoint)
     const choose = () => {
@@ -227,13 +245,33 @@ export function openDatabase(options: DatabaseOptions): Database {
         group === undefined ? undefined : workers.find((one) => one.group === group && serves(one))
       const next = worker ?? (mayBeSecondary ? secondaries.find(serves) : undefined) ?? primaries.find(serves)
       // Where there is no other way, what was broken off may go well on a new connection.
-      return next ?? (isRetry && failure?.scope !== 'node' ? secondaries.find(({ isUp }) => isUp) : undefined)
+      return (
+        next ?? (retries > 0 && failure?.scope !== 'node' ? secondaries.find(({ isUp }) => isUp) : undefined)
+      )
+    }
+    /** Until somebody may have taken the place of a member that is lost. @returns whether that may be soon */
+    const waitForMember = async () => {
+      const isReplaced = isBehind || failure?.scope === 'node'
+      if (!isReplaced || performance.now() + pauseMs > start + PARKING_MS) return false
+      if (parkedReads >= MAX_PARKED || !budget.spend()) return false
+      parkedReads++
+      await sleep(pauseMs, undefined, { signal }).catch(() => {})
+      parkedReads--
+      pauseMs *= 2
+      tried.clear()
+      retries = 0
+      isBehind = isForPrimary
+      return !signal?.aborted
     }
     // Where there is no primary to ask, a secondary that is behind is waited for.
     const patienceMs = primaries.length > 0 ? undefined : statementTimeoutMs
     for (;;) {
-      const endpoint = choose()
-      if (!endpoint) throw (failure ?? unreachable(undefined)).answer
+      const endpoint = retries > MAX_RETRIES ? undefined : choose()
+      if (!endpoint) {
+        if (!(await waitForMember()))
+          throw signal?.aborted ? signal.reason : (failure ?? unreachable(undefined)).answer
+        continue
+      }
       tried.add(endpoint)
       try {
         const result = await run(endpoint, patienceMs)
@@ -253,11 +291,11 @@ export function openDatabase(options: DatabaseOptions): Database {
         if (!(error instanceof DatabaseFailure)) throw error
         failure = error
         if (failure.scope === 'node' && endpoint.port === 'read') groups.note(failure)
-        const mayRetry = failure.outcome === 'never-sent' || (failure.outcome === 'retryable' && !isRetry)
-        if (!mayRetry || performance.now() > deadline) throw failure.answer
+        const mayRetry =
+          failure.outcome === 'never-sent' || (failure.outcome === 'retryable' && budget.spend())
+        if (!mayRetry || performance.now() > start + statementTimeoutMs) throw failure.answer
         if (failure.outcome === 'retryable') {
-          isRetry = true
-          if (!budget.spend()) throw failure.answer
+          retries++
           emit({ type: 'read-retried', endpoint: endpoint.name, error: failure.cause as Error })
         }
       }
@@ -338,9 +376,20 @@ export function openDatabase(options: DatabaseOptions): Database {
     consistency.note(asked)
   }
 
+  /** For how long nobody has been able to change what a statement asks, in milliseconds; undefined where somebody can. */
+  function orphanedFor(cells: readonly number[] | undefined): number | undefined {
+    const isWritable = primaries.length === 0 || primaries.some(({ isUp }) => isUp)
+    const since = isWritable
+      ? groups.orphanedSince(cells)
+      : Math.max(...primaries.map(({ downSince = 0 }) => downSince))
+    return since === undefined ? undefined : performance.now() - since
+  }
+
   /** Where what was read has come from, and on demand how far that was. */
   async function noteRead(lease: Lease, { cells }: Statement, consistency: Consistency): Promise<void> {
-    consistency.noteSource(lease.whereabouts.readsSecondaries)
+    const { readsSecondaries } = lease.whereabouts
+    consistency.noteSource(readsSecondaries)
+    if (readsSecondaries) consistency.noteOrphaned(orphanedFor(cells))
     if (!consistency.isTracked) return
     const asked = await groups.groupsOf(cells)
     const unknown = new Map([[ANY_GROUP, UNKNOWN_PLACE]])
@@ -376,7 +425,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), priority, signal)
         }
         const start = performance.now()
-        const rows = await reading(statement, run, isForPrimary)
+        const rows = await reading(statement, run, isForPrimary, signal)
         if (consistency) consistency.readMs += performance.now() - start
         return rows
       },
@@ -397,12 +446,17 @@ export function openDatabase(options: DatabaseOptions): Database {
           if (consistency) await noteRead(lease, statement, consistency)
           return { lease, first }
         }
+        const run = async (endpoint: Endpoint, patienceMs: number | undefined) => {
+          const leave = await endpoint.admissions.stream.enter('usual', signal)
+          try {
+            return { leave, ...(await endpoint.begin((lease) => begin(lease, patienceMs), signal)) }
+          } catch (error) {
+            leave()
+            throw error
+          }
+        }
         const start = performance.now()
-        const { lease, first } = await reading(
-          statement,
-          (endpoint, patienceMs) => endpoint.begin((lease) => begin(lease, patienceMs), signal),
-          isForPrimary,
-        )
+        const { lease, first, leave } = await reading(statement, run, isForPrimary, signal)
         if (consistency) consistency.readMs += performance.now() - start
         try {
           let rows = FIRST_BATCH_ROWS
@@ -415,6 +469,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           throw error instanceof DatabaseFailure ? error.answer : error
         } finally {
           await lease.release('rollback')
+          leave()
         }
       },
 
@@ -456,13 +511,16 @@ export function openDatabase(options: DatabaseOptions): Database {
             group,
             isUp,
             load: {
-              read: { running: admissions.read.running, waiting: admissions.read.waiting },
-              write: { running: admissions.write.running, waiting: admissions.write.waiting },
+              read: loadOf(admissions.read),
+              stream: loadOf(admissions.stream),
+              write: loadOf(admissions.write),
             },
           }),
         ),
         groupsWithoutSecondary: groups.missing(),
+        groupsWithoutPrimary: groups.orphaned(),
         parked: parked + parking.waiting,
+        parkedReads,
         reads,
       }),
 
@@ -491,6 +549,8 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
   return openFor(undefined)
 }
+
+const loadOf = ({ running, waiting }: Admission) => ({ running, waiting })
 
 const isPassing = (error: unknown) => error instanceof GatewayError && errors[error.code].isRetryable
 

@@ -18,6 +18,9 @@ export type EndpointOptions = {
   readonly emit: Emit
 }
 
+/** Streams last as long as their clients take: apart from the others they cannot starve short reads. */
+export type Work = Purpose | 'stream'
+
 export interface Endpoint {
   /** Host and port, without secrets. */
   readonly name: string
@@ -26,8 +29,10 @@ export interface Endpoint {
   readonly group: number | undefined
   /** False while its breaker is open: nothing is sent there then but probes. */
   readonly isUp: boolean
+  /** When its breaker opened, of performance.now(); undefined while it is closed. */
+  readonly downSince: number | undefined
   /** Who may use it, when more want to than it has connections. */
-  readonly admissions: Readonly<Record<Purpose, Admission>>
+  readonly admissions: Readonly<Record<Work, Admission>>
   /**
    * Runs work with a connection of its own, and gives that back.
    * @throws DatabaseFailure, or what `work` throws by itself
@@ -43,6 +48,8 @@ export interface Endpoint {
 
 /** Longer than a busy machine keeps a small question waiting; a frozen one is given up after this. */
 const PROBE_TIMEOUT_MS = 1_500
+/** What is being changed at a server that gives no sign of life is waited for a little longer: it may be only slow. */
+const CHANGE_PATIENCE_MS = 3_000
 /** So many failures in a second open the breaker, if they are half of all that was tried. */
 const FAILURES = 3
 const WINDOW_MS = 1_000
@@ -58,20 +65,29 @@ export function openEndpoint({
   emit,
 }: EndpointOptions): Endpoint {
   const shared = { port, statementTimeoutMs, emit }
+  const sizes: Record<Work, number> = {
+    read: poolSize,
+    stream: Math.max(1, poolSize >> 1),
+    write: poolSize,
+  }
   const openPools = () => ({
-    read: openPool({ purpose: 'read', url: readUrl, size: poolSize, ...shared }),
-    // A stream lasts as long as its client takes; apart from the others it cannot starve short reads.
-    stream: openPool({ purpose: 'read', url: readUrl, size: Math.max(1, poolSize >> 1), ...shared }),
-    write: writeUrl ? openPool({ purpose: 'write', url: writeUrl, size: poolSize, ...shared }) : undefined,
+    read: openPool({ purpose: 'read', url: readUrl, size: sizes.read, ...shared }),
+    stream: openPool({ purpose: 'read', url: readUrl, size: sizes.stream, ...shared }),
+    write: writeUrl ? openPool({ purpose: 'write', url: writeUrl, size: sizes.write, ...shared }) : undefined,
   })
   const endPools = ({ read, stream, write }: typeof pools) =>
     Promise.all([read.end(), stream.end(), write?.end()])
   let pools = openPools()
   const { name } = pools.read
   /** Who waits for an answer that will not come where nobody gives a sign of life any more. */
-  const readers = new Set<Connection>()
+  const waiting: Record<Purpose, Set<Connection>> = { read: new Set(), write: new Set() }
+  const abandonAll = (purpose: Purpose, error?: Error) => {
+    for (const connection of waiting[purpose]) abandon(connection, error)
+  }
+  let patience: NodeJS.Timeout | undefined
   let reason: Error | undefined
   let group: number | undefined
+  let downSince: number | undefined
 
   const breaker = new CircuitBreaker((work: () => Promise<unknown>) => work(), {
     // Deadlines are for PostgreSQL and the driver to keep: this one would forget a query that still runs.
@@ -94,18 +110,25 @@ export function openEndpoint({
     onFailure(error) {
       reason = error
       breaker.open()
-      for (const connection of readers) abandon(connection, error)
+      abandonAll('read', error)
+      patience ??= setTimeout(() => abandonAll('write', error), CHANGE_PATIENCE_MS)
     },
   })
   breaker.on('failure', (error) => {
     reason = (error as DatabaseFailure).cause as Error
   })
   breaker.on('open', () => {
+    downSince = performance.now()
     emit({ type: 'endpoint-down', port, endpoint: name, error: reason! })
     probe.renew()
     renewPools(pools)
   })
-  breaker.on('close', () => emit({ type: 'endpoint-up', port, endpoint: name }))
+  breaker.on('close', () => {
+    downSince = undefined
+    clearTimeout(patience)
+    patience = undefined
+    emit({ type: 'endpoint-up', port, endpoint: name })
+  })
 
   async function guarded<T>(work: () => Promise<T>): Promise<T> {
     if (breaker.opened || breaker.isShutdown) throw unreachable(reason)
@@ -124,7 +147,7 @@ export function openEndpoint({
 
   /** Runs work with a connection. @param keeps whether the connection stays leased when it has gone well */
   async function leasing<T>(
-    from: 'read' | 'stream' | 'write',
+    from: Work,
     work: (lease: Lease) => Promise<T>,
     signal: AbortSignal | undefined,
     keeps: boolean,
@@ -133,9 +156,9 @@ export function openEndpoint({
     const purpose = from === 'write' ? 'write' : 'read'
     try {
       const leased = await leaseConnection(current[from]!, purpose, emit, signal)
-      if (purpose === 'read') readers.add(leased.connection)
+      waiting[purpose].add(leased.connection)
       const release = (last?: string) => {
-        readers.delete(leased.connection)
+        waiting[purpose].delete(leased.connection)
         return leased.release(last)
       }
       let isDone = false
@@ -155,19 +178,27 @@ export function openEndpoint({
   return {
     name,
     port,
-    admissions: { read: makeAdmission(poolSize), write: makeAdmission(poolSize) },
+    admissions: {
+      read: makeAdmission(sizes.read),
+      stream: makeAdmission(sizes.stream),
+      write: makeAdmission(sizes.write),
+    },
     get group() {
       return group
     },
     get isUp() {
       return !breaker.opened
     },
+    get downSince() {
+      return downSince
+    },
     use: (purpose, work, signal) => guarded(() => leasing(purpose, work, signal, false)),
     begin: (work, signal) => guarded(() => leasing('stream', work, signal, true)),
     async close() {
       probe.stop()
       breaker.shutdown()
-      for (const connection of readers) abandon(connection)
+      clearTimeout(patience)
+      abandonAll('read')
       await endPools(pools)
     },
   }

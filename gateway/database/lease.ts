@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
+import { traced } from '../trace.ts'
 import { DoubtfulSuccess, isDoubtful, judge, type Notice, type Phase } from './outcome.ts'
 import {
   abandon,
@@ -53,6 +54,17 @@ const isInKnownState = (error: unknown) =>
   !/^(FATAL|PANIC)$/.test(error.severity) &&
   !/^57P0/.test(error.code ?? '')
 
+/** Of statements that have no name: what they begin with. */
+const operationOf = (text: string) => /^\s*(\w+)/.exec(text)![1]!.toLowerCase()
+
+/** What a trace says of a statement: its values are bound, and not in it. */
+const describe = ({ name, port }: Pool, text: string) => ({
+  'db.system.name': 'postgresql',
+  'db.query.text': text,
+  'tessera.endpoint': name,
+  'tessera.port': port,
+})
+
 /** @throws DatabaseFailure; the signal's reason */
 export async function leaseConnection(
   pool: Pool,
@@ -98,9 +110,8 @@ export async function leaseConnection(
     doubt = undefined
     try {
       const query = { text, values: values as unknown[], rowMode: 'array' as const }
-      const { rows } = await connection.query<(string | null)[]>(
-        name === undefined ? query : { ...query, name },
-      )
+      const send = () => connection.query<(string | null)[]>(name === undefined ? query : { ...query, name })
+      const { rows } = await traced(name ?? operationOf(text), () => describe(pool, text), send)
       if (doubt) throw doubt
       return rows
     } catch (error) {

@@ -1,12 +1,15 @@
-// Owns what is known of Citus' node groups: in which a cell lies, and which have lost their secondaries.
+// Owns what is known of Citus' node groups: in which a cell lies, and which have lost a member.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Emit } from '../events.ts'
-import type { DatabaseFailure } from './outcome.ts'
+import { DatabaseFailure } from './outcome.ts'
 import type { Row, Statement } from './query.ts'
 
 /** How soon a secondary that is back is read from again. */
 const RECHECK_INTERVAL_MS = 500
+/** How often each group's primary is asked for a sign of life, and by when it has given one. */
+const PRIMARY_INTERVAL_MS = 1_000
+const PRIMARY_TIMEOUT_MS = 2_000
 /** How often the map of shards is read anew. */
 const MAP_INTERVAL_MS = 10_000
 
@@ -28,6 +31,13 @@ export interface NodeGroups {
   cellOf(group: number): number | undefined
   /** Those that have lost their secondaries. */
   missing(): readonly number[]
+  /** The same of primaries: changes of these wait. */
+  orphaned(): readonly number[]
+  /**
+   * Since when some group that a statement may ask has had no primary, of performance.now(); undefined where all have.
+   * @param cells what it asks; undefined for anything
+   */
+  orphanedSince(cells: readonly number[] | undefined): number | undefined
   /** Takes note of a failure whose scope is a node. */
   note(failure: DatabaseFailure): void
   stop(): void
@@ -68,16 +78,26 @@ const askIn = (cell: number): Statement => ({
   values: [cell],
 })
 
-/**
- * @param read of whoever answers
- * @param readFromSecondary throws where no secondary has what is asked
- */
+type Read = (statement: Statement, signal?: AbortSignal) => Promise<Row[]>
+
+/** Who is asked. */
+export type Readers = {
+  /** Whoever answers. */
+  readonly read: Read
+  /** @throws where no secondary has what is asked */
+  readonly readFromSecondary: Read
+  /** @throws where no primary has what is asked; undefined where there is no way to primaries */
+  readonly readFromPrimary: Read | undefined
+}
+
 export function watchNodeGroups(
-  read: (statement: Statement) => Promise<Row[]>,
-  readFromSecondary: (statement: Statement) => Promise<Row[]>,
+  { read, readFromSecondary, readFromPrimary }: Readers,
   emit: Emit,
 ): NodeGroups {
   const missing = new Set<number>()
+  /** When a group's primary was last seen; and of those that have lost it. */
+  const seenAt = new Map<number, number>()
+  const orphans = new Map<number, number>()
   /** A failure that does not say where: until it is looked at anew, nobody knows which group is well. */
   let isUnclear = false
   let layout: Layout | undefined
@@ -148,6 +168,30 @@ export function watchNodeGroups(
   }
   keepMap()
 
+  async function seePrimary(group: number, ask: Read) {
+    const at = performance.now()
+    try {
+      await ask(askIn(cellOfGroup(group, layout)!), AbortSignal.timeout(PRIMARY_TIMEOUT_MS))
+      seenAt.set(group, at)
+      if (orphans.delete(group)) emit({ type: 'primary-back', group })
+    } catch (error) {
+      // Where the coordinator itself is gone, nobody knows; its address says so.
+      if (orphans.has(group) || (error instanceof DatabaseFailure && error.scope !== 'node')) return
+      orphans.set(group, seenAt.get(group) ?? at)
+      emit({ type: 'primary-missing', group, error: error as Error })
+    }
+  }
+
+  async function watchPrimaries(ask: Read) {
+    while (!stopping.signal.aborted && layout !== ONE_NODE) {
+      const groups = new Set(layout?.shards.map(({ group }) => group))
+      await Promise.all([...groups].map((group) => seePrimary(group, ask)))
+      const { signal } = stopping
+      await sleep(PRIMARY_INTERVAL_MS, undefined, { ref: false, signal }).catch(() => {})
+    }
+  }
+  if (readFromPrimary) watchPrimaries(readFromPrimary)
+
   return {
     haveSecondaries(cells) {
       if (missing.size === 0 && !isUnclear) return true
@@ -169,6 +213,13 @@ export function watchNodeGroups(
     },
     cellOf: (group) => cellOfGroup(group, layout),
     missing: () => [...missing],
+    orphaned: () => [...orphans.keys()],
+    orphanedSince(cells) {
+      if (orphans.size === 0) return undefined
+      const asked = cells?.map((cell) => groupOfCell(cell, layout))
+      const since = [...orphans].filter(([group]) => asked?.includes(group) ?? true).map(([, at]) => at)
+      return since.length > 0 ? Math.min(...since) : undefined
+    },
     note(failure) {
       if (isChecking) mark(failure)
       else check(failure)
@@ -181,7 +232,7 @@ export function watchNodeGroups(
 function groupIn(message: string, layout: Layout | undefined): number | undefined {
   const [, number] = /node group (\d+)/.exec(message) ?? []
   if (number !== undefined) return Number(number)
-  const [, node] = /remote node (?:\S+@)?(\S+:\d+)/.exec(message) ?? []
+  const [, node] = /(?:remote node|essential:|node failed) (?:\S+@)?(\S+:\d+)/.exec(message) ?? []
   return node === undefined ? undefined : layout?.nodes.get(node)
 }
 

@@ -8,6 +8,11 @@ const UNAVAILABLE = /^(57P0[123]|53300|25006)$/
 const READ_ONLY = '25006'
 /** Citus cannot reach another node, or has lost it. */
 const CITUS_CONNECTION = /^08...$/
+/** The same, found out at the end of a transaction or in the middle of one: internal errors by their codes. */
+const CITUS_TRANSACTION =
+  /^(could not commit transaction for shard|failed to prepare transaction|failure on connection marked as essential|execution cannot recover from multiple connection failures|cannot perform query, because modifications were made over a connection)/
+/** Citus, passing on what a node has said. */
+const CITUS_PASSED_ON = 'ReportResultError'
 /** Citus, right after a failover: the group's only other member is the primary that was lost. */
 const NO_MEMBER = /node group \d+ does not have a (primary|secondary) node/
 /** Citus, in a backend that has lost its own server while it waited for another: an internal error by its code. */
@@ -98,10 +103,12 @@ function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [O
     return LOST_CONNECTION.test(`${code} ${cause.message}`) ? [brokenOff, 'endpoint'] : ['final', 'statement']
   // Citus says so before it asks anybody.
   if (NO_MEMBER.test(cause.message)) return [purpose === 'read' ? 'retryable' : 'never-sent', 'node']
-  if (CITUS_CONNECTION.test(code)) return [brokenOff, 'node']
+  if (CITUS_CONNECTION.test(code) || CITUS_TRANSACTION.test(cause.message)) return [brokenOff, 'node']
   // A primary no longer.
-  if (code === READ_ONLY && purpose === 'write') return ['never-sent', 'endpoint']
-  if (UNAVAILABLE.test(code) || SERVER_GONE.test(cause.message)) return [brokenOff, 'endpoint']
+  if (code === READ_ONLY && purpose === 'write')
+    return ['never-sent', cause.routine === CITUS_PASSED_ON ? 'node' : 'endpoint']
+  if (UNAVAILABLE.test(code) || SERVER_GONE.test(cause.message))
+    return [brokenOff, cause.routine === CITUS_PASSED_ON ? 'node' : 'endpoint']
   // On a secondary: what it replays was in the way.
   if (IN_THE_WAY.test(code) && purpose === 'read') return ['retryable', 'statement']
   // The coordinator was cancelled; the node that it had sent the change to may have been quicker.

@@ -21,7 +21,7 @@ export type PoolOptions = {
 
 export type Connection = pg.PoolClient
 
-/** How long a stream waits for a connection before it is told to come back; others wait in admission.ts. */
+/** How long a connection is waited for; for its turn whoever wants one waits in admission.ts before that. */
 const QUEUE_TIMEOUT_MS = 5_000
 /** By when a server has taken a connection. Shorter than the queue's, which is no sign of a fault. */
 const CONNECT_TIMEOUT_MS = 2_000

@@ -1,7 +1,7 @@
 // Owns single features by id: look-ups that come in while one is under way are joined into one statement.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Consistency, type Database, type Statement } from '../database/database.ts'
+import { Consistency, type Database, type Origin, type Statement } from '../database/database.ts'
 import { GatewayError } from '../errors.ts'
 import { type Collection, isSpreadByCell } from './collection.ts'
 import { homeOf } from './item-id.ts'
@@ -42,7 +42,7 @@ export type FeatureText = {
   /** Up to its last brace, see feature.ts. */
   readonly text: string
   readonly version: string
-  readonly source: Consistency['source']
+  readonly origin: Origin
 }
 
 export interface ItemLookup {
@@ -69,8 +69,7 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
       const ids = [...new Set(batch.map(({ id }) => id))]
       const asked = consistency ?? new Consistency()
       const rows = await database.within(asked).read(compileLookup(collection, ids, cell))
-      const { source } = asked
-      const found = new Map(rows.map((row) => [row[0], { text: row[1]!, version: row[2]!, source }]))
+      const found = new Map(rows.map((row) => [row[0], { text: row[1]!, version: row[2]!, origin: asked }]))
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
       // A text that is no value of the key's type is the id of nothing.
@@ -124,7 +123,8 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
     if (!database.canWrite) return undefined
     const [row] = await view.write(compileWhereabouts(collection, id, home))
     const [found] = row ? await view.write(compileLookup(collection, [id], Number(row[0]))) : []
-    return found && { text: found[1]!, version: found[2]!, source: 'primary' }
+    const origin: Origin = { source: 'primary', orphanedForMs: undefined }
+    return found && { text: found[1]!, version: found[2]!, origin }
   }
 
   return {

@@ -3,7 +3,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { advance } from '../database/consistency.ts'
-import { Consistency } from '../database/database.ts'
+import { Consistency, type Origin } from '../database/database.ts'
 import { gatewayError } from '../errors.ts'
 import type { ConsistencyTokens } from './consistency-token.ts'
 import { applyPreference, preferenceOf } from './prefer.ts'
@@ -32,6 +32,11 @@ export const readConsistency = {
     type: 'string',
     enum: ['secondary', 'primary'],
     description: 'Who was asked.',
+  },
+  'Tessera-Staleness': {
+    type: 'integer',
+    description:
+      'There has been no primary of what was asked for so many seconds: whatever was changed in that time is not seen. Absent where there is one.',
   },
 }
 
@@ -98,14 +103,19 @@ async function decodeAll(given: string, tokens: ConsistencyTokens): Promise<Cons
   return isEverything ? 'everything' : merged
 }
 
+export function tellOrigin(reply: FastifyReply, { source, orphanedForMs }: Origin) {
+  if (source) reply.header('tessera-source', source)
+  if (orphanedForMs !== undefined) reply.header('tessera-staleness', Math.ceil(orphanedForMs / 1_000))
+}
+
 /** Where what was read came from, and how long it took. */
 export async function tellConsistency(
   reply: FastifyReply,
   consistency: Consistency,
   tokens: ConsistencyTokens,
 ) {
-  const { source, isTracked, readMs } = consistency
-  if (source) reply.header('tessera-source', source)
+  const { isTracked, readMs } = consistency
+  tellOrigin(reply, consistency)
   reply.header('server-timing', `database;dur=${readMs.toFixed(1)}`)
   if (isTracked) await sendToken(reply, consistency, tokens)
 }

@@ -34,8 +34,14 @@ const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: strin
     'How often a node group was found without its secondary',
     'group',
   ],
+  'primary-missing': [
+    'tessera_primaries_missing_total',
+    'How often a node group was found without its primary',
+    'group',
+  ],
   'connection-lost': ['tessera_connections_lost_total', 'Idle connections that broke', 'port'],
   'query-cancelled': ['tessera_queries_cancelled_total', 'Queries that nobody waited for any more', 'port'],
+  'request-refused': ['tessera_requests_refused_total', 'Requests that were told to come again', 'code'],
   'request-failed': ['tessera_requests_failed_total', 'Requests that met a bug'],
 }
 
@@ -112,6 +118,12 @@ export function makeMetrics(): Metrics {
         )
       gauge('tessera_changes_parked', 'Changes that wait for a primary', [], (gauge, { parked }) =>
         gauge.set(parked),
+      )
+      gauge(
+        'tessera_reads_parked',
+        'Reads that wait for a member that is being replaced',
+        [],
+        (gauge, { parkedReads }) => gauge.set(parkedReads),
       )
       new Counter({
         name: 'tessera_reads_total',

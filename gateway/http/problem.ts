@@ -44,15 +44,16 @@ export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
 /** Also for what fails before there is a route, see Fastify's frameworkErrors. */
 export function sendProblem(error: Error, request: FastifyRequest, reply: FastifyReply, emit: Emit) {
   const expected = toGatewayError(error, request)
-  if (expected.code === 'internal-error') {
-    emit({ type: 'request-failed', id: request.id, method: request.method, url: request.url, error })
-  }
-  const { status, isRetryable } = errors[expected.code]
+  const { code } = expected
+  const { status, isRetryable } = errors[code]
+  const { id, method, url } = request
+  if (code === 'internal-error') emit({ type: 'request-failed', id, method, url, error })
+  else if (status === 503) emit({ type: 'request-refused', id, method, url, code, error })
   if (isRetryable || expected.facts.idempotencyKey) reply.header('retry-after', RETRY_AFTER_S)
   if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
   reply.code(status).header('cache-control', 'no-store')
   if (wantsHtml(request))
-    return sendPage(reply, problemPage(request.publicUrl ?? '', expected.code, expected.message, request.id))
+    return sendPage(reply, problemPage(request.publicUrl ?? '', code, expected.message, request.id))
   return reply.header('content-type', MEDIA_TYPE).send(Buffer.from(renderProblem(expected, request.id)))
 }
 

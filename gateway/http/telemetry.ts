@@ -3,6 +3,7 @@
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import type { Emit, Event } from '../events.ts'
+import { type RequestTrace, traceRequest } from '../trace.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error'
 
@@ -19,7 +20,10 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'read-retried': 'warn',
   'secondary-behind': 'debug',
   'secondary-missing': 'warn',
+  'primary-missing': 'warn',
   'request-finished': 'debug',
+  // Of a database that is gone or overrun there would be more of these than anybody reads.
+  'request-refused': 'debug',
   'request-failed': 'error',
   'worker-died': 'error',
 }
@@ -45,8 +49,27 @@ function describe(error: Error & { code?: unknown; severity?: unknown }): Record
   return { name, message, code, severity, stack, cause: cause instanceof Error ? describe(cause) : undefined }
 }
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    trace: RequestTrace | undefined
+  }
+}
+
 export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
+  app.decorateRequest('trace', undefined)
+  app.addHook('onRequest', (request, _reply, done) => {
+    const { method, url, headers } = request
+    request.trace = traceRequest(method, url.split('?', 1)[0]!, headers)
+    if (request.trace) request.trace.enter(done)
+    else done()
+  })
+  // The body comes by events of its connection, which know nothing of the request.
+  app.addHook('preValidation', (request, _reply, done) => {
+    if (request.trace) request.trace.enter(done)
+    else done()
+  })
   app.addHook('onResponse', (request, reply, done) => {
+    request.trace?.end({ route: request.routeOptions.url, status: reply.statusCode })
     emit({
       type: 'request-finished',
       id: request.id,

@@ -25,7 +25,7 @@ const importsOf = (file: string) =>
 
 /** The floor of a file, from the ground up; a file imports from its own floor or from below. */
 const FLOORS = [
-  /^gateway\/(errors|events)\.ts$/,
+  /^gateway\/(errors|events|trace)\.ts$/,
   /^gateway\/(database|cql2)\//,
   /^gateway\/features\//,
   /^gateway\/http\//,
@@ -84,6 +84,7 @@ onlyIn(
   /from '(fastify|@fastify\/[^']+)'/,
   /^gateway\/(http\/|app\.ts|commands\/serve\.ts)/,
 )
+onlyIn('imports OpenTelemetry', /@opentelemetry/, /^gateway\/trace\.ts$/)
 onlyIn('reads the environment', /process\.env/, /^gateway\/config\.ts$/)
 onlyIn('ends the process', /process\.exit\(/, /^gateway\/main\.ts$/)
 

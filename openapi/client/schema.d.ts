@@ -748,6 +748,8 @@ export interface operations {
                     "Consistency-Token"?: string;
                     /** @description Who was asked. */
                     "Tessera-Source"?: "secondary" | "primary";
+                    /** @description There has been no primary of what was asked for so many seconds: whatever was changed in that time is not seen. Absent where there is one. */
+                    "Tessera-Staleness"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1022,6 +1024,8 @@ export interface operations {
                     "Consistency-Token"?: string;
                     /** @description Who was asked. */
                     "Tessera-Source"?: "secondary" | "primary";
+                    /** @description There has been no primary of what was asked for so many seconds: whatever was changed in that time is not seen. Absent where there is one. */
+                    "Tessera-Staleness"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1753,6 +1757,10 @@ export interface operations {
                                     running: number;
                                     waiting: number;
                                 };
+                                stream: {
+                                    running: number;
+                                    waiting: number;
+                                };
                                 write: {
                                     running: number;
                                     waiting: number;
@@ -1761,6 +1769,8 @@ export interface operations {
                         }[];
                         /** @description Node groups that are read from their primary until they have a secondary again. */
                         groupsWithoutSecondary: number[];
+                        /** @description Node groups whose changes wait, and whose reads say so with Tessera-Staleness. */
+                        groupsWithoutPrimary: number[];
                         /** @description How far secondaries are behind their primaries; left out where somebody does not answer. */
                         lag?: {
                             group: number;
@@ -1768,6 +1778,8 @@ export interface operations {
                         }[];
                         /** @description Changes that wait for a primary. */
                         parked: number;
+                        /** @description Reads that wait for a member that is being replaced. */
+                        parkedReads: number;
                         /** @description Reads of this process since its start, by who answered. */
                         reads: {
                             secondary: number;

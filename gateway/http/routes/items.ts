@@ -22,7 +22,13 @@ import {
 } from '../../features/item-query.ts'
 import { explainQuery } from '../../features/query-plan.ts'
 import { type LocalityOptions, makeLocality } from '../authenticate.ts'
-import { consistencyHeaders, consistencyOf, readConsistency, tellConsistency } from '../consistency.ts'
+import {
+  consistencyHeaders,
+  consistencyOf,
+  readConsistency,
+  tellConsistency,
+  tellOrigin,
+} from '../consistency.ts'
 import type { ConsistencyTokens } from '../consistency-token.ts'
 import { before, deadlineOf, preferHeader } from '../deadline.ts'
 import { featureLinks, sendFeature } from '../feature.ts'
@@ -178,7 +184,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const { prefer, 'consistency-token': token } = request.headers
     if (prefer === undefined && token === undefined) {
       const feature = await lookup.find(collection, featureId)
-      if (feature) reply.header('tessera-source', feature.source)
+      if (feature) tellOrigin(reply, feature.origin)
       return feature
     }
     const consistency = await consistencyOf(request, reply, tokens)

@@ -16,12 +16,15 @@ const ClusterState = Type.Object({
       port: Type.Enum(['read', 'write'], { type: 'string' }),
       group: Type.Optional(Type.Integer({ description: 'The node group of Citus that is behind it.' })),
       isUp: Type.Boolean({ description: 'False while its circuit breaker is open.' }),
-      load: Type.Object({ read: Load, write: Load }),
+      load: Type.Object({ read: Load, stream: Load, write: Load }),
     }),
     { description: 'The addresses that this gateway process uses.' },
   ),
   groupsWithoutSecondary: Type.Array(Type.Integer(), {
     description: 'Node groups that are read from their primary until they have a secondary again.',
+  }),
+  groupsWithoutPrimary: Type.Array(Type.Integer(), {
+    description: 'Node groups whose changes wait, and whose reads say so with Tessera-Staleness.',
   }),
   lag: Type.Optional(
     Type.Array(Type.Object({ group: Type.Integer(), bytes: Type.Integer() }), {
@@ -29,6 +32,7 @@ const ClusterState = Type.Object({
     }),
   ),
   parked: Type.Integer({ description: 'Changes that wait for a primary.' }),
+  parkedReads: Type.Integer({ description: 'Reads that wait for a member that is being replaced.' }),
   reads: Type.Object(
     { secondary: Type.Integer(), primary: Type.Integer() },
     { description: 'Reads of this process since its start, by who answered.' },
@@ -88,7 +92,8 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
       },
     },
     async () => {
-      const { reads, groupsWithoutSecondary, endpoints, parked } = database.status()
+      const { reads, groupsWithoutSecondary, groupsWithoutPrimary, endpoints, parked, parkedReads } =
+        database.status()
       const lag = await database.lag().catch(() => undefined)
       return {
         endpoints: endpoints.map(({ group, ...endpoint }) => ({
@@ -96,8 +101,10 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
           ...(group === undefined ? {} : { group }),
         })),
         groupsWithoutSecondary: [...groupsWithoutSecondary],
+        groupsWithoutPrimary: [...groupsWithoutPrimary],
         ...(lag ? { lag: [...lag].map(([group, bytes]) => ({ group, bytes })) } : {}),
         parked,
+        parkedReads,
         reads,
       }
     },

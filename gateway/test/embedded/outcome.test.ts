@@ -9,7 +9,7 @@ import { openSession } from '../../database/session.ts'
 import { testDatabase } from '../support/database.ts'
 import { openRelay } from '../support/relay.ts'
 
-const { readUrl, writeUrl, ownerUrl } = testDatabase()
+const { readUrl, writeUrl, ownerUrl, superuserUrl } = testDatabase()
 const [url] = splitUrls(writeUrl) as [string]
 
 const owner = await openSession(ownerUrl, 'test')
@@ -17,8 +17,15 @@ await owner.query(`
   create table outcomes (id int primary key, n int check (n > 0), parent int references outcomes);
   insert into outcomes values (1, 1), (2, 2);
   grant all on outcomes to tessera_write`)
+const [{ isCitus }] = (await owner.query<{ isCitus: boolean }>(
+  `select to_regclass('pg_catalog.pg_dist_partition') is not null as "isCitus"`,
+)) as [{ isCitus: boolean }]
+if (isCitus)
+  await owner.query(`create table outcomes_apart (id int, text text);
+    select create_distributed_table('outcomes_apart', 'id');
+    grant all on outcomes_apart to tessera_write`)
 after(async () => {
-  await owner.query('drop table outcomes')
+  await owner.query('drop table if exists outcomes, outcomes_apart')
   await owner.close()
 })
 
@@ -84,6 +91,18 @@ async function silent() {
   return error
 }
 
+/** A change of one worker, whose session there ends before it is committed. */
+async function committedOnNobody() {
+  const [, role] = /\/\/([^@]*@)/.exec(superuserUrl)!
+  const [client, superuser] = await Promise.all([connect(), connect(url.replace(/\/\/[^@]*@/, `//${role}`))])
+  await client.query("begin; insert into outcomes_apart values (1, 'x')")
+  await superuser.query(`select run_command_on_workers($$select count(pg_terminate_backend(pid))
+    from pg_stat_activity where application_name like 'citus_internal%' and usename = 'tessera_write'$$)`)
+  const error = await client.query('commit').catch((error) => error)
+  await Promise.all([client.end(), superuser.end()])
+  return error
+}
+
 const refused = (connectionString: string) =>
   connect(connectionString).then(
     () => assert.fail('nobody should be there'),
@@ -96,6 +115,14 @@ const write = { ...read, purpose: 'write' } as const
 const onCitus = { ...write, isCitus: true }
 const within = { ...write, phase: 'within' } as const
 const connecting = { ...read, phase: 'connect' } as const
+
+const inItsWords = (message: string) => () =>
+  failureOf(`do $$ begin raise '${message}' using errcode = 'XX000'; end $$`)
+const ofNode: Verdict[] = [
+  [read, 'retryable', 'node', 'database-unavailable'],
+  [within, 'never-sent', 'node', 'database-unavailable'],
+  [onCitus, 'unknown', 'node', 'change-outcome-unknown'],
+]
 
 type Row = [what: string, provoke: () => Promise<unknown>, ...verdicts: Verdict[]]
 type Verdict = readonly [circumstances: Circumstances, outcome: Outcome, scope: Scope, answer: string]
@@ -134,11 +161,24 @@ const rows: Row[] = [
   ],
   [
     'the server dies while Citus waits for a worker, in its words',
-    () => failureOf("do $$ begin raise 'postmaster was shut down, exiting' using errcode = 'XX000'; end $$"),
+    inItsWords('postmaster was shut down, exiting'),
     [read, 'retryable', 'endpoint', 'database-unavailable'],
     [within, 'never-sent', 'endpoint', 'database-unavailable'],
     [onCitus, 'unknown', 'endpoint', 'change-outcome-unknown'],
   ],
+  [
+    'a worker is lost before Citus has committed there, in its words',
+    inItsWords('failure on connection marked as essential: 127.0.0.1:5432'),
+    ...ofNode,
+  ],
+  [
+    'a worker is lost before it has prepared, in the words of Citus',
+    inItsWords('failed to prepare transaction on host 127.0.0.1:5432'),
+    ...ofNode,
+  ],
+  ...(isCitus
+    ? ([['a worker is lost while Citus commits there', committedOnNobody, ...ofNode]] as Row[])
+    : []),
   [
     'it takes too long',
     () => failureOf('select pg_sleep(10)', "set statement_timeout = '50ms'"),

@@ -8,7 +8,7 @@ import { after, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { splitUrls } from '../../database/addresses.ts'
-import { openDatabase, type Query } from '../../database/database.ts'
+import { Consistency, type Database, openDatabase, type Query } from '../../database/database.ts'
 import { hashOfInteger } from '../../database/node-groups.ts'
 import { RefusedChange } from '../../database/outcome.ts'
 import { openSession } from '../../database/session.ts'
@@ -20,6 +20,11 @@ const urls = testDatabase()
 const [readUrl] = splitUrls(urls.readUrl) as [string]
 const [writeUrl] = splitUrls(urls.writeUrl) as [string]
 const { ownerUrl, superuserUrl } = urls
+const addressOf = (url: string) => {
+  const { host, port } = new pg.Client({ connectionString: url })
+  return `${host}:${port}`
+}
+const isReplicated = addressOf(readUrl) !== addressOf(writeUrl)
 const one = { text: 'select 1', values: [] }
 
 type Addresses = { readUrl: string; workerReadUrl?: string; writeUrl?: string | undefined }
@@ -67,6 +72,33 @@ after(async () => {
   await owner.query('drop table routed')
   await owner.close()
 })
+const askIn = (cell: number) => ({
+  text: 'select from tessera.moved_feature where cell = $1',
+  values: [cell],
+  cells: [cell],
+})
+
+type Place = { readonly cell: number; readonly groupid: number }
+
+/** Of Citus: a superuser at its coordinator, and a cell of each node group. */
+async function findPlaces() {
+  const [, role] = /\/\/([^@]*@)/.exec(superuserUrl)!
+  const superuser = await openSession(writeUrl.replace(/\/\/[^@]*@/, `//${role}`), 'test')
+  const [lost, kept] = await superuser.query<Place>(
+    `select distinct on (groupid) cell, groupid from generate_series(0, 200) as cell
+     join pg_dist_placement on shardid = get_shard_id_for_distribution_column('tessera.moved_feature', cell)`,
+  )
+  return { superuser, lost: lost!, kept: kept! }
+}
+
+/** For how long nobody has been able to change what lies in these cells, as a read of one of them says. */
+async function orphanedFor(database: Database, ...cells: number[]): Promise<number | undefined> {
+  const consistency = new Consistency()
+  const where = cells.length > 0 ? { cells } : {}
+  await database.within(consistency).read({ ...one, ...where })
+  return consistency.orphanedForMs
+}
+
 const insert = (id: number) => ({ text: 'insert into routed values ($1, 0) returning id', values: [id] })
 const countOf = async (id: number) => (await owner.query('select from routed where id = $1', [id])).length
 
@@ -309,6 +341,18 @@ test('a change that is cut off may have happened; one that was not to be committ
   assert.equal(await countOf(9), 1)
 })
 
+test('a change at a primary that freezes is waited for a few seconds, and no longer', async (t) => {
+  const primary = await relay(t, writeUrl)
+  const { database, seen } = open(t, { readUrl, writeUrl: primary.url }, { statementTimeoutMs: 20_000 })
+  await until(async () => (await database.write(insert(13))).length === 1)
+  primary.freeze()
+  const start = performance.now()
+  await assert.rejects(database.write(insert(14)), { code: 'change-outcome-unknown' })
+  const waited = performance.now() - start
+  assert.ok(waited > 3_000 && waited < 7_000, String(waited))
+  assert.equal(seen('endpoint-down', 'write'), 1)
+})
+
 test('a change that may be repeated is, when it was cut off while it was committed', async (t) => {
   const primary = await relay(t, writeUrl)
   const { database } = open(t, { readUrl, writeUrl: primary.url })
@@ -331,8 +375,26 @@ test('a change that may be repeated is, when it was cut off while it was committ
   assert.equal(await countOf(11), 1)
 })
 
+test('what is read while there is nobody to change it says for how long', {
+  skip: !isReplicated && 'needs a secondary',
+}, async (t) => {
+  const primary = await relay(t, writeUrl)
+  const { database, seen } = open(t, { readUrl, writeUrl: primary.url })
+  await until(async () => (await database.write(insert(12))).length === 1)
+  assert.equal(await orphanedFor(database), undefined)
+  primary.cut()
+  await until(() => seen('endpoint-down', 'write') === 1)
+  const start = performance.now()
+  await sleep(300)
+  const forMs = (await orphanedFor(database))!
+  assert.ok(forMs >= 290 && forMs <= performance.now() - start + 300, String(forMs))
+  primary.mend()
+  await until(() => database.isWritable)
+  assert.equal(await orphanedFor(database), undefined)
+})
+
 test('an address to write to that leads to a secondary is refused', {
-  skip: !isCitus && 'needs a secondary',
+  skip: !isReplicated && 'needs a secondary',
 }, async (t) => {
   const { database, events } = open(t, { readUrl, writeUrl: `${readUrl},${writeUrl}` })
   await database.write(insert(10))
@@ -365,13 +427,7 @@ test('a node group without a secondary is read from its primary, and the others 
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const { database, seen } = open(t, { readUrl, writeUrl })
-  const [, role] = /\/\/([^@]*@)/.exec(superuserUrl)!
-  const superuser = await openSession(writeUrl.replace(/\/\/[^@]*@/, `//${role}`), 'test')
-  const places = await superuser.query<{ cell: number; groupid: number }>(
-    `select distinct on (groupid) cell, groupid from generate_series(0, 200) as cell
-     join pg_dist_placement on shardid = get_shard_id_for_distribution_column('tessera.moved_feature', cell)`,
-  )
-  const [lost, kept] = places as [(typeof places)[0], (typeof places)[0]]
+  const { superuser, lost, kept } = await findPlaces()
   // As after a failover, when the group's other member is the one that was lost.
   const [{ nodeport }] = (await superuser.query<{ nodeport: number }>(
     "select nodeport from pg_dist_node where groupid = $1 and noderole = 'secondary'",
@@ -386,12 +442,7 @@ test('a node group without a secondary is read from its primary, and the others 
     await setPort(nodeport)
     await superuser.close()
   })
-  const ask = (cell: number) =>
-    database.read({
-      text: 'select from tessera.moved_feature where cell = $1',
-      values: [cell],
-      cells: [cell],
-    })
+  const ask = (cell: number) => database.read(askIn(cell))
   const isFromSecondary = async (...cells: number[]) => {
     const all = cells.length > 0 ? cells : undefined
     const [row] = await database.read({ text: 'select pg_is_in_recovery()', values: [], cells: all })
@@ -420,6 +471,39 @@ test('a node group without a secondary is read from its primary, and the others 
   await until(() => seen('secondary-back') === 1)
   assert.equal(await isFromSecondary(lost.cell), true)
   assert.equal(await isFromSecondary(), true)
+})
+
+test('a node group without a primary is found without anybody changing anything', {
+  skip: !isCitus && 'needs Citus',
+}, async (t) => {
+  const { database, seen } = open(t, { readUrl, writeUrl })
+  const { superuser, lost, kept } = await findPlaces()
+  const [{ nodeport }] = (await superuser.query<{ nodeport: number }>(
+    "select nodeport from pg_dist_node where groupid = $1 and noderole = 'primary'",
+    [lost.groupid],
+  )) as [{ nodeport: number }]
+  // As when nobody has been promoted yet. The map of shards follows the group, not the port.
+  const setPort = (port: number) =>
+    superuser.query("update pg_dist_node set nodeport = $1 where groupid = $2 and noderole = 'primary'", [
+      port,
+      lost.groupid,
+    ])
+  t.after(async () => {
+    await setPort(nodeport)
+    await superuser.close()
+  })
+  await until(async () => (await database.read(askIn(lost.cell))).length === 0)
+  await setPort(1)
+  await until(() => seen('primary-missing') === 1)
+  assert.deepEqual(database.status().groupsWithoutPrimary, [lost.groupid])
+  assert.ok((await orphanedFor(database, lost.cell))! > 0)
+  assert.ok((await orphanedFor(database, kept.cell, lost.cell))! > 0)
+  assert.ok((await orphanedFor(database))! > 0)
+  assert.equal(await orphanedFor(database, kept.cell), undefined)
+  await setPort(nodeport)
+  await until(() => seen('primary-back') === 1)
+  assert.equal(await orphanedFor(database, lost.cell), undefined)
+  assert.deepEqual(database.status().groupsWithoutPrimary, [])
 })
 
 test('what lies in one node group is read at its worker, and through the coordinator when that is away', {

@@ -139,6 +139,27 @@ test('when all connections are in use, the next is told to come back', { timeout
   assert.deepEqual([status, json.code, headers.get('retry-after')], [503, 'database-busy', '2'])
 })
 
+test('where all that is there for long pages is in use, short ones are served', {
+  timeout: 20_000,
+}, async () => {
+  const small = await startGateway('--pool-size', '1', '--statement-timeout-ms', '20000')
+  const request = get(`${small.client.url}/collections/stuck/items?limit=10000`)
+  request.on('error', () => {})
+  await sleep(300)
+  const start = performance.now()
+  const long = small.client('/collections/heavy/items?limit=10000')
+  assert.equal((await small.client('/collections/heavy/items?limit=1')).status, 200)
+  const { status, json } = await long
+  assert.deepEqual([status, json.code], [503, 'database-busy'])
+  assert.ok(performance.now() - start < 4_000)
+  request.destroy()
+  for (const deadline = performance.now() + 5_000; ; ) {
+    const { status } = await small.client('/collections/heavy/items?limit=10000')
+    if (status === 200) break
+    assert.ok(performance.now() < deadline, 'the next waits for one that has left')
+  }
+})
+
 test('thousands that leave in the middle of anything leave every connection whole and every backend idle', {
   timeout: 120_000,
 }, async () => {
