@@ -27,6 +27,18 @@ const healthOptions = [
 const publish = (variable: string, port: number, inside: number) =>
   `"127.0.0.1:\${${variable}:-${port}}:${inside}"`
 
+/** Passed on where they are set: see loadtest/scripts/settings.ts. */
+const LOADTEST_VARIABLES = [
+  'COLLECTION',
+  'USERS',
+  'SPAWN_RATE',
+  'RUN_TIME',
+  'READ_RATIO',
+  'WRITE_RATIO',
+  'P95',
+  'API_KEY',
+]
+
 const proxyService = ({ name, httpPort, statisticsPort }: Balancer, index: number) => {
   const suffix = index === 0 ? '' : `_${index + 1}`
   return `  ${name}:
@@ -185,6 +197,19 @@ ${gateways
       `  ${name}:\n    <<: *gateway${index === 0 ? '\n    build: { context: ., target: gateway }' : ''}`,
   )
   .join('\n')}
+
+  # docker compose run --rm loadtest run /scripts/mixed.ts
+  loadtest:
+    <<: *hardened
+    image: grafana/k6:1.8.1
+    profiles: [loadtest]
+    restart: "no"
+    command: ["run", "/scripts/read.ts"]
+    environment:
+      - TARGET=http://${proxies[0]!.name}:${proxies[0]!.httpPort}
+${LOADTEST_VARIABLES.map((name) => `      - ${name}`).join('\n')}
+    volumes: ["./loadtest/scripts:/scripts:ro"]
+    networks: [gateways]
 
 networks:
   # Members, etcd, fencers: reached by the proxies alone.

@@ -121,6 +121,12 @@ export const settings = {
     100,
     3_600_000,
   ),
+  startTimeoutMs: integer(
+    'how long a gateway that starts waits for a database that cannot be reached, in milliseconds',
+    30_000,
+    0,
+    3_600_000,
+  ),
   drainDelayMs: integer(
     'how long a gateway that is told to stop goes on serving, not ready any more, until balancers have left it; in milliseconds',
     0,

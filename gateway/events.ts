@@ -6,6 +6,7 @@ export type Event =
   | { type: 'embedded-started'; socket: string; milliseconds: number }
   | { type: 'embedded-stopped'; milliseconds: number }
   | { type: 'embedded-died'; code: number | null; signal: string | null; log: string }
+  | { type: 'database-awaited'; error: Error }
   | { type: 'migration-applied'; file: string; milliseconds: number }
   | { type: 'import-started'; collection: string; source: string }
   | {

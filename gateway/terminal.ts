@@ -21,6 +21,8 @@ function sentenceOf(event: Event): string | undefined {
       return `PostgreSQL ended by itself (${event.signal ?? event.code}):\n${event.log}`
     case 'embedded-stopped':
       return `Embedded PostGIS is stopped (${seconds(event.milliseconds)}).`
+    case 'database-awaited':
+      return `The database cannot be reached yet: ${event.error.message}; waiting for it …`
     case 'migration-applied':
       return `Migration ${event.file} applied.`
     case 'import-started':

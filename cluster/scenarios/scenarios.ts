@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from 'pg'
 import { withSuperuser } from '../connection.ts'
 import { type FaultName, faults, type Undo } from '../fault.ts'
-import { findPrimary, restart, switchOver, up } from '../launcher.ts'
+import { findPrimary, restart, startGateways, switchOver, untilGatewaysServe, up } from '../launcher.ts'
 import { type Cluster, partsOf } from '../parts.ts'
 import { readStatus } from '../status.ts'
 import { type Group, urlOf } from '../topology.ts'
@@ -89,6 +89,8 @@ async function killCluster(cluster: Cluster): Promise<Undo> {
   await strikeAll(({ place }) => partsOf(place.topology))(cluster, cluster.place.topology.groups[0]!)
   await sleep(1_000)
   await up(cluster, () => {})
+  startGateways(cluster)
+  await untilGatewaysServe(cluster)
   return async () => {}
 }
 

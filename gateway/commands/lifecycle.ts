@@ -4,7 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Config, ConfigError, isEmbedded, systemEnvironment } from '../config.ts'
 import { binariesOf, startEmbedded } from '../database/embedded.ts'
 import { migrate } from '../database/migrate.ts'
+import { judge } from '../database/outcome.ts'
 import { openSession, type Session } from '../database/session.ts'
+import { GatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 
 export type Addresses = {
@@ -64,6 +66,36 @@ export async function withOwner(
     await session.close()
   }
 }
+
+/** How often a database is looked for that cannot be reached. */
+const AWAIT_INTERVAL_MS = 500
+
+/**
+ * Work that begins with a database which may just be starting, or changing places; again, until somebody answers.
+ * @throws as `work`: what PostgreSQL refuses at once, that nobody answers after this time
+ */
+export async function awaitDatabase<T>(
+  { startTimeoutMs }: Config,
+  emit: Emit,
+  work: () => Promise<T>,
+): Promise<T> {
+  const deadline = performance.now() + startTimeoutMs
+  for (let isTold = false; ; isTold = true) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!isAway(error) || performance.now() > deadline) throw error
+      if (!isTold) emit({ type: 'database-awaited', error: error as Error })
+      await sleep(AWAIT_INTERVAL_MS)
+    }
+  }
+}
+
+/** An owner's session tells what the driver said. */
+const isAway = (error: unknown) =>
+  error instanceof GatewayError
+    ? error.code === 'database-unavailable'
+    : judge(error, { purpose: 'write', phase: 'within', isCitus: false }).outcome === 'never-sent'
 
 /** Signals that ask us to stop, and what a shell reports of a program that they ended. */
 export const INTERRUPTIONS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const

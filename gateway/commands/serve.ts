@@ -14,7 +14,7 @@ import { openTerminal } from '../terminal.ts'
 import { openTracing } from '../trace.ts'
 import { isWorker, shareMetrics, startWorkers, tellFailure, tellServing } from '../workers.ts'
 import { explain } from './explain.ts'
-import { type Addresses, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+import { type Addresses, awaitDatabase, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
 
 /** After this, connections that are still busy while we stop are cut. */
 const DRAIN_TIMEOUT_MS = 30_000
@@ -31,7 +31,9 @@ export async function serve(args: readonly string[]) {
   await runUntilSignal(emit, async (cleanup, interrupted) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
     if (config.demo ?? isEmbedded(config))
-      await withOwner(addresses, emit, (session) => importDemo(session, emit))
+      await awaitDatabase(config, emit, () =>
+        withOwner(addresses, emit, (session) => importDemo(session, emit)),
+      )
     else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
     const environment = isEmbedded(config) ? environmentOf(addresses) : {}
     const starting = startWorkers({ count: config.workers, environment, emit })
@@ -81,7 +83,7 @@ async function serveAsWorker(config: Config, isTraced: boolean, log: Emit) {
     const database = openDatabase({ ...config, readUrl, emit })
     cleanup.defer(() => database.close())
     metrics.watch(database)
-    const catalog = await openCatalog({ database, ...config, emit })
+    const catalog = await awaitDatabase(config, emit, () => openCatalog({ database, ...config, emit }))
     cleanup.defer(() => catalog.close())
     const app = await buildApp({
       config,

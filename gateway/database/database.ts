@@ -80,6 +80,8 @@ export interface Database {
    * @throws as write
    */
   transact<T>(work: Change<T>, options?: TransactionOptions<T>): Promise<T>
+  /** The node groups of Citus that have these cells, in order; undefined where that is not known. */
+  nodeGroupsOf(cells: readonly number[]): Promise<readonly number[] | undefined>
   /** What is known of the ways to the database at the moment; asks nobody. */
   status(): DatabaseStatus
   /**
@@ -502,6 +504,11 @@ export function openDatabase(options: DatabaseOptions): Database {
             },
           })
         }, options),
+
+      async nodeGroupsOf(cells) {
+        const found = await groups.groupsOf(cells)
+        return found?.toSorted((a, b) => a - b)
+      },
 
       status: () => ({
         endpoints: [...workers, ...secondaries, ...primaries].map(

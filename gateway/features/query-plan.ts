@@ -7,6 +7,8 @@ export type QueryPlan = {
   readonly parameters: readonly unknown[]
   /** Where it looks alone; left out where it looks everywhere. */
   readonly cells?: readonly number[]
+  /** Of Citus, those that have these cells. */
+  readonly nodeGroups?: readonly number[]
   /** How many queries of shards Citus makes of it; left out where Citus has no part in it. */
   readonly tasks?: number
   /** As of EXPLAIN (FORMAT JSON). */
@@ -22,10 +24,12 @@ export async function explainQuery(
   const rows = await database.read({ text: `explain (format json) ${text}`, values })
   const plan: unknown = JSON.parse(rows.map(([line]) => line).join('\n'))
   const tasks = countTasks(plan)
+  const nodeGroups = cells && tasks !== undefined ? await database.nodeGroupsOf(cells) : undefined
   return {
     statement: text.replace(/\s+/g, ' ').trim(),
     parameters: values,
     ...(cells ? { cells } : {}),
+    ...(nodeGroups ? { nodeGroups } : {}),
     ...(tasks === undefined ? {} : { tasks }),
     plan,
   }

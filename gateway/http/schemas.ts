@@ -132,6 +132,9 @@ export const QueryPlan = Type.Object(
         description: 'Where alone it looks; left out where it looks everywhere.',
       }),
     ),
+    nodeGroups: Type.Optional(
+      Type.Array(Type.Integer(), { description: 'The node groups of Citus that have these cells.' }),
+    ),
     tasks: Type.Optional(
       Type.Integer({
         description: 'How many queries of shards Citus makes of it; left out where it has no part in it.',

@@ -10,6 +10,7 @@ type Level = 'debug' | 'info' | 'warn' | 'error'
 const LEVELS: Partial<Record<Event['type'], Level>> = {
   'embedded-recovered': 'warn',
   'embedded-died': 'error',
+  'database-awaited': 'warn',
   'import-advanced': 'debug',
   'import-skipped-feature': 'warn',
   'import-left-out-ids': 'warn',

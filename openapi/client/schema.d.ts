@@ -316,6 +316,8 @@ export interface components {
             parameters: unknown[];
             /** @description Where alone it looks; left out where it looks everywhere. */
             cells?: number[];
+            /** @description The node groups of Citus that have these cells. */
+            nodeGroups?: number[];
             /** @description How many queries of shards Citus makes of it; left out where it has no part in it. */
             tasks?: number;
             /** @description PostgreSQL's plan, as of EXPLAIN (FORMAT JSON). */

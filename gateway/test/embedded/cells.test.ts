@@ -288,6 +288,10 @@ test('a plan tells where a query looks, and this machine alone', async () => {
     assert.deepEqual([berlin.cells.length, berlin.tasks, item.tasks, item.cells], [1, 1, 1, [24587]])
     assert.match(berlin.statement, /"cell" = \$/)
     assert.ok(europe.tasks > 1)
+    assert.deepEqual(
+      [berlin.nodeGroups.length, item.nodeGroups, europe.nodeGroups],
+      [1, item.nodeGroups.slice(0, 1), undefined],
+    )
     assert.equal((await plan('countries/items?bbox=13.1,52.35,13.75,52.67&')).tasks, 1)
   } else {
     assert.deepEqual([berlin.cells, berlin.tasks, europe.tasks], [undefined, undefined, undefined])

@@ -11,7 +11,7 @@ import { promisify } from 'node:util'
 
 export const run = promisify(execFile)
 const folder = import.meta.dirname
-export const TESSERA = join(folder, '../gateway/main.ts')
+export const TESSERA = join(folder, '../../gateway/main.ts')
 
 export type Duration = { readonly rounds: number; readonly seconds: number }
 
@@ -105,7 +105,7 @@ export async function writeReport(
     ...facts,
     rows,
   }
-  const results = join(folder, 'results')
+  const results = join(folder, '../results')
   await mkdir(results, { recursive: true })
   const file = join(results, `${name}-${report.date.slice(0, 19).replaceAll(':', '')}.json`)
   await writeFile(file, JSON.stringify(report, null, 2))

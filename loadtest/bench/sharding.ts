@@ -4,8 +4,8 @@
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { databaseUrls, gatewayUrl } from '../cluster/connection.ts'
-import { openTrial, type Trial } from '../cluster/scenarios/stage.ts'
+import { databaseUrls, gatewayUrl } from '../../cluster/connection.ts'
+import { openTrial, type Trial } from '../../cluster/scenarios/stage.ts'
 import {
   citiesText,
   type Duration,

@@ -1,0 +1,89 @@
+// Owns k6: where it is, how it is installed, and one run of a script.
+
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { accessSync, constants } from 'node:fs'
+import { homedir } from 'node:os'
+import { delimiter, join } from 'node:path'
+
+const PACKAGE = 'go.k6.io/k6@v1.8.1'
+const ELSEWHERE = 'https://grafana.com/docs/k6/latest/set-up/install-k6/'
+
+/** @returns the path of the program; undefined where there is none */
+export function findK6(): string | undefined {
+  const { PATH = '', GOBIN, GOPATH } = process.env
+  const folders = [...PATH.split(delimiter), GOBIN ?? join(GOPATH ?? join(homedir(), 'go'), 'bin')]
+  return folders.map((folder) => join(folder, 'k6')).find(isProgram)
+}
+
+function isProgram(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Builds it with Go, where that is there. @throws Error saying how else to come by it */
+export function installK6(report: (line: string) => void) {
+  const found = findK6()
+  if (found) return report(`k6 is there: ${found}`)
+  report(`go install ${PACKAGE} (some minutes) …`)
+  try {
+    execFileSync('go', ['install', PACKAGE], { stdio: 'inherit' })
+  } catch {
+    throw new Error(`Go could not install k6. It can be had in other ways: ${ELSEWHERE}`)
+  }
+  report(`k6 is installed: ${findK6()}`)
+}
+
+export const versionOf = (k6: string) => execFileSync(k6, ['version'], { encoding: 'utf8' }).trim()
+
+export type Run = {
+  readonly script: string
+  readonly environment: Readonly<Record<string, string>>
+  /** Where its own report (HTML), what it sums up (JSON) and its record (NDJSON, a line a second) are to be. */
+  readonly reportFile: string
+  readonly summaryFile: string
+  readonly recordFile: string
+  /** Tags by whose values everything is recorded, too. */
+  readonly tags: readonly string[]
+}
+
+/** By these k6 says that a threshold was crossed; others are failures of its own. */
+export const THRESHOLDS_CROSSED = 99
+
+/** Runs a script to its end; what interrupts us interrupts it, and then it still cleans up. @returns its exit code */
+export async function runK6(
+  k6: string,
+  { script, environment, reportFile, summaryFile, recordFile, tags }: Run,
+  onStart: (processId: number) => void,
+): Promise<number> {
+  const child = spawn(k6, ['run', '--quiet', '--no-usage-report', '--summary-export', summaryFile, script], {
+    env: {
+      ...process.env,
+      ...environment,
+      K6_WEB_DASHBOARD: 'true',
+      // No page while it runs: no port is opened.
+      K6_WEB_DASHBOARD_PORT: '-1',
+      K6_WEB_DASHBOARD_PERIOD: '1s',
+      K6_WEB_DASHBOARD_EXPORT: reportFile,
+      K6_WEB_DASHBOARD_RECORD: recordFile,
+      K6_WEB_DASHBOARD_TAGS: tags.join(','),
+    },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  onStart(child.pid!)
+  // Of each request that got no answer it writes a line; those are counted, and the rest is told.
+  child.stderr.setEncoding('utf8')
+  child.stderr.on('data', (text: string) => {
+    const lines = text.split('\n').filter((line) => line && !line.includes('Request Failed'))
+    for (const line of lines) process.stderr.write(`${line}\n`)
+  })
+  const forward = (signal: NodeJS.Signals) => child.kill(signal)
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, forward)
+  const [code] = await once(child, 'exit')
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, forward)
+  return code ?? 1
+}

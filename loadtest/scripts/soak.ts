@@ -1,0 +1,16 @@
+// Plays what mixed does at an easy pace for an hour: what grows, leaks or slows down shows.
+
+import { sleep } from 'k6'
+import { cleanUp, findWorld, makeMixedUser, optionsOf, type World } from './users.ts'
+
+const PAUSE_S = 0.5
+
+export const options = optionsOf({ runTime: 3_600 })
+export const setup = findWorld
+export const teardown = cleanUp
+
+const act = makeMixedUser()
+export default function (world: World) {
+  act(world)
+  sleep(PAUSE_S * (0.5 + Math.random()))
+}

@@ -1,0 +1,169 @@
+// Owns what a load test comes to: the numbers of one run, and of two beside each other.
+
+import { cpus, totalmem } from 'node:os'
+import type { Happening, Observation } from './observe.ts'
+import { type Snapshot, tagValues } from './record.ts'
+import type { Settings } from './scripts/settings.ts'
+
+/** Milliseconds. */
+export type Latency = {
+  readonly count: number
+  readonly p50: number
+  readonly p95: number
+  readonly p99: number
+}
+
+export type Threshold = { readonly metric: string; readonly condition: string; readonly isMet: boolean }
+
+export type Summary = {
+  readonly name: string
+  readonly startedAt: string
+  /** While users were there. */
+  readonly seconds: number
+  readonly settings: Omit<Settings, 'apiKey'>
+  readonly k6: string
+  readonly commit: string
+  readonly machine: string
+  readonly reads: Latency
+  readonly writes: Latency
+  /** Percent. */
+  readonly readShare: number
+  readonly perSecond: number
+  /** What was not served, by what came instead. */
+  readonly errors: Readonly<Record<string, number>>
+  /** Percent of the answers that say where they are from; undefined where none does. */
+  readonly fromSecondaries: number | undefined
+  readonly thresholds: readonly Threshold[]
+  /** What the run has written and not removed; undefined where nobody could be asked. */
+  readonly left: number | undefined
+  /** Cores of this machine, on average while all were there, and how many there are. */
+  readonly cores: Readonly<Record<string, number>>
+  readonly allCores: number
+  readonly happenings: readonly Happening[]
+}
+
+/** What k6 writes with --summary-export. */
+export type K6Summary = {
+  readonly metrics: Readonly<Record<string, Readonly<Record<string, unknown>>>>
+}
+
+const numberOf = (metric: Readonly<Record<string, unknown>> | undefined, key: string) =>
+  Number(metric?.[key] ?? 0)
+
+function latencyOf({ metrics }: K6Summary, kind: string): Latency {
+  const metric = metrics[`http_req_duration{kind:${kind}}`]
+  const [p50, p95, p99] = ['med', 'p(95)', 'p(99)'].map((key) => numberOf(metric, key))
+  return { count: numberOf(metrics[`${kind}s`], 'count'), p50: p50!, p95: p95!, p99: p99! }
+}
+
+/** When users were there, in milliseconds since 1970: neither before nor after them anything is measured. */
+export function timeOf(snapshots: readonly Snapshot[]): { readonly from: number; readonly to: number } {
+  const isBusy = ({ metrics }: Snapshot) =>
+    ['read', 'write'].some((kind) => metrics[`http_reqs{kind:${kind}}`]?.count)
+  const busy = snapshots.filter(isBusy)
+  // A snapshot is of the second before it.
+  return { from: (busy[0]?.at ?? 0) - 1_000, to: busy.at(-1)?.at ?? 0 }
+}
+
+export function summarize(
+  k6Summary: K6Summary,
+  snapshots: readonly Snapshot[],
+  { happenings, usage }: Observation,
+  facts: Pick<Summary, 'name' | 'startedAt' | 'settings' | 'k6' | 'commit' | 'left'>,
+): Summary {
+  const { metrics } = k6Summary
+  const { from, to } = timeOf(snapshots)
+  const seconds = Math.max(1, (to - from) / 1_000)
+  const [reads, writes] = [latencyOf(k6Summary, 'read'), latencyOf(k6Summary, 'write')]
+  const all = reads.count + writes.count
+  const told = metrics.from_secondary
+  const thresholds = Object.entries(metrics).flatMap(([metric, { thresholds = {} }]) =>
+    // k6 says which have failed.
+    Object.entries(thresholds as Record<string, boolean>).map(([condition, hasFailed]) => ({
+      metric,
+      condition,
+      isMet: !hasFailed,
+    })),
+  )
+  const cores: Record<string, number> = {}
+  const meanwhile = usage.filter(({ at }) => at >= from && at <= to)
+  for (const { cores: used } of meanwhile)
+    for (const [program, count] of Object.entries(used))
+      cores[program] = (cores[program] ?? 0) + count / meanwhile.length
+  // k6 does not sum up by tag.
+  const errors: Record<string, number> = {}
+  for (const { metrics } of snapshots)
+    for (const reason of tagValues(snapshots, 'errors', 'reason'))
+      errors[reason] = (errors[reason] ?? 0) + (metrics[`errors{reason:${reason}}`]?.count ?? 0)
+  return {
+    ...facts,
+    seconds,
+    machine: `${cpus().length} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+    reads,
+    writes,
+    readShare: all === 0 ? 0 : (100 * reads.count) / all,
+    perSecond: all / seconds,
+    errors,
+    fromSecondaries: told && 100 * numberOf(told, 'value'),
+    thresholds,
+    cores,
+    allCores: cpus().length,
+    happenings,
+  }
+}
+
+/** What held the run back, in a sentence. */
+export function limitOf({ cores, allCores }: Pick<Summary, 'cores' | 'allCores'>): string {
+  const used = Object.entries(cores).toSorted(([, a], [, b]) => b - a)
+  if (used.length === 0) return 'This machine does not tell what its processes use.'
+  const sum = used.reduce((total, [, count]) => total + count, 0)
+  const shares = used
+    .filter(([, count]) => count >= 0.01)
+    .map(([program, count]) => `${program} ${count.toFixed(2)}`)
+    .join(', ')
+  const isFull = sum > FULL * allCores
+  const [most] = used
+  const verdict = isFull
+    ? `all of it was in use, most of it by ${most![0]}`
+    : 'it had some left: what held the run back was waiting, or is elsewhere'
+  return `Of the ${allCores} cores of this machine ${sum.toFixed(2)} were in use (${shares}): ${verdict}. k6, and whatever of gateways and databases runs here, share them.`
+}
+const FULL = 0.9
+
+const timesOf = (kind: string, { count, p50, p95, p99 }: Latency) =>
+  Object.entries({ p50, p95, p99 }).map(
+    ([name, ms]) => [`${kind} ${name}, ms`, count > 0 ? ms : undefined] as const,
+  )
+
+/** One row for each number: its name, and what it was. */
+export const numbersOf = (
+  summary: Summary,
+): readonly (readonly [name: string, value: number | undefined])[] => [
+  ['requests a second', summary.perSecond],
+  ['reads', summary.reads.count],
+  ['writes', summary.writes.count],
+  ['share of reads, %', summary.readShare],
+  ['not served', Object.values(summary.errors).reduce((sum, count) => sum + count, 0)],
+  ...timesOf('reads', summary.reads),
+  ...timesOf('writes', summary.writes),
+  ['answered by secondaries, %', summary.fromSecondaries],
+]
+
+/** Of two runs: each number of both, and how many times the first the second is. */
+export function compare(one: Summary, other: Summary): readonly Readonly<Record<string, string | number>>[] {
+  const others = new Map(numbersOf(other))
+  return numbersOf(one).map(([name, value]) => {
+    const second = others.get(name)
+    const times = value && second !== undefined ? (second / value).toFixed(2) : '–'
+    return { '': name, [labelOf(one)]: show(value), [labelOf(other)]: show(second), times }
+  })
+}
+
+export const labelOf = ({ name, startedAt }: Summary) => `${startedAt.slice(0, 19).replace('T', ' ')} ${name}`
+
+export const show = (value: number | undefined) =>
+  value === undefined
+    ? '–'
+    : value >= 100 || Number.isInteger(value)
+      ? String(Math.round(value))
+      : value.toFixed(1)
