@@ -1,8 +1,19 @@
 // Owns `npm run loadtest`: what is asked for, one run from its settings to its report, and two runs compared.
 
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, join } from 'node:path'
+import { StringDecoder } from 'node:string_decoder'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findK6, installK6, runK6, THRESHOLDS_CROSSED, versionOf } from './k6.ts'
 import { type Observation, observe } from './observe.ts'
@@ -97,12 +108,16 @@ async function tellProgress(
   reader: ReturnType<typeof makeRecordReader>,
   signal: AbortSignal,
 ) {
-  let read = 0
+  const decoder = new StringDecoder()
+  let position = 0
   const advance = () => {
     if (!existsSync(recordFile)) return
-    const text = readFileSync(recordFile, 'utf8')
-    reader.add(text.slice(read))
-    read = text.length
+    const file = openSync(recordFile, 'r')
+    const chunk = Buffer.alloc(fstatSync(file).size - position)
+    const length = readSync(file, chunk, 0, chunk.length, position)
+    closeSync(file)
+    position += length
+    reader.add(decoder.write(chunk.subarray(0, length)))
   }
   while (!signal.aborted) {
     await sleep(PROGRESS_INTERVAL_MS, undefined, { signal }).catch(() => {})

@@ -91,10 +91,10 @@ export function summarize(
     for (const [program, count] of Object.entries(used))
       cores[program] = (cores[program] ?? 0) + count / meanwhile.length
   // k6 does not sum up by tag.
-  const errors: Record<string, number> = {}
-  for (const { metrics } of snapshots)
-    for (const reason of tagValues(snapshots, 'errors', 'reason'))
-      errors[reason] = (errors[reason] ?? 0) + (metrics[`errors{reason:${reason}}`]?.count ?? 0)
+  const countOf = (reason: string) =>
+    snapshots.reduce((sum, { metrics }) => sum + (metrics[`errors{reason:${reason}}`]?.count ?? 0), 0)
+  const reasons = tagValues(snapshots, 'errors', 'reason')
+  const errors = Object.fromEntries(reasons.map((reason) => [reason, countOf(reason)]))
   return {
     ...facts,
     seconds,

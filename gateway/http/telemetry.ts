@@ -1,6 +1,6 @@
 // Owns where events go: lines of JSON on standard output, and each request's own event.
 
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { pino } from 'pino'
 import type { Emit, Event } from '../events.ts'
 import { type RequestTrace, traceRequest } from '../trace.ts'
@@ -56,19 +56,20 @@ declare module 'fastify' {
   }
 }
 
+function enterTrace({ trace }: FastifyRequest, next: () => void) {
+  if (trace) trace.enter(next)
+  else next()
+}
+
 export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
   app.decorateRequest('trace', undefined)
   app.addHook('onRequest', (request, _reply, done) => {
     const { method, url, headers } = request
     request.trace = traceRequest(method, url.split('?', 1)[0]!, headers)
-    if (request.trace) request.trace.enter(done)
-    else done()
+    enterTrace(request, done)
   })
   // The body comes by events of its connection, which know nothing of the request.
-  app.addHook('preValidation', (request, _reply, done) => {
-    if (request.trace) request.trace.enter(done)
-    else done()
-  })
+  app.addHook('preValidation', (request, _reply, done) => enterTrace(request, done))
   app.addHook('onResponse', (request, reply, done) => {
     request.trace?.end({ route: request.routeOptions.url, status: reply.statusCode })
     emit({
