@@ -119,9 +119,9 @@ function findMissing() {
       for: ['test'],
     },
     {
-      what: 'etcd, HAProxy and Python, which the cluster runs on',
-      isThere: () => ['etcd', 'haproxy', 'openssl'].every(hasProgram) && hasVirtualEnvironments(),
-      debian: () => ['etcd-server', 'haproxy', 'openssl', 'python3-venv'],
+      what: 'etcd, HAProxy, tini and Python, which the cluster runs on',
+      isThere: () => ['etcd', 'haproxy', 'openssl', 'tini'].every(hasProgram) && hasVirtualEnvironments(),
+      debian: () => ['etcd-server', 'haproxy', 'openssl', 'python3-venv', 'tini'],
       for: ['test', 'cluster', 'scenarios'],
     },
     {

@@ -9,8 +9,11 @@ import {
   type Topology,
 } from './topology.ts'
 
-/** A primary is asked twice a second; two bad answers, a second in all, and its port is closed. */
-const CHECK = 'inter 500ms fastinter 200ms downinter 500ms fall 2 rise 2'
+/**
+ * Two bad answers, a second in all, and the port is closed; one good one, and it is open: who calls itself primary
+ * has the group's key.
+ */
+const CHECK = 'inter 500ms fastinter 200ms downinter 250ms fall 2 rise 1'
 /** By then a gateway that says that it stops has been left: two bad answers, and the time that they take. */
 export const DRAIN_DELAY_MS = 2_000
 /**
@@ -39,12 +42,12 @@ export function renderBalancer(topology: Topology, balancer: Balancer, runFolder
   stats uri /
   stats refresh 2s`,
     listenPrimary('write', `${address}:${balancer.writePort}`, coordinator),
-    listenSecondaries('read', `${address}:${balancer.readPort}`, coordinator),
+    listenSecondaries('read', `${address}:${balancer.readPort}`, coordinator, 'write'),
     ...workers.flatMap((group) => {
       const { write, read } = balancer.groupPorts.get(group.number)!
       return [
         listenPrimary(`${group.name}-write`, `${address}:${write}`, group),
-        listenSecondaries(`${group.name}-read`, `${address}:${read}`, group),
+        listenSecondaries(`${group.name}-read`, `${address}:${read}`, group, `${group.name}-write`),
       ]
     }),
     `listen http
@@ -56,14 +59,31 @@ export function renderBalancer(topology: Topology, balancer: Balancer, runFolder
   option forwardfor
   option httpchk GET /health/ready
   balance leastconn
-  # What only reads goes to another gateway where one dies over it; whether a change has happened nobody knows here.
+  # Goes to another gateway where one dies over it: what only reads, and what happens once however often it is sent.
   retry-on conn-failure empty-response
-  http-request disable-l7-retry unless METH_GET
+  http-request disable-l7-retry unless METH_GET || { req.hdr(idempotency-key) -m found }
+${[502, 503, 504].map(renderRefusal).join('\n')}
 ${gateways.map(({ name, host, port }) => `  server ${name} ${host}:${port} check inter 500ms fall 2 rise 1`).join('\n')}`,
     // On one machine all HAProxys share these ports: while one of them lives, members find one another.
     ...(placement === 'loopback' ? members.map(listenMember) : []),
   ]
   return joinSections(balancer.name, sections)
+}
+
+/** When to come back where no gateway answered, in seconds. */
+const RETRY_AFTER_S = 2
+
+/** What is said in place of the gateways, in their words: a problem of RFC 9457. */
+function renderRefusal(status: number): string {
+  const problem = {
+    type: 'urn:tessera:problem:gateway-unavailable',
+    title: 'No gateway answered',
+    status,
+    detail: 'Come again in seconds. A change that is sent again with its Idempotency-Key is made only once.',
+    code: 'gateway-unavailable',
+  }
+  const body = `content-type application/problem+json string '${JSON.stringify(problem)}'`
+  return `  http-error status ${status} ${body} hdr retry-after ${RETRY_AFTER_S} hdr cache-control no-store`
 }
 
 /** Beside each member in its container: its own ways to all members. It fails with that member alone. */
@@ -108,10 +128,13 @@ const commonSections = ({ placement }: Topology, statisticsSocket: string) => [
 ]
 
 /** Who is connected to a member that went down would wait for ever. */
-const server = ({ name, host, postgresPort, patroniPort }: Member, check: string) =>
-  `  server ${name} ${host}:${postgresPort} check port ${patroniPort} ${check} on-marked-down shutdown-sessions`
+const server = ({ name, host, postgresPort }: Member, health: string) =>
+  `  server ${name} ${host}:${postgresPort} ${health} on-marked-down shutdown-sessions`
 
-const servers = (members: readonly Member[]) => members.map((member) => server(member, CHECK)).join('\n')
+const checked = (member: Member, times: string) => server(member, `check port ${member.patroniPort} ${times}`)
+
+const lines = (members: readonly Member[], render: (member: Member) => string) =>
+  members.map(render).join('\n')
 
 /** Patroni answers 200 to one member of a group alone. */
 const listenPrimary = (name: string, bind: string, { members }: Group) =>
@@ -119,26 +142,24 @@ const listenPrimary = (name: string, bind: string, { members }: Group) =>
   bind ${bind}
   option httpchk GET /primary
   http-check expect status 200
-${servers(members)}`
+${lines(members, (member) => checked(member, CHECK))}`
 
-/** One that streams and is not far behind; the primary where there is none. */
-const listenSecondaries = (name: string, bind: string, { members }: Group) =>
+/** One that streams and is not far behind; where there is none, what the write port leads to. */
+const listenSecondaries = (name: string, bind: string, { members }: Group, writeName: string) =>
   `listen ${name}
   bind ${bind}
   balance leastconn
   option httpchk GET /replica?lag=${MAX_LAG}&replication_state=streaming
   http-check expect status 200
   use_backend ${name}-primary if { nbsrv(${name}) eq 0 }
-${servers(members)}
+${lines(members, (member) => checked(member, CHECK))}
 
 backend ${name}-primary
-  option httpchk GET /primary
-  http-check expect status 200
-${servers(members)}`
+${lines(members, (member) => server(member, `track ${writeName}/${member.name}`))}`
 
 const listenMember = (member: Member) =>
   `listen member-${member.name}
   bind ${LOOPBACK}:${member.connectPort}
   option httpchk GET /health
   http-check expect status 200
-${server(member, MEMBER_CHECK)}`
+${checked(member, MEMBER_CHECK)}`

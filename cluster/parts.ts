@@ -76,8 +76,10 @@ function memberPart({ place, programs, credentials }: Cluster, member: Member): 
   const files = filesOf(place.topology, member, credentials, { ...programs, folder, configFolder: folder })
   for (const [name, text] of files) writeOwned(place, join(folder, name), text)
   return {
-    command: programs.patroni,
-    args: [join(folder, configurationOf(member.name))],
+    // PostgreSQL that has ended is gone at once, and Patroni, which looks for its process, gives up the group's key:
+    // where the machine's first process buries the dead late, or never, others would wait for it.
+    command: programs.tini,
+    args: ['-s', '--', programs.patroni, join(folder, configurationOf(member.name))],
     // libpq within Citus finds the passwords of all roles here, and needs no table with them.
     environment: { PGPASSFILE: passfileOf(place), HOME: folder },
     account: place.account && { ...place.account, gid: networkGroupOf(member) },

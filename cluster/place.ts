@@ -123,6 +123,7 @@ export type Programs = {
   readonly patroni: string
   readonly etcd: string
   readonly haproxy: string
+  readonly tini: string
 }
 
 /** Beside the data, so that a cluster can be destroyed and made anew without them. */
@@ -142,6 +143,7 @@ export function findPrograms(place: Place): Programs {
     patroni: need('Patroni ≥ 4', existing(join(toolsOf(place), 'bin/patroni'))),
     etcd: need('etcd', findProgram('etcd')),
     haproxy: need('HAProxy', findProgram('haproxy')),
+    tini: need('tini', findProgram('tini')),
   }
   if (missing.length === 0) return programs
   throw new ClusterError(`Missing: ${missing.join(', ')}; \`npm run cluster -- setup\` installs what it can.`)

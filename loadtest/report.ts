@@ -23,6 +23,8 @@ const TOP = 14
 const BOTTOM = 24
 const COLORS = ['#1f77b4', '#d95f02', '#2a9d5c', '#b0307f', '#7a5cc4', '#8c6d1f', '#4b8f9c', '#666666']
 const TICKS = 4
+/** So much room the number of a mark takes. */
+const NUMBER_WIDTH = 14
 
 export type Report = {
   readonly summary: Summary
@@ -180,11 +182,15 @@ function renderChart(
     const path = points.map(([seconds, value]) => `${x(seconds).toFixed(1)},${y(value).toFixed(1)}`).join(' ')
     return html`<polyline fill="none" stroke="${colorOf(index)}" stroke-width="1.6" points="${path}"/>`
   })
+  // Of those that lie close together the first is numbered: one number over another could not be read.
+  let numberedAt = Number.NEGATIVE_INFINITY
   const flags = marks.map(({ seconds, isTrouble, what }, index) => {
     const at = x(seconds).toFixed(1)
+    const isNumbered = x(seconds) - numberedAt >= NUMBER_WIDTH
+    if (isNumbered) numberedAt = x(seconds)
     const color = isTrouble ? '#c0152f' : '#2a9d5c'
     return html`<g><title>${what}</title><line class="mark" stroke="${color}" x1="${at}" x2="${at}" y1="${String(TOP)}" y2="${String(HEIGHT - BOTTOM)}"/>
-<text x="${at}" y="${String(TOP - 3)}" text-anchor="middle">${String(index + 1)}</text></g>`
+<text x="${at}" y="${String(TOP - 3)}" text-anchor="middle">${isNumbered ? String(index + 1) : ''}</text></g>`
   })
   const legend = curves.map(
     ({ name }, index) => html`<span><i style="background:${colorOf(index)}"></i>${name}</span>`,

@@ -138,13 +138,16 @@ function parse(text: string): Answer['body'] {
   }
 }
 
+/** Refusals that do not say that nothing has happened. */
+const UNTOLD = ['change-outcome-unknown', 'gateway-unavailable']
+
 function fateOf(answer: Answer | undefined): Fate {
   if (!answer) return 'unknown'
   if (answer.status < 300) return 'done'
   const { status, body } = answer
   if (status === 412) return 'refused'
   // An answer of the gateway's own, which knows; a proxy's may have lost the gateway on the way.
-  const isTold = status === 503 && body !== undefined && body.code !== 'change-outcome-unknown'
+  const isTold = status === 503 && body !== undefined && !UNTOLD.includes(String(body.code))
   if (isTold) return 'refused'
   // What nobody expected says nothing of what has happened; that it came is told by the gateways' logs.
   if (status >= 500 || status === 409) return 'unknown'

@@ -7,7 +7,7 @@ import { keepReport, renderNemesis, renderPauses, renderReport, seconds } from '
 import { gatewayScenarios, type Scenario, scenarios } from './scenarios.ts'
 import { openStage } from './stage.ts'
 
-const USAGE = `npm run scenarios -- [nemesis] [NAME …] [--repeats 1] [--plain]
+const USAGE = `npm run scenarios -- [nemesis] [NAME …] [--repeats 1] [--seconds 0] [--plain]
 
 How long bare connections pause, or, as nemesis, what clients of the gateways are served and whether anything that
 was promised them is broken. All scenarios, with the results kept in cluster/results/; or those whose names begin
@@ -15,6 +15,7 @@ with a NAME:
   ${scenarios.map(({ name }) => name).join('\n  ')}
 and of the nemesis alone:
   ${gatewayScenarios.map(({ name }) => name).join('\n  ')}
+A run of the nemesis goes on for --seconds from its fault on, where it would be over earlier.
 `
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
@@ -30,6 +31,8 @@ type Words = {
   readonly chosen: readonly Scenario[]
   readonly repeats: number
   readonly isPlain: boolean
+  /** How long a run of the nemesis goes on from its fault on, at least. */
+  readonly seconds: number
   /** Whether the results are those of all scenarios, which are kept. */
   readonly areAll: boolean
 }
@@ -38,17 +41,24 @@ type Words = {
 function readWords(): Words & { readonly isNemesis: boolean } {
   try {
     const { values, positionals } = parseArgs({
-      options: { repeats: { type: 'string', default: '1' }, plain: { type: 'boolean', default: false } },
+      options: {
+        repeats: { type: 'string', default: '1' },
+        seconds: { type: 'string', default: '0' },
+        plain: { type: 'boolean', default: false },
+      },
       allowPositionals: true,
     })
     const repeats = Number(values.repeats)
     if (!(Number.isInteger(repeats) && repeats >= 1))
       throw new Error('--repeats takes a whole number, as in --repeats 3.')
+    const seconds = Number(values.seconds)
+    if (!(Number.isInteger(seconds) && seconds >= 0))
+      throw new Error('--seconds takes a whole number, as in --seconds 300.')
     const isNemesis = positionals[0] === 'nemesis'
     const names = isNemesis ? positionals.slice(1) : positionals
     const among = isNemesis ? [...scenarios, ...gatewayScenarios] : scenarios
     const chosen = choose(among, names).filter(({ group }) => !values.plain || group !== 'worker')
-    return { chosen, repeats, isPlain: values.plain, areAll: names.length === 0, isNemesis }
+    return { chosen, repeats, seconds, isPlain: values.plain, areAll: names.length === 0, isNemesis }
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${USAGE}`)
     process.exit(2)
@@ -96,7 +106,7 @@ async function playAgainstNemesis(words: Words): Promise<boolean> {
     ...violations.map(({ promise, detail }) => `${scenario}: ${promise}: ${detail}`),
   ]
   const playOne = async (scenario: Scenario): Promise<NemesisResult> => {
-    const one = await playNemesis(stage, scenario)
+    const one = await playNemesis(stage, scenario, words.seconds * 1_000)
     const { reads, writes, otherWrites } = one
     say(
       `${scenario.name}: of ${reads.count} reads ${reads.refused} refused, ${reads.failed} failed, at most ${seconds(reads.longestGapMs)} s without; of ${writes.count} writes ${writes.refused} refused, ${writes.failed} failed; of ${otherWrites?.count ?? 0} of other groups ${otherWrites?.refused ?? 0} and ${otherWrites?.failed ?? 0}; ${one.acknowledged} changes acknowledged, ${one.unresolved} never known; whole after ${seconds(one.healedMs)} s`,

@@ -107,7 +107,12 @@ async function makeCollection({ query }: Trial, { isCitus }: Topology): Promise<
   return rows as unknown as Spot[]
 }
 
-export async function playNemesis(stage: NemesisStage, scenario: Scenario): Promise<NemesisResult> {
+/** @param lastsMs how long clients come from the fault on, at least */
+export async function playNemesis(
+  stage: NemesisStage,
+  scenario: Scenario,
+  lastsMs = 0,
+): Promise<NemesisResult> {
   const { cluster, query, spots } = stage
   const { topology } = cluster.place
   const struck = (scenario.group === 'worker' ? topology.groups[1] : undefined) ?? topology.groups[0]!
@@ -152,7 +157,7 @@ export async function playNemesis(stage: NemesisStage, scenario: Scenario): Prom
   await untilWhole()
   const healedMs = performance.now() - undoneAt
   await untilServed()
-  await sleep(SETTLE_MS)
+  await sleep(Math.max(SETTLE_MS, struckAt + lastsMs - performance.now()))
   await crowd.stop()
   const logged = readLogs()
   broken.push(...logged.filter(({ msg }) => msg === 'request-failed').map(({ err }) => `a bug: ${err.stack}`))
