@@ -84,18 +84,25 @@ export const isStartedIn =
 export const stopGateways = ({ place }: Cluster) =>
   Promise.all(place.topology.gateways.map(({ name }) => stopDaemon(place.runFolder, name, MEMBER_STOP_MS)))
 
-/** Their first answer through HAProxy: the database is migrated, and the demo data imported. */
-export async function untilGatewaysServe({ place }: Cluster) {
-  const { topology } = place
-  const { host, httpPort } = topology.proxies[0]!
+/**
+ * Each of them and HAProxy answer: the database is migrated, and the demo data imported.
+ * @param path what they must have
+ */
+export async function untilGatewaysServe(
+  { place }: Cluster,
+  { gateways = place.topology.gateways, path = '/health/ready' } = {},
+) {
+  if (gateways.length === 0) return
+  const { host, httpPort } = place.topology.proxies[0]!
+  const urls = [...gateways.map(({ host, port }) => urlOf(host, port)), urlOf(host, httpPort)]
   const deadline = performance.now() + UP_TIMEOUT_MS
-  const isReady = () =>
-    fetch(`${urlOf(host, httpPort)}/health/ready`).then(
-      (response) => response.ok,
+  const isServedAt = (url: string) =>
+    fetch(url + path).then(
+      ({ ok }) => ok,
       () => false,
     )
-  while (topology.gateways.length > 0 && !(await isReady())) {
-    const ended = topology.gateways.find(({ name }) => !isStartedIn(place)(name))
+  while (!(await Promise.all(urls.map(isServedAt))).every(Boolean)) {
+    const ended = gateways.find(({ name }) => !isStartedIn(place)(name))
     if (ended) throw new ClusterError(`${ended.name} has ended; see npm run cluster -- logs ${ended.name}.`)
     if (performance.now() > deadline) throw new ClusterError('The gateways do not serve; see their logs.')
     await sleep(200)

@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startGateways } from '../launcher.ts'
+import { startGateways, untilGatewaysServe } from '../launcher.ts'
 import type { Place } from '../place.ts'
 import { readStatus } from '../status.ts'
 import type { Topology } from '../topology.ts'
@@ -16,7 +16,7 @@ import {
   type Spot,
   startCrowd,
 } from './http-clients.ts'
-import { type Scenario, untilServes } from './scenarios.ts'
+import type { Scenario } from './scenarios.ts'
 import { openTrial, type Trial } from './stage.ts'
 
 const GATEWAYS = 3
@@ -73,10 +73,9 @@ export async function openNemesis(isPlain: boolean, report: (line: string) => vo
   try {
     const { topology } = trial.cluster.place
     startGateways(trial.cluster)
-    await Promise.all(topology.gateways.map(({ host, port }) => untilServes(host, port)))
+    await untilGatewaysServe(trial.cluster)
     const spots = await makeCollection(trial, topology)
-    const path = `/collections/${COLLECTION}`
-    await Promise.all(topology.gateways.map(({ host, port }) => untilServes(host, port, path)))
+    await untilGatewaysServe(trial.cluster, { path: `/collections/${COLLECTION}` })
     return { ...trial, spots }
   } catch (error) {
     await trial.close()

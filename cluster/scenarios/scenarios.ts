@@ -7,7 +7,7 @@ import { type FaultName, faults, type Undo } from '../fault.ts'
 import { findPrimary, restart, startGateways, switchOver, untilGatewaysServe, up } from '../launcher.ts'
 import { type Cluster, partsOf } from '../parts.ts'
 import { readStatus } from '../status.ts'
-import { type Group, urlOf } from '../topology.ts'
+import type { Group } from '../topology.ts'
 
 export type Scenario = {
   readonly name: string
@@ -134,9 +134,9 @@ const ofGroup = (group: 'coordinator' | 'worker'): Scenario[] => [
 /** One after the other, each as it should be done; others serve meanwhile. */
 async function restartGateways(cluster: Cluster): Promise<Undo> {
   const { gateways } = cluster.place.topology
-  for (const { name, host, port } of gateways) {
-    await restart(cluster, name)
-    await untilServes(host, port)
+  for (const gateway of gateways) {
+    await restart(cluster, gateway.name)
+    await untilGatewaysServe(cluster, { gateways: [gateway] })
     // HAProxy leads to it again.
     await sleep(RETURN_MS)
   }
@@ -145,21 +145,6 @@ async function restartGateways(cluster: Cluster): Promise<Undo> {
 
 /** By when HAProxy has found out that a gateway serves again. */
 const RETURN_MS = 2_000
-const GATEWAY_START_MS = 180_000
-
-/** @throws Error where it does not within GATEWAY_START_MS */
-export async function untilServes(host: string, port: number, path = '/health/ready') {
-  const deadline = performance.now() + GATEWAY_START_MS
-  const isReady = () =>
-    fetch(urlOf(host, port) + path).then(
-      ({ ok }) => ok,
-      () => false,
-    )
-  while (!(await isReady())) {
-    if (performance.now() > deadline) throw new Error(`The gateway at port ${port} does not serve.`)
-    await sleep(100)
-  }
-}
 
 /** Of those who serve HTTP: for clients that come through them. */
 export const gatewayScenarios: readonly Scenario[] = [
