@@ -58,7 +58,7 @@ export const THRESHOLDS_CROSSED = 99
 export async function runK6(
   k6: string,
   { script, environment, reportFile, summaryFile, recordFile, tags }: Run,
-  onStart: (processId: number) => void,
+  onStart: () => void,
 ): Promise<number> {
   const child = spawn(k6, ['run', '--quiet', '--no-usage-report', '--summary-export', summaryFile, script], {
     env: {
@@ -73,15 +73,21 @@ export async function runK6(
       K6_WEB_DASHBOARD_TAGS: tags.join(','),
     },
     stdio: ['ignore', 'ignore', 'pipe'],
+    // Out of the terminal's reach: a second signal would end it without cleaning up.
+    detached: true,
   })
-  onStart(child.pid!)
+  onStart()
   // Of each request that got no answer it writes a line; those are counted, and the rest is told.
   child.stderr.setEncoding('utf8')
   child.stderr.on('data', (text: string) => {
     const lines = text.split('\n').filter((line) => line && !line.includes('Request Failed'))
     for (const line of lines) process.stderr.write(`${line}\n`)
   })
-  const forward = (signal: NodeJS.Signals) => child.kill(signal)
+  let isTold = false
+  const forward = (signal: NodeJS.Signals) => {
+    if (!isTold) child.kill(signal)
+    isTold = true
+  }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, forward)
   const [code] = await once(child, 'exit')
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, forward)

@@ -20,7 +20,7 @@ import { type Observation, observe } from './observe.ts'
 import { makeRecordReader, type Snapshot } from './record.ts'
 import { renderReport } from './report.ts'
 import { readSettings, type Settings, SettingsError, variables } from './scripts/settings.ts'
-import { compare, limitOf, numbersOf, type Summary, show, summarize } from './summary.ts'
+import { compare, limitOf, numbersOf, type Summary, show, summarize, timeOf } from './summary.ts'
 
 const folder = import.meta.dirname
 const SCRIPTS: Readonly<Record<string, string>> = {
@@ -80,13 +80,18 @@ function readFault(name: string): Fault | undefined {
   return { kind, member }
 }
 
-/** Strikes after a third of the run time, for another third. */
+/** Strikes after a third of the run time, for another third; not where the run ends before. */
 async function strike(
   { kind, member }: Fault,
   { users, spawnRate, runTime }: Settings,
   { happenings }: Observation,
+  isBusy: () => boolean,
+  signal: AbortSignal,
 ) {
-  await sleep((users / spawnRate + runTime / 3) * 1_000)
+  const wait = (ms: number) => sleep(ms, undefined, { signal }).catch(() => {})
+  while (!isBusy() && !signal.aborted) await wait(BUSY_CHECK_MS)
+  await wait((users / spawnRate + runTime / 3) * 1_000)
+  if (signal.aborted) return
   const seconds = Math.max(1, Math.round(runTime / 3))
   const command =
     kind === 'switchover' ? ['switchover', member] : ['fault', kind, member, '--seconds', String(seconds)]
@@ -101,6 +106,9 @@ async function strike(
     )
   happenings.push({ at: Date.now(), what: `${kind} of ${member} is over`, isTrouble: false })
 }
+
+/** How often it is looked whether users have come. */
+const BUSY_CHECK_MS = 200
 
 /** A line a second: how it goes. */
 async function tellProgress(
@@ -200,7 +208,8 @@ async function play(name: string): Promise<number> {
   }
   let striking: Promise<void> | undefined
   const code = await runK6(k6, run, () => {
-    striking = fault && strike(fault, settings, observation)
+    const isBusy = () => timeOf(reader.snapshots).to > 0
+    striking = fault && strike(fault, settings, observation, isBusy, ending.signal)
     striking?.catch(() => {})
   })
   ending.abort()

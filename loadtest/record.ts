@@ -29,9 +29,10 @@ export function makeRecordReader() {
       const values: readonly number[] | undefined = data[index]
       const type = types[name]!
       const keys = aggregates[type] ?? []
-      // A gauge that nobody has set in this second is told as 0.
-      const isSilent = !values || (type === 'gauge' && values[0] === 0)
-      if (!isSilent) metrics[name] = Object.fromEntries(keys.map((key, at) => [key, values[at]!]))
+      // Nothing was added in this second: of a counter that is a figure, of others there is none.
+      const isSilent = !values || values.length === 0
+      if (isSilent && type !== 'counter') continue
+      metrics[name] = Object.fromEntries(keys.map((key, at) => [key, isSilent ? 0 : values[at]!]))
     }
     snapshots.push({ at: metrics.time?.value ?? 0, metrics })
   }

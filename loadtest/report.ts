@@ -34,7 +34,10 @@ export type Report = {
 
 export function renderReport({ summary, snapshots, usage }: Report): string {
   const start = Date.parse(summary.startedAt)
-  const end = Math.max(1, ...[...snapshots, ...usage].map(({ at }) => (at - start) / 1_000))
+  const end = greatest(
+    1,
+    [...snapshots, ...usage].map(({ at }) => (at - start) / 1_000),
+  )
   const curve = (name: string, metric: string, aggregate: string, scale = 1): Curve => ({
     name,
     points: snapshots.flatMap(({ at, metrics }): Point[] => {
@@ -168,7 +171,8 @@ function renderChart(
   end: number,
   marks: readonly (Happening & { readonly seconds: number })[],
 ): string {
-  const top = niceCeiling(Math.max(most, ...curves.flatMap(({ points }) => points.map(([, value]) => value))))
+  const values = curves.flatMap(({ points }) => points.map(([, value]) => value))
+  const top = niceCeiling(greatest(most, values))
   const x = (seconds: number) => LEFT + (Math.min(seconds, end) / end) * (WIDTH - LEFT - RIGHT)
   const y = (value: number) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM)
   const steps = Array.from({ length: TICKS + 1 }, (_, index) => index / TICKS)
@@ -199,6 +203,10 @@ function renderChart(
 <svg viewBox="0 0 ${String(WIDTH)} ${String(HEIGHT)}" role="img" aria-label="${title}">!${grid.join('')}!${lines.join('')}!${flags.join('')}</svg>
 <div class="legend">!${legend.join('')}</div></section>`
 }
+
+/** Of a long run there are more values than a function takes arguments. */
+const greatest = (least: number, values: readonly number[]) =>
+  values.reduce((most, value) => Math.max(most, value), least)
 
 const colorOf = (index: number) => COLORS[index % COLORS.length]!
 

@@ -95,6 +95,11 @@ export function summarize(
     snapshots.reduce((sum, { metrics }) => sum + (metrics[`errors{reason:${reason}}`]?.count ?? 0), 0)
   const reasons = tagValues(snapshots, 'errors', 'reason')
   const errors = Object.fromEntries(reasons.map((reason) => [reason, countOf(reason)]))
+  // Of the last part of a second there is no snapshot.
+  const late =
+    (metrics.errors ? numberOf(metrics.errors, 'count') : 0) -
+    reasons.reduce((sum, reason) => sum + errors[reason]!, 0)
+  if (late > 0) errors['at the very end'] = late
   return {
     ...facts,
     seconds,
@@ -108,7 +113,7 @@ export function summarize(
     thresholds,
     cores,
     allCores: cpus().length,
-    happenings,
+    happenings: happenings.toSorted((one, other) => one.at - other.at),
   }
 }
 

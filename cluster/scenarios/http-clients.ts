@@ -71,7 +71,7 @@ type Ask = (
   options?: { readonly headers?: Record<string, string>; readonly body?: unknown },
 ) => Promise<Answer | undefined>
 
-/** One client's way: at one proxy, and at the next where nobody listens. */
+/** One client's way: at one proxy, and at the next where nobody listens, or where it breaks over what only reads. */
 function makeAsk(proxies: readonly Balancer[], group: number, { samples }: Notebook, first: number): Ask {
   const agent = new Agent({ keepAlive: true })
   let turn = first
@@ -106,8 +106,9 @@ function makeAsk(proxies: readonly Balancer[], group: number, { samples }: Noteb
         const { code, message } = error as NodeJS.ErrnoException
         trouble = code ?? message
         turn++
-        // Nobody has heard it: another address of the same service may be tried.
-        if (code !== 'ECONNREFUSED') break
+        // Nobody has heard it, or it makes no difference: another address of the same service may be tried, as
+        // browsers do (RFC 9110, 9.2.2).
+        if (code !== 'ECONNREFUSED' && !(code === 'ECONNRESET' && method === 'GET')) break
       }
     }
     const refusal = answer && answer.status >= 500 ? `${answer.status} ${answer.body?.code ?? ''}` : undefined
@@ -120,7 +121,8 @@ function makeAsk(proxies: readonly Balancer[], group: number, { samples }: Noteb
       ms: performance.now() - startMs,
       verdict: answer && !refusal ? 'served' : isHonest ? 'refused' : 'failed',
       source: source as Sample['source'],
-      trouble: answer ? refusal : trouble,
+      trouble:
+        answer && !refusal && trouble ? `${trouble}, and served at the next address` : (refusal ?? trouble),
     })
     return answer
   }

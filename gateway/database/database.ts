@@ -21,7 +21,7 @@ import {
 import { type Endpoint, openEndpoint, type Work } from './endpoint.ts'
 import type { Lease } from './lease.ts'
 import { watchNodeGroups } from './node-groups.ts'
-import { DatabaseFailure, RefusedChange, unreachable } from './outcome.ts'
+import { DatabaseFailure, RefusedChange, type Scope, unreachable } from './outcome.ts'
 import { makeParking } from './parking.ts'
 import { abandon, type Port } from './pool.ts'
 import type { Row, Statement } from './query.ts'
@@ -193,6 +193,10 @@ export function openDatabase(options: DatabaseOptions): Database {
     return endpoint.use('read', (lease) => askPosition(lease, all, groups.cellOf), signal)
   }
 
+  const countRead = ({ whereabouts }: Lease) => {
+    reads[whereabouts.readsSecondaries ? 'secondary' : 'primary']++
+  }
+
   /** Where all groups' primaries were, at some time no longer ago than that. @throws DatabaseFailure */
   let latest: { readonly at: number; readonly position: Promise<Position> } | undefined
   function recentPosition(withinMs: number): Promise<Position> {
@@ -235,34 +239,36 @@ export function openDatabase(options: DatabaseOptions): Database {
     const start = performance.now()
     const tried = new Set<Endpoint>()
     let failure: DatabaseFailure | undefined
+    /** What has failed in this round. */
+    let failed: Scope | undefined
     let retries = 0
     let pauseMs = FIRST_PAUSE_MS
     let isBehind = isForPrimary && primaries.length > 0
     const serves = (endpoint: Endpoint) => endpoint.isUp && !tried.has(endpoint)
     const choose = () => {
       if (isBehind) return primaries.find(serves)
-      const mayBeSecondary = (!failure || failure.scope === 'endpoint') && groups.haveSecondaries(cells)
+      const mayBeSecondary = (failed === undefined || failed === 'endpoint') && groups.haveSecondaries(cells)
       const group = mayBeSecondary && workers.length > 0 ? groups.groupOf(cells) : undefined
       const worker =
         group === undefined ? undefined : workers.find((one) => one.group === group && serves(one))
       const next = worker ?? (mayBeSecondary ? secondaries.find(serves) : undefined) ?? primaries.find(serves)
       // Where there is no other way, what was broken off may go well on a new connection.
-      return (
-        next ?? (retries > 0 && failure?.scope !== 'node' ? secondaries.find(({ isUp }) => isUp) : undefined)
-      )
+      return next ?? (retries > 0 && failed !== 'node' ? secondaries.find(({ isUp }) => isUp) : undefined)
     }
     /** Until somebody may have taken the place of a member that is lost. @returns whether that may be soon */
     const waitForMember = async () => {
-      const isReplaced = isBehind || failure?.scope === 'node'
+      const isReplaced = isBehind || failure?.scope === 'node' || !groups.haveSecondaries(cells)
       if (!isReplaced || performance.now() + pauseMs > start + PARKING_MS) return false
-      if (parkedReads >= MAX_PARKED || !budget.spend()) return false
+      // A round in which nobody was asked costs nobody anything.
+      if (parkedReads >= MAX_PARKED || (tried.size > 0 && !budget.spend())) return false
       parkedReads++
       await sleep(pauseMs, undefined, { signal }).catch(() => {})
       parkedReads--
       pauseMs *= 2
       tried.clear()
+      failed = undefined
       retries = 0
-      isBehind = isForPrimary
+      isBehind = isForPrimary && primaries.length > 0
       return !signal?.aborted
     }
     // Where there is no primary to ask, a secondary that is behind is waited for.
@@ -276,9 +282,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       }
       tried.add(endpoint)
       try {
-        const result = await run(endpoint, patienceMs)
-        reads[endpoint.port === 'read' ? 'secondary' : 'primary']++
-        return result
+        return await run(endpoint, patienceMs)
       } catch (error) {
         if (error instanceof StillBehind && primaries.length > 0) {
           isBehind = true
@@ -292,7 +296,8 @@ export function openDatabase(options: DatabaseOptions): Database {
           )
         if (!(error instanceof DatabaseFailure)) throw error
         failure = error
-        if (failure.scope === 'node' && endpoint.port === 'read') groups.note(failure)
+        failed = failure.scope
+        if (failed === 'node' && endpoint.port === 'read') groups.note(failure)
         const mayRetry =
           failure.outcome === 'never-sent' || (failure.outcome === 'retryable' && budget.spend())
         if (!mayRetry || performance.now() > start + statementTimeoutMs) throw failure.answer
@@ -422,6 +427,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           const work = async (lease: Lease) => {
             const rows = await seeing(lease, required, patienceMs, () => lease.query(statement))
             if (consistency) await noteRead(lease, statement, consistency)
+            countRead(lease)
             return rows
           }
           return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), priority, signal)
@@ -446,6 +452,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           })
           const first = await lease.query(fetch(FIRST_BATCH_ROWS))
           if (consistency) await noteRead(lease, statement, consistency)
+          countRead(lease)
           return { lease, first }
         }
         const run = async (endpoint: Endpoint, patienceMs: number | undefined) => {

@@ -50,8 +50,8 @@ export interface Endpoint {
 const PROBE_TIMEOUT_MS = 1_500
 /** What is being changed at a server that gives no sign of life is waited for a little longer: it may be only slow. */
 const CHANGE_PATIENCE_MS = 3_000
-/** So many failures in a second open the breaker, if they are half of all that was tried. */
-const FAILURES = 3
+/** Where so much was tried in a second, failures of half of it open the breaker. */
+const TRIES = 3
 const WINDOW_MS = 1_000
 /** The breaker itself would try its luck with a user's request. It is the probe that closes ours. Node's longest timer. */
 const NEVER_MS = 2 ** 31 - 1
@@ -81,8 +81,10 @@ export function openEndpoint({
   const { name } = pools.read
   /** Who waits for an answer that will not come where nobody gives a sign of life any more. */
   const waiting: Record<Purpose, Set<Connection>> = { read: new Set(), write: new Set() }
+  /** Whatever the probe was told, what was under way on another connection is lost with that one. */
   const abandonAll = (purpose: Purpose, error?: Error) => {
-    for (const connection of waiting[purpose]) abandon(connection, error)
+    const lost = error && new Error('Connection terminated: no sign of life.', { cause: error })
+    for (const connection of waiting[purpose]) abandon(connection, lost)
   }
   let patience: NodeJS.Timeout | undefined
   let reason: Error | undefined
@@ -92,7 +94,7 @@ export function openEndpoint({
   const breaker = new CircuitBreaker((work: () => Promise<unknown>) => work(), {
     // Deadlines are for PostgreSQL and the driver to keep: this one would forget a query that still runs.
     timeout: false,
-    volumeThreshold: FAILURES,
+    volumeThreshold: TRIES,
     errorThresholdPercentage: 49,
     rollingCountTimeout: WINDOW_MS,
     rollingCountBuckets: 4,

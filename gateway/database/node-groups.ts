@@ -98,6 +98,8 @@ export function watchNodeGroups(
   /** When a group's primary was last seen; and of those that have lost it. */
   const seenAt = new Map<number, number>()
   const orphans = new Map<number, number>()
+  /** Whose primary has not answered in time once. */
+  const silent = new Set<number>()
   /** A failure that does not say where: until it is looked at anew, nobody knows which group is well. */
   let isUnclear = false
   let layout: Layout | undefined
@@ -173,10 +175,13 @@ export function watchNodeGroups(
     try {
       await ask(askIn(cellOfGroup(group, layout)!), AbortSignal.timeout(PRIMARY_TIMEOUT_MS))
       seenAt.set(group, at)
+      silent.delete(group)
       if (orphans.delete(group)) emit({ type: 'primary-back', group })
     } catch (error) {
       // Where the coordinator itself is gone, nobody knows; its address says so.
       if (orphans.has(group) || (error instanceof DatabaseFailure && error.scope !== 'node')) return
+      // No answer in time may be our own slowness, or the machine's: the next is waited for.
+      if (!(error instanceof DatabaseFailure) && !silent.has(group)) return void silent.add(group)
       orphans.set(group, seenAt.get(group) ?? at)
       emit({ type: 'primary-missing', group, error: error as Error })
     }
@@ -185,6 +190,8 @@ export function watchNodeGroups(
   async function watchPrimaries(ask: Read) {
     while (!stopping.signal.aborted && layout !== ONE_NODE) {
       const groups = new Set(layout?.shards.map(({ group }) => group))
+      // One that is no more has lost nothing.
+      for (const group of orphans.keys()) if (!groups.has(group)) orphans.delete(group)
       await Promise.all([...groups].map((group) => seePrimary(group, ask)))
       const { signal } = stopping
       await sleep(PRIMARY_INTERVAL_MS, undefined, { ref: false, signal }).catch(() => {})

@@ -3,8 +3,9 @@
 import pg from 'pg'
 import { gatewayError } from '../errors.ts'
 
-/** The server cannot be reached, is starting, stopping, in recovery, or full. */
-const UNAVAILABLE = /^(57P0[123]|53300|25006)$/
+/** The server cannot be reached, is starting, stopping, or full. */
+const UNAVAILABLE = /^(57P0[123]|53300)$/
+/** In recovery, for a change. A read that is told so would write, and is refused everywhere. */
 const READ_ONLY = '25006'
 /** Citus cannot reach another node, or has lost it. */
 const CITUS_CONNECTION = /^08...$/
@@ -94,7 +95,8 @@ function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [O
   if (phase === 'connect') {
     if (NO_CONNECTION.test(cause.message)) return ['final', 'statement']
     // What PostgreSQL refuses, such as a password, it refuses at every address.
-    return isAnswer && !UNAVAILABLE.test(code) ? ['final', 'statement'] : ['never-sent', 'endpoint']
+    const isRefused = isAnswer && !UNAVAILABLE.test(code) && code !== READ_ONLY
+    return isRefused ? ['final', 'statement'] : ['never-sent', 'endpoint']
   }
   /** Of what is broken off in the middle. */
   const brokenOff = purpose === 'read' ? 'retryable' : phase === 'within' ? 'never-sent' : 'unknown'

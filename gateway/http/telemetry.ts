@@ -2,6 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { pino } from 'pino'
+import { errors } from '../errors.ts'
 import type { Emit, Event } from '../events.ts'
 import { type RequestTrace, traceRequest } from '../trace.ts'
 
@@ -63,24 +64,27 @@ function enterTrace({ trace }: FastifyRequest, next: () => void) {
 
 export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
   app.decorateRequest('trace', undefined)
-  app.addHook('onRequest', (request, _reply, done) => {
-    const { method, url, headers } = request
+  app.addHook('onRequest', (request, reply, done) => {
+    const { id, method, url, headers } = request
+    const start = performance.now()
     request.trace = traceRequest(method, url.split('?', 1)[0]!, headers)
+    // Not Fastify's onResponse, which hears nothing of who leaves before the answer.
+    reply.raw.once('close', () => {
+      const route = request.routeOptions.url
+      const status = reply.raw.writableFinished ? reply.statusCode : errors['request-abandoned'].status
+      request.trace?.end({ route, status })
+      emit({
+        type: 'request-finished',
+        id,
+        method,
+        url,
+        route,
+        status,
+        milliseconds: performance.now() - start,
+      })
+    })
     enterTrace(request, done)
   })
   // The body comes by events of its connection, which know nothing of the request.
   app.addHook('preValidation', (request, _reply, done) => enterTrace(request, done))
-  app.addHook('onResponse', (request, reply, done) => {
-    request.trace?.end({ route: request.routeOptions.url, status: reply.statusCode })
-    emit({
-      type: 'request-finished',
-      id: request.id,
-      method: request.method,
-      url: request.url,
-      route: request.routeOptions.url,
-      status: reply.statusCode,
-      milliseconds: reply.elapsedTime,
-    })
-    done()
-  })
 }

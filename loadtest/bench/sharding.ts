@@ -87,7 +87,12 @@ async function makeCases(trial: Trial): Promise<Case[]> {
   ]
 }
 
-type Plan = { readonly statement: string; readonly parameters: readonly unknown[]; readonly tasks?: number }
+type Plan = {
+  readonly statement: string
+  readonly parameters: readonly unknown[]
+  readonly tasks?: number
+  readonly nodeGroups?: readonly number[]
+}
 
 async function planOf(url: string, path: string): Promise<Plan> {
   const answer = await fetch(`${url}${path}${path.includes('?') ? '&' : '?'}explain=1`)
@@ -148,25 +153,39 @@ export async function measureSharding({ rounds, seconds }: Duration) {
     const password = { PGPASSWORD: decodeURIComponent(readUrl.password) }
     readUrl.password = ''
     const options = `${readUrl.searchParams.get('options')} -c citus.max_adaptive_executor_pool_size=1 -c jit=off -c max_parallel_workers_per_gather=0`
-    // libpq takes no plus sign for a space.
-    const where = [
-      `${readUrl.href.split('?')[0]}?${[...readUrl.searchParams].map(([name, value]) => `${name}=${encodeURIComponent(name === 'options' ? options : value)}`).join('&')}`,
-    ]
+    readUrl.searchParams.set('options', options)
+    const whereAt = (port: number | string) => {
+      readUrl.port = String(port)
+      // libpq takes no plus sign for a space.
+      return [readUrl.href.replaceAll('+', '%20')]
+    }
+    const atCoordinator = whereAt(readUrl.port)
 
     const rows: Record<string, unknown>[] = []
     for (const { name, ...sides } of cases) {
       const tasks: Record<string, unknown> = {}
+      let group = 0
       for (const [side, paths] of Object.entries(sides)) {
         const plans = await Promise.all(paths.map((path) => planOf(url, path)))
         tasks[side] = plans[0]!.tasks
         await writeFile(join(scratch, `${side}.sql`), scriptOf(plans))
         await writeFile(join(scratch, side), paths.join('\n'))
+        if (side !== 'byCell') continue
+        // As the gateway asks: where the cells lie. Those of one worker, which is asked then.
+        group = plans[0]!.nodeGroups![0]!
+        const near = plans.filter(({ nodeGroups }) => nodeGroups![0] === group)
+        await writeFile(join(scratch, 'near.sql'), scriptOf(near))
       }
+      const atWorker = whereAt(place.topology.proxies[0]!.groupPorts.get(group)!.read)
       say(`${name}: tasks ${JSON.stringify(tasks)}`)
       for (const connections of CONNECTIONS) {
         const ways: Record<string, (side: string) => Promise<number>> = {
-          'the SQL alone': (side) =>
-            pgbench(join(scratch, `${side}.sql`), connections, seconds, where, password),
+          'the SQL, at the coordinator': (side) =>
+            pgbench(join(scratch, `${side}.sql`), connections, seconds, atCoordinator, password),
+          'the SQL, at the worker': (side) =>
+            side === 'byCell'
+              ? pgbench(join(scratch, 'near.sql'), connections, seconds, atWorker, password)
+              : pgbench(join(scratch, `${side}.sql`), connections, seconds, atCoordinator, password),
           'the gateway': (side) =>
             wrk(url, 'paths.lua', connections, seconds, { BENCH_PATHS: join(scratch, side) }),
         }

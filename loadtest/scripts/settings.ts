@@ -3,7 +3,7 @@
 export type Settings = {
   /** Where the gateways are; no slash at its end. */
   readonly target: string
-  /** Of points, with a text property `name` and one `country`. */
+  /** Of points, with text properties `name`, `country` and `admin1`. */
   readonly collection: string
   /** How many come, and how many a second. */
   readonly users: number

@@ -1,11 +1,13 @@
 // Every script, played by the real k6 for a moment at a real gateway, with its report looked at in a browser.
 
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { startGateway } from '../bench/measure.ts'
 import { findK6 } from '../k6.ts'
@@ -31,17 +33,22 @@ before(async () => {
 })
 after(() => gateway?.stop())
 
+const environmentOf = (environment: Record<string, string>) => ({
+  ...process.env,
+  TARGET: gateway?.url ?? '',
+  RESULTS: results,
+  USERS: String(USERS),
+  SPAWN_RATE: '4',
+  // Whether it is quick is not what is tried here.
+  P95: '60000',
+  RUN_TIME: '5',
+  FAULT: 'none',
+  ...environment,
+})
+
 /** @returns how it ended, and what it said */
 async function loadtest(args: readonly string[], environment: Record<string, string> = {}) {
-  // Whether it is quick is not what is tried here.
-  const usual = {
-    TARGET: gateway?.url ?? '',
-    RESULTS: results,
-    USERS: String(USERS),
-    SPAWN_RATE: '4',
-    P95: '60000',
-  }
-  const env = { ...process.env, ...usual, RUN_TIME: '5', FAULT: 'none', ...environment }
+  const env = environmentOf(environment)
   return run(process.execPath, [MAIN, ...args], { env }).then(
     ({ stdout }) => ({ code: 0, text: stdout }),
     ({ code, stdout, stderr }) => ({ code: code as number, text: `${stdout}${stderr}` }),
@@ -107,6 +114,28 @@ test('a threshold that is not met is told, and is no success', { skip }, async (
   const { code, text } = await loadtest(['read'], { RUN_TIME: '1', P95: '1' })
   assert.equal(code, 1, text)
   assert.match(text, /✖ http_req_duration\{kind:read\}: p\(95\)<1$/m)
+})
+
+test('who is interrupted, and impatient, cleans up all the same', { skip, timeout: 60_000 }, async () => {
+  const RUN_MARK = 'of one who was interrupted'
+  const child = spawn(process.execPath, [MAIN, 'write'], {
+    env: environmentOf({ RUN_TIME: '60', RUN_MARK }),
+    // As a terminal has it: what it interrupts, it interrupts with all its children.
+    detached: true,
+  })
+  const ended = once(child, 'exit')
+  const countWritten = async () => {
+    const query = new URLSearchParams({ name: RUN_MARK })
+    const answer = await fetch(`${gateway!.url}/collections/cities/items?${query}`)
+    return ((await answer.json()) as { features: unknown[] }).features.length
+  }
+  while ((await countWritten()) === 0) await sleep(50)
+  process.kill(-child.pid!, 'SIGINT')
+  await sleep(100)
+  process.kill(-child.pid!, 'SIGINT')
+  const [code] = await ended
+  assert.notEqual(code, 0)
+  assert.equal(await countWritten(), 0)
 })
 
 test('what cannot be done is said before anything is', { skip }, async () => {

@@ -2,12 +2,13 @@
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { openSession } from '../../database/session.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 
-const { client, session, catalog } = await startGateway()
+const { client, events, session, catalog } = await startGateway()
 
 before(async () => {
   // Each of its rows takes a while.
@@ -67,3 +68,25 @@ test('a feature too is waited for no longer', async () => {
   const { json } = await client('/collections/sleepers/items/1', { headers: { prefer: 'wait=1' } })
   assert.equal(json.code, 'query-too-slow')
 })
+
+test('a request whose client leaves is counted like the others', async () => {
+  const leaving = new AbortController()
+  const asked = client('/collections/sleepers/items/2', { signal: leaving.signal })
+  await until(async () => (await countRunning()) === 1)
+  leaving.abort()
+  await assert.rejects(asked, { name: 'AbortError' })
+  const url = '/collections/sleepers/items/2'
+  await until(() => events.some((event) => event.type === 'request-finished' && event.url === url))
+  const told = events.flatMap((event) =>
+    event.type === 'request-finished' && event.url === url ? [[event.route, event.status]] : [],
+  )
+  assert.deepEqual(told, [['/collections/:collectionId/items/:featureId', 499]])
+})
+
+async function until(holds: () => boolean | Promise<boolean>) {
+  const deadline = performance.now() + 5_000
+  while (!(await holds())) {
+    assert.ok(performance.now() < deadline, `not within five seconds: ${holds}`)
+    await sleep(20)
+  }
+}

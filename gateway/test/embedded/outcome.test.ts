@@ -200,6 +200,11 @@ const rows: Row[] = [
     [write, 'never-sent', 'endpoint', 'database-unavailable'],
   ],
   [
+    'a read that would change something',
+    () => failureOf('update outcomes set n = 3', 'set default_transaction_read_only = on'),
+    [read, 'final', 'statement', 'error'],
+  ],
+  [
     'a value that is there already',
     () => failureOf('insert into outcomes values (1, 1)'),
     [write, 'final', 'statement', 'conflict'],

@@ -423,25 +423,38 @@ test('the hash of a cell is that of PostgreSQL', async () => {
   for (const { value, hash } of rows) assert.equal(hashOfInteger(value), hash, String(value))
 })
 
+/** A member of a node group as Citus knows it, which can be lost: as after a failover, or before one. */
+async function findNode(
+  t: TestContext,
+  superuser: Awaited<ReturnType<typeof findPlaces>>['superuser'],
+  group: number,
+  role: 'primary' | 'secondary',
+) {
+  const [{ nodeport }] = (await superuser.query<{ nodeport: number }>(
+    'select nodeport from pg_dist_node where groupid = $1 and noderole = $2::noderole',
+    [group, role],
+  )) as [{ nodeport: number }]
+  // The map of shards follows the group, not the port.
+  const setPort = (port: number) =>
+    superuser.query('update pg_dist_node set nodeport = $1 where groupid = $2 and noderole = $3::noderole', [
+      port,
+      group,
+      role,
+    ])
+  const bringBack = () => setPort(nodeport)
+  t.after(async () => {
+    await bringBack()
+    await superuser.close()
+  })
+  return { lose: () => setPort(1), bringBack }
+}
+
 test('a node group without a secondary is read from its primary, and the others from theirs', {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const { database, seen } = open(t, { readUrl, writeUrl })
   const { superuser, lost, kept } = await findPlaces()
-  // As after a failover, when the group's other member is the one that was lost.
-  const [{ nodeport }] = (await superuser.query<{ nodeport: number }>(
-    "select nodeport from pg_dist_node where groupid = $1 and noderole = 'secondary'",
-    [lost.groupid],
-  )) as [{ nodeport: number }]
-  const setPort = (port: number) =>
-    superuser.query("update pg_dist_node set nodeport = $1 where groupid = $2 and noderole = 'secondary'", [
-      port,
-      lost.groupid,
-    ])
-  t.after(async () => {
-    await setPort(nodeport)
-    await superuser.close()
-  })
+  const node = await findNode(t, superuser, lost.groupid, 'secondary')
   const ask = (cell: number) => database.read(askIn(cell))
   const isFromSecondary = async (...cells: number[]) => {
     const all = cells.length > 0 ? cells : undefined
@@ -449,7 +462,7 @@ test('a node group without a secondary is read from its primary, and the others 
     return row![0] === 't'
   }
   assert.equal(await isFromSecondary(lost.cell), true)
-  await setPort(1)
+  await node.lose()
   await until(async () => {
     await ask(lost.cell)
     return seen('secondary-missing') === 1
@@ -467,10 +480,31 @@ test('a node group without a secondary is read from its primary, and the others 
   const retries = seen('read-retried')
   for (let number = 0; number < 20; number++) await ask(lost.cell)
   assert.equal(seen('read-retried'), retries)
-  await setPort(nodeport)
+  await node.bringBack()
   await until(() => seen('secondary-back') === 1)
   assert.equal(await isFromSecondary(lost.cell), true)
   assert.equal(await isFromSecondary(), true)
+})
+
+test('a read waits for a secondary that comes back, where there is no primary to ask', {
+  skip: !isCitus && 'needs Citus',
+}, async (t) => {
+  const { database, seen } = open(t, { readUrl })
+  const { superuser, lost } = await findPlaces()
+  const node = await findNode(t, superuser, lost.groupid, 'secondary')
+  await until(async () => (await database.read(askIn(lost.cell))).length === 0)
+  await node.lose()
+  await until(async () => {
+    const isLost = await database.read(askIn(lost.cell)).then(
+      () => false,
+      () => true,
+    )
+    return isLost && seen('secondary-missing') === 1
+  }, 20_000)
+  const asked = database.read(askIn(lost.cell))
+  await sleep(200)
+  await node.bringBack()
+  assert.deepEqual(await asked, [])
 })
 
 test('a node group without a primary is found without anybody changing anything', {
@@ -478,29 +512,16 @@ test('a node group without a primary is found without anybody changing anything'
 }, async (t) => {
   const { database, seen } = open(t, { readUrl, writeUrl })
   const { superuser, lost, kept } = await findPlaces()
-  const [{ nodeport }] = (await superuser.query<{ nodeport: number }>(
-    "select nodeport from pg_dist_node where groupid = $1 and noderole = 'primary'",
-    [lost.groupid],
-  )) as [{ nodeport: number }]
-  // As when nobody has been promoted yet. The map of shards follows the group, not the port.
-  const setPort = (port: number) =>
-    superuser.query("update pg_dist_node set nodeport = $1 where groupid = $2 and noderole = 'primary'", [
-      port,
-      lost.groupid,
-    ])
-  t.after(async () => {
-    await setPort(nodeport)
-    await superuser.close()
-  })
+  const node = await findNode(t, superuser, lost.groupid, 'primary')
   await until(async () => (await database.read(askIn(lost.cell))).length === 0)
-  await setPort(1)
+  await node.lose()
   await until(() => seen('primary-missing') === 1)
   assert.deepEqual(database.status().groupsWithoutPrimary, [lost.groupid])
   assert.ok((await orphanedFor(database, lost.cell))! > 0)
   assert.ok((await orphanedFor(database, kept.cell, lost.cell))! > 0)
   assert.ok((await orphanedFor(database))! > 0)
   assert.equal(await orphanedFor(database, kept.cell), undefined)
-  await setPort(nodeport)
+  await node.bringBack()
   await until(() => seen('primary-back') === 1)
   assert.equal(await orphanedFor(database, lost.cell), undefined)
   assert.deepEqual(database.status().groupsWithoutPrimary, [])
