@@ -57,7 +57,7 @@ function installSystemPackages() {
         '  macOS:          brew install postgis\n' +
         '  Containers:     docker compose -f docker-compose.single.yml up (needs nothing else)\n' +
         (['cluster', 'scenarios'].includes(purpose)
-          ? 'and etcd, HAProxy, Python with venv, OpenSSL from the same places.'
+          ? 'and etcd, HAProxy, tini, Python with venv, OpenSSL from the same places.'
           : 'Or name a PostGIS that you have in TESSERA_WRITE_URL.'),
     )
   }

@@ -50,6 +50,9 @@ export type K6Summary = {
 const numberOf = (metric: Readonly<Record<string, unknown>> | undefined, key: string) =>
   Number(metric?.[key] ?? 0)
 
+const sumOf = (counts: Readonly<Record<string, number>>) =>
+  Object.values(counts).reduce((sum, count) => sum + count, 0)
+
 function latencyOf({ metrics }: K6Summary, kind: string): Latency {
   const metric = metrics[`http_req_duration{kind:${kind}}`]
   const [p50, p95, p99] = ['med', 'p(95)', 'p(99)'].map((key) => numberOf(metric, key))
@@ -96,9 +99,7 @@ export function summarize(
   const reasons = tagValues(snapshots, 'errors', 'reason')
   const errors = Object.fromEntries(reasons.map((reason) => [reason, countOf(reason)]))
   // Of the last part of a second there is no snapshot.
-  const late =
-    (metrics.errors ? numberOf(metrics.errors, 'count') : 0) -
-    reasons.reduce((sum, reason) => sum + errors[reason]!, 0)
+  const late = numberOf(metrics.errors, 'count') - sumOf(errors)
   if (late > 0) errors['at the very end'] = late
   return {
     ...facts,
@@ -121,7 +122,7 @@ export function summarize(
 export function limitOf({ cores, allCores }: Pick<Summary, 'cores' | 'allCores'>): string {
   const used = Object.entries(cores).toSorted(([, a], [, b]) => b - a)
   if (used.length === 0) return 'This machine does not tell what its processes use.'
-  const sum = used.reduce((total, [, count]) => total + count, 0)
+  const sum = sumOf(cores)
   const shares = used
     .filter(([, count]) => count >= 0.01)
     .map(([program, count]) => `${program} ${count.toFixed(2)}`)
@@ -148,7 +149,7 @@ export const numbersOf = (
   ['reads', summary.reads.count],
   ['writes', summary.writes.count],
   ['share of reads, %', summary.readShare],
-  ['not served', Object.values(summary.errors).reduce((sum, count) => sum + count, 0)],
+  ['not served', sumOf(summary.errors)],
   ...timesOf('reads', summary.reads),
   ...timesOf('writes', summary.writes),
   ['answered by secondaries, %', summary.fromSecondaries],

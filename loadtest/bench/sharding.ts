@@ -179,13 +179,12 @@ export async function measureSharding({ rounds, seconds }: Duration) {
       const atWorker = whereAt(place.topology.proxies[0]!.groupPorts.get(group)!.read)
       say(`${name}: tasks ${JSON.stringify(tasks)}`)
       for (const connections of CONNECTIONS) {
+        const ask = (script: string, where: readonly string[]) =>
+          pgbench(join(scratch, `${script}.sql`), connections, seconds, where, password)
         const ways: Record<string, (side: string) => Promise<number>> = {
-          'the SQL, at the coordinator': (side) =>
-            pgbench(join(scratch, `${side}.sql`), connections, seconds, atCoordinator, password),
+          'the SQL, at the coordinator': (side) => ask(side, atCoordinator),
           'the SQL, at the worker': (side) =>
-            side === 'byCell'
-              ? pgbench(join(scratch, 'near.sql'), connections, seconds, atWorker, password)
-              : pgbench(join(scratch, `${side}.sql`), connections, seconds, atCoordinator, password),
+            side === 'byCell' ? ask('near', atWorker) : ask(side, atCoordinator),
           'the gateway': (side) =>
             wrk(url, 'paths.lua', connections, seconds, { BENCH_PATHS: join(scratch, side) }),
         }

@@ -2,11 +2,11 @@
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { openSession } from '../../database/session.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
+import { until } from '../support/until.ts'
 
 const { client, events, session, catalog } = await startGateway()
 
@@ -82,11 +82,3 @@ test('a request whose client leaves is counted like the others', async () => {
   )
   assert.deepEqual(told, [['/collections/:collectionId/items/:featureId', 499]])
 })
-
-async function until(holds: () => boolean | Promise<boolean>) {
-  const deadline = performance.now() + 5_000
-  while (!(await holds())) {
-    assert.ok(performance.now() < deadline, `not within five seconds: ${holds}`)
-    await sleep(20)
-  }
-}

@@ -15,6 +15,7 @@ import { openSession } from '../../database/session.ts'
 import type { Event } from '../../events.ts'
 import { testDatabase } from '../support/database.ts'
 import { openRelay } from '../support/relay.ts'
+import { until } from '../support/until.ts'
 
 const urls = testDatabase()
 const [readUrl] = splitUrls(urls.readUrl) as [string]
@@ -50,15 +51,6 @@ async function relay(t: TestContext, url: string) {
   const opened = await openRelay(url)
   t.after(() => opened.close())
   return opened
-}
-
-async function until(holds: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<number> {
-  const start = performance.now()
-  while (!(await holds())) {
-    assert.ok(performance.now() - start < withinMs, `not within ${withinMs} ms: ${holds}`)
-    await sleep(5)
-  }
-  return performance.now() - start
 }
 
 const owner = await openSession(ownerUrl, 'test')
