@@ -2,7 +2,6 @@
 
 import { constants } from 'node:zlib'
 import compress from '@fastify/compress'
-import cors from '@fastify/cors'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
@@ -15,6 +14,7 @@ import { makeExtents } from './features/extent.ts'
 import { makeItemLookup } from './features/item-lookup.ts'
 import { conditional } from './http/conditional.ts'
 import { makeConsistencyTokens } from './http/consistency-token.ts'
+import { crossOrigin } from './http/cross-origin.ts'
 import { watchMethods } from './http/methods.ts'
 import { registerOpenapi } from './http/openapi.ts'
 import { assets } from './http/pages/assets.ts'
@@ -50,22 +50,6 @@ const REQUEST_CHECK_MS = 1_000
 const IDLE_CHECK_MS = 50
 /** Feature ids can be long texts. */
 const MAX_PARAMETER_LENGTH = 1_000
-
-/** What scripts of other origins may read. */
-const EXPOSED_HEADERS = [
-  'ETag',
-  'Link',
-  'Location',
-  'Retry-After',
-  'Allow',
-  'Accept-Post',
-  'Accept-Patch',
-  'Consistency-Token',
-  'Tessera-Source',
-  'Tessera-Staleness',
-  'Server-Timing',
-  'Idempotent-Replayed',
-]
 
 /**
  * While closing: a connection that was busy and is now kept alive would hold us up until its client lets
@@ -116,7 +100,7 @@ export async function buildApp({
   publicUrl(app, { fixed: config.publicUrl, trust })
   const completeMethods = watchMethods(app)
   splitLists(app)
-  await app.register(cors, { preflight: false, exposedHeaders: EXPOSED_HEADERS })
+  crossOrigin(app)
   conditional(app)
   await app.register(compress, {
     // Bodies are taken as they are: one that grows when it is unpacked could be of any size.

@@ -14,8 +14,8 @@ import { parseValue } from './value.ts'
  * alone, PostgreSQL would wait while we render.
  */
 const MAX_CONCURRENT = 2
-/** Ids of one statement: past this, waiting for the whole costs the first more than joining saves. */
-const MAX_IDS = 100
+/** Ids of one statement: past this, waiting for the whole costs the first more than joining saves. A power of two. */
+const MAX_IDS = 64
 /** Types whose values come back as the text that was asked for, so that rows find their askers, and none is an error. */
 const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])
 /** How often a feature that has moved is looked for anew where it is said to be, and how long between, at first. */
@@ -82,14 +82,18 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
     }
   }
 
-  /** At the end of this turn of the event loop: what else has arrived in it joins in. */
+  /**
+   * At the end of the next turn of the event loop: what else arrives until then joins in. Another turn costs a look at
+   * the sockets; without it a busy process asked for two ids at once where it now asks for four.
+   */
   function advance(queue: Queue) {
     if (queue.isScheduled || queue.running >= MAX_CONCURRENT) return
     queue.isScheduled = true
-    setImmediate(() => {
+    const start = () => {
       queue.isScheduled = false
       if (queue.waiting.length > 0) run(queue)
-    })
+    }
+    setImmediate(setImmediate, start)
   }
 
   function lookUp(collection: Collection, id: string, cell?: number): Promise<FeatureText | undefined> {

@@ -2,6 +2,7 @@
 
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import { gatewayError } from '../errors.ts'
+import { answerPreflight } from './cross-origin.ts'
 
 const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
@@ -46,16 +47,10 @@ export function watchMethods(app: FastifyInstance) {
   }
 }
 
-/** Also where a browser asks whether a script of another origin may (a preflight). */
+/** Also to a browser that asks for a script. */
 export function answerOptions(request: FastifyRequest, reply: FastifyReply, allow: readonly string[]) {
   const names = allow.join(', ')
-  const headers = request.headers['access-control-request-headers']
-  if (request.headers['access-control-request-method']) {
-    reply.header('access-control-allow-methods', names).header('access-control-max-age', '86400')
-    // Whatever a script may send, but never what only proxies may say: whom it comes from.
-    const allowed = headers?.split(',').filter((header) => !/^\s*(x-)?forwarded/i.test(header))
-    if (allowed) reply.header('access-control-allow-headers', allowed.join(','))
-  }
+  answerPreflight(request, reply, names)
   setSpelled(reply, 'Allow', names)
   return reply.code(204).send()
 }

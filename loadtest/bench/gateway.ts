@@ -54,7 +54,7 @@ const idCase = (connections: number, target: number): Case => ({
   script: 'id.lua',
   request: `/collections/${BY_ID}/items/1`,
   choose: '\\set id random(1, :most)\n',
-  bind: { '{1}': 'array[:id]::bigint[]' },
+  bind: { 1: ':id' },
   target,
 })
 const insertCase: Case = {

@@ -253,8 +253,11 @@ test('long answers are compressed for whom that is right', async () => {
 })
 
 test('scripts of any origin may read, and ask beforehand', async () => {
-  const { headers } = await client('/collections', { headers: { origin: 'https://example.org' } })
-  assert.equal(headers.get('access-control-allow-origin'), '*')
+  for (const path of ['/collections', '/collections/nothing']) {
+    const { headers } = await client(path, { headers: { origin: 'https://example.org' } })
+    assert.equal(headers.get('access-control-allow-origin'), '*')
+    assert.match(headers.get('access-control-expose-headers')!, /Consistency-Token/)
+  }
   const preflight = await raw(
     '/collections/cities/items',
     {

@@ -1,12 +1,18 @@
 // Which features a query gives, held against PostGIS asked directly.
 
 import assert from 'node:assert/strict'
-import { before, test } from 'node:test'
+import { after, before, test } from 'node:test'
+import { openDatabase } from '../../database/database.ts'
+import { compileLookup } from '../../features/item-query.ts'
 import { followPages, type Page } from '../support/client.ts'
+import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 import { makeRandom } from '../support/random.ts'
 
 const { client, session, catalog } = await startGateway()
+/** With one connection, whose prepared statements can be looked at. */
+const single = openDatabase({ ...testDatabase(), poolSize: 1, statementTimeoutMs: 5_000, emit() {} })
+after(() => single.close())
 const ask = async (path: string) => (await client(`/collections/${path}`)).json as Page
 const idsOf = ({ features }: Page) => features.map(({ id }) => id)
 const idsIn = async (sql: string) => (await session.query<{ id: string }>(sql)).map(({ id }) => Number(id))
@@ -24,6 +30,32 @@ before(async () => {
     from generate_series(1, 500) i;
     analyze places`)
   await catalog.reload()
+})
+
+test('features that are asked for at once are each as asked for alone, also those that do not exist', async () => {
+  const ids = [1, 2, 3, 3, 4, 7, 999_999, 50, 99, -1]
+  const get = async (id: number) => {
+    const { status, json } = await client(`/collections/places/items/${id}`)
+    return { status, id: json.id, name: (json.properties as { name?: string } | undefined)?.name }
+  }
+  const alone = []
+  for (const id of ids) alone.push(await get(id))
+  assert.deepEqual(await Promise.all(ids.map(get)), alone)
+  assert.deepEqual(
+    alone.map(({ status }) => status),
+    ids.map((id) => (id < 1 || id > 500 ? 404 : 200)),
+  )
+})
+
+test('a look-up is planned a few times, and then no more', async () => {
+  const collection = catalog.get('places')
+  for (let id = 1; id <= 20; id++) await single.read(compileLookup(collection, [String(id)]))
+  const { name } = compileLookup(collection, ['1'])
+  const [row] = await single.read({
+    text: 'select custom_plans, generic_plans from pg_prepared_statements where name = $1',
+    values: [name],
+  })
+  assert.deepEqual(row, ['5', '15'])
 })
 
 test('limit bounds the page; more than the maximum is served as the maximum', async () => {

@@ -3,7 +3,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeCollection, type Relation } from '../../features/collection.ts'
-import { compileItems, compilePage, planItems, renderCursor } from '../../features/item-query.ts'
+import {
+  compileItems,
+  compileLookup,
+  compilePage,
+  planItems,
+  renderCursor,
+} from '../../features/item-query.ts'
 import { column } from '../support/relation.ts'
 
 const relation: Relation = {
@@ -45,6 +51,17 @@ test('one shape is one prepared statement, whatever its values', () => {
   const statement = (bbox: number[], limit: number) => compilePage(planItems({ bbox, limit }, collection))
   assert.equal(statement([1, 2, 3, 4], 10).name, statement([5, 6, 7, 8], 99).name)
   assert.notEqual(statement([1, 2, 3, 4], 10).text, statement([170, 2, -170, 4], 10).text)
+})
+
+test('ids looked up together fill a list of few lengths, so that plans are kept', () => {
+  const ids = ['5', '6', '7', '8', '9']
+  const statements = ids.map((_, at) => compileLookup(collection, ids.slice(0, at + 1)))
+  assert.deepEqual(
+    statements.map(({ values }) => values.length),
+    [1, 2, 4, 4, 8],
+  )
+  assert.deepEqual(statements[4]!.values, [...ids, '9', '9', '9'])
+  assert.equal(statements[2]!.name, statements[3]!.name)
 })
 
 test('the order is total: the key follows what was asked for', () => {
