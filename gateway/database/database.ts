@@ -152,7 +152,7 @@ const MAX_PARKED = 200
 const PLACE_TIMEOUT_MS = 1_000
 const LAG_TIMEOUT_MS = 1_000
 
-/** Opens the ways to the database; a connection is made when the first statement needs one. */
+/** Opens the ways to the database, and returns before anybody is there. */
 export function openDatabase(options: DatabaseOptions): Database {
   const { readUrl, workerReadUrl, writeUrl, poolSize, statementTimeoutMs, emit } = options
   const shared = { poolSize, statementTimeoutMs, emit }

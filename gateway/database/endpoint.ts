@@ -108,6 +108,8 @@ export function openEndpoint({
     onAnswer(found) {
       group = found
       if (breaker.opened) breaker.close()
+      pools.read.warm()
+      pools.write?.warm()
     },
     onFailure(error) {
       reason = error

@@ -30,6 +30,11 @@ const DRIVER_GRACE_MS = 2_000
 /** A connection is renewed after this, so that none outlives a rolling restart; not all of them at once. */
 const MAX_LIFETIME_S = 1_800
 const LIFETIME_JITTER = 0.2
+/**
+ * So many stay open when nobody needs them: who comes after a quiet time, or when another address was lost, is not kept
+ * waiting by TLS and a password. One, for every process has some at every address.
+ */
+const WARM = 1
 /** How long a cancelled query may take to end before its connection is given up. */
 const CANCEL_TIMEOUT_MS = 1_000
 
@@ -127,6 +132,8 @@ export interface Pool {
   readonly port: Port
   /** A connection, which must be released. */
   connect(): Promise<Connection>
+  /** Has one ready for whoever comes, where there is none; returns at once. */
+  warm(): void
   end(): Promise<void>
 }
 
@@ -136,6 +143,7 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
     Client: PoolClient as unknown as new () => pg.ClientBase,
     connectionString,
     max: size,
+    min: WARM,
     application_name: `tessera-${purpose}`,
     statement_timeout: statementTimeoutMs,
     query_timeout: statementTimeoutMs + DRIVER_GRACE_MS,
@@ -171,6 +179,14 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
           },
         )
       }),
+    warm() {
+      if (pool.totalCount >= WARM) return
+      // Whoever asks the address next hears what is wrong with it.
+      pool.connect().then(
+        (connection) => connection.release(),
+        () => {},
+      )
+    },
     end() {
       for (const reject of waiting) reject(new Error('The pool has ended.'))
       waiting.clear()

@@ -228,6 +228,19 @@ test('when the secondary dies no read fails; it is noticed within 300 ms, and it
   assert.ok(answers > 50)
 })
 
+test('a connection to read and one to write are there before anybody asks, and again when they were lost', async (t) => {
+  const way = await relay(t, writeUrl)
+  const { database } = open(t, { readUrl, writeUrl: way.url })
+  // With that which asks again and again whether somebody is there.
+  for (const calls of [3, 6]) {
+    await until(() => way.calls === calls)
+    await sleep(600)
+    await database.write(one)
+    assert.equal(way.calls, calls)
+    way.interrupt()
+  }
+})
+
 test('a death is noticed where nobody asks, too', async (t) => {
   const secondary = await relay(t, readUrl)
   const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
