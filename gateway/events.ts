@@ -27,6 +27,8 @@ export type Event =
   | { type: 'endpoint-down'; port: 'read' | 'write'; endpoint: string; error: Error }
   | { type: 'endpoint-up'; port: 'read' | 'write'; endpoint: string }
   | { type: 'read-retried'; endpoint: string; error: Error }
+  /** A read had to see what its secondary did not have yet, and got it there by waiting. */
+  | { type: 'secondary-awaited'; milliseconds: number }
   | { type: 'secondary-behind'; endpoint: string }
   | { type: 'secondary-missing'; group: number; error: Error }
   | { type: 'secondary-back'; group: number }

@@ -160,13 +160,14 @@ function missingFrom(lease: Lease, required: Position): [number, bigint][] {
  */
 export async function readCaughtUp<T>(
   lease: Lease,
-  { required, patienceMs = PATIENCE_MS, cellOf }: CatchUp,
+  { required, patienceMs = PATIENCE_MS, cellOf, onAwaited }: CatchUp,
   read: () => Promise<T>,
 ): Promise<T> {
   if (!lease.whereabouts.readsSecondaries) return read()
   if (required === 'everything') throw new StillBehind()
   let missing = missingFrom(lease, required)
   if (missing.some(([, place]) => place === UNKNOWN_PLACE)) throw new StillBehind()
+  const start = performance.now()
   for (let waited = 0, pause = FIRST_PAUSE_MS; missing.length > 0; pause *= 2) {
     const groups = missing.map(([group]) => group)
     const asking = askPosition(lease, groups, cellOf)
@@ -175,6 +176,7 @@ export async function readCaughtUp<T>(
     missing = missing.filter(([group, place]) => place > asked.value.get(group)!)
     if (missing.length === 0) {
       if (result.status === 'rejected') throw result.reason
+      if (waited > 0) onAwaited(performance.now() - start)
       return result.value
     }
     if (waited >= patienceMs) throw new StillBehind()
@@ -188,4 +190,6 @@ export type CatchUp = {
   readonly required: Position | 'everything'
   readonly patienceMs?: number | undefined
   readonly cellOf: CellOf
+  /** Called where it was waited for, and had come. */
+  readonly onAwaited: (milliseconds: number) => void
 }

@@ -82,6 +82,8 @@ export interface Database {
   transact<T>(work: Change<T>, options?: TransactionOptions<T>): Promise<T>
   /** The node groups of Citus that have these cells, in order; undefined where that is not known. */
   nodeGroupsOf(cells: readonly number[]): Promise<readonly number[] | undefined>
+  /** The same number for all cells of one shard of Citus; undefined where that is not known. */
+  shardOf(cell: number): number | undefined
   /** What is known of the ways to the database at the moment; asks nobody. */
   status(): DatabaseStatus
   /**
@@ -403,6 +405,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     consistency.note(asked ? await askPosition(lease, asked, groups.cellOf) : unknown)
   }
 
+  const onAwaited = (milliseconds: number) => emit({ type: 'secondary-awaited', milliseconds })
+
   /** Where it is known what must be seen. */
   const seeing = <T>(
     lease: Lease,
@@ -412,7 +416,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   ): Promise<T> =>
     required === undefined
       ? read()
-      : readCaughtUp(lease, { required, patienceMs, cellOf: groups.cellOf }, read)
+      : readCaughtUp(lease, { required, patienceMs, cellOf: groups.cellOf, onAwaited }, read)
 
   const openFor = (consistency: Consistency | undefined): Database => {
     const isCausal = consistency !== undefined && !consistency.isEventual
@@ -516,6 +520,8 @@ export function openDatabase(options: DatabaseOptions): Database {
         const found = await groups.groupsOf(cells)
         return found?.toSorted((a, b) => a - b)
       },
+
+      shardOf: groups.shardOf,
 
       status: () => ({
         endpoints: [...workers, ...secondaries, ...primaries].map(

@@ -27,6 +27,8 @@ export interface NodeGroups {
    * @param cells what it asks; undefined for anything
    */
   groupsOf(cells: readonly number[] | undefined): Promise<readonly number[] | undefined>
+  /** The same number for all cells of a shard; undefined where that is not known. */
+  shardOf(cell: number): number | undefined
   /** Some cell that lies in the group; undefined where none does. */
   cellOf(group: number): number | undefined
   /** Those that have lost their secondaries. */
@@ -218,6 +220,7 @@ export function watchNodeGroups(
       const groups = new Set(cells.map((cell) => groupOfCell(cell, known)))
       return groups.has(undefined) ? undefined : ([...groups] as number[])
     },
+    shardOf: (cell) => shardOfCell(cell, layout)?.least,
     cellOf: (group) => cellOfGroup(group, layout),
     missing: () => [...missing],
     orphaned: () => [...orphans.keys()],
@@ -243,10 +246,12 @@ function groupIn(message: string, layout: Layout | undefined): number | undefine
   return node === undefined ? undefined : layout?.nodes.get(node)
 }
 
-function groupOfCell(cell: number, layout: Layout | undefined): number | undefined {
+function shardOfCell(cell: number, layout: Layout | undefined): Shard | undefined {
   const hash = hashOfInteger(cell)
-  return layout?.shards.find(({ least, most }) => least <= hash && hash <= most)?.group
+  return layout?.shards.find(({ least, most }) => least <= hash && hash <= most)
 }
+
+const groupOfCell = (cell: number, layout: Layout | undefined) => shardOfCell(cell, layout)?.group
 
 /** Some cell that lies in the group; undefined where it has no shard. */
 function cellOfGroup(group: number, layout: Layout | undefined): number | undefined {

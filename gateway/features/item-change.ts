@@ -214,7 +214,7 @@ async function changeClaimed(
       await query(isAway ? compileForward(collection, id, home, end) : compileForget(collection, id, home))
       return row
     }
-    const [current] = await query(compileLookup(collection, [id], from))
+    const [current] = await query(compileLookup(collection, [id], [from]))
     const version = current?.[2]
     // It may have come to be seen a moment ago: only one that was there before has refused to change.
     if (current && (version === seen || condition?.includes(version!) === false))

@@ -24,14 +24,15 @@ const SEARCH_INTERVAL_MS = 5
 
 type Waiting = {
   readonly id: string
+  /** Where it is, in a collection whose features are spread over nodes by place. */
+  readonly cell: number | undefined
   readonly resolve: (feature: FeatureText | undefined) => void
   readonly reject: (error: Error) => void
 }
-/** Of one collection; and where its features are spread over nodes by place, of one cell of it. */
+/** Of one collection; and where its features are spread over nodes by place, of one shard of it. */
 type Queue = {
   readonly name: string
   readonly collection: Collection
-  readonly cell: number | undefined
   waiting: Waiting[]
   running: number
   isScheduled: boolean
@@ -52,7 +53,10 @@ export interface ItemLookup {
    */
   find(collection: Collection, id: string): Promise<FeatureText | undefined>
   /** What `find` asks first, by itself; undefined where no feature can have this id. */
-  plan(collection: Collection, id: string): { statement: Statement; cell: number | undefined } | undefined
+  plan(
+    collection: Collection,
+    id: string,
+  ): { statement: Statement; cells: readonly number[] | undefined } | undefined
 }
 
 /** @param consistency of the one request that it is for; without it, it is for all that take whatever there is */
@@ -61,14 +65,16 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
   const view = consistency ? database.within(consistency) : database
 
   async function run(queue: Queue) {
-    const { collection, cell } = queue
+    const { collection } = queue
     const isJoinable = JOINABLE.has(collection.idColumn!.type) && !isSpreadById(collection)
     const batch = queue.waiting.splice(0, isJoinable ? MAX_IDS : 1)
     queue.running++
     try {
       const ids = [...new Set(batch.map(({ id }) => id))]
+      const cells = [...new Set(batch.flatMap(({ cell }) => cell ?? []))]
       const asked = consistency ?? new Consistency()
-      const rows = await database.within(asked).read(compileLookup(collection, ids, cell))
+      const statement = compileLookup(collection, ids, cells.length > 0 ? cells : undefined)
+      const rows = await database.within(asked).read(statement)
       const found = new Map(rows.map((row) => [row[0], { text: row[1]!, version: row[2]!, origin: asked }]))
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
@@ -97,15 +103,15 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
   }
 
   function lookUp(collection: Collection, id: string, cell?: number): Promise<FeatureText | undefined> {
-    const name = cell === undefined ? collection.id : `${collection.id} ${cell}`
+    const name = `${collection.id} ${cell === undefined ? '' : (database.shardOf(cell) ?? `cell ${cell}`)}`
     let queue = queues.get(name)
     if (queue?.collection !== collection) {
-      queue = { name, collection, cell, waiting: [], running: 0, isScheduled: false }
+      queue = { name, collection, waiting: [], running: 0, isScheduled: false }
       queues.set(name, queue)
     }
     const { waiting } = queue
     const found = new Promise<FeatureText | undefined>((resolve, reject) =>
-      waiting.push({ id, resolve, reject }),
+      waiting.push({ id, cell, resolve, reject }),
     )
     advance(queue)
     return found
@@ -126,7 +132,7 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
     // The primaries agree with one another sooner.
     if (!database.canWrite) return undefined
     const [row] = await view.write(compileWhereabouts(collection, id, home))
-    const [found] = row ? await view.write(compileLookup(collection, [id], Number(row[0]))) : []
+    const [found] = row ? await view.write(compileLookup(collection, [id], [Number(row[0])])) : []
     const origin: Origin = { source: 'primary', orphanedForMs: undefined }
     return found && { text: found[1]!, version: found[2]!, origin }
   }
@@ -141,7 +147,10 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
     },
     plan(collection, id) {
       const key = keyOf(collection, id)
-      return key && { statement: compileLookup(collection, [key.value], key.home), cell: key.home }
+      if (!key) return undefined
+      const { value, home } = key
+      const cells = home === undefined ? undefined : [home]
+      return { statement: compileLookup(collection, [value], cells), cells }
     },
   }
 }

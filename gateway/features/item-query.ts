@@ -8,7 +8,6 @@ import {
   type Collection,
   type Column,
   cellColumn,
-  cellsOfStatement,
   columnOf,
   isSpread,
   isSpreadByCell,
@@ -375,23 +374,37 @@ export const isCountable = ({ collection, bbox, interval, equals, after }: ItemQ
     collection.estimatedRows <= COUNT_BOUND)
 
 /**
- * Rows of the features of these ids: the id as it was given, the feature, its version. They are a list whose length is
- * a power of two, filled up with the last: of an array PostgreSQL does not know the length beforehand, and plans the
- * statement each time, which takes it as long as running it.
+ * Rows of the features of these ids: the id as it was given, the feature, its version.
  * @param ids at least one
- * @param cell where they all are; undefined to look everywhere
+ * @param cells where they all are, at least one; undefined to look everywhere
  */
-export function compileLookup(collection: Collection, ids: readonly string[], cell?: number): Statement {
+export function compileLookup(
+  collection: Collection,
+  ids: readonly string[],
+  cells?: readonly number[],
+): Statement {
+  const id = columnOf(collection.idColumn!)
+  const select = (condition: SQL) =>
+    sql`select ${itemOf(collection)} from ${tableOf(collection)} where ${condition}`
+  const asked = isSpreadByCell(collection) ? cells : undefined
+  if (cells && cells.length > 1) {
+    const among = (column: SQL, values: string) => sql`${column} = any(${sql.placeholder(values)})`
+    const template = templateOf(`lookup ${collection.version} of cells`, () =>
+      select(sql`${among(cellColumn, 'cells')} and ${among(id, 'ids')}`),
+    )
+    return fillTemplate(template, { ids, cells }, asked)
+  }
+  // A list whose length is a power of two, filled up with the last: of an array PostgreSQL does not know the length
+  // beforehand, and plans the statement each time, which takes it as long as running it.
   const length = 2 ** Math.ceil(Math.log2(ids.length))
-  const template = templateOf(`lookup ${collection.version} ${length} ${cell !== undefined}`, () => {
-    const within = cell === undefined ? sql`` : sql`${cellColumn} = ${sql.placeholder('cell')} and `
+  const template = templateOf(`lookup ${collection.version} ${length} ${cells !== undefined}`, () => {
+    const within = cells && sql`${cellColumn} = ${sql.placeholder('cell')} and `
     const list = Array.from({ length }, (_, at) => sql`${sql.placeholder(String(at))}`)
-    return sql`select ${itemOf(collection)}
-      from ${tableOf(collection)} where ${within}${columnOf(collection.idColumn!)} in (${sql.join(list, sql`, `)})`
+    return select(sql`${within}${id} in (${sql.join(list, sql`, `)})`)
   })
-  const values: Record<string, unknown> = { cell }
+  const values: Record<string, unknown> = { cell: cells?.[0] }
   for (let at = 0; at < length; at++) values[at] = ids[Math.min(at, ids.length - 1)]
-  return fillTemplate(template, values, cellsOfStatement(collection, cell))
+  return fillTemplate(template, values, asked)
 }
 
 /** The cells to look in for what meets the boxes; undefined where they are not worth naming. */

@@ -15,6 +15,9 @@ export interface Metrics {
 /** From a look-up by id to the longest statement, in seconds. */
 const DURATION_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
+/** Of a secondary that is some milliseconds behind, in seconds. */
+const WAIT_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
+
 /** Events that are only counted, by the labels that they have. */
 const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: string, ...labels: string[]]>> = {
   'read-retried': ['tessera_reads_retried_total', 'Reads that were tried again', 'endpoint'],
@@ -55,6 +58,12 @@ export function makeMetrics(): Metrics {
     buckets: DURATION_BUCKETS,
     registers,
   })
+  const wait = new Histogram({
+    name: 'tessera_secondary_wait_seconds',
+    help: 'How long reads waited for a secondary to come as far as they had to see; those that went on to the primary are tessera_secondaries_behind_total',
+    buckets: WAIT_BUCKETS,
+    registers,
+  })
   const counters = new Map(
     Object.entries(COUNTED).map(([type, [name, help, ...labelNames]]) => [
       type,
@@ -70,6 +79,7 @@ export function makeMetrics(): Metrics {
         const { route = 'none', method, status, milliseconds } = event
         duration.observe({ route, method, status }, milliseconds / 1_000)
       }
+      if (event.type === 'secondary-awaited') wait.observe(event.milliseconds / 1_000)
       const counted = counters.get(event.type)
       if (!counted) return
       const facts = event as unknown as Record<string, string>

@@ -20,6 +20,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'query-cancelled': 'debug',
   'endpoint-down': 'warn',
   'read-retried': 'warn',
+  'secondary-awaited': 'debug',
   'secondary-behind': 'debug',
   'secondary-missing': 'warn',
   'primary-missing': 'warn',

@@ -299,12 +299,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       if (request.query.explain) {
         const planned = lookup.plan(collection, featureId)
         if (!planned) throw featureNotFound(collection, featureId)
-        return explain(
-          request,
-          reply,
-          planned.statement,
-          planned.cell === undefined ? undefined : [planned.cell],
-        )
+        return explain(request, reply, planned.statement, planned.cells)
       }
       const feature = await find(request, reply, collection, featureId)
       if (feature === undefined) throw featureNotFound(collection, featureId)

@@ -4,13 +4,15 @@
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { before, test } from 'node:test'
+import { Consistency, type Statement } from '../../database/database.ts'
 import { cellOf, cellsOf } from '../../features/cell.ts'
 import type { Box } from '../../features/crs.ts'
 import { type DistributeBy, importFeatures, openSource } from '../../features/ingest.ts'
+import { makeItemLookup } from '../../features/item-lookup.ts'
 import { startGateway } from '../support/gateway.ts'
 import { makeRandom } from '../support/random.ts'
 
-const { client, session, catalog } = await startGateway()
+const { client, session, catalog, database } = await startGateway()
 const random = makeRandom(11)
 const from = (least: number, most: number) => least + random() * (most - least)
 
@@ -241,6 +243,49 @@ const put = (collection: string, id: string, feature: object, headers: Record<st
     headers: { 'content-type': 'application/geo+json', ...headers },
     body: JSON.stringify({ type: 'Feature', ...feature }),
   })
+
+test('what is looked up at once is asked for together, as far as it lies in one shard', async () => {
+  const rows = await session.query<{ id: string }>('select id from cities order by md5(id) limit 60')
+  const places = rows.map(({ id }) => id)
+  const [moved] = await idsAt(PARIS)
+  const collection = catalog.get('travellers')
+  const statements: Statement[] = []
+  // From primaries: secondaries may not have it yet.
+  const lookup = makeItemLookup(
+    {
+      ...database,
+      within(consistency) {
+        const view = database.within(consistency)
+        const read: typeof view.read = (statement) => {
+          statements.push(statement)
+          return view.read(statement)
+        }
+        return { ...view, read }
+      },
+    },
+    new Consistency({ required: 'everything' }),
+  )
+  const idOf = (feature: { text: string } | undefined) => feature && JSON.parse(`${feature.text}}`).id
+  const found = await Promise.all(places.map((id) => lookup.find(catalog.get('cities'), id)))
+  assert.deepEqual(found.map(idOf), places)
+  const shardsOf = async (cells: readonly number[]) => {
+    const [row] = await session.query<{ count: number }>(
+      `select count(distinct get_shard_id_for_distribution_column('cities', cell))::int
+        from unnest('{${cells.join()}}'::int[]) cell`,
+    )
+    return row!.count
+  }
+  if (isCitus) {
+    for (const { cells } of statements) assert.equal(await shardsOf(cells!), 1)
+    assert.equal(statements.length, await shardsOf(places.map((id) => Number(id.split('.')[0]))))
+  } else assert.equal(statements.length, 1)
+  // One that is away from home is found like the others.
+  await patch(moved!, to(TOKYO))
+  const ids = [moved!, ...(await idsAt(PARIS)), ...(await idsAt(TOKYO)), `${cellAt(TOKYO)}.none`]
+  const others = await Promise.all(ids.map((id) => lookup.find(collection, id)))
+  assert.deepEqual(others.map(idOf), [...ids.slice(0, -1), undefined])
+  await patch(moved!, to(PARIS))
+})
 
 test('a client may choose an id of the cell, and no other', async () => {
   const dora = { ...to(TOKYO), properties: { name: 'Dora', extra: {} } }

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { splitUrls } from '../../database/addresses.ts'
 import { Consistency, openDatabase } from '../../database/database.ts'
+import type { Event } from '../../events.ts'
 import { makeConsistencyTokens } from '../../http/consistency-token.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
@@ -165,13 +166,14 @@ test('what was once read is read again by who asks for that', { skip }, async (t
 })
 
 test('without a primary to ask, nobody is told what is older than wanted', { skip }, async (t) => {
+  const events: Event[] = []
   const database = openDatabase({
     readUrl: urls.readUrl,
     workerReadUrl: urls.workerReadUrl,
     writeUrl: undefined,
     poolSize: 2,
     statementTimeoutMs: 1_000,
-    emit: () => {},
+    emit: (event) => events.push(event),
   })
   t.after(() => database.close())
   const release = await holdSecondaries(t)
@@ -181,8 +183,12 @@ test('without a primary to ask, nobody is told what is older than wanted', { ski
   const read = () => database.within(new Consistency({ required })).read({ text: 'select 1', values: [] })
   await assert.rejects(read(), { code: 'consistency-unavailable' })
   const waiting = read()
+  await sleep(50)
   release()
   assert.deepEqual(await waiting, [['1']])
+  const waits = events.filter((event) => event.type === 'secondary-awaited')
+  assert.equal(waits.length, 1)
+  assert.ok(waits[0]!.milliseconds >= 50)
 })
 
 test('a token that nobody can read means everything; what is none is refused', async (t) => {
