@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Client } from 'pg'
+import type { Client, DatabaseError } from 'pg'
 import { withSuperuser } from './connection.ts'
 import type { Credentials } from './credentials.ts'
 import { DATABASE } from './patroni.ts'
@@ -12,6 +12,10 @@ import type { Member, Topology } from './topology.ts'
 const rolesFile = new URL('../sql/bootstrap/roles.sql', import.meta.url)
 /** Patroni registers a member with the coordinator when it is next around. */
 const REGISTER_TIMEOUT_MS = 60_000
+/** Citus tells a node that changed places what there is, and refuses until then what all nodes must know of. */
+const SYNC_TIMEOUT_MS = 60_000
+/** Of that refusal: object_not_in_prerequisite_state. */
+const OUT_OF_SYNC = '55000'
 
 /** Idempotent: what is there stays. @param members that run */
 export async function prepareDatabase(
@@ -30,12 +34,25 @@ export async function prepareDatabase(
     }
     await withSuperuser(topology, credentials, create, undefined, 'postgres')
   }
-  await withSuperuser(topology, credentials, async (client) => {
+  const makeRoles = async (client: Client) => {
     await client.query(readFileSync(rolesFile, 'utf8'))
     for (const role of ['tessera_owner', 'tessera_write', 'tessera_read'] as const)
       await client.query(`alter role ${role} password ${client.escapeLiteral(credentials.passwords[role])}`)
-  })
+  }
+  await onceInSync(() => withSuperuser(topology, credentials, makeRoles))
   if (topology.isCitus) await allowSecondaryReads(topology, credentials)
+}
+
+async function onceInSync(work: () => Promise<void>) {
+  const deadline = performance.now() + SYNC_TIMEOUT_MS
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if ((error as DatabaseError).code !== OUT_OF_SYNC || performance.now() > deadline) throw error
+    }
+    await sleep(200)
+  }
 }
 
 /** Grants on parameters are each node's own. */

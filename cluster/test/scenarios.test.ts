@@ -11,6 +11,7 @@ import { play } from '../scenarios/play.ts'
 import { type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.ts'
 import { openStage, type Stage } from '../scenarios/stage.ts'
 import { TABLE } from '../scenarios/traffic.ts'
+import { prepareDatabase } from '../schema.ts'
 import { readStatus } from '../status.ts'
 import { urlOf } from '../topology.ts'
 import { whyNot } from './requirements.ts'
@@ -89,6 +90,24 @@ test('the replicated Citus cluster, under load', { skip: citus, timeout: 400_000
   const stage = await openStage({}, () => {})
   t.after(() => stage.close())
   for (const fault of FAULTS) await t.test(fault, () => keep(stage, named(`worker-${fault}`)))
+  await t.test('it is prepared as soon as all nodes know of all', async () => {
+    const { place, credentials } = stage.cluster
+    const { topology } = place
+    const setSynced = (is: boolean) =>
+      stage.query('update pg_dist_node set metadatasynced = $1 where groupid = 1 and noderole = $2', [
+        is,
+        'primary',
+      ])
+    await setSynced(false)
+    let isPrepared = false
+    const preparing = prepareDatabase(topology, credentials, topology.members, () => {}).then(() => {
+      isPrepared = true
+    })
+    await sleep(1_000)
+    assert.equal(isPrepared, false)
+    await setSynced(true)
+    await preparing
+  })
   await t.test('a frozen primary is fenced', () => keep(stage, named('worker-freeze'), FENCED))
   await t.test('one worker more takes its share of the shards, and all rows are there', async () => {
     const count = () => stage.query(`select count(*)::int from ${TABLE}`)

@@ -14,7 +14,7 @@ import { parseValue } from './value.ts'
  * alone, PostgreSQL would wait while we render.
  */
 const MAX_CONCURRENT = 2
-/** Ids of one statement: past this, waiting for the whole costs the first more than joining saves. A power of two. */
+/** Ids of one statement: past this, waiting for the whole costs the first more than joining saves. A power of four. */
 const MAX_IDS = 64
 /** Types whose values come back as the text that was asked for, so that rows find their askers, and none is an error. */
 const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])

@@ -394,9 +394,9 @@ export function compileLookup(
     )
     return fillTemplate(template, { ids, cells }, asked)
   }
-  // A list whose length is a power of two, filled up with the last: of an array PostgreSQL does not know the length
+  // A list whose length is a power of four, filled up with the last: of an array PostgreSQL does not know the length
   // beforehand, and plans the statement each time, which takes it as long as running it.
-  const length = 2 ** Math.ceil(Math.log2(ids.length))
+  const length = 4 ** Math.ceil(Math.log2(ids.length) / 2)
   const template = templateOf(`lookup ${collection.version} ${length} ${cells !== undefined}`, () => {
     const within = cells && sql`${cellColumn} = ${sql.placeholder('cell')} and `
     const list = Array.from({ length }, (_, at) => sql`${sql.placeholder(String(at))}`)

@@ -102,12 +102,12 @@ async function planOf(url: string, path: string): Promise<Plan> {
 
 /**
  * A script that sends what the gateway sends: one statement, each time with the values of another plan. pgbench
- * binds its variables, which are numbers alone.
+ * binds its variables, which are numbers alone: an id, two numbers with a dot between, is put together of them.
  */
 function scriptOf(plans: readonly Plan[]): string {
   const [{ statement, parameters }] = plans as [Plan]
   const numbersOf = (plan: Plan) =>
-    plan.parameters.flatMap((value) => (Array.isArray(value) ? String(value[0]).split('.') : [value]))
+    plan.parameters.flatMap((value) => (typeof value === 'string' ? value.split('.') : [value]))
   const cases = plans.map((plan, index) => {
     const settings = numbersOf(plan).map((value, position) => `\\set v${position} ${value}`)
     return [`\\${index === 0 ? 'if' : 'elif'} :n = ${index}`, ...settings].join('\n')
@@ -116,7 +116,7 @@ function scriptOf(plans: readonly Plan[]): string {
   // In brackets: a colon may stand before it.
   const next = () => `(:v${position++})`
   const values = parameters.map((value) =>
-    Array.isArray(value) ? `array[${String(value[0]).split('.').map(next).join(" || '.' || ")}]` : next(),
+    typeof value === 'string' ? value.split('.').map(next).join(" || '.' || ") : next(),
   )
   const text = statement.replace(/\$(\d+)/g, (_, index) => values[Number(index) - 1]!)
   return `\\set n random(0, ${plans.length - 1})\n${cases.join('\n')}\n\\endif\n${text};\n`

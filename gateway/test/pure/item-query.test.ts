@@ -58,9 +58,9 @@ test('ids looked up together fill a list of few lengths, so that plans are kept'
   const statements = ids.map((_, at) => compileLookup(collection, ids.slice(0, at + 1)))
   assert.deepEqual(
     statements.map(({ values }) => values.length),
-    [1, 2, 4, 4, 8],
+    [1, 4, 4, 4, 16],
   )
-  assert.deepEqual(statements[4]!.values, [...ids, '9', '9', '9'])
+  assert.deepEqual(statements[4]!.values, [...ids, ...Array(11).fill('9')])
   assert.equal(statements[2]!.name, statements[3]!.name)
 })
 
