@@ -228,7 +228,9 @@ test('when the secondary dies no read fails; it is noticed within 300 ms, and it
   assert.ok(answers > 50)
 })
 
-test('a connection to read and one to write are there before anybody asks, and again when they were lost', async (t) => {
+test('a connection to read and one to write are there before anybody asks, and again when they were lost', {
+  skip: isCitus && 'of Citus the gateway asks by itself, by as many connections as there are node groups',
+}, async (t) => {
   const way = await relay(t, writeUrl)
   const { database } = open(t, { readUrl, writeUrl: way.url })
   // With that which asks again and again whether somebody is there.
