@@ -4,6 +4,7 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AggregatorRegistry, type Registry } from 'prom-client'
+import { gatewayError } from './errors.ts'
 import type { Emit } from './events.ts'
 
 /** A worker that could not begin; the message is its own, for the person who started Tessera. */
@@ -116,7 +117,7 @@ export const tellFailure = (reason: string) =>
 /**
  * From within a worker: the metrics of all of them together, in the text format of Prometheus.
  * @param registry its own
- * @returns what asks for them, and throws where one of them does not answer
+ * @returns what asks for them, and throws a GatewayError where one of them does not answer
  */
 export function shareMetrics(registry: Registry): () => Promise<string> {
   AggregatorRegistry.setRegistries(registry as Registry<never>)
@@ -135,7 +136,11 @@ export function shareMetrics(registry: Registry): () => Promise<string> {
       asking.set(id, resolve)
       process.send!({ type: 'metrics-wanted', id } satisfies Message)
     })
-    if (text === undefined) throw new Error('a worker did not tell its metrics')
+    if (text === undefined)
+      throw gatewayError(
+        'not-ready',
+        'A process of this gateway is starting, and cannot tell its numbers yet.',
+      )
     return text
   }
 }

@@ -57,8 +57,11 @@ test('it serves, takes an import meanwhile, and stops without a trace', async ()
 test('its metrics are those of all its processes', async () => {
   const tessera = startTessera(flags)
   const { url } = await tessera.event('gateway-listening')
-  while (tessera.count('worker-serving') < 2) await sleep(20)
   const client = makeClient(url)
+  // The second of them is only starting.
+  const early = await client('/metrics')
+  if (early.status !== 200) assert.deepEqual([early.status, early.json.code], [503, 'not-ready'])
+  while (tessera.count('worker-serving') < 2) await sleep(20)
   // A connection each, and so some of them with each process.
   await Promise.all(
     Array.from({ length: 40 }, () =>
