@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { withSuperuser } from '../connection.ts'
 import { faults } from '../fault.ts'
 import { findPrimary, startGateways, stopGateways, untilGatewaysServe } from '../launcher.ts'
 import { addWorker } from '../scale.ts'
@@ -93,20 +94,24 @@ test('the replicated Citus cluster, under load', { skip: citus, timeout: 400_000
   await t.test('it is prepared as soon as all nodes know of all', async () => {
     const { place, credentials } = stage.cluster
     const { topology } = place
-    const setSynced = (is: boolean) =>
-      stage.query('update pg_dist_node set metadatasynced = $1 where groupid = 1 and noderole = $2', [
-        is,
-        'primary',
-      ])
-    await setSynced(false)
     let isPrepared = false
-    const preparing = prepareDatabase(topology, credentials, topology.members, () => {}).then(() => {
-      isPrepared = true
+    const setSynced = (is: boolean) =>
+      `update pg_dist_node set metadatasynced = ${is} where groupid = 1 and noderole = 'primary'`
+    const preparing = await withSuperuser(topology, credentials, async (client) => {
+      await client.query(setSynced(false))
+      // Meanwhile Citus itself cannot put it right, as it does once a minute.
+      await client.query('begin')
+      await client.query('lock table pg_dist_node in share mode')
+      const prepared = prepareDatabase(topology, credentials, topology.members, () => {}).then(() => {
+        isPrepared = true
+      })
+      await sleep(1_000)
+      assert.equal(isPrepared, false)
+      await client.query(setSynced(true))
+      await client.query('commit')
+      return { prepared }
     })
-    await sleep(1_000)
-    assert.equal(isPrepared, false)
-    await setSynced(true)
-    await preparing
+    await preparing.prepared
   })
   await t.test('a frozen primary is fenced', () => keep(stage, named('worker-freeze'), FENCED))
   await t.test('one worker more takes its share of the shards, and all rows are there', async () => {

@@ -53,10 +53,7 @@ export interface ItemLookup {
    */
   find(collection: Collection, id: string): Promise<FeatureText | undefined>
   /** What `find` asks first, by itself; undefined where no feature can have this id. */
-  plan(
-    collection: Collection,
-    id: string,
-  ): { statement: Statement; cells: readonly number[] | undefined } | undefined
+  plan(collection: Collection, id: string): Statement | undefined
 }
 
 /** @param consistency of the one request that it is for; without it, it is for all that take whatever there is */
@@ -149,8 +146,7 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
       const key = keyOf(collection, id)
       if (!key) return undefined
       const { value, home } = key
-      const cells = home === undefined ? undefined : [home]
-      return { statement: compileLookup(collection, [value], cells), cells }
+      return compileLookup(collection, [value], home === undefined ? undefined : [home])
     },
   }
 }

@@ -18,8 +18,7 @@ export type QueryPlan = {
 /** It is planned with its values as if it came for the first time, and not carried out. */
 export async function explainQuery(
   database: Database,
-  { text, values }: Statement,
-  cells: readonly number[] | undefined,
+  { text, values, cells }: Statement,
 ): Promise<QueryPlan> {
   const rows = await database.read({ text: `explain (format json) ${text}`, values })
   const plan: unknown = JSON.parse(rows.map(([line]) => line).join('\n'))

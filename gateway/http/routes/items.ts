@@ -159,19 +159,14 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   { database, catalog, lookup, tokens, timeoutMs, ...locality },
 ) => {
   const isFromHere = makeLocality(locality)
-  const explain = async (
-    request: FastifyRequest,
-    reply: FastifyReply,
-    statement: Statement,
-    cells: readonly number[] | undefined,
-  ) => {
+  const explain = async (request: FastifyRequest, reply: FastifyReply, statement: Statement) => {
     if (!isFromHere(request)) {
       throw gatewayError(
         'explanation-forbidden',
         'Plans tell of the database: explain is for this machine only, on a gateway that listens on loopback.',
       )
     }
-    return reply.type(QUERY_PLAN).send(await explainQuery(database, statement, cells))
+    return reply.type(QUERY_PLAN).send(await explainQuery(database, statement))
   }
 
   /** Joined with what others ask for, unless it must see what they need not. */
@@ -231,7 +226,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const query = planItems(request.query as ItemParameters, collection)
       if (request.query.explain) {
         const statement = isLarge(query) ? compileItems(query) : compilePage(query)
-        return explain(request, reply, statement, query.cells)
+        return explain(request, reply, statement)
       }
       const base = request.publicUrl
       const urls = pageUrls(base, request.url, collection, isHtml)
@@ -299,7 +294,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       if (request.query.explain) {
         const planned = lookup.plan(collection, featureId)
         if (!planned) throw featureNotFound(collection, featureId)
-        return explain(request, reply, planned.statement, planned.cells)
+        return explain(request, reply, planned)
       }
       const feature = await find(request, reply, collection, featureId)
       if (feature === undefined) throw featureNotFound(collection, featureId)
