@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { findDaemon, findPostmaster, sessionOf, signal, stopDaemon } from './daemon.ts'
 import { isStoreWell } from './etcd.ts'
 import { healNetwork } from './fault.ts'
-import { type Cluster, partsOf, processesOf, startPart } from './parts.ts'
+import { type Cluster, migrate, partsOf, processesOf, startPart } from './parts.ts'
 import { askMember, switchOver as askToSwitchOver, type MemberState } from './patroni-api.ts'
 import { ClusterError, dataFolderOf, isMade, makePlace, type Place, unmountMembers } from './place.ts'
 import { prepareDatabase } from './schema.ts'
@@ -72,7 +72,8 @@ const isListenedTo = (port: number) =>
     socket.on('connect', () => settle(true)).on('error', () => settle(false))
   })
 
-export function startGateways(cluster: Cluster) {
+export async function startGateways(cluster: Cluster): Promise<void> {
+  if (!cluster.place.size.demo) await migrate(cluster)
   for (const { name } of cluster.place.topology.gateways) startPart(cluster, name)
 }
 
@@ -81,11 +82,8 @@ export const isStartedIn =
   (name: string) =>
     findDaemon(runFolder, name) !== undefined
 
-export const stopGateways = ({ place }: Cluster) =>
-  Promise.all(place.topology.gateways.map(({ name }) => stopDaemon(place.runFolder, name, MEMBER_STOP_MS)))
-
 /**
- * Each of them and HAProxy answer: the database is migrated, and the demo data imported.
+ * Each of them and HAProxy answer: the database is migrated, and the demo data imported where that is wanted.
  * @param path what they must have
  */
 export async function untilGatewaysServe(

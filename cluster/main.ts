@@ -32,6 +32,7 @@ const USAGE = `npm run cluster -- COMMAND [--data FOLDER]
      [--gateways 1] [--base-port N]
      [--plain]                       one pair without Citus
      [--no-gateway]                  the databases alone
+     [--no-demo]                     without the demo data
      [--disk MIB]                    each member on a small file system in memory, for trials (root)
   status [--json] [--watch]          members, lag, what HAProxy and Citus take them for, rows of each worker
   switchover GROUP                   primary and secondary change places: c, w1, w2, …
@@ -56,6 +57,7 @@ const OPTIONS = {
   seconds: { type: 'string' },
   plain: { type: 'boolean' },
   gateway: { type: 'boolean', default: true },
+  demo: { type: 'boolean' },
   json: { type: 'boolean' },
   watch: { type: 'boolean' },
 } as const
@@ -84,6 +86,7 @@ function sizeOf(values: Values): Partial<Size> {
     ...given('basePort', 'base-port', 1_024, 64_000),
     ...given('disk', 'disk', 256, 65_535),
     ...(values.plain ? { workers: 0 } : {}),
+    ...(values.demo === undefined ? {} : { demo: values.demo }),
   }
 }
 
@@ -164,8 +167,8 @@ async function bringUp(place: Place, withGateways: boolean) {
   await up(cluster, say)
   const { host, httpPort, statisticsPort } = topology.proxies[0]!
   if (withGateways) {
-    startGateways(cluster)
-    say('gateways start, with the demo data where it is not there …')
+    say(`gateways start${place.size.demo ? ', with the demo data where it is not there' : ''} …`)
+    await startGateways(cluster)
     await untilGatewaysServe(cluster)
     say(`serving at ${urlOf(host, httpPort)}`)
   }

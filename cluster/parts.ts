@@ -1,7 +1,10 @@
 // Owns how each process of the cluster is started on this machine: its configuration, written anew, and its options.
 
+import { execFile } from 'node:child_process'
 import { chownSync, statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
 import { GATEWAY_URLS, gatewayUrl, urlFileOf, urlVariableOf } from './connection.ts'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
 import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
@@ -118,11 +121,11 @@ function fencerPart({ place, credentials }: Cluster, name: string): Part {
   return { ...ourProgram(place), args: [join(import.meta.dirname, 'fencer.ts'), file] }
 }
 
-const checkout = resolve(import.meta.dirname, '..')
+const gatewayProgram = resolve(import.meta.dirname, '../gateway/main.ts')
 
 /** As the account too, unless the checkout lies where that may not look, such as in root's home. */
 function ourProgram({ account }: Place): Pick<Part, 'command' | 'account'> {
-  const isOpen = [process.execPath, join(checkout, 'gateway/main.ts')].every(isReadableByAll)
+  const isOpen = [process.execPath, gatewayProgram].every(isReadableByAll)
   return { command: process.execPath, account: isOpen ? account : undefined }
 }
 
@@ -136,8 +139,34 @@ function isReadableByAll(file: string): boolean {
   }
 }
 
+function gatewayPart(cluster: Cluster, port: number): Part {
+  const { place } = cluster
+  const { demo, gateways } = place.size
+  // As many processes as cores, over all gateways.
+  const workers = Math.max(1, Math.floor(availableParallelism() / gateways))
+  return {
+    ...ourProgram(place),
+    args: [gatewayProgram, 'serve', demo ? '--demo' : '--no-demo'],
+    environment: {
+      ...gatewayEnvironment(cluster),
+      TESSERA_PORT: String(port),
+      TESSERA_WORKERS: String(workers),
+    },
+  }
+}
+
+/** Tessera's own tables, as the gateways need them. Those that import the demo data make them by themselves. */
+export async function migrate(cluster: Cluster): Promise<void> {
+  const { command, account } = ourProgram(cluster.place)
+  await promisify(execFile)(command, [gatewayProgram, 'migrate'], {
+    env: gatewayEnvironment(cluster),
+    cwd: cluster.place.runFolder,
+    ...account,
+  })
+}
+
 /** Over the proxies' ports, their addresses in files that nobody else reads. */
-function gatewayPart({ place, credentials }: Cluster, port: number): Part {
+function gatewayEnvironment({ place, credentials }: Cluster): Record<string, string> {
   const environment: Record<string, string> = {
     TESSERA_DRAIN_DELAY_MS: String(DRAIN_DELAY_MS),
     TESSERA_LOG_LEVEL: process.env.TESSERA_LOG_LEVEL ?? 'info',
@@ -147,9 +176,5 @@ function gatewayPart({ place, credentials }: Cluster, port: number): Part {
     writeOwned(place, file, gatewayUrl(place.topology, credentials, name))
     environment[urlVariableOf(name)] = file
   }
-  return {
-    ...ourProgram(place),
-    args: [join(checkout, 'gateway/main.ts'), 'serve', '--port', String(port), '--demo'],
-    environment,
-  }
+  return environment
 }

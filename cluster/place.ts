@@ -34,14 +34,14 @@ const DEFAULT_FOLDER =
 const SIZE_FILE = 'tessera-cluster.json'
 
 /** What may differ from the size that a cluster was made with. */
-const CHANGEABLE = ['gateways']
+const CHANGEABLE = ['gateways', 'demo']
 
 /** @param size as asked for; a cluster that is there already keeps the size it was made with */
 export function findPlace(folder: string | undefined, size: Partial<Size>): Place {
   const place = resolve(folder ?? DEFAULT_FOLDER)
   const file = join(place, SIZE_FILE)
   const made = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Size) : undefined
-  const wanted = { ...(made ?? DEFAULT_SIZE), ...size }
+  const wanted = { ...DEFAULT_SIZE, ...made, ...size }
   for (const [name, value] of Object.entries(made ?? {})) {
     if (!CHANGEABLE.includes(name) && wanted[name as keyof Size] !== value)
       throw new ClusterError(

@@ -90,6 +90,8 @@ export type Size = {
   readonly store: number
   /** The first of the ports, all of which follow it. */
   readonly basePort: number
+  /** Whether gateways import the demo data where it is missing. */
+  readonly demo: boolean
   /** MiB of memory as each member's file system, for trials; 0 for the folder that they live in. */
   readonly disk: number
 }
@@ -101,6 +103,7 @@ export const DEFAULT_SIZE: Size = {
   proxies: 2,
   store: 3,
   basePort: 25_000,
+  demo: true,
   disk: 0,
 }
 

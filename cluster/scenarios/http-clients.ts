@@ -49,7 +49,7 @@ export type Crowd = {
 /** Longer than a gateway takes over a change in the worst case: who gives up earlier would not hear what came of it. */
 const TIMEOUT_MS = 15_000
 /** Between two requests of a client: the suite is about faults, not about a machine with nothing left to give. */
-const PAUSE_MS = 20
+const PAUSE_MS = 75
 const RETRY_MS = 100
 /** After the end of a run, for changes whose outcome is not known yet. */
 const RESOLVE_MS = 15_000

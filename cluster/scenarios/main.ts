@@ -1,11 +1,11 @@
 // Owns `npm run scenarios`: plays what is asked for, again and again, and writes what was measured.
 
 import { parseArgs } from 'node:util'
-import { type NemesisResult, openNemesis, playNemesis } from './nemesis.ts'
+import { GATEWAYS, type NemesisResult, playNemesis, prepareNemesis } from './nemesis.ts'
 import { type Measurement, play } from './play.ts'
 import { keepReport, renderNemesis, renderPauses, renderReport, seconds } from './report.ts'
 import { gatewayScenarios, type Scenario, scenarios } from './scenarios.ts'
-import { openStage } from './stage.ts'
+import { openTrial, prepareStage, type Trial } from './stage.ts'
 
 const USAGE = `npm run scenarios -- [nemesis] [NAME …] [--repeats 1] [--seconds 0] [--plain]
 
@@ -73,8 +73,8 @@ async function playAll<T>({ chosen, repeats }: Words, playOne: (scenario: Scenar
 }
 
 /** How long bare connections pause. @returns whether every promise was kept */
-async function playPauses(words: Words): Promise<boolean> {
-  const stage = await openStage(words.isPlain ? { workers: 0 } : {}, say)
+async function playPauses(words: Words, trial: Trial): Promise<boolean> {
+  const stage = await prepareStage(trial)
   const playOne = async (scenario: Scenario): Promise<Measurement> => {
     const one = await play(stage, scenario)
     say(
@@ -83,7 +83,7 @@ async function playPauses(words: Words): Promise<boolean> {
     for (const sentence of one.broken) say(`  BROKEN: ${sentence}`)
     return one
   }
-  const measurements = await playAll(words, playOne).finally(stage.close)
+  const measurements = await playAll(words, playOne)
   const broken = measurements.flatMap(({ scenario, broken }) => broken.map((text) => `${scenario}: ${text}`))
   const text = renderReport({
     title: 'Scenarios',
@@ -99,8 +99,8 @@ async function playPauses(words: Words): Promise<boolean> {
 }
 
 /** What clients of the gateways are served. @returns whether every promise was kept */
-async function playAgainstNemesis(words: Words): Promise<boolean> {
-  const stage = await openNemesis(words.isPlain, say)
+async function playAgainstNemesis(words: Words, trial: Trial): Promise<boolean> {
+  const stage = await prepareNemesis(trial)
   const brokenOf = ({ scenario, violations, broken }: NemesisResult) => [
     ...broken.map((text) => `${scenario}: ${text}`),
     ...violations.map(({ promise, detail }) => `${scenario}: ${promise}: ${detail}`),
@@ -116,7 +116,7 @@ async function playAgainstNemesis(words: Words): Promise<boolean> {
     for (const sentence of brokenOf(one)) say(`  BROKEN: ${sentence}`)
     return one
   }
-  const results = await playAll(words, playOne).finally(stage.close)
+  const results = await playAll(words, playOne)
   const broken = results.flatMap(brokenOf)
   const causal = results.reduce((sum, { steadyCausal }) => sum + steadyCausal, 0)
   const fromSecondaries = results.reduce((sum, one) => sum + one.steadyCausalFromSecondaries, 0)
@@ -135,5 +135,8 @@ async function playAgainstNemesis(words: Words): Promise<boolean> {
 }
 
 const { isNemesis, ...words } = readWords()
-const isKept = await (isNemesis ? playAgainstNemesis(words) : playPauses(words))
+const gateways = isNemesis ? GATEWAYS : 0
+const trial = await openTrial({ gateways, ...(words.isPlain ? { workers: 0 } : {}) }, say)
+const playing = isNemesis ? playAgainstNemesis(words, trial) : playPauses(words, trial)
+const isKept = await playing.finally(trial.close)
 process.exit(isKept ? 0 : 1)

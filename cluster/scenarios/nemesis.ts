@@ -17,11 +17,10 @@ import {
   startCrowd,
 } from './http-clients.ts'
 import type { Scenario } from './scenarios.ts'
-import { openTrial, type Trial } from './stage.ts'
+import type { Trial } from './stage.ts'
 
-const GATEWAYS = 3
-/** Beside the trials of stage.ts: tests of both may run at once. */
-const BASE_PORT = 28_000
+/** Of a cluster for the nemesis: one may be lost, and one be restarted. */
+export const GATEWAYS = 3
 
 /** The cells' level: at it a spot and what lies beside it are in one cell. */
 const LEVEL = 8
@@ -67,20 +66,13 @@ export type NemesisResult = {
   readonly reasons: Readonly<Record<string, number>>
 }
 
-export async function openNemesis(isPlain: boolean, report: (line: string) => void): Promise<NemesisStage> {
-  const size = { basePort: BASE_PORT, gateways: GATEWAYS, ...(isPlain ? { workers: 0 } : {}) }
-  const trial = await openTrial(size, report)
-  try {
-    const { topology } = trial.cluster.place
-    startGateways(trial.cluster)
-    await untilGatewaysServe(trial.cluster)
-    const spots = await makeCollection(trial, topology)
-    await untilGatewaysServe(trial.cluster, { path: `/collections/${COLLECTION}` })
-    return { ...trial, spots }
-  } catch (error) {
-    await trial.close()
-    throw error
-  }
+/** Starts the gateways, and makes the collection that their clients share. */
+export async function prepareNemesis(trial: Trial): Promise<NemesisStage> {
+  await startGateways(trial.cluster)
+  await untilGatewaysServe(trial.cluster)
+  const spots = await makeCollection(trial, trial.cluster.place.topology)
+  await untilGatewaysServe(trial.cluster, { path: `/collections/${COLLECTION}` })
+  return { ...trial, spots }
 }
 
 /** @returns one spot in each node group that holds features */

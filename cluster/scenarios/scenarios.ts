@@ -89,7 +89,7 @@ async function killCluster(cluster: Cluster): Promise<Undo> {
   await strikeAll(({ place }) => partsOf(place.topology))(cluster, cluster.place.topology.groups[0]!)
   await sleep(1_000)
   await up(cluster, () => {})
-  startGateways(cluster)
+  await startGateways(cluster)
   await untilGatewaysServe(cluster)
   return async () => {}
 }

@@ -38,7 +38,12 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
   const scratch = mkdtempSync('/var/tmp/tessera-stage-')
   // The cluster's own account passes through; its folder within is closed to all others.
   chmodSync(scratch, 0o711)
-  const place = findPlace(join(scratch, 'cluster'), { basePort: BASE_PORT, gateways: 0, ...size })
+  const place = findPlace(join(scratch, 'cluster'), {
+    basePort: BASE_PORT,
+    gateways: 0,
+    demo: false,
+    ...size,
+  })
   const remove = async () => {
     // As it is then: it may have grown.
     await destroy(findPlace(place.folder, {}), () => {})
@@ -69,17 +74,9 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
   }
 }
 
-export async function openStage(size: Partial<Size>, report: Report): Promise<Stage> {
-  const trial = await openTrial(size, report)
-  try {
-    return { ...trial, ...(await makeTable(trial)) }
-  } catch (error) {
-    await trial.close()
-    throw error
-  }
-}
-
-async function makeTable({ cluster, query }: Trial) {
+/** Makes the table that bare connections write and read. */
+export async function prepareStage(trial: Trial): Promise<Stage> {
+  const { cluster, query } = trial
   const { topology } = cluster.place
   await query(`create table ${TABLE} (id bigint primary key, at timestamptz not null default now())`)
   if (topology.isCitus) await query(`select create_distributed_table('${TABLE}', 'id')`)
@@ -97,5 +94,5 @@ async function makeTable({ cluster, query }: Trial) {
   const seeded = new Map([...byGroup].map(([group, ids]) => [group, ids.slice(0, SEEDED)]))
   const fresh = new Map([...byGroup].map(([group, ids]) => [group, ids.slice(SEEDED)]))
   await query(`insert into ${TABLE} (id) select unnest($1::bigint[])`, [[...seeded.values()].flat()])
-  return { seeded, fresh }
+  return { ...trial, seeded, fresh }
 }

@@ -12,7 +12,7 @@ const DRIVER_GRACE_MS = 1_000
 const CONNECT_TIMEOUT_MS = 2_000
 const RETRY_MS = 50
 /** Between two requests of a client: the scenario is about faults, not about a machine with nothing left to give. */
-const PAUSE_MS = 5
+const PAUSE_MS = 20
 
 export const TABLE = 'scenario_row'
 

@@ -1,33 +1,32 @@
-// Some of what the cluster promises, kept under load: a switchover, a crash and a killed node, of one plain pair,
-// and where Citus is installed of the whole topology. `npm run scenarios` plays them all, and times them.
+// Some of what the cluster promises, kept under load, of one plain pair and where Citus is installed of the whole
+// topology: bare connections through a switchover and a crash, and clients of the gateways while a node is killed.
+// `npm run scenarios` plays them all, and times them.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withSuperuser } from '../connection.ts'
-import { faults } from '../fault.ts'
-import { findPrimary, startGateways, stopGateways, untilGatewaysServe } from '../launcher.ts'
 import { addWorker } from '../scale.ts'
+import { GATEWAYS, type NemesisStage, playNemesis, prepareNemesis } from '../scenarios/nemesis.ts'
 import { play } from '../scenarios/play.ts'
-import { type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.ts'
-import { openStage, type Stage } from '../scenarios/stage.ts'
+import { gatewayScenarios, type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.ts'
+import { openTrial, prepareStage, type Stage } from '../scenarios/stage.ts'
 import { TABLE } from '../scenarios/traffic.ts'
 import { prepareDatabase } from '../schema.ts'
 import { readStatus } from '../status.ts'
-import { urlOf } from '../topology.ts'
 import { whyNot } from './requirements.ts'
 
-const FAULTS = ['switchover', 'crash', 'kill']
+const FAULTS = ['switchover', 'crash']
 /** A machine on which other things run too may need longer; what is lost stays lost however long it takes. */
 const PATIENCE = 3
+/** Patroni alone would take its ttl of 20 s at the least: who is faster was fenced. */
+const FENCED = 18 / 15
+/** Reads do not wait for the failover, which takes longer. */
+const READS_PAUSE_MS = 3_000
 /** Room for a member and its log, and not much more. */
 const DISK_MIB = 512
 
-const citus = whyNot(true)
-const plain = whyNot(false)
-
-/** Patroni alone would take its ttl of 20 s at the least: who is faster was fenced. */
-const FENCED = 18 / 15
+const named = (name: string) => [...scenarios, ...gatewayScenarios].find((one) => one.name === name)!
 
 /** Plays it, and says what was not kept. */
 async function keep(stage: Stage, scenario: Scenario, patience = PATIENCE) {
@@ -36,42 +35,20 @@ async function keep(stage: Stage, scenario: Scenario, patience = PATIENCE) {
   assert.ok(acknowledged > 0)
 }
 
-/** Longer than HAProxy takes to leave a gateway that it finds not ready, and a failover takes. */
-const READ_SECONDS = 12
-
-/** No answer is lost on the way, and each reader has one in time; 503 says honestly that it is not now. */
-async function readThroughFailover({ cluster }: Stage) {
-  const { topology } = cluster.place
-  startGateways(cluster)
-  await untilGatewaysServe(cluster)
-  const { host, httpPort } = topology.proxies[0]!
-  const undo = await faults.kill.inject(cluster, (await findPrimary(topology.groups[0]!)).name)
-  const end = performance.now() + READ_SECONDS * 1_000
-  let servedAt = performance.now()
-  let longestGapMs = 0
-  while (performance.now() < end) {
-    const response = await fetch(`${urlOf(host, httpPort)}/collections/cities/items?limit=1`)
-    await response.text()
-    if (response.ok) {
-      longestGapMs = Math.max(longestGapMs, performance.now() - servedAt)
-      servedAt = performance.now()
-    } else assert.equal(response.status, 503)
-    await sleep(20)
-  }
-  longestGapMs = Math.max(longestGapMs, performance.now() - servedAt)
-  await undo()
-  await stopGateways(cluster)
-  assert.ok(longestGapMs < 3_000, `reads paused ${longestGapMs} ms`)
+/** The same for clients of the gateways. */
+async function keepAll(stage: NemesisStage, scenario: Scenario) {
+  const { violations, broken, reads, acknowledged, steadyCausal } = await playNemesis(stage, scenario)
+  assert.deepEqual({ violations, broken }, { violations: [], broken: [] })
+  assert.ok(acknowledged > 0 && steadyCausal > 0)
+  return reads
 }
 
-const named = (name: string) => scenarios.find((scenario) => scenario.name === name)!
-
-test('one pair without Citus, under load', { skip: plain, timeout: 400_000 }, async (t) => {
+test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_000 }, async (t) => {
   const isRoot = process.getuid?.() === 0
-  const stage = await openStage({ workers: 0, gateways: 1, disk: isRoot ? DISK_MIB : 0 }, () => {})
-  t.after(() => stage.close())
+  const trial = await openTrial({ workers: 0, gateways: GATEWAYS, disk: isRoot ? DISK_MIB : 0 }, () => {})
+  t.after(() => trial.close())
+  const stage = await prepareStage(trial)
   for (const fault of FAULTS) await t.test(fault, () => keep(stage, named(`coordinator-${fault}`)))
-  await t.test('reads through a gateway go on while the primary is gone', () => readThroughFailover(stage))
   const skip = isRoot ? false : 'SKIPPED: a small disk takes root'
   await t.test(
     'a full disk loses nothing either, and is left behind when there is space again',
@@ -85,14 +62,20 @@ test('one pair without Citus, under load', { skip: plain, timeout: 400_000 }, as
         inject: strikePrimary('fill-disk'),
       }),
   )
+  await t.test('clients of the gateways read on while the primary is gone, and lose nothing', async () => {
+    const reads = await keepAll(await prepareNemesis(trial), named('coordinator-kill'))
+    assert.equal(reads.failed, 0)
+    assert.ok(reads.longestGapMs < READS_PAUSE_MS, `reads paused ${reads.longestGapMs} ms`)
+  })
 })
 
-test('the replicated Citus cluster, under load', { skip: citus, timeout: 400_000 }, async (t) => {
-  const stage = await openStage({}, () => {})
-  t.after(() => stage.close())
+test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 600_000 }, async (t) => {
+  const trial = await openTrial({ gateways: GATEWAYS }, () => {})
+  t.after(() => trial.close())
+  const stage = await prepareStage(trial)
   for (const fault of FAULTS) await t.test(fault, () => keep(stage, named(`worker-${fault}`)))
   await t.test('it is prepared as soon as all nodes know of all', async () => {
-    const { place, credentials } = stage.cluster
+    const { place, credentials } = trial.cluster
     const { topology } = place
     let isPrepared = false
     const setSynced = (is: boolean) =>
@@ -114,10 +97,15 @@ test('the replicated Citus cluster, under load', { skip: citus, timeout: 400_000
     await preparing.prepared
   })
   await t.test('a frozen primary is fenced', () => keep(stage, named('worker-freeze'), FENCED))
+  await t.test('clients of the gateways lose nothing', async (t) => {
+    const nemesis = await prepareNemesis(trial)
+    for (const name of ['worker-kill', 'gateway-kill'])
+      await t.test(name, () => keepAll(nemesis, named(name)).then(() => {}))
+  })
   await t.test('one worker more takes its share of the shards, and all rows are there', async () => {
-    const count = () => stage.query(`select count(*)::int from ${TABLE}`)
+    const count = () => trial.query(`select count(*)::int from ${TABLE}`)
     const before = await count()
-    const { place, credentials } = await addWorker(stage.cluster, () => {})
+    const { place, credentials } = await addWorker(trial.cluster, () => {})
     const { members, rows, faults } = await readStatus(place.topology, credentials)
     assert.deepEqual(faults, [])
     assert.equal(members.length, 10)

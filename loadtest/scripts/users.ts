@@ -299,6 +299,7 @@ const CLEANUP_PAUSE_S = 0.5
 export function cleanUp({ mark }: World) {
   const query = `${items()}?name=${encodeURIComponent(mark)}&limit=1000`
   const headers = { Prefer: 'consistency=strong' }
+  let isEmpty = false
   for (let round = 0; round < 100; round++) {
     const response = http.get(query, paramsOf('cleanup', { responseType: 'text', headers }))
     if (response.status !== 200) {
@@ -306,7 +307,12 @@ export function cleanUp({ mark }: World) {
       continue
     }
     const { features } = response.json() as unknown as Page
-    if (features.length === 0) return
+    if (features.length === 0) {
+      // Once more: what was on its way when its user was stopped may still be made.
+      if (isEmpty) return
+      isEmpty = true
+      sleep(CLEANUP_PAUSE_S)
+    }
     for (const { id } of features) http.del(itemAt(String(id)), null, paramsOf('cleanup', {}))
   }
   throw new Error(`Not all of what is called ${mark} could be removed.`)

@@ -17,34 +17,16 @@ const ogrinfo = async (...args: string[]) =>
     .stdout
 const countIn = (text: string) => Number(/Feature Count: (\d+)/.exec(text)?.[1])
 
-for (const [collection, count] of [
-  ['cities', 171_075],
+for (const [collection, count, ...openOptions] of [
+  // In pages as large as they come: in GDAL's own this would take a while.
+  ['cities', 171_075, '-oo', 'PAGE_SIZE=10000'],
   ['countries', 241],
   ['counties', 3231],
 ] as const) {
   test(`it counts ${count} in ${collection}`, options, async () =>
-    assert.equal(countIn(await ogrinfo('-al', '-so', collection)), count),
+    assert.equal(countIn(await ogrinfo('-al', '-so', ...openOptions, collection)), count),
   )
 }
-
-test('it pages through every city', options, async () => {
-  const { stdout } = await run(
-    'ogr2ogr',
-    [
-      '-f',
-      'CSV',
-      '/vsistdout/',
-      `OAPIF:${client.url}/`,
-      'cities',
-      '-select',
-      'name',
-      '-oo',
-      'PAGE_SIZE=10000',
-    ],
-    { maxBuffer: 1 << 28 },
-  )
-  assert.equal(stdout.trim().split(/\r?\n(?=[^\r\n]*$|)/m).length >= 171_076, true)
-})
 
 test('it filters by the box', options, async () => {
   const text = await ogrinfo('-al', '-so', '-spat', '9', '46.9', '10', '47.4', 'cities')

@@ -148,6 +148,7 @@ test('an edit saved in one tab makes the save of the other fail, with a word tha
   await save(other)
   await other.getByRole('status').getByText('Saved.').waitFor()
   assert.equal(await other.locator('h1').textContent(), 'the other')
+  await page.bringToFront()
   await page.getByLabel('name', { exact: true }).fill('mine')
   await save(page)
   await page.getByRole('alert').getByText('Somebody else has changed this feature').waitFor()

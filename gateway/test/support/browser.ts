@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { after } from 'node:test'
+import { after, afterEach } from 'node:test'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 
 const executablePath = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((path) => existsSync(path))
@@ -18,8 +18,16 @@ export async function openBrowser(): Promise<Browser> {
   assert.ok(executablePath, 'there is no Chromium: npm test installs it on Debian, or install it by hand')
   const browser = await chromium.launch({
     executablePath,
-    args: ['--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'],
+    args: [
+      '--no-sandbox',
+      '--use-gl=angle',
+      '--use-angle=swiftshader',
+      '--enable-unsafe-swiftshader',
+      '--disable-gpu-compositing',
+    ],
   })
+  // What a test has opened would go on drawing beside the next.
+  afterEach(() => Promise.all(browser.contexts().map((context) => context.close())))
   after(() => browser.close())
   return browser
 }
@@ -31,7 +39,6 @@ export async function openPage(
   options: BrowserContextOptions = {},
 ): Promise<Watched> {
   const context = await browser.newContext({ baseURL, viewport: { width: 1280, height: 900 }, ...options })
-  after(() => context.close())
   const page = await context.newPage()
   return { page, faults: watch(page, baseURL) }
 }

@@ -10,9 +10,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeClient } from '../support/client.ts'
-import { testDatabase } from '../support/database.ts'
 import { processesOf, runTessera, startTessera } from '../support/process.ts'
-import { openRelay } from '../support/relay.ts'
 
 /** Closed to others, as root's home is: PostgreSQL, which runs as another user, gets there all the same. */
 const folder = mkdtempSync(join(tmpdir(), 'tessera-test-'))
@@ -260,18 +258,6 @@ test('a database that cannot be reached is told without its password', async () 
   assert.equal(code, 1)
   assert.match(output, /cannot be reached/)
   assert.doesNotMatch(output, /hunter2/)
-})
-
-test('a gateway that is started before its database waits for it', async (t) => {
-  const relay = await openRelay(testDatabase().readUrl)
-  t.after(() => relay.close())
-  relay.cut()
-  const tessera = startTessera(['serve', '--port', '0', '--workers', '1'], { TESSERA_READ_URL: relay.url })
-  await tessera.event('database-awaited')
-  assert.equal(tessera.count('gateway-listening'), 0)
-  relay.mend()
-  const { url } = await tessera.event('gateway-listening')
-  assert.equal((await fetch(`${url}/collections`)).status, 200)
 })
 
 test('an ephemeral folder is gone at the end', async () => {

@@ -1,12 +1,26 @@
-// Draining: a gateway that is told to stop says so first, and serves until balancers have left it.
+// A gateway over a database that others run: it waits for it at the start, and at its end serves until balancers
+// have left it.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { testDatabase } from '../support/database.ts'
 import { startTessera } from '../support/process.ts'
+import { openRelay } from '../support/relay.ts'
 
 const DELAY_MS = 3_000
+
+test('a gateway that is started before its database waits for it', async (t) => {
+  const relay = await openRelay(testDatabase().readUrl)
+  t.after(() => relay.close())
+  relay.cut()
+  const tessera = startTessera(['serve', '--port', '0', '--workers', '1'], { TESSERA_READ_URL: relay.url })
+  await tessera.event('database-awaited')
+  assert.equal(tessera.count('gateway-listening'), 0)
+  relay.mend()
+  const { url } = await tessera.event('gateway-listening')
+  assert.equal((await fetch(`${url}/collections`)).status, 200)
+})
 
 test('a gateway that stops is not ready any more, and answers until it has been left', async () => {
   const args = ['serve', '--port', '0', '--workers', '1', '--drain-delay-ms', String(DELAY_MS)]
