@@ -5,8 +5,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { withSuperuser } from '../connection.ts'
+import { startGateway } from '../../loadtest/bench/measure.ts'
+import { gatewayUrl, withSuperuser } from '../connection.ts'
 import { addWorker } from '../scale.ts'
+import { COLLECTION } from '../scenarios/http-clients.ts'
 import { GATEWAYS, type NemesisStage, playNemesis, prepareNemesis } from '../scenarios/nemesis.ts'
 import { play } from '../scenarios/play.ts'
 import { gatewayScenarios, type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.ts'
@@ -14,6 +16,8 @@ import { openTrial, prepareStage, type Stage } from '../scenarios/stage.ts'
 import { TABLE } from '../scenarios/traffic.ts'
 import { prepareDatabase } from '../schema.ts'
 import { readStatus } from '../status.ts'
+import { urlOf } from '../topology.ts'
+import { makeFormerPrimary } from './former-primary.ts'
 import { whyNot } from './requirements.ts'
 
 const FAULTS = ['switchover', 'crash']
@@ -66,6 +70,39 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
     const reads = await keepAll(await prepareNemesis(trial), named('coordinator-kill'))
     assert.equal(reads.failed, 0)
     assert.ok(reads.longestGapMs < READS_PAUSE_MS, `reads paused ${reads.longestGapMs} ms`)
+  })
+  await t.test('a former primary with an end of its log of its own is not taken for caught up', async (t) => {
+    const former = await makeFormerPrimary(trial)
+    t.after(() => former.giveBack())
+    const { topology } = trial.cluster.place
+    const { host, httpPort } = topology.proxies[0]!
+    const items = `/collections/${COLLECTION}/items`
+    const change = (path: string, method: string, body: object) =>
+      fetch(urlOf(host, httpPort) + path, {
+        method,
+        headers: { 'content-type': 'application/geo+json' },
+        body: JSON.stringify(body),
+      })
+    const feature = { type: 'Feature', geometry: { type: 'Point', coordinates: [1, 1] }, properties: {} }
+    const made = await change(items, 'POST', feature)
+    assert.equal(made.status, 201)
+    const token = made.headers.get('consistency-token')!
+    const { id } = (await made.json()) as { id: string }
+    const [url] = gatewayUrl(topology, trial.cluster.credentials, 'tessera_read').split(',')
+    const readUrl = url!.replace(`:${topology.proxies[0]!.readPort}/`, `:${former.member.postgresPort}/`)
+    const gateway = await startGateway(['--no-demo', '--workers', '1'], {
+      TESSERA_READ_URL: readUrl,
+      TESSERA_WRITE_URL: gatewayUrl(topology, trial.cluster.credentials, 'tessera_write'),
+    })
+    t.after(() => gateway.stop())
+    const look = async (headers: Record<string, string>) => {
+      const { status, headers: told } = await fetch(`${gateway.url}${items}/${id}`, { headers })
+      return [status, told.get('tessera-source')]
+    }
+    assert.equal((await look({}))[0], 404)
+    assert.deepEqual(await look({ 'consistency-token': token }), [200, 'primary'])
+    // Else it would have proved nothing.
+    assert.ok(await former.isAhead())
   })
 })
 

@@ -92,18 +92,32 @@ export class StillBehind extends Error {}
 const PATIENCE_MS = 10
 const FIRST_PAUSE_MS = 1
 
-/**
- * On a secondary what it has replayed, on a primary what it has written. Without `synchronous_commit` a commit is
- * acknowledged before it is written.
- */
-const PLACE = `case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
-  when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn()
+/** On a primary what it has written. Without `synchronous_commit` a commit is acknowledged before it is written. */
+const WRITTEN = `when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn()
   else pg_current_wal_lsn() end`
-const OWN_PLACE: Statement = { name: 'tessera_place', text: `select ${PLACE}`, values: [] }
+
+const PLACES = {
+  /** What is seen there is of no later place. */
+  seen: `case when pg_is_in_recovery() then pg_last_wal_replay_lsn() ${WRITTEN}`,
+  /**
+   * All that was acknowledged before this place is seen there. A primary that died can come back as a secondary with
+   * an end of its log that nobody else has, beyond where the new primary's begins, and is asked until it is rewound:
+   * what it has replayed says nothing. What it was sent does, and a new primary sends it nothing.
+   */
+  proven: `case when pg_is_in_recovery()
+  then least(pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), '0/0')) ${WRITTEN}`,
+}
+type PlaceKind = keyof typeof PLACES
+
+const ownPlace = (kind: PlaceKind): Statement => ({
+  name: `tessera_place_${kind}`,
+  text: `select ${PLACES[kind]}`,
+  values: [],
+})
 /** Through Citus, of the node that a query of this cell is sent to. An aggregate: a row also where nothing is. */
-const placeBeside = (cell: number): Statement => ({
-  name: 'tessera_place_beside',
-  text: `select ${PLACE}, max(cell) from tessera.moved_feature where cell = $1`,
+const placeBeside = (kind: PlaceKind, cell: number): Statement => ({
+  name: `tessera_place_${kind}_beside`,
+  text: `select ${PLACES[kind]}, max(cell) from tessera.moved_feature where cell = $1`,
   values: [cell],
 })
 
@@ -111,10 +125,14 @@ const placeBeside = (cell: number): Statement => ({
 export type CellOf = (group: number) => number | undefined
 
 /**
- * Where these groups are, as seen through a connection: of secondaries, if it reads from secondaries.
+ * Where these groups are at the latest, as seen through a connection: of secondaries, if it reads from secondaries.
  * @throws DatabaseFailure
  */
-export async function askPosition(
+export const askPosition = (lease: Lease, groups: readonly number[], cellOf: CellOf): Promise<Position> =>
+  askPlaces('seen', lease, groups, cellOf)
+
+async function askPlaces(
+  kind: PlaceKind,
   lease: Lease,
   groups: readonly number[],
   cellOf: CellOf,
@@ -125,10 +143,10 @@ export async function askPosition(
       const isOwn = isOwnGroup(lease, group)
       const cell = isOwn ? undefined : cellOf(group)
       if (!isOwn && cell === undefined) return [group, UNKNOWN_PLACE]
-      const [row] = await lease.query(cell === undefined ? OWN_PLACE : placeBeside(cell))
+      const [row] = await lease.query(cell === undefined ? ownPlace(kind) : placeBeside(kind, cell))
       const place = parsePlace(row![0]!)
       // A connection stays with one server, which never goes back.
-      if (isOwn) lease.whereabouts.place = place
+      if (isOwn && kind === 'proven') lease.whereabouts.place = place
       return [group, place]
     }),
   )
@@ -170,7 +188,7 @@ export async function readCaughtUp<T>(
   const start = performance.now()
   for (let waited = 0, pause = FIRST_PAUSE_MS; missing.length > 0; pause *= 2) {
     const groups = missing.map(([group]) => group)
-    const asking = askPosition(lease, groups, cellOf)
+    const asking = askPlaces('proven', lease, groups, cellOf)
     const [asked, result] = await Promise.allSettled([asking, read()])
     if (asked.status === 'rejected') throw asked.reason
     missing = missing.filter(([group, place]) => place > asked.value.get(group)!)

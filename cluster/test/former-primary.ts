@@ -1,0 +1,83 @@
+// Owns a primary that died and comes back as a secondary before it is rewound, with an end of its log that nobody
+// else has: Patroni starts one so where it cannot ask the new primary in time.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chownSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from '../connection.ts'
+import { faults } from '../fault.ts'
+import { findPrimary } from '../launcher.ts'
+import { dataFolderOf } from '../place.ts'
+import type { Trial } from '../scenarios/stage.ts'
+import type { Member } from '../topology.ts'
+
+/** Bytes; more than the new primary writes meanwhile, and less than Patroni lets nobody take over with. */
+const TAIL = 800_000
+const TIMEOUT_MS = 60_000
+
+export type FormerPrimary = {
+  readonly member: Member
+  /** Whether its log goes further than that of the new primary. */
+  isAhead(): Promise<boolean>
+  /** Ends it, and lets Patroni have its data. */
+  giveBack(): Promise<void>
+}
+
+/** Of one pair without Citus. */
+export async function makeFormerPrimary({ cluster, query }: Trial): Promise<FormerPrimary> {
+  const { place, programs, credentials } = cluster
+  const group = place.topology.groups[0]!
+  const member = await findPrimary(group)
+  const successor = group.members.find((other) => other !== member)!
+  const askAt = async ({ host, postgresPort }: Member, text: string) => {
+    const client = await connect(credentials, 'postgres', { host, port: postgresPort }, {})
+    const { rows } = await client.query(text).finally(() => client.end())
+    return rows[0]
+  }
+  const { pid } = await askAt(successor, 'select pid from pg_stat_wal_receiver')
+  // Told to end before it goes on: it does not read what was sent to it meanwhile.
+  process.kill(pid, 'SIGSTOP')
+  process.kill(pid, 'SIGTERM')
+  await query(`begin; set local synchronous_commit = local;
+    select pg_logical_emit_message(true, 'tessera', repeat('x', ${TAIL})); commit`)
+  const undo = await faults.kill.inject(cluster, member.name)
+  process.kill(pid, 'SIGCONT')
+  const deadline = performance.now() + TIMEOUT_MS
+  while ((await findPrimary(group).catch(() => undefined)) !== successor) {
+    if (performance.now() > deadline) throw new Error(`${successor.name} did not become primary`)
+    await sleep(100)
+  }
+  const data = dataFolderOf(place, member.name)
+  const signalFile = join(data, 'standby.signal')
+  writeFileSync(signalFile, '')
+  if (place.account) chownSync(signalFile, place.account.uid, place.account.gid)
+  const server = spawn(join(programs.postgresBinaries, 'postgres'), ['-D', data], {
+    stdio: 'ignore',
+    ...place.account,
+  })
+  const ended = once(server, 'exit')
+  const isReady = () =>
+    askAt(member, 'select pg_is_in_recovery() as it').then(
+      ({ it }) => it,
+      () => false,
+    )
+  while (!(await isReady())) {
+    if (performance.now() > deadline) throw new Error(`${member.name} did not come back`)
+    await sleep(100)
+  }
+  return {
+    member,
+    async isAhead() {
+      const { reached } = await askAt(member, 'select pg_last_wal_replay_lsn() as reached')
+      return (await askAt(successor, `select '${reached}'::pg_lsn > pg_current_wal_lsn() as it`)).it
+    },
+    async giveBack() {
+      server.kill('SIGINT')
+      await ended
+      rmSync(signalFile)
+      await undo()
+    },
+  }
+}
