@@ -134,8 +134,10 @@ export function openEndpoint({
     emit({ type: 'endpoint-up', port, endpoint: name })
   })
 
+  const isUp = () => !breaker.opened && !breaker.isShutdown
+
   async function guarded<T>(work: () => Promise<T>): Promise<T> {
-    if (breaker.opened || breaker.isShutdown) throw unreachable(reason)
+    if (!isUp()) throw unreachable(reason)
     return breaker.fire(work) as Promise<T>
   }
 
@@ -191,7 +193,7 @@ export function openEndpoint({
       return group
     },
     get isUp() {
-      return !breaker.opened
+      return isUp()
     },
     get downSince() {
       return downSince

@@ -295,6 +295,20 @@ test('what PostgreSQL says of a query is no fault of the address', async (t) => 
   assert.equal(seen('read-retried'), 0)
 })
 
+test('what is under way when the database is closed ends with it, and is not tried again and again', async () => {
+  const database = openDatabase({ readUrl, writeUrl, poolSize: 1, statementTimeoutMs: 5_000, emit: () => {} })
+  await database.read(one)
+  const asked = assert.rejects(database.read({ text: 'select pg_sleep(3)', values: [] }), {
+    code: 'database-unavailable',
+  })
+  await sleep(100)
+  const start = performance.now()
+  await database.close()
+  await asked
+  const took = performance.now() - start
+  assert.ok(took < 1_000, `${took} ms`)
+})
+
 test('a change waits for somebody to take it, and happens once', async (t) => {
   const primary = await relay(t, writeUrl)
   const { database, seen } = open(t, { readUrl, writeUrl: primary.url })
