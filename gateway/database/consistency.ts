@@ -109,11 +109,10 @@ const PLACES = {
 }
 type PlaceKind = keyof typeof PLACES
 
-const ownPlace = (kind: PlaceKind): Statement => ({
-  name: `tessera_place_${kind}`,
-  text: `select ${PLACES[kind]}`,
-  values: [],
-})
+const OWN_PLACE: Readonly<Record<PlaceKind, Statement>> = {
+  seen: { name: 'tessera_place_seen', text: `select ${PLACES.seen}`, values: [] },
+  proven: { name: 'tessera_place_proven', text: `select ${PLACES.proven}`, values: [] },
+}
 /** Through Citus, of the node that a query of this cell is sent to. An aggregate: a row also where nothing is. */
 const placeBeside = (kind: PlaceKind, cell: number): Statement => ({
   name: `tessera_place_${kind}_beside`,
@@ -143,7 +142,7 @@ async function askPlaces(
       const isOwn = isOwnGroup(lease, group)
       const cell = isOwn ? undefined : cellOf(group)
       if (!isOwn && cell === undefined) return [group, UNKNOWN_PLACE]
-      const [row] = await lease.query(cell === undefined ? ownPlace(kind) : placeBeside(kind, cell))
+      const [row] = await lease.query(cell === undefined ? OWN_PLACE[kind] : placeBeside(kind, cell))
       const place = parsePlace(row![0]!)
       // A connection stays with one server, which never goes back.
       if (isOwn && kind === 'proven') lease.whereabouts.place = place

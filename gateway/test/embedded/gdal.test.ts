@@ -28,6 +28,25 @@ for (const [collection, count, ...openOptions] of [
   )
 }
 
+test('it pages through every city', options, async () => {
+  const { stdout } = await run(
+    'ogr2ogr',
+    [
+      '-f',
+      'CSV',
+      '/vsistdout/',
+      `OAPIF:${client.url}/`,
+      'cities',
+      '-select',
+      'name',
+      '-oo',
+      'PAGE_SIZE=10000',
+    ],
+    { maxBuffer: 1 << 28 },
+  )
+  assert.equal(stdout.trim().split(/\r?\n(?=[^\r\n]*$|)/m).length >= 171_076, true)
+})
+
 test('it filters by the box', options, async () => {
   const text = await ogrinfo('-al', '-so', '-spat', '9', '46.9', '10', '47.4', 'cities')
   const { json } = await client('/collections/cities/items?bbox=9,46.9,10,47.4&limit=10000')
