@@ -307,12 +307,11 @@ export function cleanUp({ mark }: World) {
       continue
     }
     const { features } = response.json() as unknown as Page
-    if (features.length === 0) {
-      // Once more: what was on its way when its user was stopped may still be made.
-      if (isEmpty) return
-      isEmpty = true
-      sleep(CLEANUP_PAUSE_S)
-    }
+    const wasEmpty = isEmpty
+    isEmpty = features.length === 0
+    // Twice in a row: what was on its way when its user was stopped may still be made.
+    if (isEmpty && wasEmpty) return
+    if (isEmpty) sleep(CLEANUP_PAUSE_S)
     for (const { id } of features) http.del(itemAt(String(id)), null, paramsOf('cleanup', {}))
   }
   throw new Error(`Not all of what is called ${mark} could be removed.`)
