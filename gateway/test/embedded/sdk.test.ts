@@ -42,14 +42,15 @@ test('a client sees what it has changed', async () => {
       },
     })
   const made = await Promise.all([make('one'), make('two')])
-  const [one, two] = answered
+  // Changes that are committed before the place of either is asked for have one token.
+  const both = [...new Set(answered)].join()
   for (const { data } of made) {
     const path = { collectionId: 'cities', featureId: String(data!.id) }
     await sdk.DELETE('/collections/{collectionId}/items/{featureId}', { params: { path } })
   }
   await sdk.GET('/collections', {})
   // Both; then each for those that were sent with it.
-  assert.deepEqual(asked, [null, null, `${one},${two}`, answered[2], answered[3]])
+  assert.deepEqual(asked, [null, null, both, answered[2], answered[3]])
 })
 
 test('the example of the README does what it says', async () => {
