@@ -112,7 +112,12 @@ export const settings = {
     1,
     256,
   ),
-  poolSize: integer('connections of each worker for reading, and as many for writing', 8, 1, 1000),
+  poolSize: integer(
+    'connections of each worker for reading, and as many for writing; beyond 8 reads use as many as the database takes',
+    8,
+    1,
+    1000,
+  ),
   statementTimeoutMs: integer('longest time of one statement, in milliseconds', 10_000, 100, 3_600_000),
   bodyLimit: integer('largest body of a change, in bytes', 4 * 1024 * 1024, 1024, 256 * 1024 * 1024),
   requestTimeoutMs: integer(

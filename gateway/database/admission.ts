@@ -14,7 +14,10 @@ export interface Admission {
   enter(priority: Priority, signal?: AbortSignal): Promise<() => void>
   /** Runs work when it is its turn. @throws as enter; as `work` */
   run<T>(work: () => Promise<T>, priority: Priority, signal?: AbortSignal): Promise<T>
-  /** How much runs, and how much waits. */
+  /** From now on so much may run at once; what runs goes on. */
+  resize(limit: number): void
+  /** How much may run, how much does, and how much waits. */
+  readonly limit: number
   readonly running: number
   readonly waiting: number
 }
@@ -26,8 +29,9 @@ const WEIGHT = 0.1
 
 type Waiting = { readonly start: () => void }
 
-/** @param limit of what runs at once */
-export function makeAdmission(limit: number): Admission {
+/** @param initialLimit of what runs at once */
+export function makeAdmission(initialLimit: number): Admission {
+  let limit = initialLimit
   let running = 0
   let meanMs = 0
   const queues: Record<Priority, Set<Waiting>> = { first: new Set(), usual: new Set() }
@@ -93,6 +97,13 @@ export function makeAdmission(limit: number): Admission {
       } finally {
         leave()
       }
+    },
+    resize(newLimit) {
+      limit = newLimit
+      advance()
+    },
+    get limit() {
+      return limit
     },
     get running() {
       return running

@@ -97,13 +97,15 @@ export interface Database {
   close(): Promise<void>
 }
 
+/** Of work at an address: how much runs and waits, and how much may run at once. */
+export type Load = { readonly running: number; readonly waiting: number; readonly limit: number }
 export type EndpointStatus = {
   readonly endpoint: string
   readonly port: Port
   /** Of Citus; undefined without it, and until it is known. */
   readonly group: number | undefined
   readonly isUp: boolean
-  readonly load: Readonly<Record<Work, { readonly running: number; readonly waiting: number }>>
+  readonly load: Readonly<Record<Work, Load>>
 }
 export type DatabaseStatus = {
   readonly endpoints: readonly EndpointStatus[]
@@ -570,7 +572,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   return openFor(undefined)
 }
 
-const loadOf = ({ running, waiting }: Admission) => ({ running, waiting })
+const loadOf = ({ running, waiting, limit }: Admission): Load => ({ running, waiting, limit })
 
 const isPassing = (error: unknown) => error instanceof GatewayError && errors[error.code].isRetryable
 

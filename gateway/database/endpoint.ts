@@ -6,6 +6,7 @@ import { type Admission, makeAdmission } from './admission.ts'
 import { type Lease, leaseConnection } from './lease.ts'
 import { DatabaseFailure, unreachable } from './outcome.ts'
 import { abandon, type Connection, openPool, openProbeConnection, type Port, type Purpose } from './pool.ts'
+import { adapt, SURE } from './pressure.ts'
 import { startProbe } from './probe.ts'
 
 export type EndpointOptions = {
@@ -65,15 +66,10 @@ export function openEndpoint({
   emit,
 }: EndpointOptions): Endpoint {
   const shared = { port, statementTimeoutMs, emit }
-  const sizes: Record<Work, number> = {
-    read: poolSize,
-    stream: Math.max(1, poolSize >> 1),
-    write: poolSize,
-  }
   const openPools = () => ({
-    read: openPool({ purpose: 'read', url: readUrl, size: sizes.read, ...shared }),
-    stream: openPool({ purpose: 'read', url: readUrl, size: sizes.stream, ...shared }),
-    write: writeUrl ? openPool({ purpose: 'write', url: writeUrl, size: sizes.write, ...shared }) : undefined,
+    read: openPool({ purpose: 'read', url: readUrl, size: poolSize, ...shared }),
+    stream: openPool({ purpose: 'read', url: readUrl, size: streamsOf(poolSize), ...shared }),
+    write: writeUrl ? openPool({ purpose: 'write', url: writeUrl, size: poolSize, ...shared }) : undefined,
   })
   const endPools = ({ read, stream, write }: typeof pools) =>
     Promise.all([read.end(), stream.end(), write?.end()])
@@ -105,8 +101,9 @@ export function openEndpoint({
   const probe = startProbe({
     connect: () => openProbeConnection(port, writeUrl ?? readUrl, PROBE_TIMEOUT_MS),
     timeoutMs: PROBE_TIMEOUT_MS,
-    onAnswer(found) {
+    onAnswer(found, pressure) {
       group = found
+      admit(pressure)
       if (breaker.opened) breaker.close()
       pools.read.warm()
       pools.write?.warm()
@@ -133,6 +130,20 @@ export function openEndpoint({
     patience = undefined
     emit({ type: 'endpoint-up', port, endpoint: name })
   })
+
+  let limit = Math.min(SURE, poolSize)
+  const admissions: Record<Work, Admission> = {
+    read: makeAdmission(limit),
+    stream: makeAdmission(streamsOf(limit)),
+    write: makeAdmission(poolSize),
+  }
+  /** Reads fill a server's processors. Changes wait for disks and secondaries, and go first anyway: they are let in. */
+  function admit(pressure: number) {
+    const { read, stream } = admissions
+    limit = adapt(limit, pressure, read.waiting + stream.waiting > 0, poolSize)
+    read.resize(Math.round(limit))
+    stream.resize(streamsOf(Math.round(limit)))
+  }
 
   const isUp = () => !breaker.opened && !breaker.isShutdown
 
@@ -184,11 +195,7 @@ export function openEndpoint({
   return {
     name,
     port,
-    admissions: {
-      read: makeAdmission(sizes.read),
-      stream: makeAdmission(sizes.stream),
-      write: makeAdmission(sizes.write),
-    },
+    admissions,
     get group() {
       return group
     },
@@ -209,5 +216,8 @@ export function openEndpoint({
     },
   }
 }
+
+/** Of so many reads at once, how many may be long. */
+const streamsOf = (reads: number) => Math.max(1, reads >> 1)
 
 const isFaultOfEndpoint = (error: unknown) => error instanceof DatabaseFailure && error.scope === 'endpoint'

@@ -3,6 +3,7 @@
 import { connect } from 'node:net'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
+import { makePressureGauge } from './pressure.ts'
 import type { ProbeConnection } from './probe.ts'
 
 /** Where an address leads: to secondaries, or to the primary. */
@@ -86,16 +87,19 @@ export type Whereabouts = {
 }
 
 const WHEREABOUTS = {
-  text: `select pg_is_in_recovery(), current_setting('citus.use_secondary_nodes', true),
+  text: `select extract(epoch from clock_timestamp()) * 1000, pg_is_in_recovery(), current_setting('citus.use_secondary_nodes', true),
     exists (select from pg_extension where extname = 'citus')`,
   rowMode: 'array' as const,
 }
 const GROUP = { text: 'select groupid from pg_dist_local_group', rowMode: 'array' as const }
 
-/** @throws WrongMember */
-async function checkMember(client: pg.ClientBase, port: Port): Promise<Omit<Whereabouts, 'group'>> {
+/** @returns where it has come out, and when it was told so, by the server's clock in milliseconds. @throws WrongMember */
+async function checkMember(
+  client: pg.ClientBase,
+  port: Port,
+): Promise<Omit<Whereabouts, 'group'> & { readonly servedMs: number }> {
   const { rows } = await client.query<string[]>(WHEREABOUTS)
-  const [isInRecovery, useSecondaries, hasCitus] = rows[0]!
+  const [servedMs, isInRecovery, useSecondaries, hasCitus] = rows[0]!
   const isSecondary = isInRecovery === 't'
   const isCitus = hasCitus === 't'
   if (port === 'write' && isSecondary) throw new WrongMember('the address to write to leads to a secondary')
@@ -103,12 +107,16 @@ async function checkMember(client: pg.ClientBase, port: Port): Promise<Omit<Wher
     throw new WrongMember(
       "through this address Citus would read from the workers' primaries; add options=-c%20citus.use_secondary_nodes%3Dalways to it",
     )
-  return { isCitus, readsSecondaries: isSecondary || (isCitus && useSecondaries === 'always') }
+  return {
+    isCitus,
+    readsSecondaries: isSecondary || (isCitus && useSecondaries === 'always'),
+    servedMs: Number(servedMs),
+  }
 }
 
 /** @throws WrongMember */
 async function findWhereabouts(client: pg.ClientBase, port: Port): Promise<Whereabouts> {
-  const member = await checkMember(client, port)
+  const { servedMs: _, ...member } = await checkMember(client, port)
   if (!member.isCitus) return { ...member, group: undefined }
   const { rows } = await client.query<string[]>(GROUP)
   return { ...member, group: Number(rows[0]![0]) }
@@ -221,9 +229,12 @@ export async function openProbeConnection(
   try {
     await client.connect()
     const { group } = await findWhereabouts(client, port)
+    const pressureOf = makePressureGauge()
     return {
       async ask() {
-        await checkMember(client, port)
+        const sentMs = now()
+        const { servedMs } = await checkMember(client, port)
+        return pressureOf({ sentMs, servedMs, receivedMs: now() })
       },
       group,
       closed,
@@ -234,6 +245,9 @@ export async function openProbeConnection(
     throw error
   }
 }
+
+/** Milliseconds, never set back. */
+const now = () => performance.timeOrigin + performance.now()
 
 /** What the driver knows of every connection; its types do not say so. */
 type Internals = {

@@ -8,8 +8,11 @@ const INTERVAL_MS = 250
 const LATENESS_MS = 250
 
 export interface ProbeConnection {
-  /** @throws where it does not serve as it should, and after `timeoutMs` */
-  ask(): Promise<void>
+  /**
+   * @returns how hard the server is pressed, see pressure.ts
+   * @throws where it does not serve as it should, and after `timeoutMs`
+   */
+  ask(): Promise<number>
   /** Of Citus, that of the node where it has come out; undefined elsewhere. */
   readonly group: number | undefined
   /** Resolves when it is closed, from whichever side. */
@@ -22,7 +25,7 @@ export type ProbeOptions = {
   readonly connect: () => Promise<ProbeConnection>
   /** By when `connect` and `ask` have answered. */
   readonly timeoutMs: number
-  readonly onAnswer: (group: number | undefined) => void
+  readonly onAnswer: (group: number | undefined, pressure: number) => void
   readonly onFailure: (error: Error) => void
 }
 
@@ -49,8 +52,8 @@ export function startProbe({ connect, timeoutMs, onAnswer, onFailure }: ProbeOpt
         connection = opened
       }
       const asked = connection
-      await asked.ask()
-      if (!isStopped) onAnswer(asked.group)
+      const pressure = await asked.ask()
+      if (!isStopped) onAnswer(asked.group, pressure)
     } catch (error) {
       drop()
       const isLate = performance.now() - start > timeoutMs + LATENESS_MS

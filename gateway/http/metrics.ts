@@ -1,7 +1,7 @@
 // Owns what Prometheus is told: each metric, from events and from the state of the database.
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { DatabaseStatus } from '../database/database.ts'
+import type { DatabaseStatus, Load } from '../database/database.ts'
 import type { Emit, Event } from '../events.ts'
 
 export interface Metrics {
@@ -115,17 +115,16 @@ export function makeMetrics(): Metrics {
         },
         'min',
       )
-      for (const state of ['running', 'waiting'] as const)
-        gauge(
-          `tessera_endpoint_${state}`,
-          state === 'running' ? 'Work under way at an address' : 'Work that waits for a connection there',
-          [...address, 'purpose'],
-          (gauge, { endpoints }) => {
-            for (const { port, endpoint, load } of endpoints)
-              for (const [purpose, { [state]: count }] of Object.entries(load))
-                gauge.set({ port, endpoint, purpose }, count)
-          },
-        )
+      for (const [state, help] of Object.entries({
+        running: 'Work under way at an address',
+        waiting: 'Work that waits for its turn there',
+        limit: 'How much may be under way there, as pressed as the server is',
+      }) as [keyof Load, string][])
+        gauge(`tessera_endpoint_${state}`, help, [...address, 'purpose'], (gauge, { endpoints }) => {
+          for (const { port, endpoint, load } of endpoints)
+            for (const [purpose, { [state]: count }] of Object.entries(load))
+              gauge.set({ port, endpoint, purpose }, count)
+        })
       gauge('tessera_changes_parked', 'Changes that wait for a primary', [], (gauge, { parked }) =>
         gauge.set(parked),
       )

@@ -1758,14 +1758,20 @@ export interface operations {
                                 read: {
                                     running: number;
                                     waiting: number;
+                                    /** @description How much may run at once, as pressed as the server is. */
+                                    limit: number;
                                 };
                                 stream: {
                                     running: number;
                                     waiting: number;
+                                    /** @description How much may run at once, as pressed as the server is. */
+                                    limit: number;
                                 };
                                 write: {
                                     running: number;
                                     waiting: number;
+                                    /** @description How much may run at once, as pressed as the server is. */
+                                    limit: number;
                                 };
                             };
                         }[];

@@ -8,7 +8,11 @@ import { content, jsonQuery, problemOf, problems } from '../schemas.ts'
 
 const METRICS_TYPE = 'text/plain; version=0.0.4'
 
-const Load = Type.Object({ running: Type.Integer(), waiting: Type.Integer() })
+const Load = Type.Object({
+  running: Type.Integer(),
+  waiting: Type.Integer(),
+  limit: Type.Integer({ description: 'How much may run at once, as pressed as the server is.' }),
+})
 const ClusterState = Type.Object({
   endpoints: Type.Array(
     Type.Object({

@@ -38,7 +38,8 @@ test('the state of the cluster names its addresses, its load and its lag', async
   for (const { endpoint, isUp, load } of json.endpoints) {
     assert.match(endpoint, /:\d+$|\.s\.PGSQL/)
     assert.equal(isUp, true)
-    assert.deepEqual(load.write, { running: 0, waiting: 0 })
+    assert.deepEqual(load.write, { running: 0, waiting: 0, limit: 8 })
+    assert.ok(load.read.limit >= 1 && load.stream.limit <= load.read.limit)
   }
   assert.deepEqual(json.groupsWithoutSecondary, [])
   assert.ok(json.lag.length > 0)

@@ -105,6 +105,26 @@ async function openDeadEnd(t: TestContext, isSilent = false) {
   return `postgresql://tessera_read@127.0.0.1:${port}/tessera`
 }
 
+test('a server that lets nobody wait is asked more than is sure, up to the connections there are', async (t) => {
+  const { database } = open(t, { readUrl }, { poolSize: 12 })
+  const load = () => database.status().endpoints[0]!.load.read
+  assert.deepEqual(load(), { running: 0, waiting: 0, limit: 8 })
+  let isOver = false
+  let most = 0
+  // Asleep it takes no processor.
+  const ask = async () => {
+    while (!isOver) {
+      await database.read({ text: 'select pg_sleep(0.05)', values: [] })
+      most = Math.max(most, load().running)
+    }
+  }
+  const asking = Array.from({ length: 16 }, ask)
+  await until(() => most > 8, 30_000)
+  isOver = true
+  await Promise.all(asking)
+  assert.ok(load().limit <= 12)
+})
+
 test('where the first address leads nowhere, the second serves', async (t) => {
   const deadEnd = await openDeadEnd(t)
   const { database, seen } = open(t, { readUrl: `${deadEnd},${readUrl}` })

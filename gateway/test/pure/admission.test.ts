@@ -39,6 +39,26 @@ test('what goes first overtakes what waits', async () => {
   assert.deepEqual(order, ['page 1', 'item', 'page 2', 'page 3'])
 })
 
+test('a limit that rises lets in who waits, and one that falls waits for who is in', async () => {
+  const admission = makeAdmission(1)
+  const leaves: (() => void)[] = []
+  for (let entered = 0; entered < 4; entered++) admission.enter('usual').then((leave) => leaves.push(leave))
+  await sleep(0)
+  assert.deepEqual([admission.running, admission.waiting], [1, 3])
+  admission.resize(3)
+  await sleep(0)
+  assert.deepEqual([admission.limit, admission.running, admission.waiting], [3, 3, 1])
+  admission.resize(1)
+  for (const [left, leave] of leaves.splice(0, 2).entries()) {
+    leave()
+    await sleep(0)
+    assert.deepEqual([admission.running, admission.waiting], [2 - left, 1])
+  }
+  leaves.pop()!()
+  await sleep(0)
+  assert.deepEqual([admission.running, admission.waiting], [1, 0])
+})
+
 test('who leaves while waiting is taken out, and a failure makes room', async () => {
   const admission = makeAdmission(1)
   const leaving = new AbortController()
