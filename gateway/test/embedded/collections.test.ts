@@ -255,6 +255,18 @@ test('geometries of every kind are GeoJSON, or null', async () => {
   assert.equal((await page('kinds/items?bbox=-10,-10,10,10')).numberMatched, 5)
 })
 
+test('a table may have hundreds of columns', async () => {
+  const names = Array.from({ length: 260 }, (_, index) => `c${index}`)
+  await make(`
+    create table wide (id int primary key, geom geometry(Point, 4326), ${names.map((name) => `${name} int`).join()});
+    insert into wide values (1, null, ${names.map((_, index) => index).join()})`)
+  const properties = Object.fromEntries(names.map((name, index) => [name, index]))
+  const [feature] = (await page('wide/items')).features
+  assert.deepEqual(feature!.properties, properties)
+  const { json } = await client('/collections/wide/items/1')
+  assert.deepEqual((json as Item).properties, properties)
+})
+
 test('values of every type are JSON', async () => {
   await make(`
     create type mood as enum ('happy', 'sad'); create domain score as int check (value > 0);
