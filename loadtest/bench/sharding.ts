@@ -23,6 +23,8 @@ import {
 type Side = readonly string[]
 type Case = {
   readonly name: string
+  /** What requests prefer; such cases are for the gateway alone. */
+  readonly prefer?: string
   /** Paths at the collection that is sharded by place. */
   readonly byCell: Side
   /** The same where there is one node. */
@@ -71,6 +73,11 @@ async function makeCases(trial: Trial): Promise<Case[]> {
   const pages = (collection: string) =>
     boxes().map((box) => `/collections/${collection}/items?limit=100&bbox=${box}`)
   const items = (collection: string) => ids.map((id) => `/collections/${collection}/items/${id}`)
+  const byId = {
+    byCell: items('cities'),
+    oneNode: items('cities_of_one_node'),
+    fanOut: items('cities_without_cells'),
+  }
   return [
     {
       name: 'bbox in a cell',
@@ -78,12 +85,9 @@ async function makeCases(trial: Trial): Promise<Case[]> {
       oneNode: pages('cities_of_one_node'),
       fanOut: pages('cities_by_id'),
     },
-    {
-      name: 'item by id',
-      byCell: items('cities'),
-      oneNode: items('cities_of_one_node'),
-      fanOut: items('cities_without_cells'),
-    },
+    { name: 'item by id', ...byId },
+    // Look-ups are joined else, and those that ask every shard gain the more by it.
+    { name: 'item by id, each a statement', prefer: 'consistency=eventual', ...byId },
   ]
 }
 
@@ -162,7 +166,7 @@ export async function measureSharding({ rounds, seconds }: Duration) {
     const atCoordinator = whereAt(readUrl.port)
 
     const rows: Record<string, unknown>[] = []
-    for (const { name, ...sides } of cases) {
+    for (const { name, prefer, ...sides } of cases) {
       const tasks: Record<string, unknown> = {}
       let group = 0
       for (const [side, paths] of Object.entries(sides)) {
@@ -181,12 +185,18 @@ export async function measureSharding({ rounds, seconds }: Duration) {
       for (const connections of CONNECTIONS) {
         const ask = (script: string, where: readonly string[]) =>
           pgbench(join(scratch, `${script}.sql`), connections, seconds, where, password)
-        const ways: Record<string, (side: string) => Promise<number>> = {
+        const bySql: Record<string, (side: string) => Promise<number>> = {
           'the SQL, at the coordinator': (side) => ask(side, atCoordinator),
           'the SQL, at the worker': (side) =>
             side === 'byCell' ? ask('near', atWorker) : ask(side, atCoordinator),
+        }
+        const ways: typeof bySql = {
+          ...(prefer ? {} : bySql),
           'the gateway': (side) =>
-            wrk(url, 'paths.lua', connections, seconds, { BENCH_PATHS: join(scratch, side) }),
+            wrk(url, 'paths.lua', connections, seconds, {
+              BENCH_PATHS: join(scratch, side),
+              ...(prefer ? { BENCH_PREFER: prefer } : {}),
+            }),
         }
         for (const [way, measure] of Object.entries(ways)) {
           const [byCell, oneNode, fanOut]: [number[], number[], number[]] = [[], [], []]
