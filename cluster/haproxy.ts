@@ -59,9 +59,14 @@ export function renderBalancer(topology: Topology, balancer: Balancer, runFolder
   option forwardfor
   option httpchk GET /health/ready
   balance leastconn
-  # Goes to another gateway where one dies over it: what only reads, and what happens once however often it is sent.
+  # What goes to another gateway where one dies over it: each change has a key, by which it happens once.
   retry-on conn-failure empty-response
-  http-request disable-l7-retry unless METH_GET || { req.hdr(idempotency-key) -m found }
+  acl is_change method POST PUT PATCH DELETE
+  acl has_key req.hdr(idempotency-key) -m found
+  http-request set-var(txn.key) uuid() if is_change !has_key
+  http-request set-header Tessera-Change-Key %[var(txn.key)] if is_change !has_key
+  http-request set-var-fmt(txn.told) ',"idempotencyKey":"%[var(txn.key)]"' if is_change !has_key
+  http-after-response set-status 503 if { status 502 504 }
 ${[502, 503, 504].map(renderRefusal).join('\n')}
 ${gateways.map(({ name, host, port }) => `  server ${name} ${host}:${port} check inter 500ms fall 2 rise 1`).join('\n')}`,
     // On one machine all HAProxys share these ports: while one of them lives, members find one another.
@@ -73,16 +78,16 @@ ${gateways.map(({ name, host, port }) => `  server ${name} ${host}:${port} check
 /** When to come back where no gateway answered, in seconds. */
 const RETRY_AFTER_S = 2
 
-/** What is said in place of the gateways, in their words: a problem of RFC 9457. */
+/** What is said in place of the gateways, in their words: a problem of RFC 9457. @param status what HAProxy calls it */
 function renderRefusal(status: number): string {
-  const problem = {
+  const problem = JSON.stringify({
     type: 'urn:tessera:problem:gateway-unavailable',
     title: 'No gateway answered',
-    status,
+    status: 503,
     detail: 'Come again in seconds. A change that is sent again with its Idempotency-Key is made only once.',
     code: 'gateway-unavailable',
-  }
-  const body = `content-type application/problem+json string '${JSON.stringify(problem)}'`
+  })
+  const body = `content-type application/problem+json lf-string '${problem.slice(0, -1)}%[var(txn.told)]}'`
   return `  http-error status ${status} ${body} hdr retry-after ${RETRY_AFTER_S} hdr cache-control no-store`
 }
 

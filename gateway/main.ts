@@ -2,23 +2,8 @@
 // Owns the command line: which command, and how it ends. The only process.exit.
 
 import { readFileSync } from 'node:fs'
-import { explain } from './commands/explain.ts'
-import { runImport } from './commands/import.ts'
-import { runKeys } from './commands/keys.ts'
-import { findDatabase, runUntilSignal, withOwner } from './commands/lifecycle.ts'
-import { serve } from './commands/serve.ts'
-import { ConfigError, flagOf, readConfig, settings, variableOf } from './config.ts'
+import { ConfigError, flagOf, settings, variableOf } from './config.ts'
 import { FORMATS } from './features/source.ts'
-import { openTerminal } from './terminal.ts'
-
-async function runMigrate(args: readonly string[]) {
-  const { config } = readConfig(args)
-  const emit = openTerminal(process.stderr)
-  await runUntilSignal(emit, async (cleanup) => {
-    const { addresses } = await findDatabase(config, cleanup, true, emit)
-    await withOwner(addresses, emit, async () => {})
-  })
-}
 
 function usage(): string {
   const width = 32
@@ -53,27 +38,35 @@ ${lines.join('\n')}
 `
 }
 
-const commands: Record<string, (args: readonly string[]) => Promise<void>> = {
-  serve,
-  import: runImport,
-  keys: runKeys,
-  migrate: runMigrate,
-  async help() {
-    process.stdout.write(usage())
-  },
-  async version() {
-    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-    process.stdout.write(`tessera ${version}\n`)
-  },
+type Command = (args: readonly string[]) => Promise<void>
+
+const help = async () => {
+  process.stdout.write(usage())
+}
+const version = async () => {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+  process.stdout.write(`tessera ${version}\n`)
+}
+
+/** Loaded when they are asked for: who imports does not wait for what serves to be compiled. */
+const commands: Record<string, () => Promise<Command>> = {
+  serve: async () => (await import('./commands/serve.ts')).serve,
+  import: async () => (await import('./commands/import.ts')).runImport,
+  keys: async () => (await import('./commands/keys.ts')).runKeys,
+  migrate: async () => (await import('./commands/migrate.ts')).runMigrate,
+  help: async () => help,
+  version: async () => version,
 }
 
 const [name = 'serve', ...rest] = process.argv.slice(2)
-const command = commands[name.replace(/^--(help|version)$/, '$1')]
+const load = commands[name.replace(/^--(help|version)$/, '$1')]
 try {
-  if (!command)
+  if (!load)
     throw new ConfigError(`There is no command ${name}; there are ${Object.keys(commands).join(', ')}.`)
+  const command = await load()
   await command(rest)
 } catch (error) {
+  const { explain } = await import('./commands/explain.ts')
   process.stderr.write(`tessera: ${explain(error)}\n`)
   process.exitCode = 1
 }

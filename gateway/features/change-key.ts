@@ -32,9 +32,17 @@ export type ChangeKey = {
   readonly hash: Buffer
   /** Of everything else that decides on what becomes of it: two changes under one key are the same by this. */
   readonly request: Buffer
-  /** Whether the gateway has made it up, so that nobody else can know of it yet. */
-  readonly isOwn: boolean
+  readonly giver: KeyGiver
 }
+
+/**
+ * Who has chosen a key: the client; what stands before the gateway, which repeats at another what it has sent to one that
+ * died; or the gateway itself, so that nobody else can know of it yet.
+ */
+export type KeyGiver = 'client' | 'balancer' | 'gateway'
+/** Where they write it. */
+export const KEY_HEADERS = { client: 'Idempotency-Key', balancer: 'Tessera-Change-Key' } as const
+export type GivenKey = { readonly text: string; readonly giver: keyof typeof KEY_HEADERS }
 
 /** What a change is, apart from its key. */
 export type ChangeIdentity = {
@@ -49,17 +57,15 @@ export type ChangeIdentity = {
 export interface ChangeKeys {
   /**
    * The key of a change; undefined where it needs none.
-   * @param given the client's
    * @throws GatewayError header-invalid where the database keeps none
    */
-  keyOf(given: string | undefined, identity: ChangeIdentity): Promise<ChangeKey | undefined>
+  keyOf(given: GivenKey | undefined, identity: ChangeIdentity): Promise<ChangeKey | undefined>
   /** Stops removing what has expired. */
   stop(): void
 }
 
-/** As long as a client may come back with its key, and as long as the gateway, or whoever it told of its own, may. */
-const LIFETIME_S = 86_400
-const OWN_LIFETIME_S = 600
+/** As long as whoever has given a key, or was told of it, may come back with it. */
+const LIFETIME_S: Readonly<Record<KeyGiver, number>> = { client: 86_400, balancer: 600, gateway: 600 }
 const SWEEP_INTERVAL_MS = 600_000
 /** What expires within this is removed by one statement: so little that it holds up nobody. */
 const SWEEP_SPAN = '1 minute'
@@ -96,16 +102,16 @@ export function makeChangeKeys(database: Database): ChangeKeys {
         if (given === undefined) return undefined
         throw gatewayError(
           'header-invalid',
-          'This database keeps no idempotency keys: `tessera import` or `tessera keys` would migrate it. Send the change without Idempotency-Key.',
-          { header: 'Idempotency-Key' },
+          `This database keeps no idempotency keys: \`tessera import\` or \`tessera keys\` would migrate it. Send the change without ${KEY_HEADERS[given.giver]}.`,
+          { header: KEY_HEADERS[given.giver] },
         )
       }
-      const text = given ?? randomUUID()
+      const { text, giver } = given ?? { text: randomUUID(), giver: 'gateway' }
       return {
         text,
         hash: hash('sha256', JSON.stringify([caller, target, text]), 'buffer'),
         request: hash('sha256', content, 'buffer'),
-        isOwn: given === undefined,
+        giver,
       }
     },
     stop: () => clearInterval(sweeping),
@@ -126,13 +132,13 @@ export async function changeOnce(
   make: (query: Query) => Promise<Outcome>,
 ): Promise<Done> {
   const place: Place = { cell: cell ?? cellOfKey(key), cells: cellsOfStatement(collection, cell) }
-  let mayBeDone = !key.isOwn
+  let mayBeDone = key.giver !== 'gateway'
   try {
     const outcome = await database.transact(
       async (query, isRepeated) => {
-        // One of ours that is still under way is waited for, at the latest where it keeps its outcome.
+        // One that its client has not repeated, and is still under way, is waited for, where it keeps its outcome.
         if (isRepeated) mayBeDone = true
-        else if (!key.isOwn) await takeUp(query, key)
+        else if (key.giver === 'client') await takeUp(query, key)
         return make(query)
       },
       { cells: place.cells, isRepeatable: true, last: (outcome) => compileKeep(key, place, outcome) },
@@ -219,7 +225,6 @@ const cellOfKey = ({ hash }: ChangeKey) => hash.readInt32BE(8)
 
 const { cell, hash: keyHash, request, outcome, featureId, feature, version, expiresAt } = changeKeyTable
 const placeholder = (name: string) => sql`${sql.placeholder(name)}`
-const lifetimeOf = ({ isOwn }: ChangeKey) => (isOwn ? OWN_LIFETIME_S : LIFETIME_S)
 const expiry = sql`now() + make_interval(secs => ${placeholder('lifetime')}::double precision)`
 
 function compileKeep(key: ChangeKey, place: Place, done: Outcome): Statement {
@@ -238,7 +243,7 @@ function compileKeep(key: ChangeKey, place: Place, done: Outcome): Statement {
     id,
     text,
     version: itsVersion,
-    lifetime: lifetimeOf(key),
+    lifetime: LIFETIME_S[key.giver],
   }
   return fillTemplate(template, values, place.cells)
 }
@@ -273,7 +278,7 @@ function compileClaimKey(key: ChangeKey, collection: Collection): Statement {
     // Another name than its outcome has: both may come to lie in one cell.
     hash: hashOfClaim(key.hash),
     request: key.request,
-    lifetime: lifetimeOf(key),
+    lifetime: LIFETIME_S[key.giver],
   }
   return fillTemplate(template, values, cellsOfStatement(collection, claimed))
 }

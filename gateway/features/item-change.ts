@@ -90,7 +90,7 @@ export function makeItemChanges(database: Database, key?: ChangeKey): ItemChange
       const body = parseItemBody(given, collection, 'create', undefined)
       const cell = cellOfBody(collection, body)
       const placed = cell === undefined ? body : { ...body, id: itemIdOf(cell, makeLocalId()) }
-      if (key && !key.isOwn && cell !== undefined) await claimKey(database, key, collection)
+      if (key?.giver === 'client' && cell !== undefined) await claimKey(database, key, collection)
       return make(collection, cell, async ({ change }) => {
         const [row] = await change(compileCreate(collection, placed, cell))
         if (!row) throw notAllowed()

@@ -3,7 +3,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { gatewayError } from '../errors.ts'
-import type { ChangeKey, ChangeKeys, Done } from '../features/change-key.ts'
+import {
+  type ChangeKey,
+  type ChangeKeys,
+  type Done,
+  type GivenKey,
+  KEY_HEADERS,
+} from '../features/change-key.ts'
 
 /** What a change may say of it. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ */
 export const idempotencyHeaders = {
@@ -29,21 +35,34 @@ export const repeatedHeader = {
 const KEY = /^(?:"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"|([\x21\x23-\x2b\x2d-\x7e]{1,255}))$/
 
 /**
- * The key of a change: the client's, or one of ours where that helps; undefined for none.
+ * The key that a change was sent with; undefined for none.
+ * @throws GatewayError header-invalid
+ */
+function givenKeyOf({ headers }: FastifyRequest): GivenKey | undefined {
+  for (const giver of ['client', 'balancer'] as const) {
+    const header = KEY_HEADERS[giver]
+    const given = headers[header.toLowerCase()]
+    if (given === undefined) continue
+    const [match, quoted, bare] = KEY.exec(String(given).trim()) ?? []
+    if (match === undefined)
+      throw gatewayError(
+        'header-invalid',
+        `${header} must be 1 to 255 visible characters, with or without quotes, for example "8e03978e-40d5-43dd-bc93-6894a57f9324".`,
+        { header },
+      )
+    return { text: quoted?.replaceAll(/\\(.)/g, '$1') ?? bare!, giver }
+  }
+  return undefined
+}
+
+/**
+ * The key of a change: as it was given, or one of ours where that helps; undefined for none.
  * @throws GatewayError header-invalid
  */
 export async function keyOfChange(request: FastifyRequest, keys: ChangeKeys): Promise<ChangeKey | undefined> {
   const { headers, method, params, caller, bodyHash } = request
-  const given = headers['idempotency-key']
-  const [match, quoted, bare] = given === undefined ? [] : (KEY.exec(String(given).trim()) ?? [])
-  if (given !== undefined && match === undefined)
-    throw gatewayError(
-      'header-invalid',
-      'Idempotency-Key must be 1 to 255 visible characters, with or without quotes, for example "8e03978e-40d5-43dd-bc93-6894a57f9324".',
-      { header: 'Idempotency-Key' },
-    )
   const { collectionId, featureId = null } = params as { collectionId: string; featureId?: string }
-  return keys.keyOf(quoted?.replaceAll(/\\(.)/g, '$1') ?? bare, {
+  return keys.keyOf(givenKeyOf(request), {
     caller,
     target: JSON.stringify([method, collectionId, featureId]),
     content: JSON.stringify([headers['if-match'], headers['if-none-match'], bodyHash]),

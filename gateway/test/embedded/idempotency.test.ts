@@ -58,6 +58,28 @@ const countOf = async (collection: string, name: string) => {
   return row!.count
 }
 
+test('a key that a balancer gives is for the change that it sends again, and the client may go on with it', async () => {
+  const items = '/collections/repeated_places/items'
+  const key = randomUUID()
+  const name = `passed on ${key}`
+  const passedOn = { 'tessera-change-key': key }
+  const answers = await Promise.all(
+    [passedOn, passedOn].map((headers) => send('POST', items, featureAt(PARIS, name), headers)),
+  )
+  answers.push(await send('POST', items, featureAt(PARIS, name), keyed(key)))
+  for (const { status, text } of answers) assert.deepEqual([status, text], [201, answers[0]!.text])
+  const replayed = answers.map(({ headers }) => headers.get('idempotent-replayed'))
+  assert.deepEqual(replayed.toSorted(), ['true', 'true', null].toSorted())
+  assert.equal(await countOf('repeated_places', name), 1)
+  const path = new URL(answers[0]!.headers.get('location')!).pathname
+  const deletion = { 'tessera-change-key': randomUUID() }
+  for (const times of [1, 2])
+    assert.equal((await send('DELETE', path, undefined, deletion)).status, 204, `${times}`)
+  const own = { ...passedOn, ...keyed(randomUUID()) }
+  assert.equal((await send('POST', items, featureAt(PARIS, name), own)).status, 201)
+  assert.equal(await countOf('repeated_places', name), 1)
+})
+
 for (const collection of COLLECTIONS) {
   const items = `/collections/${collection}/items`
 
