@@ -71,7 +71,7 @@ type Ask = (
   options?: { readonly headers?: Record<string, string>; readonly body?: unknown },
 ) => Promise<Answer | undefined>
 
-/** One client's way: at one proxy, and at the next where nobody listens, or where it breaks over what only reads. */
+/** One client's way: at one proxy, and at the next where nobody listens, or where it breaks over what may be repeated. */
 function makeAsk(proxies: readonly Balancer[], group: number, { samples }: Notebook, first: number): Ask {
   const agent = new Agent({ keepAlive: true })
   let turn = first
@@ -108,7 +108,8 @@ function makeAsk(proxies: readonly Balancer[], group: number, { samples }: Noteb
         turn++
         // Nobody has heard it, or it makes no difference: another address of the same service may be tried, as
         // browsers do (RFC 9110, 9.2.2).
-        if (code !== 'ECONNREFUSED' && !(code === 'ECONNRESET' && method === 'GET')) break
+        const mayRepeat = method === 'GET' || headers['idempotency-key'] !== undefined
+        if (code !== 'ECONNREFUSED' && !(code === 'ECONNRESET' && mayRepeat)) break
       }
     }
     const refusal = answer && answer.status >= 500 ? `${answer.status} ${answer.body?.code ?? ''}` : undefined
