@@ -59,7 +59,8 @@ export function renderBalancer(topology: Topology, balancer: Balancer, runFolder
   option forwardfor
   option httpchk GET /health/ready
   balance leastconn
-  # What goes to another gateway where one dies over it: each change has a key, by which it happens once.
+  # What goes to another gateway where one dies over it, if it had come whole: each change has a key, and happens once.
+  option http-buffer-request
   retry-on conn-failure empty-response
   acl is_change method POST PUT PATCH DELETE
   acl has_key req.hdr(idempotency-key) -m found

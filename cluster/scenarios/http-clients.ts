@@ -149,8 +149,9 @@ function fateOf(answer: Answer | undefined): Fate {
   if (answer.status < 300) return 'done'
   const { status, body } = answer
   if (status === 412) return 'refused'
-  // An answer of the gateway's own, which knows; a proxy's may have lost the gateway on the way.
-  const isTold = status === 503 && body !== undefined && !UNTOLD.includes(String(body.code))
+  // An answer of the gateway's own, which knows; what comes from a proxy may have been lost on the way before.
+  const isTold =
+    status === 503 && body !== undefined && !UNTOLD.includes(String(body.code)) && !body.idempotencyKey
   if (isTold) return 'refused'
   // What nobody expected says nothing of what has happened; that it came is told by the gateways' logs.
   if (status >= 500 || status === 409) return 'unknown'

@@ -33,6 +33,9 @@ const gateways = topology.gateways.map(() =>
 )
 const balancer = { stop: async () => {} }
 
+/** More than a packet. */
+const BODY = JSON.stringify({ text: 'x'.repeat(8_000) })
+
 type Answer = { readonly status: number; readonly headers: IncomingHttpHeaders; readonly body: string }
 
 /** On a connection of its own: of one that served before, HAProxy closes what it has no answer for. */
@@ -46,7 +49,9 @@ const ask = (method: string, headers: Record<string, string> = {}) =>
       },
     )
     sent.on('error', reject)
-    sent.end(method === 'GET' ? undefined : '{}')
+    sent.flushHeaders()
+    // As clients do that send headers and body apart.
+    setTimeout(() => sent.end(method === 'GET' ? undefined : BODY), 20)
   })
 
 before(async () => {

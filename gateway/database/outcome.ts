@@ -172,12 +172,7 @@ function explainRefusal(cause: Error): Error {
   const refused = REFUSALS.find(([pattern]) => pattern.test(code))
   if (refused) return new RefusedChange(refused[1], cause)
   if (code !== CANCELLED && !IN_THE_WAY.test(code)) return explain(cause)
-  return gatewayError(
-    'database-busy',
-    'Another change was in the way; nothing has changed. Try again.',
-    {},
-    cause,
-  )
+  return gatewayError('database-busy', 'Another change was in the way; try again.', {}, cause)
 }
 
 /**

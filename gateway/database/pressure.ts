@@ -16,7 +16,7 @@ const RIGHT_WAIT_MS = 1
 /** The further away, the more the way itself takes now less and now more: this part of it is no wait. */
 const PART_OF_WAY = 0.5
 /** The least is that of this time, or twice it: clocks drift apart, and ways change. */
-const MEMORY_MS = 60_000
+const MEMORY_MS = 20_000
 
 /** Of one connection: another may lead to another server, with another clock. */
 export function makePressureGauge(): PressureGauge {

@@ -102,7 +102,7 @@ export function makeChangeKeys(database: Database): ChangeKeys {
         if (given === undefined) return undefined
         throw gatewayError(
           'header-invalid',
-          `This database keeps no idempotency keys: \`tessera import\` or \`tessera keys\` would migrate it. Send the change without ${KEY_HEADERS[given.giver]}.`,
+          `This database keeps no idempotency keys; \`tessera migrate\` would make their table. Until then no ${KEY_HEADERS[given.giver]} can be sent${given.giver === 'balancer' ? ', as what stands before this gateway does' : ''}.`,
           { header: KEY_HEADERS[given.giver] },
         )
       }

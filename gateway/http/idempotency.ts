@@ -2,7 +2,7 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { gatewayError } from '../errors.ts'
+import { errors, type GatewayError, gatewayError } from '../errors.ts'
 import {
   type ChangeKey,
   type ChangeKeys,
@@ -26,8 +26,7 @@ export const repeatedHeader = {
   'Idempotent-Replayed': {
     type: 'string',
     enum: ['true'],
-    description:
-      'The change had been made already, under the same Idempotency-Key; this is what came of it then.',
+    description: 'The change had been made already, under the same key; this is what came of it then.',
   },
 }
 
@@ -53,6 +52,20 @@ function givenKeyOf({ headers }: FastifyRequest): GivenKey | undefined {
     return { text: quoted?.replaceAll(/\\(.)/g, '$1') ?? bare!, giver }
   }
   return undefined
+}
+
+/**
+ * What a balancer sends here it may have sent to another gateway before, which died over it: what this one knows of a
+ * change is not all, and only its key tells.
+ * @returns the error; of a change that comes again, with its key
+ */
+export function withGivenKey(error: GatewayError, { headers }: FastifyRequest): GatewayError {
+  const { code, message, facts } = error
+  const key = headers[KEY_HEADERS.balancer.toLowerCase()]
+  const isClients = headers[KEY_HEADERS.client.toLowerCase()] !== undefined
+  if (key === undefined || isClients || errors[code].status !== 503 || facts.idempotencyKey) return error
+  const advice = `Repeat it with Idempotency-Key: ${JSON.stringify(key)}, and it happens once.`
+  return gatewayError(code, `${message} ${advice}`, { ...facts, idempotencyKey: key }, error)
 }
 
 /**

@@ -11,6 +11,7 @@ import type {
 } from 'fastify'
 import { type ErrorCode, errors, GatewayError, gatewayError, invalidParameter } from '../errors.ts'
 import type { Emit } from '../events.ts'
+import { withGivenKey } from './idempotency.ts'
 import { wantsHtml } from './negotiate.ts'
 import { sendPage } from './pages/layout.ts'
 import { problemPage } from './pages/problem.ts'
@@ -43,7 +44,7 @@ export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
 
 /** Also for what fails before there is a route, see Fastify's frameworkErrors. */
 export function sendProblem(error: Error, request: FastifyRequest, reply: FastifyReply, emit: Emit) {
-  const expected = toGatewayError(error, request)
+  const expected = withGivenKey(toGatewayError(error, request), request)
   const { code } = expected
   const { status, isRetryable } = errors[code]
   const { id, method, url } = request

@@ -853,7 +853,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    /** @description The change had been made already, under the same key; this is what came of it then. */
                     "Idempotent-Replayed"?: "true";
                     /** @description Where the new feature is. */
                     Location?: string;
@@ -1133,7 +1133,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    /** @description The change had been made already, under the same key; this is what came of it then. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1148,7 +1148,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    /** @description The change had been made already, under the same key; this is what came of it then. */
                     "Idempotent-Replayed"?: "true";
                     /** @description Where the new feature is. */
                     Location?: string;
@@ -1165,7 +1165,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    /** @description The change had been made already, under the same key; this is what came of it then. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1329,7 +1329,7 @@ export interface operations {
                 headers: {
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    /** @description The change had been made already, under the same key; this is what came of it then. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1502,7 +1502,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    /** @description The change had been made already, under the same key; this is what came of it then. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1517,7 +1517,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same Idempotency-Key; this is what came of it then. */
+                    /** @description The change had been made already, under the same key; this is what came of it then. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };

@@ -265,6 +265,12 @@ test('a table may have hundreds of columns', async () => {
   assert.deepEqual(feature!.properties, properties)
   const { json } = await client('/collections/wide/items/1')
   assert.deepEqual((json as Item).properties, properties)
+  const patched = await client('/collections/wide/items/1', {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/merge-patch+json' },
+    body: '{"properties":{"c259":0}}',
+  })
+  assert.deepEqual((patched.json as Item).properties, { ...properties, c259: 0 })
 })
 
 test('values of every type are JSON', async () => {

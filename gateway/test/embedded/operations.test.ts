@@ -27,6 +27,7 @@ test('metrics count requests by route, and reads by who answered', async () => {
   assert.equal(numberOf(text, `${count}{${route},status="404"}`), 1)
   assert.ok(numberOf(text, `tessera_reads_total{source="${source}"}`)! >= 2)
   assert.equal(numberOf(text, 'tessera_changes_parked'), 0)
+  assert.match(text, /tessera_endpoint_limit\{[^}]*purpose="stream"[^}]*\} 4\n/)
   assert.ok(!text.includes('password'))
 })
 
@@ -39,7 +40,7 @@ test('the state of the cluster names its addresses, its load and its lag', async
     assert.match(endpoint, /:\d+$|\.s\.PGSQL/)
     assert.equal(isUp, true)
     assert.deepEqual(load.write, { running: 0, waiting: 0, limit: 8 })
-    assert.ok(load.read.limit >= 1 && load.stream.limit <= load.read.limit)
+    assert.deepEqual([load.read.limit, load.stream.limit], [8, 4])
   }
   assert.deepEqual(json.groupsWithoutSecondary, [])
   assert.ok(json.lag.length > 0)

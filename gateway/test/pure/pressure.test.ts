@@ -36,13 +36,13 @@ test('what is far away may take longer by a part of the way', () => {
   assert.ok(ask(500, 50) > 2)
 })
 
-test('a clock that drifts and a way that has become longer are forgotten within two minutes', () => {
+test('a clock that drifts and a way that has become longer are forgotten within a minute', () => {
   const drifting = makeServer({ drift: 2e-5 })
-  for (let ms = 0; ms < 3_600_000; ms += 250) assert.ok(Math.abs(drifting(ms, 0)) < 3, String(ms))
+  for (let ms = 0; ms < 3_600_000; ms += 250) assert.ok(Math.abs(drifting(ms, 0)) < 1, String(ms))
   const ask = makeServer()
   ask(0, 0)
   let pressure = Number.NaN
-  for (let ms = 250; ms <= 121_000; ms += 250) pressure = ask(ms, 5)
+  for (let ms = 250; ms <= 41_000; ms += 250) pressure = ask(ms, 5)
   assert.ok(pressure < 1e-6)
 })
 
