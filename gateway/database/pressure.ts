@@ -49,7 +49,7 @@ const MOST_STEPS_DOWN = 4
 
 /**
  * All processes see the same pressure, so each takes the same share.
- * @param isWanted whether more than `limit` is waiting to be asked
+ * @param isWanted whether anything waits for its turn
  * @returns how much may be asked at once from now on, if it was `limit`
  */
 export function adapt(limit: number, pressure: number, isWanted: boolean, most: number): number {

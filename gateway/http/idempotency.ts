@@ -33,25 +33,29 @@ export const repeatedHeader = {
 /** A string as structured fields write it (RFC 8941), or bare. */
 const KEY = /^(?:"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"|([\x21\x23-\x2b\x2d-\x7e]{1,255}))$/
 
-/**
- * The key that a change was sent with; undefined for none.
- * @throws GatewayError header-invalid
- */
-function givenKeyOf({ headers }: FastifyRequest): GivenKey | undefined {
+/** The key that a request came with, the client's before a balancer's; `text` is undefined where it is not one. */
+function sentKeyOf({ headers }: FastifyRequest) {
   for (const giver of ['client', 'balancer'] as const) {
-    const header = KEY_HEADERS[giver]
-    const given = headers[header.toLowerCase()]
-    if (given === undefined) continue
-    const [match, quoted, bare] = KEY.exec(String(given).trim()) ?? []
-    if (match === undefined)
-      throw gatewayError(
-        'header-invalid',
-        `${header} must be 1 to 255 visible characters, with or without quotes, for example "8e03978e-40d5-43dd-bc93-6894a57f9324".`,
-        { header },
-      )
-    return { text: quoted?.replaceAll(/\\(.)/g, '$1') ?? bare!, giver }
+    const written = headers[KEY_HEADERS[giver].toLowerCase()]
+    if (written === undefined) continue
+    const [, quoted, bare] = KEY.exec(String(written).trim()) ?? []
+    return { giver, text: quoted?.replaceAll(/\\(.)/g, '$1') ?? bare }
   }
   return undefined
+}
+
+/** @throws GatewayError header-invalid */
+function givenKeyOf(request: FastifyRequest): GivenKey | undefined {
+  const sent = sentKeyOf(request)
+  if (!sent) return undefined
+  const { giver, text } = sent
+  if (text !== undefined) return { giver, text }
+  const header = KEY_HEADERS[giver]
+  throw gatewayError(
+    'header-invalid',
+    `${header} must be 1 to 255 visible characters, with or without quotes, for example "8e03978e-40d5-43dd-bc93-6894a57f9324".`,
+    { header },
+  )
 }
 
 /**
@@ -59,13 +63,13 @@ function givenKeyOf({ headers }: FastifyRequest): GivenKey | undefined {
  * change is not all, and only its key tells.
  * @returns the error; of a change that comes again, with its key
  */
-export function withGivenKey(error: GatewayError, { headers }: FastifyRequest): GatewayError {
+export function withGivenKey(error: GatewayError, request: FastifyRequest): GatewayError {
   const { code, message, facts } = error
-  const key = headers[KEY_HEADERS.balancer.toLowerCase()]
-  const isClients = headers[KEY_HEADERS.client.toLowerCase()] !== undefined
-  if (key === undefined || isClients || errors[code].status !== 503 || facts.idempotencyKey) return error
-  const advice = `Repeat it with Idempotency-Key: ${JSON.stringify(key)}, and it happens once.`
-  return gatewayError(code, `${message} ${advice}`, { ...facts, idempotencyKey: key }, error)
+  if (errors[code].status !== 503 || facts.idempotencyKey) return error
+  const { giver, text } = sentKeyOf(request) ?? {}
+  if (giver !== 'balancer' || text === undefined) return error
+  const advice = `Repeat it with Idempotency-Key: ${JSON.stringify(text)}, and it happens once.`
+  return gatewayError(code, `${message} ${advice}`, { ...facts, idempotencyKey: text }, error)
 }
 
 /**

@@ -118,7 +118,7 @@ export function makeMetrics(): Metrics {
       for (const [state, help] of Object.entries({
         running: 'Work under way at an address',
         waiting: 'Work that waits for its turn there',
-        limit: 'How much may be under way there, as pressed as the server is',
+        limit: 'How much may be under way there; of reads it follows how hard the server is pressed',
       }) as [keyof Load, string][])
         gauge(`tessera_endpoint_${state}`, help, [...address, 'purpose'], (gauge, { endpoints }) => {
           for (const { port, endpoint, load } of endpoints)

@@ -1758,19 +1758,19 @@ export interface operations {
                                 read: {
                                     running: number;
                                     waiting: number;
-                                    /** @description How much may run at once, as pressed as the server is. */
+                                    /** @description How much may run at once; of reads it follows how hard the server is pressed. */
                                     limit: number;
                                 };
                                 stream: {
                                     running: number;
                                     waiting: number;
-                                    /** @description How much may run at once, as pressed as the server is. */
+                                    /** @description How much may run at once; of reads it follows how hard the server is pressed. */
                                     limit: number;
                                 };
                                 write: {
                                     running: number;
                                     waiting: number;
-                                    /** @description How much may run at once, as pressed as the server is. */
+                                    /** @description How much may run at once; of reads it follows how hard the server is pressed. */
                                     limit: number;
                                 };
                             };

@@ -11,7 +11,9 @@ const METRICS_TYPE = 'text/plain; version=0.0.4'
 const Load = Type.Object({
   running: Type.Integer(),
   waiting: Type.Integer(),
-  limit: Type.Integer({ description: 'How much may run at once, as pressed as the server is.' }),
+  limit: Type.Integer({
+    description: 'How much may run at once; of reads it follows how hard the server is pressed.',
+  }),
 })
 const ClusterState = Type.Object({
   endpoints: Type.Array(

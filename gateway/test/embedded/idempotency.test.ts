@@ -96,6 +96,7 @@ test('what a balancer may have sent before is put off with its key, what a clien
     send('POST', '/collections/put_off/items', { ...featureAt(PARIS), properties: {} }, headers)
   for (const [headers, told] of [
     [{ 'tessera-change-key': 'a-key' }, 'a-key'],
+    [{ 'tessera-change-key': '"a-key"' }, 'a-key'],
     [{ 'tessera-change-key': 'a-key', 'idempotency-key': 'my-own' }, undefined],
     [{}, undefined],
   ] as const) {
