@@ -21,7 +21,7 @@ import {
 import { type Endpoint, openEndpoint, type Work } from './endpoint.ts'
 import type { Lease } from './lease.ts'
 import { watchNodeGroups } from './node-groups.ts'
-import { DatabaseFailure, RefusedChange, type Scope, unreachable } from './outcome.ts'
+import { DatabaseFailure, isMisplaced, RefusedChange, type Scope, unreachable } from './outcome.ts'
 import { makeParking } from './parking.ts'
 import { abandon, type Port } from './pool.ts'
 import type { Row, Statement } from './query.ts'
@@ -82,8 +82,6 @@ export interface Database {
   transact<T>(work: Change<T>, options?: TransactionOptions<T>): Promise<T>
   /** The node groups of Citus that have these cells, in order; undefined where that is not known. */
   nodeGroupsOf(cells: readonly number[]): Promise<readonly number[] | undefined>
-  /** The same number for all cells of one shard of Citus; undefined where that is not known. */
-  shardOf(cell: number): number | undefined
   /** What is known of the ways to the database at the moment; asks nobody. */
   status(): DatabaseStatus
   /**
@@ -407,6 +405,18 @@ export function openDatabase(options: DatabaseOptions): Database {
     consistency.note(asked ? await askPosition(lease, asked, groups.cellOf) : unknown)
   }
 
+  /** Of its shard itself where that is said to be here; of Citus, which knows, where it is not. */
+  async function ask(lease: Lease, statement: Statement): Promise<Row[]> {
+    const { cells, ofShard } = statement
+    if (!ofShard || lease.whereabouts.group !== groups.groupOf(cells)) return lease.query(statement)
+    try {
+      return await lease.query(ofShard())
+    } catch (error) {
+      if (!isMisplaced(error)) throw error
+      return lease.query(statement)
+    }
+  }
+
   const onAwaited = (milliseconds: number) => emit({ type: 'secondary-awaited', milliseconds })
 
   /** Where it is known what must be seen. */
@@ -431,7 +441,7 @@ export function openDatabase(options: DatabaseOptions): Database {
         const required = isCausal ? await requirementOf(statement, consistency) : undefined
         const run = (endpoint: Endpoint, patienceMs: number | undefined) => {
           const work = async (lease: Lease) => {
-            const rows = await seeing(lease, required, patienceMs, () => lease.query(statement))
+            const rows = await seeing(lease, required, patienceMs, () => ask(lease, statement))
             if (consistency) await noteRead(lease, statement, consistency)
             countRead(lease)
             return rows
@@ -522,8 +532,6 @@ export function openDatabase(options: DatabaseOptions): Database {
         const found = await groups.groupsOf(cells)
         return found?.toSorted((a, b) => a - b)
       },
-
-      shardOf: groups.shardOf,
 
       status: () => ({
         endpoints: [...workers, ...secondaries, ...primaries].map(

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Emit } from '../events.ts'
 import { DatabaseFailure } from './outcome.ts'
 import type { Row, Statement } from './query.ts'
+import { type HashRange, shardOf } from './shards.ts'
 
 /** How soon a secondary that is back is read from again. */
 const RECHECK_INTERVAL_MS = 500
@@ -27,8 +28,6 @@ export interface NodeGroups {
    * @param cells what it asks; undefined for anything
    */
   groupsOf(cells: readonly number[] | undefined): Promise<readonly number[] | undefined>
-  /** The same number for all cells of a shard; undefined where that is not known. */
-  shardOf(cell: number): number | undefined
   /** Some cell that lies in the group; undefined where none does. */
   cellOf(group: number): number | undefined
   /** Those that have lost their secondaries. */
@@ -45,8 +44,7 @@ export interface NodeGroups {
   stop(): void
 }
 
-/** A range of hash values, and the group that has the rows of these. */
-type Shard = { readonly least: number; readonly most: number; readonly group: number }
+type Shard = HashRange & { readonly group: number }
 type Layout = {
   readonly isCitus: boolean
   readonly shards: readonly Shard[]
@@ -220,7 +218,6 @@ export function watchNodeGroups(
       const groups = new Set(cells.map((cell) => groupOfCell(cell, known)))
       return groups.has(undefined) ? undefined : ([...groups] as number[])
     },
-    shardOf: (cell) => shardOfCell(cell, layout)?.least,
     cellOf: (group) => cellOfGroup(group, layout),
     missing: () => [...missing],
     orphaned: () => [...orphans.keys()],
@@ -246,35 +243,10 @@ function groupIn(message: string, layout: Layout | undefined): number | undefine
   return node === undefined ? undefined : layout?.nodes.get(node)
 }
 
-function shardOfCell(cell: number, layout: Layout | undefined): Shard | undefined {
-  const hash = hashOfInteger(cell)
-  return layout?.shards.find(({ least, most }) => least <= hash && hash <= most)
-}
-
-const groupOfCell = (cell: number, layout: Layout | undefined) => shardOfCell(cell, layout)?.group
+const groupOfCell = (cell: number, layout: Layout | undefined) => shardOf(layout?.shards, cell)?.group
 
 /** Some cell that lies in the group; undefined where it has no shard. */
 function cellOfGroup(group: number, layout: Layout | undefined): number | undefined {
   if (!layout?.shards.some((shard) => shard.group === group)) return undefined
   for (let cell = 0; ; cell++) if (groupOfCell(cell, layout) === group) return cell
-}
-
-/**
- * PostgreSQL's hash of an integer, by which Citus spreads rows: Bob Jenkins' final mix of one word.
- * @see https://burtleburtle.net/bob/c/lookup3.c
- */
-export function hashOfInteger(value: number): number {
-  const rotate = (word: number, bits: number) => (word << bits) | (word >>> (32 - bits))
-  let a = 0x9e3779b9 + 4 + 3923095
-  let b = a
-  let c = a
-  a += value
-  c = (c ^ b) - rotate(b, 14)
-  a = (a ^ c) - rotate(c, 11)
-  b = (b ^ a) - rotate(a, 25)
-  c = (c ^ b) - rotate(b, 16)
-  a = (a ^ c) - rotate(c, 4)
-  b = (b ^ a) - rotate(a, 14)
-  c = (c ^ b) - rotate(b, 24)
-  return c | 0
 }

@@ -21,6 +21,8 @@ const SERVER_GONE = /^postmaster was shut down/
 const CANCELLED = '57014'
 /** undefined table, column, function; wrong object type; privilege gone; plan outlived its table's shape. */
 const CHANGED = /^(42P01|42703|42883|42804|42501|0A000)$/
+/** division by zero, see shard-statement.ts; undefined table; privilege missing */
+const MISPLACED = /^(22012|42P01|42501)$/
 /** invalid text, number out of range, no such day or time zone, character not in the encoding */
 const NOT_A_VALUE = /^22(P02|P05|003|007|008|009|021)$/
 
@@ -84,6 +86,10 @@ export function judge(error: unknown, circumstances: Circumstances): DatabaseFai
   const [outcome, scope] = outcomeOf(cause, circumstances)
   return new DatabaseFailure(outcome, scope, answerTo(cause, outcome, circumstances.purpose), cause)
 }
+
+/** A shard's own table was asked where it is not: it has another node, or is none any more, see Statement. */
+export const isMisplaced = (error: unknown) =>
+  error instanceof DatabaseFailure && MISPLACED.test((error.cause as pg.DatabaseError).code ?? '')
 
 /** Nobody has been asked, because nobody would have answered. */
 export const unreachable = (cause: Error | undefined) =>

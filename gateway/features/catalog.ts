@@ -7,6 +7,7 @@ import { collectionTable } from '../database/tables.ts'
 import { gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import {
+  CELL_COLUMN,
   type Changeable,
   type Collection,
   collectionId,
@@ -87,9 +88,9 @@ export async function openCatalog({
       ]),
     )
     const spread = new Map(
-      distributed.map(([oid, column]): [string, Distribution] => [
+      distributed.map(([oid, column, shards]): [string, Distribution] => [
         oid!,
-        column == null ? { by: 'reference' } : { by: 'column', column },
+        column == null ? { by: 'reference' } : { by: 'column', column, shards: JSON.parse(shards!) },
       ]),
     )
     const notes = new Map(registered.map(([id, note]) => [id!, JSON.parse(note!) as Registration]))
@@ -173,12 +174,24 @@ export async function openCatalog({
   }
 }
 
-/** Rows of a table's number and the column by which Citus spreads it, null for one that is on every node. */
+/**
+ * Rows of a table's number, the column by which Citus spreads it, null for one that is on every node, and its shards as
+ * JSON, where that column may be the cell.
+ */
 const distributions: Statement = {
   name: 'tessera_distributions',
-  text: `select logicalrelid::oid::text, column_to_column_name(logicalrelid, partkey) from pg_dist_partition
+  text: `select logicalrelid::oid::text, spread_by, (
+      select coalesce(json_agg(json_build_object(
+        'id', shardid, 'least', shardminvalue::int, 'most', shardmaxvalue::int,
+        -- Its schema comes first, or is left out.
+        'table', name[cardinality(name)]
+      ) order by shardid), '[]')
+      from pg_dist_shard s, parse_ident(shard_name(logicalrelid, shardid)) as name
+      where s.logicalrelid = p.logicalrelid and spread_by = $1
+    )
+    from pg_dist_partition p, column_to_column_name(logicalrelid, partkey) as spread_by
     where partmethod = 'h' or partmethod = 'n' and repmodel = 't' order by 1`,
-  values: [],
+  values: [CELL_COLUMN],
 }
 
 /** Rows of a collection's id and what is registered of it, as JSON. */

@@ -2,6 +2,7 @@
 
 import { hash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
+import { type HashRange, shardOf } from '../database/shards.ts'
 
 /** How a column's values are written in a request and compared. */
 export type ColumnKind =
@@ -44,8 +45,13 @@ export type Changes = {
   readonly columns: ReadonlySet<string>
 }
 
+/** One table of those that Citus makes of a distributed one; `table` is what it is called on the node that has it. */
+export type Shard = HashRange & { readonly id: number; readonly table: string }
+
 /** How a table's rows are spread over Citus' nodes: by one of its columns, or all of them on every node. */
-export type Distribution = { readonly by: 'column'; readonly column: string } | { readonly by: 'reference' }
+export type Distribution =
+  | { readonly by: 'column'; readonly column: string; readonly shards: readonly Shard[] }
+  | { readonly by: 'reference' }
 
 export type Collection = {
   /** In URLs: the table's name in schema public, else `schema.table`. */
@@ -336,10 +342,20 @@ export const isSpread = ({ distribution }: Collection) => distribution?.by === '
 export const isSpreadByCell = (collection: Collection) =>
   collection.level !== undefined && isSpread(collection)
 
+/** The shard that has all of these cells, at least one; undefined where there is none. */
+export function shardOfCells(collection: Collection, cells: readonly number[]): Shard | undefined {
+  const { distribution } = collection
+  if (!isSpreadByCell(collection) || distribution?.by !== 'column') return undefined
+  const shard = shardOf(distribution.shards, cells[0]!)
+  return cells.every((cell) => shardOf(distribution.shards, cell) === shard) ? shard : undefined
+}
+
 /** For a statement that asks this cell alone; undefined where that says nothing of the node. */
 export const cellsOfStatement = (collection: Collection, cell: number | undefined) =>
   cell !== undefined && isSpreadByCell(collection) ? [cell] : undefined
 
 /** How features are kept together, and spread where there are several nodes; undefined for a table of one node. */
-export const distributionOf = ({ level, distribution }: Collection) =>
-  level === undefined ? distribution : { by: 'cell' as const, level }
+export function distributionOf({ level, distribution }: Collection) {
+  if (level !== undefined) return { by: 'cell' as const, level }
+  return distribution?.by === 'column' ? { by: distribution.by, column: distribution.column } : distribution
+}

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Consistency, type Database, type Origin, type Statement } from '../database/database.ts'
 import { GatewayError } from '../errors.ts'
-import { type Collection, isSpreadByCell } from './collection.ts'
+import { type Collection, isSpreadByCell, shardOfCells } from './collection.ts'
 import { homeOf } from './item-id.ts'
 import { compileWhereabouts } from './item-move.ts'
 import { compileLookup } from './item-query.ts'
@@ -100,7 +100,7 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
   }
 
   function lookUp(collection: Collection, id: string, cell?: number): Promise<FeatureText | undefined> {
-    const name = `${collection.id} ${cell === undefined ? '' : (database.shardOf(cell) ?? `cell ${cell}`)}`
+    const name = `${collection.id} ${cell === undefined ? '' : (shardOfCells(collection, [cell])?.id ?? `cell ${cell}`)}`
     let queue = queues.get(name)
     if (queue?.collection !== collection) {
       queue = { name, collection, waiting: [], running: 0, isScheduled: false }

@@ -4,18 +4,11 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Row, Statement } from '../database/database.ts'
 import { gatewayError, invalidParameter } from '../errors.ts'
 import { cellsOf } from './cell.ts'
-import {
-  type Collection,
-  type Column,
-  cellColumn,
-  columnOf,
-  isSpread,
-  isSpreadByCell,
-  tableOf,
-} from './collection.ts'
+import { type Collection, type Column, cellColumn, columnOf, isSpread, isSpreadByCell } from './collection.ts'
 import { type Bbox, type Box, parseBbox } from './crs.ts'
 import { type Interval, parseDatetime } from './datetime.ts'
 import { featureOf, itemOf } from './feature.ts'
+import { compileRead, type From, fromTable } from './shard-statement.ts'
 import { fillTemplate, templateOf } from './statement.ts'
 import { describeValue, parseValue } from './value.ts'
 
@@ -239,17 +232,19 @@ export const isLarge = ({ limit, collection }: ItemQuery) =>
  * @param isIndexed false to do without the index of a projected table, see boxCondition
  */
 export function compileItems(query: ItemQuery, isIndexed = true): Statement {
-  const template = templateOf(`items ${shapeOf(query)} ${isIndexed}`, () => selectItems(query, isIndexed))
+  const template = templateOf(`items ${shapeOf(query)} ${isIndexed}`, () =>
+    selectItems(query, isIndexed, fromTable(query.collection)),
+  )
   return fillTemplate(template, valuesOf(query), query.cells)
 }
 
-function selectItems(query: ItemQuery, isIndexed: boolean, further = sql``): SQL {
+function selectItems(query: ItemQuery, isIndexed: boolean, from: From, further = sql``): SQL {
   const { collection, properties, order, offset } = query
   const keys = order.map(
     ({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`,
   )
   return sql`select ${featureOf(collection, properties)} as feature${sql.join(keys)}${further}
-    from ${tableOf(collection)} as item${where(query, isIndexed, true)}
+    from ${from.table} as item${where(query, isIndexed, true, from)}
     ${orderOf(query)}
     limit ${sql.placeholder('limit')} + 1${offset === undefined ? sql`` : sql` offset ${sql.placeholder('offset')}`}`
 }
@@ -265,12 +260,14 @@ function orderOf({ order }: ItemQuery): SQL {
 const keyName = (index: number) => `key${index}`
 
 /** One row: how many features match, counted no further than COUNT_BOUND. */
-const countOf = (query: ItemQuery, isIndexed: boolean): SQL =>
-  sql`select count(*) from (select 1 from ${tableOf(query.collection)} as item${where(query, isIndexed, false)}
+const countOf = (query: ItemQuery, isIndexed: boolean, from: From): SQL =>
+  sql`select count(*) from (select 1 from ${from.table} as item${where(query, isIndexed, false, from)}
     limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched`
 
 export function compileCount(query: ItemQuery, isIndexed = true): Statement {
-  const template = templateOf(`count ${shapeOf(query)} ${isIndexed}`, () => countOf(query, isIndexed))
+  const template = templateOf(`count ${shapeOf(query)} ${isIndexed}`, () =>
+    countOf(query, isIndexed, fromTable(query.collection)),
+  )
   return fillTemplate(template, valuesOf(query), query.cells)
 }
 
@@ -281,8 +278,9 @@ export function compileCount(query: ItemQuery, isIndexed = true): Statement {
  */
 export function compilePage(query: ItemQuery, isIndexed = true): Statement {
   const select = isSpread(query.collection) ? selectRows : selectPage
-  const template = templateOf(`page ${shapeOf(query)} ${isIndexed}`, () => select(query, isIndexed))
-  return fillTemplate(template, valuesOf(query), query.cells)
+  const shape = `page ${shapeOf(query)} ${isIndexed}`
+  const compose = (from: From) => select(query, isIndexed, from)
+  return compileRead(query.collection, shape, compose, valuesOf(query), query.cells)
 }
 
 /**
@@ -290,24 +288,25 @@ export function compilePage(query: ItemQuery, isIndexed = true): Statement {
  * brace between them; how many were read; how many match, counted no further than COUNT_BOUND and only
  * where the page is not all of them; then the values of `order` where the page ends.
  */
-function selectPage(query: ItemQuery, isIndexed: boolean): SQL {
+function selectPage(query: ItemQuery, isIndexed: boolean, from: From): SQL {
   const limit = sql.placeholder('limit')
   const keys = query.order.map((_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`)
   const matched = isCountable(query)
-    ? sql`case when count(*) > ${limit} then (${countOf(query, isIndexed)}) end`
+    ? sql`case when count(*) > ${limit} then (${countOf(query, isIndexed, from)}) end`
     : sql`null`
   return sql`select array_to_string((array_agg(feature))[1:${limit}], '},'), count(*), ${matched}${sql.join(keys)}
-    from (${selectItems(query, isIndexed)}) as page`
+    from (${selectItems(query, isIndexed, from)}) as page`
 }
 
 /**
  * The items' rows; in one shard each ends with how many match from it on, counted to one past COUNT_BOUND in the
  * order of the page, so that no more rows are read than are counted.
  */
-const selectRows = (query: ItemQuery, isIndexed: boolean): SQL =>
+const selectRows = (query: ItemQuery, isIndexed: boolean, from: From): SQL =>
   selectItems(
     query,
     isIndexed,
+    from,
     isCountable(query) && !isCountedApart(query)
       ? sql`, count(*) over (${orderOf(query)} rows between current row and ${sql.raw(String(COUNT_BOUND))} following)`
       : undefined,
@@ -384,27 +383,26 @@ export function compileLookup(
   cells?: readonly number[],
 ): Statement {
   const id = columnOf(collection.idColumn!)
-  const select = (condition: SQL) =>
-    sql`select ${itemOf(collection)} from ${tableOf(collection)} where ${condition}`
+  const select = ({ table, conditions }: From, ...asked: SQL[]) =>
+    sql`select ${itemOf(collection)} from ${table} where ${sql.join([...conditions, ...asked], sql` and `)}`
   const asked = isSpreadByCell(collection) ? cells : undefined
   if (cells && cells.length > 1) {
     const among = (column: SQL, values: string) => sql`${column} = any(${sql.placeholder(values)})`
-    const template = templateOf(`lookup ${collection.version} of cells`, () =>
-      select(sql`${among(cellColumn, 'cells')} and ${among(id, 'ids')}`),
-    )
-    return fillTemplate(template, { ids, cells }, asked)
+    const compose = (from: From) => select(from, among(cellColumn, 'cells'), among(id, 'ids'))
+    return compileRead(collection, `lookup ${collection.version} of cells`, compose, { ids, cells }, asked)
   }
   // A list whose length is a power of four, filled up with the last: of an array PostgreSQL does not know the length
   // beforehand, and plans the statement each time, which takes it as long as running it.
   const length = 4 ** Math.ceil(Math.log2(ids.length) / 2)
-  const template = templateOf(`lookup ${collection.version} ${length} ${cells !== undefined}`, () => {
-    const within = cells && sql`${cellColumn} = ${sql.placeholder('cell')} and `
+  const compose = (from: From) => {
+    const within = cells ? [sql`${cellColumn} = ${sql.placeholder('cell')}`] : []
     const list = Array.from({ length }, (_, at) => sql`${sql.placeholder(String(at))}`)
-    return select(sql`${within}${id} in (${sql.join(list, sql`, `)})`)
-  })
+    return select(from, ...within, sql`${id} in (${sql.join(list, sql`, `)})`)
+  }
   const values: Record<string, unknown> = { cell: cells?.[0] }
   for (let at = 0; at < length; at++) values[at] = ids[Math.min(at, ids.length - 1)]
-  return fillTemplate(template, values, asked)
+  const shape = `lookup ${collection.version} ${length} ${cells !== undefined}`
+  return compileRead(collection, shape, compose, values, asked)
 }
 
 /** The cells to look in for what meets the boxes; undefined where they are not worth naming. */
@@ -478,11 +476,12 @@ function valuesOf({
 const directionOf = ({ isNullable }: Column, isDescending: boolean) =>
   (isDescending ? ' desc' : '') + (isNullable && isDescending ? ' nulls last' : '')
 
-function where(query: ItemQuery, isIndexed: boolean, isPage: boolean): SQL {
+function where(query: ItemQuery, isIndexed: boolean, isPage: boolean, from: From): SQL {
   const { collection, bbox, interval, equals, after, order, cells } = query
-  const conditions: SQL[] = equals.map(
-    ({ column }, index) => sql`${columnOf(column)} = ${sql.placeholder(`value${index}`)}`,
-  )
+  const conditions: SQL[] = [
+    ...from.conditions,
+    ...equals.map(({ column }, index) => sql`${columnOf(column)} = ${sql.placeholder(`value${index}`)}`),
+  ]
   // Citus sends the query to the shards of these cells alone; one value is the way that it plans but once.
   if (cells) {
     const value = sql.placeholder('cells')

@@ -5,6 +5,8 @@ import type { Database, Statement } from '../database/database.ts'
 export type QueryPlan = {
   readonly statement: string
   readonly parameters: readonly unknown[]
+  /** What is asked instead where the one shard that it needs is read at its node; left out for several. */
+  readonly statementOfShard?: string
   /** Where it looks alone; left out where it looks everywhere. */
   readonly cells?: readonly number[]
   /** Of Citus, those that have these cells. */
@@ -18,21 +20,24 @@ export type QueryPlan = {
 /** It is planned with its values as if it came for the first time, and not carried out. */
 export async function explainQuery(
   database: Database,
-  { text, values, cells }: Statement,
+  { text, values, cells, ofShard }: Statement,
 ): Promise<QueryPlan> {
   const rows = await database.read({ text: `explain (format json) ${text}`, values })
   const plan: unknown = JSON.parse(rows.map(([line]) => line).join('\n'))
   const tasks = countTasks(plan)
   const nodeGroups = cells && tasks !== undefined ? await database.nodeGroupsOf(cells) : undefined
   return {
-    statement: text.replace(/\s+/g, ' ').trim(),
+    statement: onOneLine(text),
     parameters: values,
+    ...(ofShard ? { statementOfShard: onOneLine(ofShard().text) } : {}),
     ...(cells ? { cells } : {}),
     ...(nodeGroups ? { nodeGroups } : {}),
     ...(tasks === undefined ? {} : { tasks }),
     plan,
   }
 }
+
+const onOneLine = (text: string) => text.replace(/\s+/g, ' ').trim()
 
 /** Of all jobs in the plan: a subquery can have one of its own. */
 function countTasks(plan: unknown): number | undefined {

@@ -13,25 +13,33 @@ export type Template = { readonly name?: string; readonly text: string; readonly
 const MAX_TEMPLATES = 1_000
 /** How many of them are prepared on each connection, where PostgreSQL keeps them for as long as it lives. */
 const MAX_PREPARED = 200
-
-const templates = new Map<string, Template>()
-let preparedCount = 0
+/** The same of those that are about one shard: a connection has those of its own node's shards alone. */
+const MAX_PREPARED_OF_SHARDS = 1_000
 
 /**
  * The template of a shape; `compose` runs only where it is not known yet.
  * @param shape says everything that the text depends on: two requests of one shape differ in values alone
  */
-export function templateOf(shape: string, compose: () => SQL): Template {
-  const known = templates.get(shape)
-  if (known) return known
-  const isPrepared = preparedCount < MAX_PREPARED
-  const template = {
-    ...(isPrepared ? { name: `tessera_${++preparedCount}` } : {}),
-    ...composeOnce(compose()),
+type TemplateOf = (shape: string, compose: () => SQL) => Template
+
+export const templateOf = keepTemplates('tessera', MAX_PREPARED)
+export const shardTemplateOf = keepTemplates('tessera_shard', MAX_PREPARED_OF_SHARDS)
+
+function keepTemplates(prefix: string, maxPrepared: number): TemplateOf {
+  const templates = new Map<string, Template>()
+  let preparedCount = 0
+  return (shape, compose) => {
+    const known = templates.get(shape)
+    if (known) return known
+    const isPrepared = preparedCount < maxPrepared
+    const template = {
+      ...(isPrepared ? { name: `${prefix}_${++preparedCount}` } : {}),
+      ...composeOnce(compose()),
+    }
+    if (templates.size >= MAX_TEMPLATES) templates.delete(templates.keys().next().value as string)
+    templates.set(shape, template)
+    return template
   }
-  if (templates.size >= MAX_TEMPLATES) templates.delete(templates.keys().next().value as string)
-  templates.set(shape, template)
-  return template
 }
 
 /** The template of a statement that is not expected again: neither kept nor prepared. */

@@ -127,6 +127,12 @@ export const QueryPlan = Type.Object(
   {
     statement: Type.String({ description: 'The query, in SQL.' }),
     parameters: Type.Array(Type.Unsafe<unknown>({}), { description: 'The values bound to it.' }),
+    statementOfShard: Type.Optional(
+      Type.String({
+        description:
+          'What is asked instead where the gateway has a way to the node that has the one shard it needs; left out where it needs several.',
+      }),
+    ),
     cells: Type.Optional(
       Type.Array(Type.Integer(), {
         description: 'Where alone it looks; left out where it looks everywhere.',

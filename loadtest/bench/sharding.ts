@@ -93,6 +93,8 @@ async function makeCases(trial: Trial): Promise<Case[]> {
 
 type Plan = {
   readonly statement: string
+  /** With the same parameters. */
+  readonly statementOfShard?: string
   readonly parameters: readonly unknown[]
   readonly tasks?: number
   readonly nodeGroups?: readonly number[]
@@ -105,16 +107,17 @@ async function planOf(url: string, path: string): Promise<Plan> {
 }
 
 /**
- * A script that sends what the gateway sends: one statement, each time with the values of another plan. pgbench
+ * A script that sends what the gateway sends: few statements, each time with the values of another plan. pgbench
  * binds its variables, which are numbers alone: an id, two numbers with a dot between, is put together of them.
  */
-function scriptOf(plans: readonly Plan[]): string {
-  const [{ statement, parameters }] = plans as [Plan]
+function scriptOf(plans: readonly Plan[], statementOf = ({ statement }: Plan) => statement): string {
+  const [{ parameters }] = plans as [Plan]
+  const statements = [...new Set(plans.map(statementOf))]
   const numbersOf = (plan: Plan) =>
     plan.parameters.flatMap((value) => (typeof value === 'string' ? value.split('.') : [value]))
   const cases = plans.map((plan, index) => {
     const settings = numbersOf(plan).map((value, position) => `\\set v${position} ${value}`)
-    return [`\\${index === 0 ? 'if' : 'elif'} :n = ${index}`, ...settings].join('\n')
+    return ifElse('n', index, [...settings, `\\set statement ${statements.indexOf(statementOf(plan))}`])
   })
   let position = 0
   // In brackets: a colon may stand before it.
@@ -122,9 +125,16 @@ function scriptOf(plans: readonly Plan[]): string {
   const values = parameters.map((value) =>
     typeof value === 'string' ? value.split('.').map(next).join(" || '.' || ") : next(),
   )
-  const text = statement.replace(/\$(\d+)/g, (_, index) => values[Number(index) - 1]!)
-  return `\\set n random(0, ${plans.length - 1})\n${cases.join('\n')}\n\\endif\n${text};\n`
+  const texts = statements.map((statement, index) => {
+    const text = statement.replace(/\$(\d+)/g, (_, parameter) => values[Number(parameter) - 1]!)
+    return ifElse('statement', index, [`${text};`])
+  })
+  return [`\\set n random(0, ${plans.length - 1})`, ...cases, '\\endif', ...texts, '\\endif', ''].join('\n')
 }
+
+/** One of the cases of a variable in a script, from 0. */
+const ifElse = (variable: string, value: number, lines: readonly string[]) =>
+  [`\\${value === 0 ? 'if' : 'elif'} :${variable} = ${value}`, ...lines].join('\n')
 
 export async function measureSharding({ rounds, seconds }: Duration) {
   const scratch = await mkdtemp(join(tmpdir(), 'tessera-bench-'))
@@ -178,7 +188,10 @@ export async function measureSharding({ rounds, seconds }: Duration) {
         // As the gateway asks: where the cells lie. Those of one worker, which is asked then.
         group = plans[0]!.nodeGroups![0]!
         const near = plans.filter(({ nodeGroups }) => nodeGroups![0] === group)
-        await writeFile(join(scratch, 'near.sql'), scriptOf(near))
+        await writeFile(
+          join(scratch, 'near.sql'),
+          scriptOf(near, ({ statementOfShard }) => statementOfShard!),
+        )
       }
       const atWorker = whereAt(place.topology.proxies[0]!.groupPorts.get(group)!.read)
       say(`${name}: tasks ${JSON.stringify(tasks)}`)

@@ -3,14 +3,20 @@
 
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
-import { before, test } from 'node:test'
+import { before, type TestContext, test } from 'node:test'
+import { splitUrls } from '../../database/addresses.ts'
 import { Consistency, type Statement } from '../../database/database.ts'
+import { openSession, type Session } from '../../database/session.ts'
 import { cellOf, cellsOf } from '../../features/cell.ts'
+import { shardOfCells } from '../../features/collection.ts'
 import type { Box } from '../../features/crs.ts'
 import { type DistributeBy, importFeatures, openSource } from '../../features/ingest.ts'
 import { makeItemLookup } from '../../features/item-lookup.ts'
+import { compileLookup } from '../../features/item-query.ts'
+import { openSuperuser, testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 import { makeRandom } from '../support/random.ts'
+import { until } from '../support/until.ts'
 
 const { client, session, catalog, database } = await startGateway()
 const random = makeRandom(11)
@@ -331,7 +337,10 @@ test('a plan tells where a query looks, and this machine alone', async () => {
   assert.ok(Array.isArray(item.plan))
   if (isCitus) {
     assert.deepEqual([berlin.cells.length, berlin.tasks, item.tasks, item.cells], [1, 1, 1, [24587]])
-    assert.match(berlin.statement, /"cell" = \$/)
+    assert.match(berlin.statement, /from "public"\."cities" .*"cell" = \$/)
+    assert.match(berlin.statementOfShard, /from "public"\."cities_\d+" .*"cell" = \$/)
+    assert.match(item.statementOfShard, /from "public"\."cities_\d+" .*"cell" = \$/)
+    assert.equal(europe.statementOfShard, undefined)
     assert.ok(europe.tasks > 1)
     assert.deepEqual(
       [berlin.nodeGroups.length, item.nodeGroups, europe.nodeGroups],
@@ -373,6 +382,66 @@ test('a collection tells how it is kept', async () => {
   assert.deepEqual(await distributionOf('cities'), { by: 'cell', level: 8 })
   assert.deepEqual(await distributionOf('countries'), isCitus ? { by: 'reference' } : undefined)
   assert.deepEqual(await distributionOf('by_code'), isCitus ? { by: 'column', column: 'id' } : undefined)
+})
+
+/** A session at the secondary of a node group. */
+async function openWorker(t: TestContext, group: number): Promise<Session> {
+  for (const url of splitUrls(testDatabase().workerReadUrl!)) {
+    const worker = await openSession(url, 'test')
+    const [local] = await worker.query<{ groupid: number }>('select groupid from pg_dist_local_group')
+    if (local!.groupid === group) {
+      t.after(() => worker.close())
+      return worker
+    }
+    await worker.close()
+  }
+  throw new Error(`there is no worker of group ${group}`)
+}
+
+test('what has moved to another node is not read from what is left of it', {
+  skip: !isCitus && 'needs Citus',
+}, async (t) => {
+  const [id] = (await idsAt(PARIS)) as [string]
+  const cells = [Number(id.split('.')[0])]
+  const collection = catalog.get('travellers')
+  const { id: shard, table } = shardOfCells(collection, cells)!
+  const { values, ofShard } = compileLookup(collection, [id], cells)
+  const lookIn = (worker: Session) => worker.query<{ concat: string }>(ofShard!().text, values)
+  const superuser = await openSuperuser()
+  t.after(() => superuser.close())
+  const [home] = await superuser.query<{ groupid: number }>(
+    'select groupid from pg_dist_placement where shardid = $1',
+    [shard],
+  )
+  const [to] = await superuser.query<{ groupid: number }>(
+    "select groupid from pg_dist_node where noderole = 'primary' and shouldhaveshards and groupid <> $1",
+    [home!.groupid],
+  )
+  const [old, current] = [await openWorker(t, home!.groupid), await openWorker(t, to!.groupid)]
+  assert.equal((await lookIn(old)).length, 1)
+  await superuser.query(
+    `select citus_move_shard_placement(${shard}, here.nodeid, there.nodeid, 'block_writes')
+     from pg_dist_node here, pg_dist_node there
+     where here.groupid = $1 and here.noderole = 'primary' and there.groupid = $2 and there.noderole = 'primary'`,
+    [home!.groupid, to!.groupid],
+  )
+  await until(async () => {
+    const [placement] = await old.query<{ groupid: number }>(
+      'select groupid from pg_dist_placement where shardid = $1',
+      [shard],
+    )
+    return placement!.groupid === to!.groupid
+  })
+  const name = `moved ${random()}`
+  assert.equal((await patch(id, { properties: { name } })).status, 200)
+  const [left] = await old.query<{ count: number }>(`select count(*)::int from ${table} where id = $1`, [id])
+  assert.equal(left!.count, 1)
+  await assert.rejects(lookIn(old), { code: '22012' })
+  // Where the gateway's map of shards is of before, too.
+  const nameOf = async () => (await client(`/collections/travellers/items/${id}`)).json.properties.name
+  await until(async () => (await nameOf()) === name)
+  await until(async () => (await lookIn(current))[0]!.concat.includes(name))
+  assert.ok((await idsAt(PARIS)).includes(id))
 })
 
 /** A place that another node than Paris' is the home of, so that each move is a commit of two nodes. */

@@ -9,11 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { splitUrls } from '../../database/addresses.ts'
 import { Consistency, type Database, openDatabase, type Query } from '../../database/database.ts'
-import { hashOfInteger } from '../../database/node-groups.ts'
 import { RefusedChange } from '../../database/outcome.ts'
 import { openSession } from '../../database/session.ts'
+import { hashOfInteger } from '../../database/shards.ts'
 import type { Event } from '../../events.ts'
-import { testDatabase } from '../support/database.ts'
+import { openSuperuser, testDatabase } from '../support/database.ts'
 import { openRelay } from '../support/relay.ts'
 import { until } from '../support/until.ts'
 
@@ -74,8 +74,7 @@ type Place = { readonly cell: number; readonly groupid: number }
 
 /** Of Citus: a superuser at its coordinator, and a cell of each node group. */
 async function findPlaces() {
-  const [, role] = /\/\/([^@]*@)/.exec(superuserUrl)!
-  const superuser = await openSession(writeUrl.replace(/\/\/[^@]*@/, `//${role}`), 'test')
+  const superuser = await openSuperuser()
   const [lost, kept] = await superuser.query<Place>(
     `select distinct on (groupid) cell, groupid from generate_series(0, 200) as cell
      join pg_dist_placement on shardid = get_shard_id_for_distribution_column('tessera.moved_feature', cell)`,
@@ -611,4 +610,23 @@ test('what lies in one node group is read at its worker, and through the coordin
   assert.equal(await entryOf(first.cell), 0)
   for (const worker of relays) worker.mend()
   await until(async () => (await entryOf(first.cell)) === first.groupid)
+})
+
+test('a shard is asked itself where it is, and Citus where it is not', {
+  skip: !isCitus && 'needs Citus',
+}, async (t) => {
+  const { database } = open(t, { readUrl, workerReadUrl: urls.workerReadUrl!, writeUrl })
+  const { superuser, lost, kept } = await findPlaces()
+  await superuser.close()
+  const ask = async (cells: number[], text: string) => {
+    const ofShard = () => ({ text, values: [] })
+    const [row] = await database.read({ text: "select 'by Citus'", values: [], cells, ofShard })
+    return row![0]
+  }
+  const cells = [kept.cell]
+  await until(async () => (await ask(cells, "select 'itself'")) === 'itself')
+  assert.equal(await ask([kept.cell, lost.cell], "select 'itself'"), 'by Citus')
+  for (const away of ['select 1 / 0', 'select from no_such_table', 'select from pg_authid'])
+    assert.equal(await ask(cells, away), 'by Citus', away)
+  await assert.rejects(ask(cells, "select 'x'::int"), { code: 'parameter-invalid' })
 })

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { hashOfInteger } from '../../database/shards.ts'
 import { makeCollection, type Relation } from '../../features/collection.ts'
 import {
   compileItems,
@@ -51,6 +52,44 @@ test('one shape is one prepared statement, whatever its values', () => {
   const statement = (bbox: number[], limit: number) => compilePage(planItems({ bbox, limit }, collection))
   assert.equal(statement([1, 2, 3, 4], 10).name, statement([5, 6, 7, 8], 99).name)
   assert.notEqual(statement([1, 2, 3, 4], 10).text, statement([170, 2, -170, 4], 10).text)
+})
+
+test('what lies in one shard can be asked of that shard, with the same values', () => {
+  const ranges = [
+    { id: 102_008, least: -(2 ** 31), most: -1, table: 'od"d_102008' },
+    { id: 102_009, least: 0, most: 2 ** 31 - 1, table: 'od"d_102009' },
+  ]
+  const celled: Relation = {
+    ...relation,
+    level: 8,
+    columns: [...relation.columns, column('cell', 'int4', false)],
+  }
+  const spread = makeCollection(
+    celled,
+    undefined,
+    undefined,
+    { by: 'column', column: 'cell', shards: ranges },
+    2,
+  )
+  const cellIn = ({ least, most }: (typeof ranges)[0]) => {
+    for (let cell = 0; ; cell++) if (hashOfInteger(cell) >= least && hashOfInteger(cell) <= most) return cell
+  }
+  const [low, high] = ranges.map(cellIn) as [number, number]
+  const [one, other] = [low, high].map((cell) => compileLookup(spread, ['5'], [cell]))
+  assert.match(one!.text, /from "public"\."od""d" /)
+  assert.match(one!.ofShard!().text, /from "public"\."od""d_102008" where 1 \/ .*shardid = 102008/s)
+  assert.match(other!.ofShard!().text, /from "public"\."od""d_102009" /)
+  assert.notEqual(one!.ofShard!().name, other!.ofShard!().name)
+  assert.deepEqual(one!.ofShard!().values, one!.values)
+  assert.equal(one!.ofShard!().name, compileLookup(spread, ['6'], [low]).ofShard!().name)
+  assert.ok(compileLookup(spread, ['5'], [low, low]).ofShard)
+  assert.equal(compileLookup(spread, ['5'], [low, high]).ofShard, undefined)
+  assert.equal(compileLookup(spread, ['5']).ofShard, undefined)
+  const page = compilePage(planItems({ bbox: [1, 1, 1.1, 1.1], 'na"me': 'x' }, spread))
+  assert.equal(page.cells!.length, 1)
+  assert.match(page.ofShard!().text, /from "public"\."od""d_10200[89]" as item where 1 \//)
+  assert.deepEqual(page.ofShard!().values, page.values)
+  assert.equal(compilePage(planItems({ bbox: [-180, -90, 180, 90] }, spread)).ofShard, undefined)
 })
 
 test('ids looked up together fill a list of few lengths, so that plans are kept', () => {

@@ -1,5 +1,8 @@
 // Owns where the run's database is; global-setup.ts has put it there.
 
+import { splitUrls } from '../../database/addresses.ts'
+import { openSession } from '../../database/session.ts'
+
 export const READ_URL = 'TESSERA_TEST_READ_URL'
 export const WORKER_READ_URL = 'TESSERA_TEST_WORKER_READ_URL'
 export const WRITE_URL = 'TESSERA_TEST_WRITE_URL'
@@ -21,3 +24,11 @@ export const testDatabase = () => ({
   /** Who sees what others' sessions are doing. */
   superuserUrl: required(SUPERUSER_URL),
 })
+
+/** A session of the superuser at the write port. */
+export function openSuperuser() {
+  const { superuserUrl, writeUrl } = testDatabase()
+  const [, role] = /\/\/([^@]*@)/.exec(superuserUrl)!
+  const [first] = splitUrls(writeUrl) as [string]
+  return openSession(first.replace(/\/\/[^@]*@/, `//${role}`), 'test')
+}
