@@ -58,6 +58,8 @@ export interface Database {
    * @throws GatewayError for every outcome that is not a bug, see outcome.ts
    */
   read(statement: Statement, demand?: Demand): Promise<Row[]>
+  /** The same of several short statements, which go to one connection in one packet. */
+  readAll(statements: readonly Statement[], demand?: Demand): Promise<Row[][]>
   /**
    * The rows of a long result in batches, at the reader's pace: no more than a batch is in memory.
    * Ending the iteration early frees the connection.
@@ -80,6 +82,8 @@ export interface Database {
    * @throws as write
    */
   transact<T>(work: Change<T>, options?: TransactionOptions<T>): Promise<T>
+  /** The one node group of Citus that has these cells; undefined where none does, or that is not known. */
+  nodeGroupOf(cells: readonly number[]): number | undefined
   /** The node groups of Citus that have these cells, in order; undefined where that is not known. */
   nodeGroupsOf(cells: readonly number[]): Promise<readonly number[] | undefined>
   /** What is known of the ways to the database at the moment; asks nobody. */
@@ -212,9 +216,9 @@ export function openDatabase(options: DatabaseOptions): Database {
     return position
   }
 
-  /** What a statement must see. */
+  /** What must be seen where these cells are asked, undefined for any. */
   async function requirementOf(
-    { cells }: Statement,
+    cells: Statement['cells'],
     { required, maxStalenessMs }: Consistency,
   ): Promise<Position | 'everything'> {
     if (required === 'everything') return required
@@ -232,7 +236,7 @@ export function openDatabase(options: DatabaseOptions): Database {
    * was: at a worker, through the coordinator, and at the primary. Where a member is being replaced, all over again.
    */
   async function reading<T>(
-    { cells }: Statement,
+    cells: Statement['cells'],
     run: (endpoint: Endpoint, patienceMs: number | undefined) => Promise<T>,
     isForPrimary: boolean,
     signal: AbortSignal | undefined,
@@ -395,7 +399,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
 
   /** Where what was read has come from, and on demand how far that was. */
-  async function noteRead(lease: Lease, { cells }: Statement, consistency: Consistency): Promise<void> {
+  async function noteRead(lease: Lease, cells: Statement['cells'], consistency: Consistency): Promise<void> {
     const { readsSecondaries } = lease.whereabouts
     consistency.noteSource(readsSecondaries)
     if (readsSecondaries) consistency.noteOrphaned(orphanedFor(cells))
@@ -417,6 +421,15 @@ export function openDatabase(options: DatabaseOptions): Database {
     }
   }
 
+  /** @throws what the first of them fails with, when nothing is under way on the connection any more */
+  async function askAll(lease: Lease, statements: readonly Statement[]): Promise<Row[][]> {
+    const asked = await Promise.allSettled(statements.map((statement) => ask(lease, statement)))
+    return asked.map((one) => {
+      if (one.status === 'rejected') throw one.reason
+      return one.value
+    })
+  }
+
   const onAwaited = (milliseconds: number) => emit({ type: 'secondary-awaited', milliseconds })
 
   /** Where it is known what must be seen. */
@@ -434,28 +447,32 @@ export function openDatabase(options: DatabaseOptions): Database {
     const isCausal = consistency !== undefined && !consistency.isEventual
     const isForPrimary = consistency?.required === 'everything'
 
+    const readAll: Database['readAll'] = async (statements, { signal, priority = 'first' } = {}) => {
+      const cells = cellsOfAll(statements)
+      const required = isCausal ? await requirementOf(cells, consistency) : undefined
+      const run = (endpoint: Endpoint, patienceMs: number | undefined) => {
+        const work = async (lease: Lease) => {
+          const rows = await seeing(lease, required, patienceMs, () => askAll(lease, statements))
+          if (consistency) await noteRead(lease, cells, consistency)
+          countRead(lease)
+          return rows
+        }
+        return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), priority, signal)
+      }
+      const start = performance.now()
+      const rows = await reading(cells, run, isForPrimary, signal)
+      if (consistency) consistency.readMs += performance.now() - start
+      return rows
+    }
+
     return {
       within: openFor,
 
-      async read(statement, { signal, priority = 'first' } = {}) {
-        const required = isCausal ? await requirementOf(statement, consistency) : undefined
-        const run = (endpoint: Endpoint, patienceMs: number | undefined) => {
-          const work = async (lease: Lease) => {
-            const rows = await seeing(lease, required, patienceMs, () => ask(lease, statement))
-            if (consistency) await noteRead(lease, statement, consistency)
-            countRead(lease)
-            return rows
-          }
-          return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), priority, signal)
-        }
-        const start = performance.now()
-        const rows = await reading(statement, run, isForPrimary, signal)
-        if (consistency) consistency.readMs += performance.now() - start
-        return rows
-      },
+      read: async (statement, demand) => (await readAll([statement], demand))[0]!,
+      readAll,
 
       async *stream(statement, signal) {
-        const required = isCausal ? await requirementOf(statement, consistency) : undefined
+        const required = isCausal ? await requirementOf(statement.cells, consistency) : undefined
         const begin = async (lease: Lease, patienceMs: number | undefined) => {
           // By itself: what has begun cannot be done again.
           await seeing(lease, required, patienceMs, async () => {})
@@ -467,7 +484,7 @@ export function openDatabase(options: DatabaseOptions): Database {
             values: statement.values,
           })
           const first = await lease.query(fetch(FIRST_BATCH_ROWS))
-          if (consistency) await noteRead(lease, statement, consistency)
+          if (consistency) await noteRead(lease, statement.cells, consistency)
           countRead(lease)
           return { lease, first }
         }
@@ -481,7 +498,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           }
         }
         const start = performance.now()
-        const { lease, first, leave } = await reading(statement, run, isForPrimary, signal)
+        const { lease, first, leave } = await reading(statement.cells, run, isForPrimary, signal)
         if (consistency) consistency.readMs += performance.now() - start
         try {
           let rows = FIRST_BATCH_ROWS
@@ -527,6 +544,8 @@ export function openDatabase(options: DatabaseOptions): Database {
             },
           })
         }, options),
+
+      nodeGroupOf: groups.groupOf,
 
       async nodeGroupsOf(cells) {
         const found = await groups.groupsOf(cells)
@@ -591,6 +610,10 @@ function asRoleOf(roleUrl: string, addressUrl: string): string {
   const [, role = ''] = /^postgres(?:ql)?:\/\/([^@/?]*@)?/.exec(roleUrl)!
   return addressUrl.replace(/^(postgres(?:ql)?:\/\/)(?:[^@/?]*@)?/, (_, scheme) => scheme + role)
 }
+
+/** The cells alone that several statements ask; undefined where one of them may ask any. */
+const cellsOfAll = (statements: readonly Statement[]) =>
+  statements.every(({ cells }) => cells) ? statements.flatMap(({ cells }) => cells!) : undefined
 
 function rowsForNextBatch(batch: Row[]): number {
   let bytes = 1

@@ -9,6 +9,7 @@ import {
   abandon,
   type Connection,
   cancelQuery,
+  gather,
   type Pool,
   type Purpose,
   type Whereabouts,
@@ -110,6 +111,7 @@ export async function leaseConnection(
     doubt = undefined
     try {
       const query = { text, values: values as unknown[], rowMode: 'array' as const }
+      gather(connection)
       const send = () => connection.query<(string | null)[]>(name === undefined ? query : { ...query, name })
       const { rows } = await traced(name ?? operationOf(text), () => describe(pool, text), send)
       if (doubt) throw doubt

@@ -1,6 +1,6 @@
 // Owns the connections to one address: how many, their deadlines, what they are set up with, and cancelling what they run.
 
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
 import { makePressureGauge } from './pressure.ts'
@@ -255,12 +255,20 @@ type Internals = {
   readonly port: number
   readonly processID: number
   readonly secretKey: number
-  readonly connection: { readonly stream: { destroy(error?: Error): void } }
+  readonly connection: { readonly stream: Pick<Socket, 'cork' | 'uncork' | 'destroy'> }
+}
+
+/** What is sent until this turn of the event loop's work is done leaves in one packet. */
+export function gather(client: pg.ClientBase) {
+  const { stream } = (client as unknown as Internals).connection
+  stream.cork()
+  process.nextTick(() => stream.uncork())
 }
 
 /** Cuts the wire; what waits for an answer fails at once. */
-export const abandon = (client: pg.ClientBase, error?: Error) =>
-  (client as unknown as Internals).connection.stream.destroy(error)
+export function abandon(client: pg.ClientBase, error?: Error) {
+  ;(client as unknown as Internals).connection.stream.destroy(error)
+}
 
 /**
  * Asks the server to cancel what `client` runs, and resolves once the server has taken the request.

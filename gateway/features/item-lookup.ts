@@ -1,4 +1,4 @@
-// Owns single features by id: look-ups that come in while one is under way are joined into one statement.
+// Owns single features by id: look-ups that come in while one is under way are asked for together.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Consistency, type Database, type Origin, type Statement } from '../database/database.ts'
@@ -10,11 +10,11 @@ import { compileLookup } from './item-query.ts'
 import { parseValue } from './value.ts'
 
 /**
- * Statements of one kind under way at once. More would only split the same ids over more round trips; with one
- * alone, PostgreSQL would wait while we render.
+ * Round trips of one kind under way at once. More would only split the same ids over more of them; with one alone,
+ * PostgreSQL would wait while we render.
  */
 const MAX_CONCURRENT = 2
-/** Ids of one statement: past this, waiting for the whole costs the first more than joining saves. A power of four. */
+/** Ids of one round trip: past this, waiting for the whole costs the first more than joining saves. A power of four. */
 const MAX_IDS = 64
 /** Types whose values come back as the text that was asked for, so that rows find their askers, and none is an error. */
 const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])
@@ -29,7 +29,7 @@ type Waiting = {
   readonly resolve: (feature: FeatureText | undefined) => void
   readonly reject: (error: Error) => void
 }
-/** Of one collection; and where its features are spread over nodes by place, of one shard of it. */
+/** Of one collection; and where its features are spread over nodes by place, of those on one of them. */
 type Queue = {
   readonly name: string
   readonly collection: Collection
@@ -67,12 +67,11 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
     const batch = queue.waiting.splice(0, isJoinable ? MAX_IDS : 1)
     queue.running++
     try {
-      const ids = [...new Set(batch.map(({ id }) => id))]
-      const cells = [...new Set(batch.flatMap(({ cell }) => cell ?? []))]
       const asked = consistency ?? new Consistency()
-      const statement = compileLookup(collection, ids, cells.length > 0 ? cells : undefined)
-      const rows = await database.within(asked).read(statement)
-      const found = new Map(rows.map((row) => [row[0], { text: row[1]!, version: row[2]!, origin: asked }]))
+      const rows = await database.within(asked).readAll(compileLookups(collection, batch))
+      const found = new Map(
+        rows.flat().map((row) => [row[0], { text: row[1]!, version: row[2]!, origin: asked }]),
+      )
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
       // A text that is no value of the key's type is the id of nothing.
@@ -100,7 +99,7 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
   }
 
   function lookUp(collection: Collection, id: string, cell?: number): Promise<FeatureText | undefined> {
-    const name = `${collection.id} ${cell === undefined ? '' : (shardOfCells(collection, [cell])?.id ?? `cell ${cell}`)}`
+    const name = `${collection.id} ${cell === undefined ? '' : (database.nodeGroupOf([cell]) ?? `cell ${cell}`)}`
     let queue = queues.get(name)
     if (queue?.collection !== collection) {
       queue = { name, collection, waiting: [], running: 0, isScheduled: false }
@@ -149,6 +148,18 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
       return compileLookup(collection, [value], home === undefined ? undefined : [home])
     },
   }
+}
+
+/** A statement; where features are spread over nodes by place, one for each shard. */
+function compileLookups(collection: Collection, batch: readonly Waiting[]): Statement[] {
+  const shardOf = ({ cell }: Waiting) =>
+    cell === undefined ? undefined : (shardOfCells(collection, [cell])?.id ?? `cell ${cell}`)
+  const byShard = Map.groupBy(batch, shardOf)
+  return [...byShard.values()].map((part) => {
+    const ids = [...new Set(part.map(({ id }) => id))]
+    const cells = [...new Set(part.flatMap(({ cell }) => cell ?? []))]
+    return compileLookup(collection, ids, cells.length > 0 ? cells : undefined)
+  })
 }
 
 /** An id's value, and the cell to look in first where it has to be named; undefined for the id of nothing. */

@@ -262,11 +262,11 @@ test('what is looked up at once is asked for together, as far as it lies in one 
       ...database,
       within(consistency) {
         const view = database.within(consistency)
-        const read: typeof view.read = (statement) => {
-          statements.push(statement)
-          return view.read(statement)
+        const readAll: typeof view.readAll = (together) => {
+          statements.push(...together)
+          return view.readAll(together)
         }
-        return { ...view, read }
+        return { ...view, readAll }
       },
     },
     new Consistency({ required: 'everything' }),
