@@ -29,7 +29,7 @@ const CONNECT_TIMEOUT_MS = 2_000
 /** The driver gives up this long after the server should have: only a dead server is that late. */
 const DRIVER_GRACE_MS = 2_000
 /** A connection is renewed after this, so that none outlives a rolling restart; not all of them at once. */
-const MAX_LIFETIME_S = 1_800
+export const MAX_LIFETIME_S = 1_800
 const LIFETIME_JITTER = 0.2
 /**
  * So many stay open when nobody needs them: who comes after a quiet time, or when another address was lost, is not kept

@@ -3,15 +3,16 @@
 import { fillPlaceholders, type SQL } from 'drizzle-orm'
 import { PgDialect } from 'drizzle-orm/pg-core'
 import type { Statement } from '../database/database.ts'
+import { MAX_LIFETIME_S } from '../database/pool.ts'
 
 const dialect = new PgDialect()
 
 /** A statement whose values are named and not yet known. */
 export type Template = { readonly name?: string; readonly text: string; readonly parameters: unknown[] }
 
-/** How many shapes are kept: a brake on what odd requests can make us remember. */
+/** How many shapes are kept, of those used last: a brake on what odd requests can make us remember. */
 const MAX_TEMPLATES = 1_000
-/** How many of them are prepared on each connection, where PostgreSQL keeps them for as long as it lives. */
+/** How many are prepared in the time that a connection lives, where PostgreSQL keeps them for as long. */
 const MAX_PREPARED = 200
 /** The same of those that are about one shard: a connection has those of its own node's shards alone. */
 const MAX_PREPARED_OF_SHARDS = 1_000
@@ -26,18 +27,25 @@ export const templateOf = keepTemplates('tessera', MAX_PREPARED)
 export const shardTemplateOf = keepTemplates('tessera_shard', MAX_PREPARED_OF_SHARDS)
 
 function keepTemplates(prefix: string, maxPrepared: number): TemplateOf {
+  /** The one used last is the last. */
   const templates = new Map<string, Template>()
-  let preparedCount = 0
+  /** When the latest names were given, of performance.now(). */
+  const namedAt: number[] = []
+  let names = 0
+  const name = () => {
+    if (namedAt.length === maxPrepared) {
+      if (performance.now() - namedAt[0]! < MAX_LIFETIME_S * 1_000) return {}
+      namedAt.shift()
+    }
+    namedAt.push(performance.now())
+    return { name: `${prefix}_${++names}` }
+  }
   return (shape, compose) => {
     const known = templates.get(shape)
-    if (known) return known
-    const isPrepared = preparedCount < maxPrepared
-    const template = {
-      ...(isPrepared ? { name: `${prefix}_${++preparedCount}` } : {}),
-      ...composeOnce(compose()),
-    }
-    if (templates.size >= MAX_TEMPLATES) templates.delete(templates.keys().next().value as string)
+    const template = known?.name ? known : { ...(known ?? composeOnce(compose())), ...name() }
+    templates.delete(shape)
     templates.set(shape, template)
+    if (templates.size > MAX_TEMPLATES) templates.delete(templates.keys().next().value!)
     return template
   }
 }

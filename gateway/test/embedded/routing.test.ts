@@ -177,6 +177,20 @@ test('a pool that is busy for long is no reason to try elsewhere', async (t) => 
   assert.equal(seen('endpoint-down'), 1)
 })
 
+test('statements that go together have their rows each; where one fails, so do all, and their connection goes on', async (t) => {
+  const { database } = open(t, { readUrl }, { poolSize: 1 })
+  const backend = async () => (await database.read({ text: 'select pg_backend_pid()', values: [] }))[0]![0]
+  const pid = await backend()
+  const numbers = [1, 2, 3].map((number) => ({ text: 'select $1::int, pg_backend_pid()', values: [number] }))
+  assert.deepEqual(
+    await database.readAll(numbers),
+    [1, 2, 3].map((number) => [[String(number), pid]]),
+  )
+  const wrong = { text: "select 'x'::int", values: [] }
+  await assert.rejects(database.readAll([numbers[0]!, wrong, numbers[1]!]), { code: 'parameter-invalid' })
+  assert.equal(await backend(), pid)
+})
+
 test('connections that break, in a query and between two of a stream, break no more than that', async (t) => {
   const { database } = open(t, { readUrl })
   const superuser = new pg.Client({ connectionString: superuserUrl })
@@ -204,7 +218,7 @@ test('connections that break, in a query and between two of a stream, break no m
 })
 
 /** Readers that ask without a pause until they are told to stop; how many answers they had, and what else. */
-function startReaders(read: () => Promise<unknown>, count = 4) {
+function startReaders(t: TestContext, read: () => Promise<unknown>, count = 4) {
   let isReading = true
   let answers = 0
   let slowest = 0
@@ -220,20 +234,20 @@ function startReaders(read: () => Promise<unknown>, count = 4) {
       await sleep(1)
     }
   })
-  return {
-    async stop() {
-      isReading = false
-      await Promise.all(running)
-      return { answers, errors, slowest }
-    },
+  const stop = async () => {
+    isReading = false
+    await Promise.all(running)
+    return { answers, errors, slowest }
   }
+  t.after(stop)
+  return { stop }
 }
 
 test('when the secondary dies no read fails; it is noticed within 300 ms, and its return within 500', async (t) => {
   const secondary = await relay(t, readUrl)
   const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
   await until(async () => (await database.read(one)).length === 1)
-  const readers = startReaders(() => database.read({ text: 'select pg_sleep(0.01)', values: [] }))
+  const readers = startReaders(t, () => database.read({ text: 'select pg_sleep(0.01)', values: [] }))
   await sleep(300)
   secondary.cut()
   assert.ok((await until(() => seen('endpoint-down', 'read') === 1)) < 300)
@@ -275,7 +289,7 @@ test('a secondary that freezes keeps readers waiting for two seconds, once', asy
   const secondary = await relay(t, readUrl)
   const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
   await until(async () => (await database.read(one)).length === 1)
-  const readers = startReaders(() => database.read(one))
+  const readers = startReaders(t, () => database.read(one))
   await sleep(300)
   secondary.freeze()
   await until(() => seen('endpoint-down', 'read') === 1)

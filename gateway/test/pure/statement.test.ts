@@ -1,0 +1,38 @@
+// How many shapes of statements are remembered, and how many are prepared.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { sql } from 'drizzle-orm'
+import { templateOf } from '../../features/statement.ts'
+
+let composed = 0
+const ask = (shape: number) =>
+  templateOf(`shape ${shape}`, () => {
+    composed++
+    return sql`select ${sql.raw(String(shape))}`
+  })
+const isPrepared = (shape: number) => ask(shape).name !== undefined
+
+test('of many shapes the first are prepared, and others when connections of before have ended', (t) => {
+  const shapes = Array.from({ length: 300 }, (_, shape) => shape)
+  assert.equal(shapes.filter(isPrepared).length, 200)
+  assert.deepEqual([isPrepared(0), isPrepared(299)], [true, false])
+  assert.equal(ask(7).text, 'select 7')
+  const before = ask(0).name
+  const now = performance.now()
+  t.mock.method(performance, 'now', () => now + 1_801_000)
+  assert.equal(shapes.filter(isPrepared).length, 300)
+  assert.equal(ask(0).name, before)
+  assert.equal(new Set(shapes.map((shape) => ask(shape).name)).size, 300)
+})
+
+test('what is in use is not forgotten for what comes once', () => {
+  composed = 0
+  for (let shape = 1_000; shape < 3_000; shape++) {
+    ask(shape)
+    ask(0)
+  }
+  assert.equal(composed, 2_000)
+  ask(1_000)
+  assert.equal(composed, 2_001)
+})
