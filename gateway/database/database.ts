@@ -82,8 +82,8 @@ export interface Database {
    * @throws as write
    */
   transact<T>(work: Change<T>, options?: TransactionOptions<T>): Promise<T>
-  /** The one node group of Citus that has these cells; undefined where none does, or that is not known. */
-  nodeGroupOf(cells: readonly number[]): number | undefined
+  /** The node group that has all of these cells and is asked for them at its worker; undefined where there is none. */
+  workerGroupOf(cells: readonly number[]): number | undefined
   /** The node groups of Citus that have these cells, in order; undefined where that is not known. */
   nodeGroupsOf(cells: readonly number[]): Promise<readonly number[] | undefined>
   /** What is known of the ways to the database at the moment; asks nobody. */
@@ -230,6 +230,13 @@ export function openDatabase(options: DatabaseOptions): Database {
     return narrow(merge(required, recent), asked)
   }
 
+  /** Who is asked for what lies in one node group. */
+  function workerOf(cells: Statement['cells'], serves = ({ isUp }: Endpoint) => isUp): Endpoint | undefined {
+    if (workers.length === 0 || !groups.haveSecondaries(cells)) return undefined
+    const group = groups.groupOf(cells)
+    return group === undefined ? undefined : workers.find((one) => one.group === group && serves(one))
+  }
+
   /**
    * At the first of the secondaries that serves, else at the next, else at the primary, as where a node group has
    * no secondary, or one that is behind: any number of times where nothing was sent, and twice more where something
@@ -254,9 +261,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     const choose = () => {
       if (isBehind) return primaries.find(serves)
       const mayBeSecondary = (failed === undefined || failed === 'endpoint') && groups.haveSecondaries(cells)
-      const group = mayBeSecondary && workers.length > 0 ? groups.groupOf(cells) : undefined
-      const worker =
-        group === undefined ? undefined : workers.find((one) => one.group === group && serves(one))
+      const worker = mayBeSecondary ? workerOf(cells, serves) : undefined
       const next = worker ?? (mayBeSecondary ? secondaries.find(serves) : undefined) ?? primaries.find(serves)
       // Where there is no other way, what was broken off may go well on a new connection.
       return next ?? (retries > 0 && failed !== 'node' ? secondaries.find(({ isUp }) => isUp) : undefined)
@@ -409,21 +414,27 @@ export function openDatabase(options: DatabaseOptions): Database {
     consistency.note(asked ? await askPosition(lease, asked, groups.cellOf) : unknown)
   }
 
-  /** Of its shard itself where that is said to be here; of Citus, which knows, where it is not. */
-  async function ask(lease: Lease, statement: Statement): Promise<Row[]> {
+  /**
+   * Of its shard itself where a secondary has that, as is said; of Citus, which knows, where it has not. Then it was not
+   * known whom to compare with what must be seen.
+   */
+  async function ask({ whereabouts, query }: Lease, statement: Statement, isCausal: boolean): Promise<Row[]> {
     const { cells, ofShard } = statement
-    if (!ofShard || lease.whereabouts.group !== groups.groupOf(cells)) return lease.query(statement)
+    if (!ofShard || !whereabouts.isSecondary || whereabouts.group !== groups.groupOf(cells))
+      return query(statement)
     try {
-      return await lease.query(ofShard())
+      return await query(ofShard())
     } catch (error) {
       if (!isMisplaced(error)) throw error
-      return lease.query(statement)
+      groups.lookAgain()
+      if (isCausal) throw new StillBehind()
+      return query(statement)
     }
   }
 
   /** @throws what the first of them fails with, when nothing is under way on the connection any more */
-  async function askAll(lease: Lease, statements: readonly Statement[]): Promise<Row[][]> {
-    const asked = await Promise.allSettled(statements.map((statement) => ask(lease, statement)))
+  async function askAll(lease: Lease, statements: readonly Statement[], isCausal: boolean): Promise<Row[][]> {
+    const asked = await Promise.allSettled(statements.map((statement) => ask(lease, statement, isCausal)))
     return asked.map((one) => {
       if (one.status === 'rejected') throw one.reason
       return one.value
@@ -452,7 +463,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       const required = isCausal ? await requirementOf(cells, consistency) : undefined
       const run = (endpoint: Endpoint, patienceMs: number | undefined) => {
         const work = async (lease: Lease) => {
-          const rows = await seeing(lease, required, patienceMs, () => askAll(lease, statements))
+          const rows = await seeing(lease, required, patienceMs, () => askAll(lease, statements, isCausal))
           if (consistency) await noteRead(lease, cells, consistency)
           countRead(lease)
           return rows
@@ -545,7 +556,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           })
         }, options),
 
-      nodeGroupOf: groups.groupOf,
+      workerGroupOf: (cells) => workerOf(cells)?.group,
 
       async nodeGroupsOf(cells) {
         const found = await groups.groupsOf(cells)

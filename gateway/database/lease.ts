@@ -110,7 +110,12 @@ export async function leaseConnection(
     running++
     doubt = undefined
     try {
-      const query = { text, values: values as unknown[], rowMode: 'array' as const }
+      const query = {
+        text,
+        values: values as unknown[],
+        rowMode: 'array' as const,
+        query_timeout: pool.patienceMs(running),
+      }
       gather(connection)
       const send = () => connection.query<(string | null)[]>(name === undefined ? query : { ...query, name })
       const { rows } = await traced(name ?? operationOf(text), () => describe(pool, text), send)

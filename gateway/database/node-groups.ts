@@ -39,6 +39,8 @@ export interface NodeGroups {
    * @param cells what it asks; undefined for anything
    */
   orphanedSince(cells: readonly number[] | undefined): number | undefined
+  /** Reads the map of shards anew, soon: one of them is not where it is said to be. */
+  lookAgain(): void
   /** Takes note of a failure whose scope is a node. */
   note(failure: DatabaseFailure): void
   stop(): void
@@ -104,6 +106,8 @@ export function watchNodeGroups(
   let isUnclear = false
   let layout: Layout | undefined
   let loading: Promise<Layout> | undefined
+  /** When it was asked for last, of performance.now(). */
+  let lookedAt = 0
   let isChecking = false
   const stopping = new AbortController()
 
@@ -121,6 +125,7 @@ export function watchNodeGroups(
 
   /** Once for all who want it now. @throws where nobody answers */
   async function refresh(): Promise<Layout> {
+    lookedAt = performance.now()
     loading ??= load().finally(() => {
       loading = undefined
     })
@@ -226,6 +231,9 @@ export function watchNodeGroups(
       const asked = cells?.map((cell) => groupOfCell(cell, layout))
       const since = [...orphans].filter(([group]) => asked?.includes(group) ?? true).map(([, at]) => at)
       return since.length > 0 ? Math.min(...since) : undefined
+    },
+    lookAgain() {
+      if (performance.now() - lookedAt > RECHECK_INTERVAL_MS) refresh().catch(() => {})
     },
     note(failure) {
       if (isChecking) mark(failure)

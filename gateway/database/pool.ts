@@ -78,6 +78,8 @@ export class WrongMember extends Error {}
 /** Where a connection has come out. */
 export type Whereabouts = {
   readonly isCitus: boolean
+  /** Whether the node itself is one, whomever Citus asks from there. */
+  readonly isSecondary: boolean
   /** Whether what is read through it comes from secondaries. */
   readonly readsSecondaries: boolean
   /** Of Citus, the group of the node itself; undefined without Citus. */
@@ -109,6 +111,7 @@ async function checkMember(
     )
   return {
     isCitus,
+    isSecondary,
     readsSecondaries: isSecondary || (isCitus && useSecondaries === 'always'),
     servedMs: Number(servedMs),
   }
@@ -140,6 +143,12 @@ export interface Pool {
   readonly port: Port
   /** A connection, which must be released. */
   connect(): Promise<Connection>
+  /**
+   * For how long the driver waits for a statement, in milliseconds: longer than the server, which has as much time for
+   * each of those before it.
+   * @param place among those under way on its connection, from 1
+   */
+  patienceMs(place: number): number
   /** Has one ready for whoever comes, where there is none; returns at once. */
   warm(): void
   end(): Promise<void>
@@ -173,6 +182,7 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
   return {
     name: nameOf(url),
     port,
+    patienceMs: (place) => statementTimeoutMs * place + DRIVER_GRACE_MS,
     connect: () =>
       new Promise((resolve, reject) => {
         waiting.add(reject)

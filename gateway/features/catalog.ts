@@ -176,7 +176,7 @@ export async function openCatalog({
 
 /**
  * Rows of a table's number, the column by which Citus spreads it, null for one that is on every node, and its shards as
- * JSON, where that column may be the cell.
+ * JSON, where that column may be the cell: as node-groups.ts takes it, all of those lie beside tessera.moved_feature.
  */
 const distributions: Statement = {
   name: 'tessera_distributions',
@@ -187,7 +187,8 @@ const distributions: Statement = {
         'table', name[cardinality(name)]
       ) order by shardid), '[]')
       from pg_dist_shard s, parse_ident(shard_name(logicalrelid, shardid)) as name
-      where s.logicalrelid = p.logicalrelid and spread_by = $1
+      where s.logicalrelid = p.logicalrelid and spread_by = $1 and colocationid =
+        (select colocationid from pg_dist_partition where logicalrelid = to_regclass('tessera.moved_feature'))
     )
     from pg_dist_partition p, column_to_column_name(logicalrelid, partkey) as spread_by
     where partmethod = 'h' or partmethod = 'n' and repmodel = 't' order by 1`,

@@ -342,10 +342,10 @@ export const isSpread = ({ distribution }: Collection) => distribution?.by === '
 export const isSpreadByCell = (collection: Collection) =>
   collection.level !== undefined && isSpread(collection)
 
-/** The shard that has all of these cells, at least one; undefined where there is none. */
+/** The shard that has all of these cells; undefined where there is none. */
 export function shardOfCells(collection: Collection, cells: readonly number[]): Shard | undefined {
   const { distribution } = collection
-  if (!isSpreadByCell(collection) || distribution?.by !== 'column') return undefined
+  if (cells.length === 0 || !isSpreadByCell(collection) || distribution?.by !== 'column') return undefined
   const shard = shardOf(distribution.shards, cells[0]!)
   return cells.every((cell) => shardOf(distribution.shards, cell) === shard) ? shard : undefined
 }

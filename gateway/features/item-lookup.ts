@@ -98,8 +98,14 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
     setImmediate(setImmediate, start)
   }
 
+  /** Look-ups of one place share round trips; where Citus is asked, it would have them wait for one another. */
+  function placeOf(collection: Collection, cell: number): string {
+    const group = database.workerGroupOf([cell])
+    return group === undefined ? shardNameOf(collection, cell) : `group ${group}`
+  }
+
   function lookUp(collection: Collection, id: string, cell?: number): Promise<FeatureText | undefined> {
-    const name = `${collection.id} ${cell === undefined ? '' : (database.nodeGroupOf([cell]) ?? `cell ${cell}`)}`
+    const name = `${collection.id} ${cell === undefined ? '' : placeOf(collection, cell)}`
     let queue = queues.get(name)
     if (queue?.collection !== collection) {
       queue = { name, collection, waiting: [], running: 0, isScheduled: false }
@@ -150,11 +156,15 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
   }
 }
 
+/** Cells of one name are looked into by one statement. */
+const shardNameOf = (collection: Collection, cell: number) =>
+  shardOfCells(collection, [cell])?.table ?? `cell ${cell}`
+
 /** A statement; where features are spread over nodes by place, one for each shard. */
 function compileLookups(collection: Collection, batch: readonly Waiting[]): Statement[] {
-  const shardOf = ({ cell }: Waiting) =>
-    cell === undefined ? undefined : (shardOfCells(collection, [cell])?.id ?? `cell ${cell}`)
-  const byShard = Map.groupBy(batch, shardOf)
+  const byShard = Map.groupBy(batch, ({ cell }) =>
+    cell === undefined ? undefined : shardNameOf(collection, cell),
+  )
   return [...byShard.values()].map((part) => {
     const ids = [...new Set(part.map(({ id }) => id))]
     const cells = [...new Set(part.flatMap(({ cell }) => cell ?? []))]

@@ -5,7 +5,7 @@ import type { Database, Statement } from '../database/database.ts'
 export type QueryPlan = {
   readonly statement: string
   readonly parameters: readonly unknown[]
-  /** What is asked instead where the one shard that it needs is read at its node; left out for several. */
+  /** What is asked instead where the one shard that it needs is read at its node; `tasks` and `plan` are not of it. */
   readonly statementOfShard?: string
   /** Where it looks alone; left out where it looks everywhere. */
   readonly cells?: readonly number[]

@@ -18,10 +18,11 @@ const fromShard = ({ schema }: Collection, { id, table }: Shard): From => ({
 
 /**
  * Divides by zero where the shard is not, rather than finding nothing: the node that it was moved away from keeps what
- * it had for some time. As it is about no row, PostgreSQL asks it once, and before it reads any.
+ * it had for some time (1: an active placement). As it is about no row, PostgreSQL asks it once, and before it reads any.
  */
 const isHere = (id: number) => sql`1 / (select count(*) from pg_catalog.pg_dist_placement
-  join pg_catalog.pg_dist_local_group using (groupid) where shardid = ${sql.raw(String(id))}) = 1`
+  join pg_catalog.pg_dist_local_group using (groupid)
+  where shardid = ${sql.raw(String(id))} and shardstate = 1) = 1`
 
 /**
  * A statement that reads features.

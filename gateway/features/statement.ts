@@ -10,9 +10,12 @@ const dialect = new PgDialect()
 /** A statement whose values are named and not yet known. */
 export type Template = { readonly name?: string; readonly text: string; readonly parameters: unknown[] }
 
-/** How many shapes are kept, of those used last: a brake on what odd requests can make us remember. */
+/** How many shapes are kept that are not prepared: a brake on what odd requests can make us remember. */
 const MAX_TEMPLATES = 1_000
-/** How many are prepared in the time that a connection lives, where PostgreSQL keeps them for as long. */
+/**
+ * How many are prepared, on each connection for as long as it lives. One makes room for another when it has not been used
+ * for that long, so that no connection holds more than twice as many.
+ */
 const MAX_PREPARED = 200
 /** The same of those that are about one shard: a connection has those of its own node's shards alone. */
 const MAX_PREPARED_OF_SHARDS = 1_000
@@ -27,25 +30,33 @@ export const templateOf = keepTemplates('tessera', MAX_PREPARED)
 export const shardTemplateOf = keepTemplates('tessera_shard', MAX_PREPARED_OF_SHARDS)
 
 function keepTemplates(prefix: string, maxPrepared: number): TemplateOf {
-  /** The one used last is the last. */
-  const templates = new Map<string, Template>()
-  /** When the latest names were given, of performance.now(). */
-  const namedAt: number[] = []
+  /** Both in the order of their last use. */
+  const prepared = new Map<string, { readonly template: Template; usedAt: number }>()
+  const others = new Map<string, Template>()
   let names = 0
-  const name = () => {
-    if (namedAt.length === maxPrepared) {
-      if (performance.now() - namedAt[0]! < MAX_LIFETIME_S * 1_000) return {}
-      namedAt.shift()
-    }
-    namedAt.push(performance.now())
-    return { name: `${prefix}_${++names}` }
+  function makeRoom(now: number): boolean {
+    if (prepared.size < maxPrepared) return true
+    const [shape, { usedAt }] = prepared.entries().next().value!
+    return now - usedAt > MAX_LIFETIME_S * 1_000 && prepared.delete(shape)
   }
   return (shape, compose) => {
-    const known = templates.get(shape)
-    const template = known?.name ? known : { ...(known ?? composeOnce(compose())), ...name() }
-    templates.delete(shape)
-    templates.set(shape, template)
-    if (templates.size > MAX_TEMPLATES) templates.delete(templates.keys().next().value!)
+    const now = performance.now()
+    const known = prepared.get(shape)
+    if (known) {
+      prepared.delete(shape)
+      prepared.set(shape, known)
+      known.usedAt = now
+      return known.template
+    }
+    const template = others.get(shape) ?? composeOnce(compose())
+    others.delete(shape)
+    if (makeRoom(now)) {
+      const named = { name: `${prefix}_${++names}`, ...template }
+      prepared.set(shape, { template: named, usedAt: now })
+      return named
+    }
+    others.set(shape, template)
+    if (others.size > MAX_TEMPLATES) others.delete(others.keys().next().value!)
     return template
   }
 }

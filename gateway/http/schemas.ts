@@ -130,7 +130,7 @@ export const QueryPlan = Type.Object(
     statementOfShard: Type.Optional(
       Type.String({
         description:
-          'What is asked instead where the gateway has a way to the node that has the one shard it needs; left out where it needs several.',
+          'What is asked instead where the gateway has a way to the node that has the one shard it needs; left out where there is no such statement.',
       }),
     ),
     cells: Type.Optional(

@@ -314,7 +314,7 @@ export interface components {
             statement: string;
             /** @description The values bound to it. */
             parameters: unknown[];
-            /** @description What is asked instead where the gateway has a way to the node that has the one shard it needs; left out where it needs several. */
+            /** @description What is asked instead where the gateway has a way to the node that has the one shard it needs; left out where there is no such statement. */
             statementOfShard?: string;
             /** @description Where alone it looks; left out where it looks everywhere. */
             cells?: number[];

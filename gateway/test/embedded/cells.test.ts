@@ -250,12 +250,13 @@ const put = (collection: string, id: string, feature: object, headers: Record<st
     body: JSON.stringify({ type: 'Feature', ...feature }),
   })
 
-test('what is looked up at once is asked for together, as far as it lies in one shard', async () => {
+test('what is looked up at once is asked for together, in each shard by one statement', async () => {
   const rows = await session.query<{ id: string }>('select id from cities order by md5(id) limit 60')
   const places = rows.map(({ id }) => id)
   const [moved] = await idsAt(PARIS)
   const collection = catalog.get('travellers')
   const statements: Statement[] = []
+  let roundTrips = 0
   // From primaries: secondaries may not have it yet.
   const lookup = makeItemLookup(
     {
@@ -264,6 +265,7 @@ test('what is looked up at once is asked for together, as far as it lies in one 
         const view = database.within(consistency)
         const readAll: typeof view.readAll = (together) => {
           statements.push(...together)
+          roundTrips++
           return view.readAll(together)
         }
         return { ...view, readAll }
@@ -284,6 +286,9 @@ test('what is looked up at once is asked for together, as far as it lies in one 
   if (isCitus) {
     for (const { cells } of statements) assert.equal(await shardsOf(cells!), 1)
     assert.equal(statements.length, await shardsOf(places.map((id) => Number(id.split('.')[0]))))
+    const groups = new Set(statements.map(({ cells }) => database.workerGroupOf(cells!)))
+    assert.ok(!groups.has(undefined))
+    assert.equal(roundTrips, groups.size)
   } else assert.equal(statements.length, 1)
   // One that is away from home is found like the others.
   await patch(moved!, to(TOKYO))

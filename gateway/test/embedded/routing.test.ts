@@ -632,15 +632,26 @@ test('a shard is asked itself where it is, and Citus where it is not', {
   const { database } = open(t, { readUrl, workerReadUrl: urls.workerReadUrl!, writeUrl })
   const { superuser, lost, kept } = await findPlaces()
   await superuser.close()
-  const ask = async (cells: number[], text: string) => {
+  const statementOf = (cells: number[], text: string) => {
     const ofShard = () => ({ text, values: [] })
-    const [row] = await database.read({ text: "select 'by Citus'", values: [], cells, ofShard })
-    return row![0]
+    return { text: "select 'by Citus'", values: [], cells, ofShard }
   }
+  const ask = async (cells: number[], text: string) => (await database.read(statementOf(cells, text)))[0]![0]
   const cells = [kept.cell]
   await until(async () => (await ask(cells, "select 'itself'")) === 'itself')
   assert.equal(await ask([kept.cell, lost.cell], "select 'itself'"), 'by Citus')
   for (const away of ['select 1 / 0', 'select from no_such_table', 'select from pg_authid'])
     assert.equal(await ask(cells, away), 'by Citus', away)
   await assert.rejects(ask(cells, "select 'x'::int"), { code: 'parameter-invalid' })
+  const together = ["select 'itself'", 'select 1 / 0', "select 'itself'"].map((text) =>
+    statementOf(cells, text),
+  )
+  assert.deepEqual((await database.readAll(together)).flat(2), ['itself', 'by Citus', 'itself'])
+  // Whom else Citus would ask there has not been compared with what must be seen.
+  const consistency = new Consistency({ maxStalenessMs: 60_000 })
+  const causal = database.within(consistency)
+  assert.deepEqual(await causal.read(together[0]!), [['itself']])
+  assert.equal(consistency.source, 'secondary')
+  assert.deepEqual(await causal.read(together[1]!), [['by Citus']])
+  assert.equal(consistency.source, 'primary')
 })
