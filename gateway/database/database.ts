@@ -415,10 +415,14 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
 
   /**
-   * Of its shard itself where a secondary has that, as is said; of Citus, which knows, where it has not. Then it was not
-   * known whom to compare with what must be seen.
+   * Of its shard itself where a secondary has that, as is said; of Citus, which knows, where it has not.
+   * @param isCompared whether it matters how far who is asked has come: Citus would ask another than is thought
    */
-  async function ask({ whereabouts, query }: Lease, statement: Statement, isCausal: boolean): Promise<Row[]> {
+  async function ask(
+    { whereabouts, query }: Lease,
+    statement: Statement,
+    isCompared: boolean,
+  ): Promise<Row[]> {
     const { cells, ofShard } = statement
     if (!ofShard || !whereabouts.isSecondary || whereabouts.group !== groups.groupOf(cells))
       return query(statement)
@@ -426,15 +430,19 @@ export function openDatabase(options: DatabaseOptions): Database {
       return await query(ofShard())
     } catch (error) {
       if (!isMisplaced(error)) throw error
-      groups.lookAgain()
-      if (isCausal) throw new StillBehind()
+      await groups.lookAgain()
+      if (isCompared) throw new StillBehind()
       return query(statement)
     }
   }
 
   /** @throws what the first of them fails with, when nothing is under way on the connection any more */
-  async function askAll(lease: Lease, statements: readonly Statement[], isCausal: boolean): Promise<Row[][]> {
-    const asked = await Promise.allSettled(statements.map((statement) => ask(lease, statement, isCausal)))
+  async function askAll(
+    lease: Lease,
+    statements: readonly Statement[],
+    isCompared: boolean,
+  ): Promise<Row[][]> {
+    const asked = await Promise.allSettled(statements.map((statement) => ask(lease, statement, isCompared)))
     return asked.map((one) => {
       if (one.status === 'rejected') throw one.reason
       return one.value
@@ -461,9 +469,10 @@ export function openDatabase(options: DatabaseOptions): Database {
     const readAll: Database['readAll'] = async (statements, { signal, priority = 'first' } = {}) => {
       const cells = cellsOfAll(statements)
       const required = isCausal ? await requirementOf(cells, consistency) : undefined
+      const isCompared = isCausal || (consistency?.isTracked ?? false)
       const run = (endpoint: Endpoint, patienceMs: number | undefined) => {
         const work = async (lease: Lease) => {
-          const rows = await seeing(lease, required, patienceMs, () => askAll(lease, statements, isCausal))
+          const rows = await seeing(lease, required, patienceMs, () => askAll(lease, statements, isCompared))
           if (consistency) await noteRead(lease, cells, consistency)
           countRead(lease)
           return rows

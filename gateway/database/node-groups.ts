@@ -39,8 +39,8 @@ export interface NodeGroups {
    * @param cells what it asks; undefined for anything
    */
   orphanedSince(cells: readonly number[] | undefined): number | undefined
-  /** Reads the map of shards anew, soon: one of them is not where it is said to be. */
-  lookAgain(): void
+  /** Reads the map of shards anew, unless it just was: one of them is not where it is said to be. */
+  lookAgain(): Promise<void>
   /** Takes note of a failure whose scope is a node. */
   note(failure: DatabaseFailure): void
   stop(): void
@@ -125,7 +125,7 @@ export function watchNodeGroups(
 
   /** Once for all who want it now. @throws where nobody answers */
   async function refresh(): Promise<Layout> {
-    lookedAt = performance.now()
+    if (!loading) lookedAt = performance.now()
     loading ??= load().finally(() => {
       loading = undefined
     })
@@ -232,8 +232,8 @@ export function watchNodeGroups(
       const since = [...orphans].filter(([group]) => asked?.includes(group) ?? true).map(([, at]) => at)
       return since.length > 0 ? Math.min(...since) : undefined
     },
-    lookAgain() {
-      if (performance.now() - lookedAt > RECHECK_INTERVAL_MS) refresh().catch(() => {})
+    async lookAgain() {
+      if (loading || performance.now() - lookedAt > RECHECK_INTERVAL_MS) await refresh().catch(() => {})
     },
     note(failure) {
       if (isChecking) mark(failure)

@@ -648,10 +648,12 @@ test('a shard is asked itself where it is, and Citus where it is not', {
   )
   assert.deepEqual((await database.readAll(together)).flat(2), ['itself', 'by Citus', 'itself'])
   // Whom else Citus would ask there has not been compared with what must be seen.
-  const consistency = new Consistency({ maxStalenessMs: 60_000 })
-  const causal = database.within(consistency)
-  assert.deepEqual(await causal.read(together[0]!), [['itself']])
-  assert.equal(consistency.source, 'secondary')
-  assert.deepEqual(await causal.read(together[1]!), [['by Citus']])
-  assert.equal(consistency.source, 'primary')
+  for (const demand of [{ maxStalenessMs: 60_000 }, { isTracked: true }]) {
+    const consistency = new Consistency(demand)
+    const causal = database.within(consistency)
+    assert.deepEqual(await causal.read(together[0]!), [['itself']])
+    assert.equal(consistency.source, 'secondary')
+    assert.deepEqual(await causal.read(together[1]!), [['by Citus']])
+    assert.equal(consistency.source, 'primary')
+  }
 })
