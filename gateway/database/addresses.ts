@@ -21,3 +21,9 @@ export async function connectToFirst<T>(
   }
   throw new Error('there is no address')
 }
+
+/** The same address, for the role of another URL. */
+export function asRoleOf(roleUrl: string, addressUrl: string): string {
+  const [, role = ''] = /^postgres(?:ql)?:\/\/([^@/?]*@)?/.exec(roleUrl)!
+  return addressUrl.replace(/^(postgres(?:ql)?:\/\/)(?:[^@/?]*@)?/, (_, scheme) => scheme + role)
+}

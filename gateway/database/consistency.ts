@@ -1,7 +1,7 @@
 // Owns what a request must see: how far nodes have come in their logs, compared with how far they have to be.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Lease } from './lease.ts'
+import { allEnded, type Lease } from './lease.ts'
 import type { Statement } from './query.ts'
 
 /**
@@ -136,8 +136,7 @@ async function askPlaces(
   groups: readonly number[],
   cellOf: CellOf,
 ): Promise<Position> {
-  // Nothing is under way on the connection any more when this fails.
-  const places = await Promise.allSettled(
+  const places = await allEnded(
     groups.map(async (group): Promise<[number, bigint]> => {
       const isOwn = isOwnGroup(lease, group)
       const cell = isOwn ? undefined : cellOf(group)
@@ -149,9 +148,7 @@ async function askPlaces(
       return [group, place]
     }),
   )
-  const failed = places.find((place) => place.status === 'rejected')
-  if (failed) throw failed.reason
-  return new Map(places.map((place) => (place as PromiseFulfilledResult<[number, bigint]>).value))
+  return new Map(places)
 }
 
 const isOwnGroup = ({ whereabouts: { group } }: Lease, asked: number) =>

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errors, GatewayError, gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
-import { splitUrls } from './addresses.ts'
+import { asRoleOf, splitUrls } from './addresses.ts'
 import type { Admission, Priority } from './admission.ts'
 import { makeRetryBudget } from './budget.ts'
 import {
@@ -19,7 +19,7 @@ import {
   UNKNOWN_PLACE,
 } from './consistency.ts'
 import { type Endpoint, openEndpoint, type Work } from './endpoint.ts'
-import type { Lease } from './lease.ts'
+import { allEnded, type Lease } from './lease.ts'
 import { watchNodeGroups } from './node-groups.ts'
 import { DatabaseFailure, isMisplaced, RefusedChange, type Scope, unreachable } from './outcome.ts'
 import { makeParking } from './parking.ts'
@@ -167,6 +167,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     openEndpoint({ port: 'read', readUrl: url, ...shared }),
   )
   const primaries = (writeUrl ? splitUrls(writeUrl) : []).map((url) =>
+    // Who reads at the primary sees no more than elsewhere.
     openEndpoint({ port: 'write', readUrl: asRoleOf(anyReadUrl, url), writeUrl: url, ...shared }),
   )
   const workers = (workerReadUrl ? splitUrls(workerReadUrl) : []).map((url) =>
@@ -232,8 +233,7 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   /** Who is asked for what lies in one node group. */
   function workerOf(cells: Statement['cells'], serves = ({ isUp }: Endpoint) => isUp): Endpoint | undefined {
-    if (workers.length === 0 || !groups.haveSecondaries(cells)) return undefined
-    const group = groups.groupOf(cells)
+    const group = workers.length > 0 ? groups.groupOf(cells) : undefined
     return group === undefined ? undefined : workers.find((one) => one.group === group && serves(one))
   }
 
@@ -436,19 +436,6 @@ export function openDatabase(options: DatabaseOptions): Database {
     }
   }
 
-  /** @throws what the first of them fails with, when nothing is under way on the connection any more */
-  async function askAll(
-    lease: Lease,
-    statements: readonly Statement[],
-    isCompared: boolean,
-  ): Promise<Row[][]> {
-    const asked = await Promise.allSettled(statements.map((statement) => ask(lease, statement, isCompared)))
-    return asked.map((one) => {
-      if (one.status === 'rejected') throw one.reason
-      return one.value
-    })
-  }
-
   const onAwaited = (milliseconds: number) => emit({ type: 'secondary-awaited', milliseconds })
 
   /** Where it is known what must be seen. */
@@ -465,14 +452,16 @@ export function openDatabase(options: DatabaseOptions): Database {
   const openFor = (consistency: Consistency | undefined): Database => {
     const isCausal = consistency !== undefined && !consistency.isEventual
     const isForPrimary = consistency?.required === 'everything'
+    const isCompared = isCausal || (consistency?.isTracked ?? false)
 
     const readAll: Database['readAll'] = async (statements, { signal, priority = 'first' } = {}) => {
       const cells = cellsOfAll(statements)
       const required = isCausal ? await requirementOf(cells, consistency) : undefined
-      const isCompared = isCausal || (consistency?.isTracked ?? false)
       const run = (endpoint: Endpoint, patienceMs: number | undefined) => {
         const work = async (lease: Lease) => {
-          const rows = await seeing(lease, required, patienceMs, () => askAll(lease, statements, isCompared))
+          const rows = await seeing(lease, required, patienceMs, () =>
+            allEnded(statements.map((statement) => ask(lease, statement, isCompared))),
+          )
           if (consistency) await noteRead(lease, cells, consistency)
           countRead(lease)
           return rows
@@ -565,7 +554,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           })
         }, options),
 
-      workerGroupOf: (cells) => workerOf(cells)?.group,
+      workerGroupOf: (cells) => (groups.haveSecondaries(cells) ? workerOf(cells)?.group : undefined),
 
       async nodeGroupsOf(cells) {
         const found = await groups.groupsOf(cells)
@@ -624,12 +613,6 @@ const loadOf = ({ running, waiting, limit }: Admission): Load => ({ running, wai
 const isPassing = (error: unknown) => error instanceof GatewayError && errors[error.code].isRetryable
 
 const fetch = (rows: number): Statement => ({ text: `fetch ${rows} from page`, values: [] })
-
-/** The same address, for the role of another URL: who reads at the primary sees no more than elsewhere. */
-function asRoleOf(roleUrl: string, addressUrl: string): string {
-  const [, role = ''] = /^postgres(?:ql)?:\/\/([^@/?]*@)?/.exec(roleUrl)!
-  return addressUrl.replace(/^(postgres(?:ql)?:\/\/)(?:[^@/?]*@)?/, (_, scheme) => scheme + role)
-}
 
 /** The cells alone that several statements ask; undefined where one of them may ask any. */
 const cellsOfAll = (statements: readonly Statement[]) =>

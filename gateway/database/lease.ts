@@ -42,6 +42,18 @@ export type Ending<T> = {
 const BEGIN: Statement = { text: 'begin', values: [] }
 const COMMIT: Statement = { text: 'commit', values: [] }
 
+/**
+ * What statements that go together on one connection give.
+ * @throws what the first of them fails with, when nothing is under way any more
+ */
+export async function allEnded<T>(statements: readonly Promise<T>[]): Promise<T[]> {
+  const ended = await Promise.allSettled(statements)
+  return ended.map((one) => {
+    if (one.status === 'rejected') throw one.reason
+    return one.value
+  })
+}
+
 /** How often a query is cancelled until it ends. */
 const CANCEL_INTERVAL_MS = 50
 

@@ -125,10 +125,12 @@ export function watchNodeGroups(
 
   /** Once for all who want it now. @throws where nobody answers */
   async function refresh(): Promise<Layout> {
-    if (!loading) lookedAt = performance.now()
-    loading ??= load().finally(() => {
-      loading = undefined
-    })
+    if (!loading) {
+      lookedAt = performance.now()
+      loading = load().finally(() => {
+        loading = undefined
+      })
+    }
     layout = await loading
     return layout
   }

@@ -1,6 +1,6 @@
 // Owns where the run's database is; global-setup.ts has put it there.
 
-import { splitUrls } from '../../database/addresses.ts'
+import { asRoleOf, splitUrls } from '../../database/addresses.ts'
 import { openSession } from '../../database/session.ts'
 
 export const READ_URL = 'TESSERA_TEST_READ_URL'
@@ -28,7 +28,6 @@ export const testDatabase = () => ({
 /** A session of the superuser at the write port. */
 export function openSuperuser() {
   const { superuserUrl, writeUrl } = testDatabase()
-  const [, role] = /\/\/([^@]*@)/.exec(superuserUrl)!
   const [first] = splitUrls(writeUrl) as [string]
-  return openSession(first.replace(/\/\/[^@]*@/, `//${role}`), 'test')
+  return openSession(asRoleOf(superuserUrl, first), 'test')
 }
