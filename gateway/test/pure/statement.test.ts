@@ -29,10 +29,13 @@ test('of many shapes the first are prepared, and others in the place of what is 
 })
 
 test('what is in use is not forgotten for what comes once', () => {
+  assert.equal(isPrepared(5_000), false)
   composed = 0
   for (let shape = 1_000; shape < 3_000; shape++) {
     ask(shape)
+    // One that is prepared, and one that is not.
     ask(0)
+    ask(5_000)
   }
   assert.equal(composed, 2_000)
   ask(1_000)
