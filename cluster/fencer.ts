@@ -8,15 +8,8 @@
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  decode,
-  encode,
-  type KeyValue,
-  openStore,
-  STORE_TIMEOUT_MS,
-  type Store,
-  type StoreAccess,
-} from './store.ts'
+import { encode, type KeyValue, openStore, STORE_TIMEOUT_MS, type Store, type StoreAccess } from './store.ts'
+import { readSuccession } from './succession.ts'
 import { lifeKeyOf } from './topology.ts'
 
 export type FencerConfiguration = {
@@ -49,32 +42,6 @@ const isAlive = (url: string) =>
     () => false,
   )
 
-/** What of Patroni's keys matters here. */
-type Leadership = {
-  readonly member: string
-  /** Of the leader's key: another one is another reign. */
-  readonly revision: string
-  /** Who may follow: the synchronous standbys. */
-  readonly heirs: readonly string[]
-}
-
-function leadershipOf(keys: ReadonlyMap<string, KeyValue>, folder: string): Leadership | undefined {
-  const text = (name: string) => {
-    const pair = keys.get(`${folder}/${name}`)
-    return pair && decode(pair.value)
-  }
-  const leader = keys.get(`${folder}/leader`)
-  // Somebody maintains the cluster: Patroni promotes nobody now.
-  if (!leader || JSON.parse(text('config') ?? '{}').pause) return undefined
-  const member = decode(leader.value)
-  const { sync_standby } = JSON.parse(text('sync') ?? '{}') as { sync_standby?: string | null }
-  return {
-    member,
-    revision: leader.mod_revision,
-    heirs: (sync_standby ?? '').split(',').filter((name) => name !== '' && name !== member),
-  }
-}
-
 /** So that status can tell which fencers there are: nobody else would miss one. For ever. */
 async function showLife(store: Store, name: string): Promise<never> {
   for (;;) {
@@ -97,12 +64,13 @@ async function watch(
     const begunAt = performance.now()
     await sleep(PROBE_INTERVAL_MS)
     try {
-      const leadership = leadershipOf(await store.readKeys(`${folder}/`), folder)
+      const { leader, complete, isPaused } = readSuccession(await store.readKeys(`${folder}/`), folder)
       isStoreLost = false
-      if (leadership?.revision !== reign) silentSince = undefined
-      reign = leadership?.revision
-      const url = leadership && members[leadership.member]
-      const isSilent = leadership !== undefined && url !== undefined && !(await isAlive(url))
+      if (leader?.revision !== reign) silentSince = undefined
+      reign = leader?.revision
+      const url = leader && members[leader.name]
+      // While somebody maintains the group, Patroni promotes nobody.
+      const isSilent = leader !== undefined && !isPaused && url !== undefined && !(await isAlive(url))
       // One who did not look, because this process stood still, cannot say that there was silence.
       if (!isSilent || performance.now() - begunAt > MAX_ROUND_MS) {
         silentSince = undefined
@@ -113,12 +81,13 @@ async function watch(
       silentSince ??= performance.now()
       if (performance.now() - silentSince < SILENCE_MS) continue
       // Nobody there to follow: what is silent may as well keep its key.
-      const heirs = await Promise.all(leadership.heirs.map((heir) => isAlive(members[heir] ?? '')))
-      if (!heirs.includes(true)) continue
-      ballot = `/tessera-fence${folder}/${leadership.revision}/`
+      const heirs = complete.filter((heir) => heir !== leader.name)
+      const areAlive = await Promise.all(heirs.map((heir) => isAlive(members[heir] ?? '')))
+      if (!areAlive.includes(true)) continue
+      ballot = `/tessera-fence${folder}/${leader.revision}/`
       const votes = await vote(store, ballot, name)
-      if (votes.length >= majority && (await fence(store, folder, leadership, votes)))
-        log(`${leadership.member} was silent: it is primary no more (${votes.length} votes)`)
+      if (votes.length >= majority && (await fence(store, folder, leader.revision, votes)))
+        log(`${leader.name} was silent: it is primary no more (${votes.length} votes)`)
     } catch (error) {
       // Without the store nobody can be fenced, and Patroni's failsafe mode decides.
       if (!isStoreLost) log(`the store does not answer: ${(error as Error).message}`)
@@ -142,7 +111,7 @@ const withdraw = (store: Store, ballot: string, name: string) =>
 async function fence(
   store: Store,
   folder: string,
-  { revision }: Leadership,
+  revision: string,
   votes: readonly KeyValue[],
 ): Promise<boolean> {
   const key = encode(`${folder}/leader`)

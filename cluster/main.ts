@@ -20,6 +20,7 @@ import {
 } from './launcher.ts'
 import { type Cluster, openSecrets, partsOf } from './parts.ts'
 import { ClusterError, findPlace, findPrograms, isMade, type Place } from './place.ts'
+import { promote } from './promote.ts'
 import { addWorker } from './scale.ts'
 import { setUp } from './setup.ts'
 import { readStatus, renderStatus } from './status.ts'
@@ -36,6 +37,8 @@ const USAGE = `npm run cluster -- COMMAND [--data FOLDER]
      [--disk MIB]                    each member on a small file system in memory, for trials (root)
   status [--json] [--watch]          members, lag, what HAProxy and Citus take them for, rows of each worker
   switchover GROUP                   primary and secondary change places: c, w1, w2, …
+  promote NAME                       what it would cost to give up the members that NAME's group waits for
+     [--accept-loss]                 and do it: NAME becomes primary with what it has
   restart NAME                       a member, proxy, etcd, fencer or gateway
   add-worker                         one more pair, and its share of the shards
   fault KIND NAME [--seconds 15]     do it, and after that time undo it; a group's name means its primary
@@ -55,6 +58,7 @@ const OPTIONS = {
   'base-port': { type: 'string' },
   disk: { type: 'string' },
   seconds: { type: 'string' },
+  'accept-loss': { type: 'boolean' },
   plain: { type: 'boolean' },
   gateway: { type: 'boolean', default: true },
   demo: { type: 'boolean' },
@@ -124,6 +128,10 @@ async function main() {
         )
       const primary = await switchOver(await openCluster(place), group)
       return say(`${primary.name} is primary now`)
+    }
+    case 'promote': {
+      const [name] = takes('a NAME') as [string]
+      return promote(await openCluster(place), name, values['accept-loss'] === true, say)
     }
     case 'restart': {
       const [name] = takes('a NAME') as [string]

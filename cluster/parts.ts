@@ -10,7 +10,7 @@ import { type Credentials, openCredentials, renderPassfile } from './credentials
 import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
 import { etcdArguments, renderFencer } from './etcd.ts'
 import { DRAIN_DELAY_MS, renderBalancer } from './haproxy.ts'
-import { configurationOf, filesOf } from './patroni.ts'
+import { configurationOf, filesOf, GUARDED_PATRONI } from './patroni.ts'
 import {
   ClusterError,
   dataFolderOf,
@@ -82,7 +82,13 @@ function memberPart({ place, programs, credentials }: Cluster, member: Member): 
     // PostgreSQL that has ended is gone at once, and Patroni, which looks for its process, gives up the group's key:
     // where the machine's first process buries the dead late, or never, others would wait for it.
     command: programs.tini,
-    args: ['-s', '--', programs.patroni, join(folder, configurationOf(member.name))],
+    args: [
+      '-s',
+      '--',
+      programs.python,
+      join(folder, GUARDED_PATRONI),
+      join(folder, configurationOf(member.name)),
+    ],
     // libpq within Citus finds the passwords of all roles here, and needs no table with them.
     environment: { PGPASSFILE: passfileOf(place), HOME: folder },
     account: place.account && { ...place.account, gid: networkGroupOf(member) },

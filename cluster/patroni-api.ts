@@ -34,11 +34,14 @@ const TIMEOUT_MS = 1_000
 /** A switchover takes longest: a checkpoint, and the candidate's promotion. */
 const ORDER_TIMEOUT_MS = 60_000
 
-/** @returns undefined where the member does not answer */
-export async function askMember({ host, patroniPort }: Member): Promise<MemberState | undefined> {
+/** @returns undefined where the member does not answer in time */
+export async function askMember(
+  { host, patroniPort }: Member,
+  timeoutMs = TIMEOUT_MS,
+): Promise<MemberState | undefined> {
   try {
     const response = await fetch(`${urlOf(host, patroniPort)}/patroni`, {
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
     })
     const answer = (await response.json()) as Answer
     const { role, state, timeline, replication_state, xlog } = answer

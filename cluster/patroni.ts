@@ -25,13 +25,20 @@ export function filesOf(
   return new Map([
     [configurationOf(member.name), renderPatroni(topology, member, credentials, place)],
     [announcementOf(member.name), renderAnnouncement(member, credentials)],
-    [ANNOUNCER, readFileSync(new URL(`node/${ANNOUNCER}`, import.meta.url), 'utf8')],
+    ...[ANNOUNCER, GUARDED_PATRONI].map((name): [string, string] => [
+      name,
+      readFileSync(new URL(`node/${name}`, import.meta.url), 'utf8'),
+    ]),
   ])
 }
 
 export const configurationOf = (member: string) => `${member}.json`
 const announcementOf = (member: string) => `${member}.announcement`
 const ANNOUNCER = 'announce-primary.sh'
+/** What runs instead of Patroni's own program, with the configuration as its argument. */
+export const GUARDED_PATRONI = 'guarded-patroni.py'
+/** The release whose transactions it replaces: another may take the leader key in another way. */
+export const PATRONI_VERSION = '4.1.5'
 
 const PATRONI_USER = 'patroni'
 

@@ -13,6 +13,7 @@ import {
 } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { type Account, findAccount } from './daemon.ts'
+import { PATRONI_VERSION } from './patroni.ts'
 import { DEFAULT_SIZE, makeTopology, type Size, type Topology } from './topology.ts'
 
 export type Place = {
@@ -120,7 +121,8 @@ export function writeOwned({ account }: Place, path: string, text: string) {
 export type Programs = {
   readonly postgresBinaries: string
   readonly hasCitus: boolean
-  readonly patroni: string
+  /** With Patroni in its environment. */
+  readonly python: string
   readonly etcd: string
   readonly haproxy: string
   readonly tini: string
@@ -140,7 +142,10 @@ export function findPrograms(place: Place): Programs {
   const programs = {
     postgresBinaries: need('PostgreSQL ≥ 15 with PostGIS', postgres),
     hasCitus: postgres !== undefined && hasExtension(postgres, 'citus'),
-    patroni: need('Patroni ≥ 4', existing(join(toolsOf(place), 'bin/patroni'))),
+    python: need(
+      `Patroni ${PATRONI_VERSION}`,
+      hasPatroni(place) ? join(toolsOf(place), 'bin/python') : undefined,
+    ),
     etcd: need('etcd', findProgram('etcd')),
     haproxy: need('HAProxy', findProgram('haproxy')),
     tini: need('tini', findProgram('tini')),
@@ -149,7 +154,14 @@ export function findPrograms(place: Place): Programs {
   throw new ClusterError(`Missing: ${missing.join(', ')}; \`npm run cluster -- setup\` installs what it can.`)
 }
 
-const existing = (path: string) => (existsSync(path) ? path : undefined)
+/** Whether it is installed, in the release that guarded-patroni.py is written for. */
+export function hasPatroni(place: Place): boolean {
+  const libraries = join(toolsOf(place), 'lib')
+  if (!existsSync(libraries)) return false
+  return readdirSync(libraries).some((python) =>
+    existsSync(join(libraries, python, 'site-packages', `patroni-${PATRONI_VERSION}.dist-info`)),
+  )
+}
 
 /** Also where a person's PATH does not lead, but the system's programs are. */
 export function findProgram(name: string): string | undefined {

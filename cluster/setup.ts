@@ -4,20 +4,19 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Report } from './launcher.ts'
-import { ClusterError, findPrograms, type Place, toolsOf } from './place.ts'
-
-/** Patroni's own name for its newest; from 4.0 on it registers secondaries with Citus. */
-const PATRONI = 'patroni[etcd3]>=4.1,<5'
+import { PATRONI_VERSION } from './patroni.ts'
+import { ClusterError, findPrograms, hasPatroni, type Place, toolsOf } from './place.ts'
 
 export function setUp(place: Place, report: Report) {
   const tools = toolsOf(place)
-  if (!existsSync(join(tools, 'bin/patroni'))) {
+  if (!hasPatroni(place)) {
     report(`installing Patroni into ${tools} …`)
     mkdirSync(tools, { recursive: true })
     chmodSync(tools, 0o755)
     // The system's own: another may lie in a home that the cluster's account cannot enter.
     run(existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3', ['-m', 'venv', tools])
-    const pip = ['install', '--quiet', '--disable-pip-version-check', PATRONI, 'psycopg2-binary']
+    const packages = [`patroni[etcd3]==${PATRONI_VERSION}`, 'psycopg2-binary']
+    const pip = ['install', '--quiet', '--disable-pip-version-check', ...packages]
     run(join(tools, 'bin/pip'), pip)
   }
   report(

@@ -4,9 +4,19 @@ import { withSuperuser } from './connection.ts'
 import type { Credentials } from './credentials.ts'
 import { isStoreWell, storeAccessOf } from './etcd.ts'
 import { askMember, type MemberState } from './patroni-api.ts'
+import { describeAge } from './promote.ts'
 import { type RegisteredNode, readNodes } from './schema.ts'
-import { openStore } from './store.ts'
-import { type Balancer, LIFE_FOLDER, lifeKeyOf, type Member, type Topology, urlOf } from './topology.ts'
+import { type KeyValue, openStore } from './store.ts'
+import { readSuccession } from './succession.ts'
+import {
+  type Balancer,
+  type Group,
+  lifeKeyOf,
+  type Member,
+  storeFolderOf,
+  type Topology,
+  urlOf,
+} from './topology.ts'
 
 export type MemberStatus = {
   readonly name: string
@@ -38,12 +48,15 @@ const COUNT_TIMEOUT_MS = 2_000
 
 export async function readStatus(topology: Topology, credentials: Credentials): Promise<Status> {
   const { groups, isCitus } = topology
+  const storeKeys = openStore(storeAccessOf(topology, credentials))
+    .readKeys('/')
+    .catch(() => undefined)
   const states = new Map<Member, MemberState | undefined>()
   const [nodes, rows, ports, storeFaults] = await Promise.all([
     isCitus ? readNodes(topology, credentials).catch(() => undefined) : [],
     isCitus ? countRows(topology, credentials).catch(() => []) : [],
     readProxies(topology),
-    findStoreFaults(topology, credentials),
+    findStoreFaults(topology, credentials, storeKeys),
     ...topology.members.map(async (member) => states.set(member, await askMember(member))),
   ])
   const faults = nodes ? [] : ['the write port of the coordinator does not answer']
@@ -51,13 +64,15 @@ export async function readStatus(topology: Topology, credentials: Credentials): 
     ...topology.proxies.filter((_, index) => !ports[index]).map(({ name }) => `${name} does not answer`),
     ...storeFaults,
   )
+  const keys = await storeKeys
   const served = ports.find((answer) => answer !== undefined)
   const members = groups.flatMap((group) => {
     const primary = group.members
       .map((member) => states.get(member))
       .find((state) => state?.role === 'primary')
-    if (!primary) faults.push(`group ${group.name} has no primary`)
-    if (group.members.length > 1 && !group.members.some((member) => states.get(member)?.isSynchronous))
+    if (!primary)
+      faults.push(`group ${group.name} has no primary${keys ? describeWait(topology, group, keys) : ''}`)
+    else if (group.members.length > 1 && !group.members.some((member) => states.get(member)?.isSynchronous))
       faults.push(`group ${group.name} has no synchronous secondary: nobody could follow its primary now`)
     return group.members.map((member): MemberStatus => {
       const state = states.get(member)
@@ -77,6 +92,21 @@ export async function readStatus(topology: Topology, credentials: Credentials): 
     })
   })
   return { members, rows, faults }
+}
+
+/** For whom a group without a primary waits, and what can be done. */
+function describeWait(topology: Topology, group: Group, keys: ReadonlyMap<string, KeyValue>): string {
+  const { leader, complete, completeUntil } = readSuccession(keys, storeFolderOf(topology, group))
+  if (leader) return `: ${leader.name} becomes primary`
+  if (complete.length === 0) return ''
+  const lacking = group.members
+    .filter(({ name }) => !complete.includes(name))
+    .map(({ name }) => {
+      const until = completeUntil[name]
+      const age = until ? `since ${until} (${describeAge(Date.now() - Date.parse(until))})` : 'for some time'
+      return `; ${name} has not been complete ${age}, and promote ${name} says what it would lose`
+    })
+  return `: it waits for ${complete.join(' or ')}, which alone ${complete.length > 1 ? 'have' : 'has'} every acknowledged change${lacking.join('')}`
 }
 
 const stateOf = (state: MemberState | undefined) => {
@@ -106,16 +136,18 @@ function faultOf(
 }
 
 /** Members of etcd that do not answer, and fencers that show no life there. */
-async function findStoreFaults(topology: Topology, credentials: Credentials): Promise<readonly string[]> {
+async function findStoreFaults(
+  topology: Topology,
+  credentials: Credentials,
+  storeKeys: Promise<ReadonlyMap<string, KeyValue> | undefined>,
+): Promise<readonly string[]> {
   const { store, fencers } = topology
   const silent = await Promise.all(
     store.map(async ({ name }, index) =>
       (await isStoreWell(topology, credentials, index)) ? [] : `${name} does not answer`,
     ),
   )
-  const living = await openStore(storeAccessOf(topology, credentials))
-    .readKeys(LIFE_FOLDER)
-    .catch(() => undefined)
+  const living = await storeKeys
   const lost = living ? fencers.filter(({ name }) => !living.has(lifeKeyOf(name))) : []
   return [...silent.flat(), ...lost.map(({ name }) => `${name} does not run`)]
 }

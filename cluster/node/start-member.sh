@@ -4,7 +4,7 @@ set -u
 
 haproxy -W -db -f /config/node/ways.cfg &
 ways=$!
-/opt/patroni/bin/patroni "/config/node/$1.json" &
+/opt/patroni/bin/python /config/node/guarded-patroni.py "/config/node/$1.json" &
 patroni=$!
 
 trap 'kill -TERM "$patroni"' TERM INT

@@ -1,64 +1,104 @@
 // Owns `npm run scenarios`: plays what is asked for, again and again, and writes what was measured.
 
 import { parseArgs } from 'node:util'
-import { GATEWAYS, type NemesisResult, playNemesis, prepareNemesis } from './nemesis.ts'
+import { GATEWAYS, type NemesisResult, type NemesisStage, playNemesis, prepareNemesis } from './nemesis.ts'
 import { type Measurement, play } from './play.ts'
-import { keepReport, renderNemesis, renderPauses, renderReport, seconds } from './report.ts'
+import { addToTally, keepReport, renderNemesis, renderPauses, renderReport, seconds } from './report.ts'
 import { gatewayScenarios, type Scenario, scenarios } from './scenarios.ts'
-import { openTrial, prepareStage, type Trial } from './stage.ts'
+import { describe, drawStrikes, randomScenario, sequences } from './sequences.ts'
+import { DISK_MIB, openTrial, prepareStage, type Trial } from './stage.ts'
 
-const USAGE = `npm run scenarios -- [nemesis] [NAME …] [--repeats 1] [--seconds 0] [--plain]
+const USAGE = `npm run scenarios -- [nemesis | nemesis sequences] [NAME …] [--repeats 1] [--seconds 0]
+npm run scenarios -- nemesis random [--seed 1] [--minutes 10]
+     [--plain | --workers 3] [--members 2]
 
-How long bare connections pause, or, as nemesis, what clients of the gateways are served and whether anything that
-was promised them is broken. All scenarios, with the results kept in cluster/results/; or those whose names begin
-with a NAME:
+Without nemesis: how long bare connections pause. With it: what clients of the gateways are served, and whether
+anything that was promised to them is broken. All scenarios, with the results kept in cluster/results/; or those whose
+names begin with a NAME:
   ${scenarios.map(({ name }) => name).join('\n  ')}
-and of the nemesis alone:
+of the nemesis alone:
   ${gatewayScenarios.map(({ name }) => name).join('\n  ')}
+and its sequences of faults:
+  ${sequences.map(({ name }) => name).join('\n  ')}
 A run of the nemesis goes on for --seconds from its fault on, where it would be over earlier.
+
+random draws sequences of faults: the first by --seed, each of the others by the next number, until --minutes are
+over. The same seed draws the same faults. Its results are added to cluster/results/random.md.
 `
+
+const SUITES = ['nemesis', 'sequences', 'random']
+type Suite = 'pauses' | 'nemesis' | 'sequences' | 'random'
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
 function choose(among: readonly Scenario[], names: readonly string[]): readonly Scenario[] {
-  const unknown = names.find((name) => !among.some((scenario) => scenario.name.startsWith(name)))
+  const isMeant =
+    (wanted: string) =>
+    ({ name }: Scenario) =>
+      among.some((one) => one.name === wanted) ? name === wanted : name.startsWith(wanted)
+  const unknown = names.find((name) => !among.some(isMeant(name)))
   if (unknown) throw new Error(`There is no scenario ${unknown}.`)
-  if (names.length === 0) return among
-  return among.filter((scenario) => names.some((name) => scenario.name.startsWith(name)))
+  return among.filter((scenario) => names.some((name) => isMeant(name)(scenario)))
 }
 
 type Words = {
+  readonly suite: Suite
   readonly chosen: readonly Scenario[]
   readonly repeats: number
-  readonly isPlain: boolean
+  /** Worker groups of the cluster, 0 for one pair without Citus; and members of each group. */
+  readonly workers: number
+  readonly members: number
   /** How long a run of the nemesis goes on from its fault on, at least. */
   readonly seconds: number
+  readonly seed: number
+  readonly minutes: number
   /** Whether the results are those of all scenarios, which are kept. */
   readonly areAll: boolean
 }
 
 /** What was asked for; ends the process where that cannot be. */
-function readWords(): Words & { readonly isNemesis: boolean } {
+function readWords(): Words {
   try {
     const { values, positionals } = parseArgs({
       options: {
         repeats: { type: 'string', default: '1' },
         seconds: { type: 'string', default: '0' },
+        seed: { type: 'string', default: '1' },
+        minutes: { type: 'string', default: '10' },
+        workers: { type: 'string', default: '3' },
+        members: { type: 'string', default: '2' },
         plain: { type: 'boolean', default: false },
       },
       allowPositionals: true,
     })
-    const repeats = Number(values.repeats)
-    if (!(Number.isInteger(repeats) && repeats >= 1))
-      throw new Error('--repeats takes a whole number, as in --repeats 3.')
-    const seconds = Number(values.seconds)
-    if (!(Number.isInteger(seconds) && seconds >= 0))
-      throw new Error('--seconds takes a whole number, as in --seconds 300.')
-    const isNemesis = positionals[0] === 'nemesis'
-    const names = isNemesis ? positionals.slice(1) : positionals
-    const among = isNemesis ? [...scenarios, ...gatewayScenarios] : scenarios
-    const chosen = choose(among, names).filter(({ group }) => !values.plain || group !== 'worker')
-    return { chosen, repeats, seconds, isPlain: values.plain, areAll: names.length === 0, isNemesis }
+    const number = (
+      name: 'repeats' | 'seconds' | 'seed' | 'minutes' | 'workers' | 'members',
+      least: number,
+    ) => {
+      const value = Number(values[name])
+      if (Number.isSafeInteger(value) && value >= least) return value
+      throw new Error(`--${name} takes a whole number from ${least} on, as in --${name} ${least + 2}.`)
+    }
+    const names = [...positionals]
+    let suite: Suite = 'pauses'
+    while (SUITES.includes(names[0]!)) suite = names.shift() as Suite
+    if (suite === 'random' && names.length > 0) throw new Error('random takes no names.')
+    const all = { pauses: scenarios, nemesis: [...scenarios, ...gatewayScenarios], sequences, random: [] }[
+      suite
+    ]
+    const among = suite === 'pauses' ? scenarios : [...scenarios, ...gatewayScenarios, ...sequences]
+    const chosen = names.length === 0 ? all : choose(among, names)
+    return {
+      suite,
+      chosen: chosen.filter(({ group }) => !values.plain || group !== 'worker'),
+      repeats: number('repeats', 1),
+      seconds: number('seconds', 0),
+      seed: number('seed', 0),
+      minutes: number('minutes', 1),
+      workers: values.plain ? 0 : number('workers', 1),
+      members: number('members', 2),
+      areAll: names.length === 0,
+    }
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${USAGE}`)
     process.exit(2)
@@ -71,6 +111,10 @@ async function playAll<T>({ chosen, repeats }: Words, playOne: (scenario: Scenar
     for (const scenario of chosen) results.push(await playOne(scenario))
   return results
 }
+
+/** Of a file of results: other clusters than the usual one have their own. */
+const fileOf = (name: string, { workers, members }: Words) =>
+  [name, ...(workers === 0 ? ['plain'] : []), ...(members === 2 ? [] : [`${members}-members`])].join('-')
 
 /** How long bare connections pause. @returns whether every promise was kept */
 async function playPauses(words: Words, trial: Trial): Promise<boolean> {
@@ -87,56 +131,91 @@ async function playPauses(words: Words, trial: Trial): Promise<boolean> {
   const broken = measurements.flatMap(({ scenario, broken }) => broken.map((text) => `${scenario}: ${text}`))
   const text = renderReport({
     title: 'Scenarios',
-    isPlain: words.isPlain,
+    ...words,
     table: renderPauses(words.chosen, measurements),
     broken,
     allKept: 'Every promise was kept; no acknowledged row was lost.',
   })
   say(text)
   // A few of them are a trial: the table that is kept is that of all.
-  if (words.areAll) keepReport(words.isPlain ? 'plain' : 'citus', text, measurements)
+  if (words.areAll) keepReport(fileOf(words.workers === 0 ? 'pauses' : 'citus', words), text, measurements)
   return broken.length === 0
+}
+
+const brokenOf = ({ scenario, violations, broken }: NemesisResult) => [
+  ...broken.map((text) => `${scenario}: ${text}`),
+  ...violations.map(({ promise, detail }) => `${scenario}: ${promise}: ${detail}`),
+]
+
+async function playOneOfNemesis(
+  stage: NemesisStage,
+  scenario: Scenario,
+  lastsMs = 0,
+): Promise<NemesisResult> {
+  const one = await playNemesis(stage, scenario, lastsMs)
+  const { reads, writes, otherWrites } = one
+  say(
+    `${scenario.name}: of ${reads.count} reads ${reads.refused} refused, ${reads.failed} failed, at most ${seconds(reads.longestGapMs)} s without; of ${writes.count} writes ${writes.refused} refused, ${writes.failed} failed; of ${otherWrites?.count ?? 0} of other groups ${otherWrites?.refused ?? 0} and ${otherWrites?.failed ?? 0}; ${one.acknowledged} changes acknowledged, ${one.unresolved} never known; whole after ${seconds(one.healedMs)} s`,
+  )
+  for (const [trouble, count] of Object.entries({ ...one.troubles, ...one.reasons }))
+    say(`  ${count} × ${trouble}`)
+  for (const sentence of brokenOf(one)) say(`  BROKEN: ${sentence}`)
+  return one
 }
 
 /** What clients of the gateways are served. @returns whether every promise was kept */
 async function playAgainstNemesis(words: Words, trial: Trial): Promise<boolean> {
   const stage = await prepareNemesis(trial)
-  const brokenOf = ({ scenario, violations, broken }: NemesisResult) => [
-    ...broken.map((text) => `${scenario}: ${text}`),
-    ...violations.map(({ promise, detail }) => `${scenario}: ${promise}: ${detail}`),
-  ]
-  const playOne = async (scenario: Scenario): Promise<NemesisResult> => {
-    const one = await playNemesis(stage, scenario, words.seconds * 1_000)
-    const { reads, writes, otherWrites } = one
-    say(
-      `${scenario.name}: of ${reads.count} reads ${reads.refused} refused, ${reads.failed} failed, at most ${seconds(reads.longestGapMs)} s without; of ${writes.count} writes ${writes.refused} refused, ${writes.failed} failed; of ${otherWrites?.count ?? 0} of other groups ${otherWrites?.refused ?? 0} and ${otherWrites?.failed ?? 0}; ${one.acknowledged} changes acknowledged, ${one.unresolved} never known; whole after ${seconds(one.healedMs)} s`,
-    )
-    for (const [trouble, count] of Object.entries({ ...one.troubles, ...one.reasons }))
-      say(`  ${count} × ${trouble}`)
-    for (const sentence of brokenOf(one)) say(`  BROKEN: ${sentence}`)
-    return one
-  }
-  const results = await playAll(words, playOne)
+  const results = await playAll(words, (scenario) => playOneOfNemesis(stage, scenario, words.seconds * 1_000))
   const broken = results.flatMap(brokenOf)
   const causal = results.reduce((sum, { steadyCausal }) => sum + steadyCausal, 0)
   const fromSecondaries = results.reduce((sum, one) => sum + one.steadyCausalFromSecondaries, 0)
   const share = ((100 * fromSecondaries) / causal).toFixed(1)
   const text = renderReport({
-    title: 'Nemesis',
-    isPlain: words.isPlain,
+    title: words.suite === 'sequences' ? 'Sequences of faults' : 'Nemesis',
+    ...words,
     table: `${renderNemesis(words.chosen, results)}\n\nBefore the faults ${share} % of ${causal} reads with a token were answered by secondaries.`,
     broken,
     allKept:
-      'No acknowledged change was lost or made twice, none that was refused had happened, no read was older than the own change or went backwards.',
+      'No acknowledged change was lost or made twice, none that was refused had happened, no read was older than the own change or went backwards. At the end of each run the members of a group had the same rows and one timeline, and nothing was left prepared.',
   })
   say(text)
-  if (words.areAll) keepReport(words.isPlain ? 'nemesis-plain' : 'nemesis', text, results)
+  if (words.areAll) keepReport(fileOf(words.suite, words), text, results)
   return broken.length === 0
 }
 
-const { isNemesis, ...words } = readWords()
-const gateways = isNemesis ? GATEWAYS : 0
-const trial = await openTrial({ gateways, ...(words.isPlain ? { workers: 0 } : {}) }, say)
-const playing = isNemesis ? playAgainstNemesis(words, trial) : playPauses(words, trial)
-const isKept = await playing.finally(trial.close)
+/** Sequences that are drawn, until the time is over. @returns whether every promise was kept */
+async function playRandom(words: Words, trial: Trial): Promise<boolean> {
+  const { topology } = trial.cluster.place
+  const stage = await prepareNemesis(trial)
+  const until = performance.now() + words.minutes * 60_000
+  let isKept = true
+  for (let { seed } = words; performance.now() < until; seed++) {
+    const strikes = describe(drawStrikes(seed, topology))
+    say(`seed ${seed}: ${strikes}`)
+    const one = await playOneOfNemesis(stage, randomScenario(seed, topology))
+    isKept &&= brokenOf(one).length === 0
+    addToTally(fileOf('random', words), words, { seed, strikes, ...one, broken: brokenOf(one) })
+  }
+  return isKept
+}
+
+const words = readWords()
+const trial = await openTrial(
+  {
+    workers: words.workers,
+    members: words.members,
+    gateways: words.suite === 'pauses' ? 0 : GATEWAYS,
+    // A disk that can be full takes a file system of its own, and root.
+    disk: words.suite === 'random' && process.getuid?.() === 0 ? DISK_MIB : 0,
+  },
+  say,
+)
+const playSuite = {
+  pauses: playPauses,
+  nemesis: playAgainstNemesis,
+  sequences: playAgainstNemesis,
+  random: playRandom,
+}
+const isKept = await playSuite[words.suite](words, trial).finally(trial.close)
 process.exit(isKept ? 0 : 1)

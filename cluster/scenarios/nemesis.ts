@@ -7,6 +7,7 @@ import { startGateways, untilGatewaysServe } from '../launcher.ts'
 import type { Place } from '../place.ts'
 import { readStatus } from '../status.ts'
 import type { Topology } from '../topology.ts'
+import { findLeftovers } from './aftermath.ts'
 import { findViolations, type Violation } from './history.ts'
 import {
   COLLECTION,
@@ -150,6 +151,7 @@ export async function playNemesis(
   await untilServed()
   await sleep(Math.max(SETTLE_MS, struckAt + lastsMs - performance.now()))
   await crowd.stop()
+  broken.push(...(await findLeftovers(cluster)))
   const logged = readLogs()
   broken.push(...logged.filter(({ msg }) => msg === 'request-failed').map(({ err }) => `a bug: ${err.stack}`))
   const { history, samples } = notebook

@@ -1,6 +1,6 @@
 // Owns how what was measured is told: tables for people, files of results.
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { NemesisResult, Tally } from './nemesis.ts'
@@ -111,7 +111,9 @@ export const renderNemesis = (played: readonly Scenario[], results: readonly Nem
 
 type Report = {
   readonly title: string
-  readonly isPlain: boolean
+  /** Worker groups, 0 for one group without Citus; and members of each. */
+  readonly workers: number
+  readonly members: number
   readonly table: string
   /** What was not kept, each a sentence. */
   readonly broken: readonly string[]
@@ -119,13 +121,11 @@ type Report = {
   readonly allKept: string
 }
 
-export function renderReport({ title, isPlain, table, broken, allKept }: Report): string {
-  const machine = `${cpus().length} cores (${cpus()[0]!.model}), ${Math.round(totalmem() / 2 ** 30)} GiB, all processes on it`
-  const cluster = isPlain ? 'one pair without Citus' : 'a coordinator pair and three worker pairs'
+export function renderReport({ title, workers, members, table, broken, allKept }: Report): string {
   return [
     `# ${title}, ${new Date().toISOString().slice(0, 10)}`,
     '',
-    `Measured on ${machine}; ${cluster}. Seconds, unless said otherwise: median (least .. most).`,
+    `Measured on ${describeMachine()}; ${describeCluster(workers, members)}. Seconds, unless said otherwise: median (least .. most).`,
     '',
     table,
     '',
@@ -134,10 +134,66 @@ export function renderReport({ title, isPlain, table, broken, allKept }: Report)
   ].join('\n')
 }
 
+const describeMachine = () =>
+  `${cpus().length} cores (${cpus()[0]!.model}), ${Math.round(totalmem() / 2 ** 30)} GiB, all processes on it`
+
+const describeCluster = (workers: number, members: number) =>
+  workers === 0
+    ? `one group of ${members} members without Citus`
+    : `a coordinator and ${workers} workers with Citus, ${members} members each`
+
 /** Into cluster/results/. */
 export function keepReport(name: string, text: string, results: unknown) {
-  const folder = join(import.meta.dirname, '../results')
-  mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, `${name}.md`), text)
-  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(results, null, 2)}\n`)
+  mkdirSync(RESULTS, { recursive: true })
+  writeFileSync(join(RESULTS, `${name}.md`), text)
+  writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(results, null, 2)}\n`)
+}
+const RESULTS = join(import.meta.dirname, '../results')
+
+export type Drawn = Pick<
+  NemesisResult,
+  'acknowledged' | 'unresolved' | 'reads' | 'writes' | 'healedMs' | 'broken'
+> & { readonly seed: number; readonly strikes: string }
+
+/** Adds what a drawn sequence has shown to those before, and writes the sum of all. */
+export function addToTally(
+  name: string,
+  { workers, members }: Pick<Report, 'workers' | 'members'>,
+  drawn: Drawn,
+) {
+  const file = join(RESULTS, `${name}.json`)
+  const before = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Drawn[]) : []
+  const all = [...before.filter(({ seed }) => seed !== drawn.seed), drawn].toSorted((a, b) => a.seed - b.seed)
+  const total = (figure: (one: Drawn) => number) => sum(all, figure).toLocaleString('en')
+  const broken = all.flatMap((one) => one.broken)
+  const rows = all.map((one) => [
+    String(one.seed),
+    one.strikes,
+    String(one.acknowledged),
+    String(one.reads.count),
+    String(one.reads.refused + one.reads.failed),
+    seconds(one.writes.longestGapMs),
+    seconds(one.healedMs),
+    String(one.broken.length),
+  ])
+  const titles = [
+    'seed',
+    'faults, s',
+    'acknowledged',
+    'reads',
+    'not served',
+    'changes paused',
+    'whole again',
+    'breaches',
+  ]
+  const table = [titles, titles.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
+  const text = renderReport({
+    title: `${all.length} random sequences of faults`,
+    workers,
+    members,
+    table: `${all.length} sequences, ${total(({ acknowledged }) => acknowledged)} acknowledged changes, ${total(({ reads }) => reads.count)} reads, ${broken.length} breaches. \`npm run scenarios -- nemesis random --seed N\` plays one again.\n\n${table}`,
+    broken,
+    allKept: 'Every promise was kept.',
+  })
+  keepReport(name, text, all)
 }

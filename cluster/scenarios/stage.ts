@@ -17,6 +17,9 @@ const IDS = 400_000
 /** What readers look up. */
 const SEEDED = 1_000
 
+/** Of each member's file system where one may be filled: room for a member and its log, and not much more. */
+export const DISK_MIB = 512
+
 const INTERRUPTIONS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 
 /** A cluster that is made for a while, and removed with all its files. */

@@ -7,16 +7,20 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startGateway } from '../../loadtest/bench/measure.ts'
 import { gatewayUrl, withSuperuser } from '../connection.ts'
+import type { Cluster } from '../parts.ts'
+import { promote } from '../promote.ts'
 import { addWorker } from '../scale.ts'
+import { findLeftovers } from '../scenarios/aftermath.ts'
+import { type HeldSuccession, holdSuccessor, readHeld } from '../scenarios/held-successor.ts'
 import { COLLECTION } from '../scenarios/http-clients.ts'
 import { GATEWAYS, type NemesisStage, playNemesis, prepareNemesis } from '../scenarios/nemesis.ts'
 import { play } from '../scenarios/play.ts'
 import { gatewayScenarios, type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.ts'
-import { openTrial, prepareStage, type Stage } from '../scenarios/stage.ts'
+import { DISK_MIB, openTrial, prepareStage, type Stage, type Trial } from '../scenarios/stage.ts'
 import { TABLE } from '../scenarios/traffic.ts'
 import { prepareDatabase } from '../schema.ts'
 import { readStatus } from '../status.ts'
-import { urlOf } from '../topology.ts'
+import { type Group, urlOf } from '../topology.ts'
 import { makeFormerPrimary } from './former-primary.ts'
 import { whyNot } from './requirements.ts'
 
@@ -27,8 +31,7 @@ const PATIENCE = 3
 const FENCED = 18 / 15
 /** Reads do not wait for the failover, which takes longer. */
 const READS_PAUSE_MS = 3_000
-/** Room for a member and its log, and not much more. */
-const DISK_MIB = 512
+const WHOLE_TIMEOUT_MS = 120_000
 
 const named = (name: string) => [...scenarios, ...gatewayScenarios].find((one) => one.name === name)!
 
@@ -37,6 +40,40 @@ async function keep(stage: Stage, scenario: Scenario, patience = PATIENCE) {
   const { broken, acknowledged } = await play(stage, scenario, patience)
   assert.deepEqual(broken, [])
   assert.ok(acknowledged > 0)
+}
+
+/**
+ * A successor that has acknowledged changes is lost before anybody else knows of them: nobody takes its place.
+ * @param meanwhile what is done before it comes back
+ * @returns what it acknowledged, and what of that is there at the end
+ */
+async function keepHeld({ cluster }: Trial, group: Group, meanwhile = async (_: HeldSuccession) => {}) {
+  const held = await holdSuccessor(cluster, group)
+  try {
+    assert.equal(held.isHistoryWritten, false, 'Patroni was not held in time')
+    assert.ok(held.acknowledged.length > 0)
+    const { acknowledgedByFormer, isFormerLeader } = held
+    assert.deepEqual(
+      { acknowledgedByFormer, isFormerLeader },
+      { acknowledgedByFormer: 0, isFormerLeader: false },
+    )
+    await meanwhile(held)
+  } finally {
+    await held.giveBack()
+  }
+  await untilWhole(cluster)
+  assert.deepEqual(await findLeftovers(cluster), [])
+  return { acknowledged: held.acknowledged, kept: await readHeld(cluster, group) }
+}
+
+async function untilWhole(cluster: Cluster) {
+  const deadline = performance.now() + WHOLE_TIMEOUT_MS
+  for (;;) {
+    const { faults } = await readStatus(cluster.place.topology, cluster.credentials)
+    if (faults.length === 0) return
+    if (performance.now() > deadline) assert.deepEqual(faults, [])
+    await sleep(200)
+  }
 }
 
 /** The same for clients of the gateways. */
@@ -71,6 +108,30 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
     assert.equal(reads.failed, 0)
     assert.ok(reads.longestGapMs < READS_PAUSE_MS, `reads paused ${reads.longestGapMs} ms`)
   })
+  await t.test(
+    'who waits for a lost successor becomes primary where its loss is accepted twice',
+    async () => {
+      const { cluster } = trial
+      const [group] = cluster.place.topology.groups as [Group]
+      const { acknowledged, kept } = await keepHeld(trial, group, async ({ former, successor }) => {
+        const told: string[] = []
+        const order = (name: string, isLossAccepted: boolean) =>
+          promote(cluster, name, isLossAccepted, (line) => told.push(line))
+        await assert.rejects(order(successor.name, true), /becomes primary by itself/)
+        await assert.rejects(order(former.name, false), /Nothing was done/)
+        assert.match(
+          told.join(' '),
+          /since 20\d\d-\d\d-\d\dT\S+ \([^)]+ ago\): at least [\d,]+ bytes of the log/,
+        )
+        const { faults } = await readStatus(cluster.place.topology, cluster.credentials)
+        assert.match(faults.join(' '), new RegExp(`it waits for ${successor.name}, which alone has every`))
+        await order(former.name, true)
+        await assert.rejects(order(successor.name, true), /has a primary/)
+      })
+      assert.ok(acknowledged.length > 0)
+      assert.deepEqual(kept, [])
+    },
+  )
   await t.test('a former primary with an end of its log of its own is not taken for caught up', async (t) => {
     const former = await makeFormerPrimary(trial)
     t.after(() => former.giveBack())
@@ -134,6 +195,10 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     await preparing.prepared
   })
   await t.test('a frozen primary is fenced', () => keep(stage, named('worker-freeze'), FENCED))
+  await t.test('a primary that wakes up does not take the place of a lost successor', async () => {
+    const { acknowledged, kept } = await keepHeld(trial, trial.cluster.place.topology.groups[1]!)
+    assert.deepEqual(kept, acknowledged)
+  })
   await t.test('clients of the gateways lose nothing', async (t) => {
     const nemesis = await prepareNemesis(trial)
     for (const name of ['worker-kill', 'gateway-kill'])

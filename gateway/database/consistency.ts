@@ -106,12 +106,16 @@ const PLACES = {
    */
   proven: `case when pg_is_in_recovery()
   then least(pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), '0/0')) ${WRITTEN}`,
+  /** The same of a secondary alone: what a primary has is not copied yet. */
+  copied: `case when pg_is_in_recovery()
+  then least(pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), '0/0')) else '0/0' end`,
 }
 type PlaceKind = keyof typeof PLACES
 
 const OWN_PLACE: Readonly<Record<PlaceKind, Statement>> = {
   seen: { name: 'tessera_place_seen', text: `select ${PLACES.seen}`, values: [] },
   proven: { name: 'tessera_place_proven', text: `select ${PLACES.proven}`, values: [] },
+  copied: { name: 'tessera_place_copied', text: `select ${PLACES.copied}`, values: [] },
 }
 /** Through Citus, of the node that a query of this cell is sent to. An aggregate: a row also where nothing is. */
 const placeBeside = (kind: PlaceKind, cell: number): Statement => ({
@@ -119,6 +123,10 @@ const placeBeside = (kind: PlaceKind, cell: number): Statement => ({
   text: `select ${PLACES[kind]}, max(cell) from tessera.moved_feature where cell = $1`,
   values: [cell],
 })
+
+/** @param cell one of the group that is asked; undefined for the node itself */
+export const placeStatement = (kind: PlaceKind, cell: number | undefined): Statement =>
+  cell === undefined ? OWN_PLACE[kind] : placeBeside(kind, cell)
 
 /** Some cell that lies in a group; undefined where none does. */
 export type CellOf = (group: number) => number | undefined
@@ -141,7 +149,7 @@ async function askPlaces(
       const isOwn = isOwnGroup(lease, group)
       const cell = isOwn ? undefined : cellOf(group)
       if (!isOwn && cell === undefined) return [group, UNKNOWN_PLACE]
-      const [row] = await lease.query(cell === undefined ? OWN_PLACE[kind] : placeBeside(kind, cell))
+      const [row] = await lease.query(placeStatement(kind, cell))
       const place = parsePlace(row![0]!)
       // A connection stays with one server, which never goes back.
       if (isOwn && kind === 'proven') lease.whereabouts.place = place
@@ -154,7 +162,7 @@ async function askPlaces(
 const isOwnGroup = ({ whereabouts: { group } }: Lease, asked: number) =>
   group === undefined || group === asked
 
-function parsePlace(text: string): bigint {
+export function parsePlace(text: string): bigint {
   const [high, low] = text.split('/') as [string, string]
   return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`)
 }

@@ -113,6 +113,8 @@ export type DatabaseStatus = {
   readonly endpoints: readonly EndpointStatus[]
   readonly groupsWithoutSecondary: readonly number[]
   readonly groupsWithoutPrimary: readonly number[]
+  /** How old what is read of those is, as far as it is known, in milliseconds. */
+  readonly stalenessMs: ReadonlyMap<number, number>
   /** Changes that wait for a primary. */
   readonly parked: number
   /** Reads that wait for a member that is being replaced. */
@@ -173,6 +175,8 @@ export function openDatabase(options: DatabaseOptions): Database {
   const workers = (workerReadUrl ? splitUrls(workerReadUrl) : []).map((url) =>
     openEndpoint({ port: 'read', readUrl: url, ...shared }),
   )
+  const isReplicated =
+    primaries.length > 0 && secondaries.some(({ name }) => primaries.every((one) => one.name !== name))
   const budget = makeRetryBudget()
   const askFirst =
     (endpoints: readonly Endpoint[]) =>
@@ -185,6 +189,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     read: askFirst([...secondaries, ...primaries]),
     readFromSecondary: askFirst(secondaries),
     readFromPrimary: primaries.length > 0 ? askFirst(primaries) : undefined,
+    isReplicated,
   }
   const groups = watchNodeGroups(readers, emit)
   const parking = makeParking()
@@ -394,14 +399,25 @@ export function openDatabase(options: DatabaseOptions): Database {
     consistency.note(asked)
   }
 
-  /** For how long nobody has been able to change what a statement asks, in milliseconds; undefined where somebody can. */
+  /**
+   * For how long nobody has been able to change what a statement asks, or, where that is longer, for how long the
+   * secondaries have not had all of it; in milliseconds. Undefined where somebody can change it.
+   */
   function orphanedFor(cells: readonly number[] | undefined): number | undefined {
-    const isWritable = primaries.length === 0 || primaries.some(({ isUp }) => isUp)
-    const since = isWritable
-      ? groups.orphanedSince(cells)
-      : Math.max(...primaries.map(({ downSince = 0 }) => downSince))
-    return since === undefined ? undefined : performance.now() - since
+    const since = isWithoutPrimary()
+      ? Math.max(...primaries.map(({ downSince = 0 }) => downSince))
+      : groups.orphanedSince(cells)
+    return since === undefined
+      ? undefined
+      : performance.now() - (isReplicated ? Math.min(since, groups.completeAt(cells)) : since)
   }
+
+  /** Whether no address to write to serves. */
+  const isWithoutPrimary = () => primaries.length > 0 && !primaries.some(({ isUp }) => isUp)
+
+  /** Without Citus the group is 0, and so is the coordinator's. */
+  const orphanedGroups = () =>
+    isWithoutPrimary() ? [...new Set([0, ...groups.orphaned()])] : groups.orphaned()
 
   /** Where what was read has come from, and on demand how far that was. */
   async function noteRead(lease: Lease, cells: Statement['cells'], consistency: Consistency): Promise<void> {
@@ -525,8 +541,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       },
 
       canWrite: primaries.length > 0,
-      isReplicated:
-        primaries.length > 0 && secondaries.some(({ name }) => primaries.every((one) => one.name !== name)),
+      isReplicated,
 
       write: (statement, options) =>
         changing(
@@ -576,7 +591,13 @@ export function openDatabase(options: DatabaseOptions): Database {
           }),
         ),
         groupsWithoutSecondary: groups.missing(),
-        groupsWithoutPrimary: groups.orphaned(),
+        groupsWithoutPrimary: orphanedGroups(),
+        stalenessMs: new Map(
+          orphanedGroups().map((group) => {
+            const cell = groups.cellOf(group)
+            return [group, orphanedFor(cell === undefined ? undefined : [cell]) ?? 0]
+          }),
+        ),
         parked: parked + parking.waiting,
         parkedReads,
         reads,

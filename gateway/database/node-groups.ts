@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Emit } from '../events.ts'
+import { parsePlace, placeStatement } from './consistency.ts'
 import { DatabaseFailure } from './outcome.ts'
 import type { Row, Statement } from './query.ts'
 import { type HashRange, shardOf } from './shards.ts'
@@ -39,6 +40,12 @@ export interface NodeGroups {
    * @param cells what it asks; undefined for anything
    */
   orphanedSince(cells: readonly number[] | undefined): number | undefined
+  /**
+   * The last time at which the secondaries of all groups that a statement may ask had everything that their primaries
+   * had, of performance.now(); as far as it is known, at the earliest when this was made.
+   * @param cells what it asks; undefined for anything
+   */
+  completeAt(cells: readonly number[] | undefined): number
   /** Reads the map of shards anew, unless it just was: one of them is not where it is said to be. */
   lookAgain(): Promise<void>
   /** Takes note of a failure whose scope is a node. */
@@ -90,16 +97,21 @@ export type Readers = {
   readonly readFromSecondary: Read
   /** @throws where no primary has what is asked; undefined where there is no way to primaries */
   readonly readFromPrimary: Read | undefined
+  /** Whether those are others. */
+  readonly isReplicated: boolean
 }
 
 export function watchNodeGroups(
-  { read, readFromSecondary, readFromPrimary }: Readers,
+  { read, readFromSecondary, readFromPrimary, isReplicated }: Readers,
   emit: Emit,
 ): NodeGroups {
   const missing = new Set<number>()
   /** When a group's primary was last seen; and of those that have lost it. */
   const seenAt = new Map<number, number>()
   const orphans = new Map<number, number>()
+  /** When a group's secondary last had all that its primary had. */
+  const levelAt = new Map<number, number>()
+  const madeAt = performance.now()
   /** Whose primary has not answered in time once. */
   const silent = new Set<number>()
   /** A failure that does not say where: until it is looked at anew, nobody knows which group is well. */
@@ -177,13 +189,21 @@ export function watchNodeGroups(
   }
   keepMap()
 
-  async function seePrimary(group: number, ask: Read) {
+  /** Whether a group has its primary, and its secondary all that was acknowledged until now. */
+  async function see(group: number, ask: Read) {
     const at = performance.now()
+    const cell = cellOfGroup(group, layout)
+    const placeOf = async (kind: 'seen' | 'copied', read: Read) => {
+      const [row] = await read(placeStatement(kind, cell), AbortSignal.timeout(PRIMARY_TIMEOUT_MS))
+      return parsePlace(row![0]!)
+    }
     try {
-      await ask(askIn(cellOfGroup(group, layout)!), AbortSignal.timeout(PRIMARY_TIMEOUT_MS))
+      const written = await placeOf('seen', ask)
       seenAt.set(group, at)
       silent.delete(group)
       if (orphans.delete(group)) emit({ type: 'primary-back', group })
+      const copied = await placeOf('copied', readFromSecondary).catch(() => 0n)
+      if (copied >= written) levelAt.set(group, at)
     } catch (error) {
       // Where the coordinator itself is gone, nobody knows; its address says so.
       if (orphans.has(group) || (error instanceof DatabaseFailure && error.scope !== 'node')) return
@@ -195,11 +215,12 @@ export function watchNodeGroups(
   }
 
   async function watchPrimaries(ask: Read) {
-    while (!stopping.signal.aborted && layout !== ONE_NODE) {
-      const groups = new Set(layout?.shards.map(({ group }) => group))
+    // One node that is not replicated has nobody to be compared with, and its address says whether it is there.
+    while (!stopping.signal.aborted && (isReplicated || layout !== ONE_NODE)) {
+      const groups = new Set(layout === ONE_NODE ? [COORDINATOR] : layout?.shards.map(({ group }) => group))
       // One that is no more has lost nothing.
       for (const group of orphans.keys()) if (!groups.has(group)) orphans.delete(group)
-      await Promise.all([...groups].map((group) => seePrimary(group, ask)))
+      await Promise.all([...groups].map((group) => see(group, ask)))
       const { signal } = stopping
       await sleep(PRIMARY_INTERVAL_MS, undefined, { ref: false, signal }).catch(() => {})
     }
@@ -233,6 +254,10 @@ export function watchNodeGroups(
       const asked = cells?.map((cell) => groupOfCell(cell, layout))
       const since = [...orphans].filter(([group]) => asked?.includes(group) ?? true).map(([, at]) => at)
       return since.length > 0 ? Math.min(...since) : undefined
+    },
+    completeAt(cells) {
+      const asked = cells ? cells.map((cell) => groupOfCell(cell, layout)) : [...levelAt.keys()]
+      return Math.min(...asked.map((group) => levelAt.get(group ?? COORDINATOR) ?? madeAt))
     },
     async lookAgain() {
       if (loading || performance.now() - lookedAt > RECHECK_INTERVAL_MS) await refresh().catch(() => {})

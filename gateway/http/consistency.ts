@@ -36,7 +36,7 @@ export const readConsistency = {
   'Tessera-Staleness': {
     type: 'integer',
     description:
-      'There has been no primary of what was asked for so many seconds: whatever was changed in that time is not seen. Absent where there is one.',
+      'There is no primary of what was asked, and whatever was changed in the last so many seconds is not seen, as far as this gateway can know. Absent where there is a primary.',
   },
 }
 

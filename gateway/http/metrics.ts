@@ -125,6 +125,15 @@ export function makeMetrics(): Metrics {
             for (const [purpose, { [state]: count }] of Object.entries(load))
               gauge.set({ port, endpoint, purpose }, count)
         })
+      gauge(
+        'tessera_staleness_seconds',
+        'How old what is read of a node group without a primary is; absent where there is one',
+        ['group'],
+        (gauge, { stalenessMs }) => {
+          for (const [group, ms] of stalenessMs) gauge.set({ group }, ms / 1_000)
+        },
+        'max',
+      )
       gauge('tessera_changes_parked', 'Changes that wait for a primary', [], (gauge, { parked }) =>
         gauge.set(parked),
       )

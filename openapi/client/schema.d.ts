@@ -752,7 +752,7 @@ export interface operations {
                     "Consistency-Token"?: string;
                     /** @description Who was asked. */
                     "Tessera-Source"?: "secondary" | "primary";
-                    /** @description There has been no primary of what was asked for so many seconds: whatever was changed in that time is not seen. Absent where there is one. */
+                    /** @description There is no primary of what was asked, and whatever was changed in the last so many seconds is not seen, as far as this gateway can know. Absent where there is a primary. */
                     "Tessera-Staleness"?: number;
                     [name: string]: unknown;
                 };
@@ -1028,7 +1028,7 @@ export interface operations {
                     "Consistency-Token"?: string;
                     /** @description Who was asked. */
                     "Tessera-Source"?: "secondary" | "primary";
-                    /** @description There has been no primary of what was asked for so many seconds: whatever was changed in that time is not seen. Absent where there is one. */
+                    /** @description There is no primary of what was asked, and whatever was changed in the last so many seconds is not seen, as far as this gateway can know. Absent where there is a primary. */
                     "Tessera-Staleness"?: number;
                     [name: string]: unknown;
                 };
@@ -1781,6 +1781,11 @@ export interface operations {
                         groupsWithoutSecondary: number[];
                         /** @description Node groups whose changes wait, and whose reads say so with Tessera-Staleness. */
                         groupsWithoutPrimary: number[];
+                        /** @description How old what is read of the groups without a primary is: whatever was changed in so many seconds is not seen. */
+                        staleness: {
+                            group: number;
+                            seconds: number;
+                        }[];
                         /** @description How far secondaries are behind their primaries; left out where somebody does not answer. */
                         lag?: {
                             group: number;
@@ -1919,6 +1924,8 @@ export interface operations {
                         status: "ok";
                         /** @description Whether features can be changed too. */
                         writes: boolean;
+                        /** @description Node groups whose changes wait for a primary, where there are any; they can be read. */
+                        groupsWithoutPrimary?: number[];
                     };
                 };
             };

@@ -10,6 +10,11 @@ const Liveness = Type.Object({ status: Type.Literal('ok') })
 const Readiness = Type.Object({
   status: Type.Literal('ok'),
   writes: Type.Boolean({ description: 'Whether features can be changed too.' }),
+  groupsWithoutPrimary: Type.Optional(
+    Type.Array(Type.Integer(), {
+      description: 'Node groups whose changes wait for a primary, where there are any; they can be read.',
+    }),
+  ),
 })
 
 export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining: () => boolean }> = async (
@@ -58,7 +63,12 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
       if (isDraining()) throw gatewayError('not-ready', 'This gateway is shutting down.')
       if (!database.isReadable)
         throw gatewayError('not-ready', 'None of the database servers to read from can be reached.')
-      return { status: 'ok' as const, writes: database.isWritable }
+      const { groupsWithoutPrimary } = database.status()
+      return {
+        status: 'ok' as const,
+        writes: database.isWritable,
+        ...(groupsWithoutPrimary.length > 0 ? { groupsWithoutPrimary: [...groupsWithoutPrimary] } : {}),
+      }
     },
   )
 }

@@ -32,6 +32,10 @@ const ClusterState = Type.Object({
   groupsWithoutPrimary: Type.Array(Type.Integer(), {
     description: 'Node groups whose changes wait, and whose reads say so with Tessera-Staleness.',
   }),
+  staleness: Type.Array(Type.Object({ group: Type.Integer(), seconds: Type.Integer() }), {
+    description:
+      'How old what is read of the groups without a primary is: whatever was changed in so many seconds is not seen.',
+  }),
   lag: Type.Optional(
     Type.Array(Type.Object({ group: Type.Integer(), bytes: Type.Integer() }), {
       description: 'How far secondaries are behind their primaries; left out where somebody does not answer.',
@@ -98,8 +102,15 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
       },
     },
     async () => {
-      const { reads, groupsWithoutSecondary, groupsWithoutPrimary, endpoints, parked, parkedReads } =
-        database.status()
+      const {
+        endpoints,
+        groupsWithoutSecondary,
+        groupsWithoutPrimary,
+        stalenessMs,
+        parked,
+        parkedReads,
+        reads,
+      } = database.status()
       const lag = await database.lag().catch(() => undefined)
       return {
         endpoints: endpoints.map(({ group, ...endpoint }) => ({
@@ -108,6 +119,7 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
         })),
         groupsWithoutSecondary: [...groupsWithoutSecondary],
         groupsWithoutPrimary: [...groupsWithoutPrimary],
+        staleness: [...stalenessMs].map(([group, ms]) => ({ group, seconds: Math.ceil(ms / 1_000) })),
         ...(lag ? { lag: [...lag].map(([group, bytes]) => ({ group, bytes })) } : {}),
         parked,
         parkedReads,

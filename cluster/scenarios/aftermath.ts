@@ -1,0 +1,93 @@
+// Owns what each member is looked at for when a run is over: by itself, past proxies, Citus and gateways.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Client } from 'pg'
+import { connect } from '../connection.ts'
+import type { Cluster } from '../parts.ts'
+import { askMember } from '../patroni-api.ts'
+import type { Group, Member } from '../topology.ts'
+
+/** By when secondaries have replayed everything, and Citus has settled what was left of its transactions. */
+const SETTLED_TIMEOUT_MS = 30_000
+const LOOK_MS = 250
+
+/** Tables and shards, also those that Citus hides. */
+const TABLES = `select format('%I.%I', nspname, relname) as name from pg_class join pg_namespace n on n.oid = relnamespace
+  where relkind = 'r' and nspname in ('public', 'tessera') and not exists (
+    select from pg_depend where objid = pg_class.oid and deptype = 'e') order by 1`
+const CONTENT = (table: string) =>
+  `select count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, ',' order by t::text)), '') as content from ${table} t`
+
+/** @returns what differs between the members of a group, or was left behind, each a sentence */
+export async function findLeftovers(cluster: Cluster): Promise<readonly string[]> {
+  const found = await Promise.all(cluster.place.topology.groups.map((group) => findInGroup(cluster, group)))
+  return found.flat()
+}
+
+async function findInGroup(cluster: Cluster, { name, members }: Group): Promise<readonly string[]> {
+  const states = await Promise.all(members.map((member) => askMember(member)))
+  const primary = members.find((_, index) => states[index]?.role === 'primary')
+  if (!primary) return [`group ${name} has no primary at the end`]
+  const timelines = new Set(states.map((state) => state?.timeline))
+  const wrongs = timelines.size === 1 ? [] : [`group ${name} has timelines ${[...timelines].join(' and ')}`]
+  const clients = new Map<Member, Client>()
+  try {
+    for (const member of members) clients.set(member, await open(cluster, member))
+    const leading = clients.get(primary)!
+    wrongs.push(...(await findPrepared(name, leading)))
+    const contents = await readContents(leading)
+    const { rows } = await leading.query('select pg_current_wal_lsn() as lsn')
+    for (const [member, client] of clients) {
+      if (member === primary) continue
+      if (!(await hasReplayed(client, rows[0].lsn))) {
+        wrongs.push(`${member.name} has not replayed what ${primary.name} has`)
+        continue
+      }
+      const own = await readContents(client)
+      for (const table of new Set([...contents.keys(), ...own.keys()]))
+        if (contents.get(table) !== own.get(table))
+          wrongs.push(
+            `${table} has ${contents.get(table)} on ${primary.name} and ${own.get(table)} on ${member.name}`,
+          )
+    }
+  } finally {
+    for (const client of clients.values()) await client.end()
+  }
+  return wrongs
+}
+
+async function open({ credentials }: Cluster, { host, postgresPort }: Member): Promise<Client> {
+  const client = await connect(credentials, 'postgres', { host, port: postgresPort }, {})
+  // Without Citus a setting that nothing reads.
+  await client.query(`set citus.override_table_visibility = off`)
+  return client
+}
+
+async function findPrepared(group: string, client: Client): Promise<readonly string[]> {
+  let left: readonly { readonly gid: string }[] = []
+  for (const deadline = performance.now() + SETTLED_TIMEOUT_MS; performance.now() < deadline; ) {
+    left = (await client.query('select gid from pg_prepared_xacts')).rows
+    if (left.length === 0) return []
+    await sleep(LOOK_MS)
+  }
+  return [`group ${group} is left with prepared ${left.map(({ gid }) => gid).join(', ')}`]
+}
+
+async function hasReplayed(client: Client, lsn: string): Promise<boolean> {
+  for (const deadline = performance.now() + SETTLED_TIMEOUT_MS; performance.now() < deadline; ) {
+    const { rows } = await client.query('select pg_last_wal_replay_lsn() >= $1::pg_lsn as has', [lsn])
+    if (rows[0].has) return true
+    await sleep(LOOK_MS)
+  }
+  return false
+}
+
+async function readContents(client: Client): Promise<ReadonlyMap<string, string>> {
+  const { rows: tables } = await client.query(TABLES)
+  const contents = new Map<string, string>()
+  for (const { name } of tables) {
+    const { rows } = await client.query(CONTENT(name))
+    contents.set(name, rows[0].content)
+  }
+  return contents
+}
