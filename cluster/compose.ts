@@ -58,6 +58,8 @@ export function renderCompose(topology: Topology): string {
 # The replicated cluster with its gateways and the demo data: \`docker compose up\`, then http://localhost:${HTTP_PORT}.
 # For one gateway and one PostGIS: docker compose -f docker-compose.single.yml up.
 
+name: tessera-cluster
+
 x-hardened: &hardened
   restart: unless-stopped
   cap_drop: [ALL]
@@ -65,6 +67,8 @@ x-hardened: &hardened
   read_only: true
   tmpfs: [/tmp]
   init: true
+  # The name of a container that was killed is gone, and some engines take 20 s to say so: whoever asks waits a second.
+  dns_opt: ["timeout:1", "attempts:1"]
 
 x-node: &node
   <<: *hardened

@@ -7,7 +7,9 @@
 // with its own synchronous standbys. ARCHITECTURE.md says why a primary that lives on acknowledges nothing.
 
 import { readFileSync } from 'node:fs'
+import { get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { lookUp } from './look-up.ts'
 import { encode, type KeyValue, openStore, STORE_TIMEOUT_MS, type Store, type StoreAccess } from './store.ts'
 import { readSuccession } from './succession.ts'
 import { lifeKeyOf } from './topology.ts'
@@ -37,10 +39,27 @@ const MAX_ROUND_MS = PROBE_INTERVAL_MS + 2 * STORE_TIMEOUT_MS + PROBE_TIMEOUT_MS
 
 /** Any answer is one: that it is not well itself, Patroni knows and acts on. */
 const isAlive = (url: string) =>
-  fetch(`${url}/liveness`, { signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) }).then(
-    () => true,
-    () => false,
-  )
+  new Promise<boolean>((resolve) => {
+    const probe = get(
+      `${url}/liveness`,
+      { lookup: lookUp, signal: AbortSignal.timeout(PROBE_TIMEOUT_MS) },
+      (answer) => {
+        answer.resume()
+        resolve(true)
+      },
+    )
+    probe.on('error', () => resolve(false))
+  })
+
+/**
+ * Whether at least half of all members answer. A fencer to whom most of the cluster is silent at once is cut off
+ * itself, or the machine stands still: that says nothing about one primary.
+ */
+async function hearsMost(groups: FencerConfiguration['groups']): Promise<boolean> {
+  const urls = groups.flatMap(({ members }) => Object.values(members))
+  const answers = await Promise.all(urls.map(isAlive))
+  return answers.filter(Boolean).length * 2 >= urls.length
+}
 
 /** So that status can tell which fencers there are: nobody else would miss one. For ever. */
 async function showLife(store: Store, name: string): Promise<never> {
@@ -53,7 +72,7 @@ async function showLife(store: Store, name: string): Promise<never> {
 /** Watches one group, for ever. */
 async function watch(
   store: Store,
-  { name, majority }: FencerConfiguration,
+  { name, majority, groups }: FencerConfiguration,
   { folder, members }: FencerConfiguration['groups'][number],
 ): Promise<never> {
   let reign: string | undefined
@@ -83,7 +102,7 @@ async function watch(
       // Nobody there to follow: what is silent may as well keep its key.
       const heirs = complete.filter((heir) => heir !== leader.name)
       const areAlive = await Promise.all(heirs.map((heir) => isAlive(members[heir] ?? '')))
-      if (!areAlive.includes(true)) continue
+      if (!areAlive.includes(true) || !(await hearsMost(groups))) continue
       ballot = `/tessera-fence${folder}/${leader.revision}/`
       const votes = await vote(store, ballot, name)
       if (votes.length >= majority && (await fence(store, folder, leader.revision, votes)))

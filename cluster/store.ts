@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
+import { lookUp } from './look-up.ts'
 
 export type StoreAccess = {
   /** Base URLs of etcd's members, the one to ask first at the beginning. */
@@ -32,7 +33,7 @@ export const decode = (text: string) => Buffer.from(text, 'base64').toString()
 
 export function openStore({ urls, authorityFile, certificateFile, keyFile }: StoreAccess): Store {
   const [ca, cert, key] = [authorityFile, certificateFile, keyFile].map((file) => readFileSync(file, 'utf8'))
-  const agent = new Agent({ keepAlive: true, ca, cert, key })
+  const agent = new Agent({ keepAlive: true, ca, cert, key, lookup: lookUp })
 
   const post = (url: string, body: string): Promise<string> =>
     new Promise((resolve, reject) => {

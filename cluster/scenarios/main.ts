@@ -83,10 +83,9 @@ function readWords(): Words {
     let suite: Suite = 'pauses'
     while (SUITES.includes(names[0]!)) suite = names.shift() as Suite
     if (suite === 'random' && names.length > 0) throw new Error('random takes no names.')
-    const all = { pauses: scenarios, nemesis: [...scenarios, ...gatewayScenarios], sequences, random: [] }[
-      suite
-    ]
-    const among = suite === 'pauses' ? scenarios : [...scenarios, ...gatewayScenarios, ...sequences]
+    const ofNemesis = [...scenarios, ...gatewayScenarios]
+    const all = { pauses: scenarios, nemesis: ofNemesis, sequences, random: [] }[suite]
+    const among = suite === 'nemesis' ? [...ofNemesis, ...sequences] : all
     const chosen = names.length === 0 ? all : choose(among, names)
     return {
       suite,
