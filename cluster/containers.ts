@@ -15,6 +15,7 @@ import { renderFencer } from './etcd.ts'
 import { renderBalancer, renderMemberProxy } from './haproxy.ts'
 import { untilMembersRun } from './launcher.ts'
 import { filesOf } from './patroni.ts'
+import { askMember } from './patroni-api.ts'
 import { prepareDatabase } from './schema.ts'
 import { readStatus, renderStatus } from './status.ts'
 import { DEFAULT_SIZE, LOOPBACK, makeTopology } from './topology.ts'
@@ -81,6 +82,23 @@ const openSecrets = (): Promise<Credentials> =>
     LOOPBACK,
   ])
 
+/** Compose itself would only say that it has failed: who has not come up is said here. */
+async function prepare() {
+  try {
+    const members = await untilMembersRun(containerTopology, say)
+    await prepareDatabase(containerTopology, await openSecrets(), members, say)
+  } catch (error) {
+    say((error as Error).message)
+    for (const member of containerTopology.members) {
+      const state = await askMember(member)
+      if (state?.role === 'primary' ? state.state === 'running' : state?.isStreaming) continue
+      const text = state ? `is ${state.role}, ${state.state}` : 'does not answer'
+      say(`${member.name} ${text}: docker compose logs ${member.name} says why`)
+    }
+    process.exitCode = 1
+  }
+}
+
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
 if (import.meta.main) {
@@ -90,12 +108,7 @@ if (import.meta.main) {
       await configure()
       break
     case 'prepare':
-      await prepareDatabase(
-        containerTopology,
-        await openSecrets(),
-        await untilMembersRun(containerTopology, say),
-        say,
-      )
+      await prepare()
       break
     case 'status': {
       const status = await readStatus(containerTopology, await openSecrets())

@@ -49,12 +49,23 @@ export async function up(cluster: Cluster, report: Report): Promise<void> {
 
 /** Where another cluster listens, its answers would be taken for this one's. @throws ClusterError naming a port */
 async function refuseTakenPorts(place: Place) {
-  const { members, store, proxies } = place.topology
+  const { members, store, proxies, gateways } = place.topology
   if (partsOf(place.topology).some((name) => processesOf(place, name).length > 0)) return
   const ports = [
-    ...store.map(({ clientPort }) => clientPort),
-    ...members.flatMap(({ postgresPort, patroniPort }) => [postgresPort, patroniPort]),
-    ...proxies.map(({ writePort }) => writePort),
+    ...store.flatMap(({ clientPort, peerPort }) => [clientPort, peerPort]),
+    ...members.flatMap(({ postgresPort, patroniPort, connectPort }) => [
+      postgresPort,
+      patroniPort,
+      connectPort,
+    ]),
+    ...proxies.flatMap(({ writePort, readPort, httpPort, statisticsPort, groupPorts }) => [
+      writePort,
+      readPort,
+      httpPort,
+      statisticsPort,
+      ...[...groupPorts.values()].flatMap(({ write, read }) => [write, read]),
+    ]),
+    ...gateways.map(({ port }) => port),
   ]
   const isTaken = await Promise.all(ports.map(isListenedTo))
   const taken = ports.find((_, index) => isTaken[index])

@@ -3,10 +3,13 @@
 // `npm run scenarios` plays them all, and times them.
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startGateway } from '../../loadtest/bench/measure.ts'
 import { gatewayUrl, withSuperuser } from '../connection.ts'
+import { faults } from '../fault.ts'
 import type { Cluster } from '../parts.ts'
 import { promote } from '../promote.ts'
 import { addWorker } from '../scale.ts'
@@ -32,6 +35,8 @@ const FENCED = 18 / 15
 /** Reads do not wait for the failover, which takes longer. */
 const READS_PAUSE_MS = 3_000
 const WHOLE_TIMEOUT_MS = 120_000
+/** Longer than fencers wait, and shorter than a lease. */
+const SILENCE_MS = 8_000
 
 const named = (name: string) => [...scenarios, ...gatewayScenarios].find((one) => one.name === name)!
 
@@ -195,6 +200,31 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     await preparing.prepared
   })
   await t.test('a frozen primary is fenced', () => keep(stage, named('worker-freeze'), FENCED))
+  await t.test('fencers to whom most of the cluster is silent at once depose nobody', async () => {
+    const { cluster } = trial
+    const { topology, runFolder } = cluster.place
+    const readVerdicts = () =>
+      topology.fencers.flatMap(({ name }) =>
+        readFileSync(join(runFolder, `${name}.log`), 'utf8').match(/is primary no more/g),
+      ).length
+    const readReigns = async () => {
+      const { members } = await readStatus(topology, cluster.credentials)
+      return members.map(({ name, role, timeline }) => `${name} ${role} ${timeline}`)
+    }
+    await untilWhole(cluster)
+    const [before, reigns] = [readVerdicts(), await readReigns()]
+    // One who could follow is awake: by itself that would be enough.
+    const [group] = topology.groups as [Group]
+    const heir = group.members.find(({ name }) =>
+      reigns.some((reign) => reign.startsWith(`${name} replica`)),
+    )!
+    const frozen = topology.members.filter((member) => member !== heir)
+    const undos = await Promise.all(frozen.map(({ name }) => faults.freeze.inject(cluster, name)))
+    await sleep(SILENCE_MS)
+    for (const undo of undos) await undo()
+    await untilWhole(cluster)
+    assert.deepEqual([readVerdicts(), await readReigns()], [before, reigns])
+  })
   await t.test('a primary that wakes up does not take the place of a lost successor', async () => {
     const { acknowledged, kept } = await keepHeld(trial, trial.cluster.place.topology.groups[1]!)
     assert.deepEqual(kept, acknowledged)

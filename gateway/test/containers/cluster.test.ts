@@ -1,5 +1,6 @@
-// The replicated cluster in containers, as `docker compose up` makes it: a worker's primary is killed, another
-// frozen, another cut off, while features are posted through the gateway. What was acknowledged is there.
+// The replicated cluster in containers, as `docker compose up` makes it: primaries are killed, frozen and cut off,
+// and so is what stands around them, while features are posted through the gateway. Who is struck is succeeded in
+// seconds, nobody else notices, and what was acknowledged is there.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -13,14 +14,25 @@ const skip = whyNoContainers([
   'haproxy:3.2',
   'quay.io/coreos/etcd:v3.6.14',
 ])
-const { compose, docker, url } = await openProject('docker-compose.yml', skip)
+const { compose, docker, url, statisticsUrl } = await openProject('docker-compose.yml', skip)
 const client = makeClient(url)
 
 /** Who look up at once whether what was acknowledged is there. */
 const CHECKERS = 16
+/** By when HAProxy leads to a successor. */
+const SUCCESSION_MS = 8_000
+/** Of an untouched group: a busy machine, but no failover. */
+const UNTOUCHED_PAUSE_MS = 5_000
+/** By when all are whole again; how long that takes is measured, not promised. */
+const WHOLE_MS = 180_000
 
 type Status = {
-  readonly members: readonly { readonly name: string; readonly group: string; readonly role: string }[]
+  readonly members: readonly {
+    readonly name: string
+    readonly group: string
+    readonly role: string
+    readonly timeline?: number
+  }[]
   readonly rows: readonly { readonly table: string; readonly byGroup: Readonly<Record<string, number>> }[]
   readonly faults: readonly string[]
 }
@@ -42,55 +54,107 @@ async function untilWhole(withinMs: number) {
   }
 }
 
-/** A busy machine may answer late: until one does. */
-async function primaryOf(group: string, tries = 10): Promise<string> {
+/** Of each group its primary and its timeline: what changes with a succession alone. */
+async function readReigns(): Promise<Readonly<Record<string, string>>> {
   const { members } = await readStatus()
-  const primary = members.find((member) => member.group === group && member.role === 'primary')
-  if (primary) return primary.name
-  assert.ok(tries > 0, `${group} has no primary`)
-  return primaryOf(group, tries - 1)
+  const primaries = members.filter(({ role }) => role === 'primary')
+  return Object.fromEntries(primaries.map(({ group, name, timeline }) => [group, `${name} ${timeline}`]))
 }
 
-/** How many cities a worker group has, as soon as they can be counted. */
-async function citiesOf(group: string, deadline: number): Promise<number> {
-  for (;;) {
-    const { rows, faults } = await readStatus()
-    const count = rows.find(({ table }) => table === 'cities')?.byGroup[group]
-    if (count !== undefined) return count
-    assert.ok(performance.now() < deadline, `${group} cannot be counted: ${faults.join('; ')}`)
-  }
+/** Whom HAProxy leads changes of a group to; undefined where it leads them to nobody. */
+async function servedBy(group: string): Promise<string | undefined> {
+  const response = await fetch(`${statisticsUrl}/;csv`)
+  const [head, ...lines] = (await response.text()).split('\n').map((line) => line.split(','))
+  const [server, status] = [head!.indexOf('svname'), head!.indexOf('status')]
+  const port = group === 'c' ? 'write' : `${group}-write`
+  return lines.find((line) => line[0] === port && line[server] !== 'BACKEND' && line[status] === 'UP')?.[
+    server
+  ]
 }
 
-/** Posts features, one after another; a refusal is no acknowledgement. */
-function startPosting(key: string) {
+/** Degrees of longitude whose features lie in each worker group, as a gateway says to who asks it on its machine. */
+async function findPlaces(): Promise<Readonly<Record<string, number>>> {
+  const longitudes = Array.from({ length: 24 }, (_, index) => -171 + 15 * index)
+  const script = `Promise.all(${JSON.stringify(longitudes)}.map(async (x) => {
+    const response = await fetch('http://127.0.0.1:8080/collections/cities/items?explain=1&bbox=' + [x, 1, x + 0.01, 1.01])
+    return [(await response.json()).nodeGroups, x]
+  })).then((found) => console.log(JSON.stringify(found)))`
+  const found: [readonly number[], number][] = JSON.parse(
+    await compose('exec', '--no-TTY', 'gateway1', 'node', '-e', script),
+  )
+  return Object.fromEntries(
+    found.filter(([groups]) => groups.length === 1).map(([groups, x]) => [`w${groups[0]}`, x + 0.005]),
+  )
+}
+
+let places: Readonly<Record<string, number>> = {}
+let key = ''
+
+type Poster = { readonly group: string; longestPauseMs: number; readonly acknowledged: string[] }
+
+/** Posts features into each worker group, one after another; a refusal is no acknowledgement. */
+function startPosting() {
   let isRunning = true
-  const acknowledged: string[] = []
-  const post = async () => {
+  const posters = Object.keys(places).map((group): Poster => ({ group, longestPauseMs: 0, acknowledged: [] }))
+  const post = async (poster: Poster) => {
+    let servedAt = performance.now()
     for (let number = 0; isRunning; number++) {
       const response = await fetch(`${url}/collections/cities/items`, {
         method: 'POST',
         headers: { authorization: `Bearer ${key}`, 'content-type': 'application/geo+json' },
         body: JSON.stringify({
           type: 'Feature',
-          geometry: { type: 'Point', coordinates: [number % 180, 0] },
+          geometry: { type: 'Point', coordinates: [places[poster.group], 1.005] },
           properties: { name: `posted ${number}`, country: 'XX' },
         }),
         signal: AbortSignal.timeout(15_000),
       }).catch(() => undefined)
-      if (response?.status === 201) acknowledged.push(response.headers.get('location')!)
+      if (response?.status === 201) {
+        poster.acknowledged.push(response.headers.get('location')!)
+        poster.longestPauseMs = Math.max(poster.longestPauseMs, performance.now() - servedAt)
+        servedAt = performance.now()
+      }
       await response?.body?.cancel().catch(() => {})
-      await sleep(20)
+      await sleep(50)
     }
   }
-  const posting = Promise.all([post(), post(), post(), post()])
+  const posting = Promise.all(posters.map(post))
   return {
-    count: () => acknowledged.length,
+    posters,
+    areServedSince: (counts: readonly number[]) =>
+      posters.every(({ acknowledged }, index) => acknowledged.length > counts[index]!),
+    counts: () => posters.map(({ acknowledged }) => acknowledged.length),
     async stop() {
       isRunning = false
       await posting
-      return acknowledged
+      return posters.flatMap(({ acknowledged }) => acknowledged)
     },
   }
+}
+
+async function until(
+  what: string,
+  withinMs: number,
+  find: () => Promise<boolean> | boolean,
+): Promise<number> {
+  const start = performance.now()
+  for (;;) {
+    if (await find()) return performance.now() - start
+    assert.ok(performance.now() - start < withinMs, `not within ${withinMs / 1_000} s: ${what}`)
+    await sleep(100)
+  }
+}
+
+async function expectAll(locations: readonly string[]) {
+  await Promise.all(
+    Array.from({ length: CHECKERS }, async (_, checker) => {
+      for (let index = checker; index < locations.length; index += CHECKERS) {
+        const response = await fetch(locations[index]!)
+        const text = await response.text()
+        assert.equal(response.status, 200, `${locations[index]} is lost: ${text}`)
+      }
+    }),
+  )
 }
 
 test('one command brings up the cluster, its gateway and the demo data', {
@@ -114,6 +178,19 @@ test('one command brings up the cluster, its gateway and the demo data', {
     cities.reduce((sum, count) => sum + count),
     171_075,
   )
+  places = await findPlaces()
+  assert.deepEqual(Object.keys(places).toSorted(), ['w1', 'w2', 'w3'])
+  const made = await compose(
+    'exec',
+    '--no-TTY',
+    'gateway1',
+    'node',
+    'gateway/main.ts',
+    'keys',
+    'create',
+    'test',
+  )
+  key = made.trim()
 })
 
 test('members are reached through HAProxy alone, and nobody sees secrets of others', { skip }, async () => {
@@ -138,40 +215,25 @@ test('members are reached through HAProxy alone, and nobody sees secrets of othe
   }
 })
 
-/** Each does it, and returns what undoes it. */
-const faults: readonly [
-  what: string,
-  group: string,
-  inject: (name: string) => Promise<() => Promise<unknown>>,
-][] = [
-  [
-    'killed',
-    'w1',
-    async (name) => {
-      await docker(['kill'], name)
-      return () => docker(['start'], name)
-    },
-  ],
-  [
-    'frozen',
-    'w2',
-    async (name) => {
-      await pause(name)
-      return () => docker(['unpause'], name)
-    },
-  ],
-  [
-    'cut off',
-    'w3',
-    async (name) => {
-      // From the one network that it has.
-      const format = '{{range $network, $_ := .NetworkSettings.Networks}}{{$network}}{{end}}'
-      const network = (await docker(['inspect', '--format', format], name)).trim()
-      await docker(['network', 'disconnect', network], name)
-      return () => docker(['network', 'connect', '--alias', name, network], name)
-    },
-  ],
-]
+type Inject = (name: string) => Promise<() => Promise<unknown>>
+
+const inflict: Readonly<Record<'killed' | 'frozen' | 'cut off', Inject>> = {
+  async killed(name) {
+    await docker(['kill'], name)
+    return () => docker(['start'], name)
+  },
+  async frozen(name) {
+    await pause(name)
+    return () => docker(['unpause'], name)
+  },
+  async 'cut off'(name) {
+    // From the one network that it has.
+    const format = '{{range $network, $_ := .NetworkSettings.Networks}}{{$network}}{{end}}'
+    const network = (await docker(['inspect', '--format', format], name)).trim()
+    await docker(['network', 'disconnect', network], name)
+    return () => docker(['network', 'connect', '--alias', name, network], name)
+  },
+}
 
 /** Under control groups of version 1 a busy container may escape the freezer: again, then. */
 async function pause(name: string, attempts = 20): Promise<void> {
@@ -182,56 +244,120 @@ async function pause(name: string, attempts = 20): Promise<void> {
   })
 }
 
-for (const [what, group, inject] of faults) {
-  test(`a worker's primary is ${what}: others follow, and nothing is lost`, {
+const strikes: readonly [what: keyof typeof inflict, group: string][] = [
+  ['killed', 'w1'],
+  ['cut off', 'w3'],
+  ['frozen', 'w2'],
+  ['killed', 'c'],
+  ['cut off', 'c'],
+]
+
+for (const [what, group] of strikes) {
+  const whose = group === 'c' ? "the coordinator's" : "a worker's"
+  test(`${whose} primary is ${what}: it is succeeded, others do not notice, and nothing is lost`, {
     skip,
-    timeout: 300_000,
+    timeout: 400_000,
   }, async () => {
-    const key = await compose(
-      'exec',
-      '--no-TTY',
-      'gateway1',
-      'node',
-      'gateway/main.ts',
-      'keys',
-      'create',
-      what,
-    )
-    const posting = startPosting(key.trim())
+    const reigns = await readReigns()
+    const posting = startPosting()
     try {
-      const name = await primaryOf(group)
-      const before = posting.count()
-      assert.ok(before > 0)
-      const undo = await inject(name)
+      await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
+      const struck = (await servedBy(group))!
+      for (const poster of posting.posters) poster.longestPauseMs = 0
+      const undo = await inflict[what](struck)
       try {
-        const deadline = performance.now() + 60_000
-        while ((await primaryOf(group)) === name)
-          assert.ok(performance.now() < deadline, `${name} is still the primary of ${group}`)
-        // In the group that was hit, while it is without the one that was hit.
-        const later = performance.now() + 60_000
-        const count = await citiesOf(group, later)
-        while ((await citiesOf(group, later)) <= count)
-          assert.ok(performance.now() < later, `${group} takes no new features beyond ${count}`)
+        const successionMs = await until(`${struck} is succeeded`, 60_000, async () => {
+          const now = await servedBy(group)
+          return now !== undefined && now !== struck
+        })
+        const counts = posting.counts()
+        const servedMs =
+          successionMs + (await until('it takes features', 30_000, () => posting.areServedSince(counts)))
+        process.stderr.write(
+          `${group} ${what}: succeeded after ${(successionMs / 1_000).toFixed(1)} s, features after ${(servedMs / 1_000).toFixed(1)} s\n`,
+        )
+        assert.ok(successionMs < SUCCESSION_MS, `${group} was succeeded after ${successionMs} ms`)
+        // Long enough for whoever wrongly thinks that others are lost, too.
+        await sleep(15_000)
+        for (const poster of posting.posters)
+          if (group !== 'c' && poster.group !== group)
+            assert.ok(
+              poster.longestPauseMs < UNTOUCHED_PAUSE_MS,
+              `${poster.group}: ${poster.longestPauseMs} ms`,
+            )
       } finally {
         await undo()
       }
-      await untilWhole(120_000)
-      const acknowledged = await posting.stop()
-      process.stderr.write(`${what}: ${acknowledged.length} posted, ${before} of them before\n`)
-      await Promise.all(
-        Array.from({ length: CHECKERS }, async (_, checker) => {
-          for (let index = checker; index < acknowledged.length; index += CHECKERS) {
-            const response = await fetch(acknowledged[index]!)
-            const text = await response.text()
-            assert.equal(response.status, 200, `${acknowledged[index]} is lost: ${text}`)
-          }
-        }),
-      )
+      await untilWhole(WHOLE_MS)
+      const { [group]: own, ...others } = await readReigns()
+      const { [group]: before, ...othersBefore } = reigns
+      assert.notEqual(own, before)
+      assert.deepEqual(others, othersBefore)
+      await expectAll(await posting.stop())
     } finally {
       await posting.stop()
     }
   })
 }
+
+/** Its master and its worker, in a container without procps. */
+const KILL_PROXY =
+  'for name in $(grep -lx haproxy /proc/[0-9]*/comm); do kill -9 $(echo $name | cut -d/ -f3); done'
+
+const neighbours: readonly [what: string, inject: () => Promise<() => Promise<unknown>>][] = [
+  [
+    "a member's proxy",
+    async () => {
+      // It ends, its member with it, and the engine starts both again.
+      await compose('exec', '--no-TTY', (await servedBy('w1'))!, 'bash', '-c', KILL_PROXY)
+      return async () => {}
+    },
+  ],
+  ['an etcd', () => inflict.killed('etcd1')],
+  ['a fencer', () => inflict.killed('fencer1')],
+  ['a gateway', () => inflict.killed('gateway1')],
+]
+
+for (const [what, inject] of neighbours) {
+  test(`${what} is killed: nothing is lost`, { skip, timeout: 400_000 }, async () => {
+    const reigns = await readReigns()
+    const posting = startPosting()
+    try {
+      await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
+      const undo = await inject()
+      await sleep(5_000)
+      await undo()
+      const counts = posting.counts()
+      await until('all groups take features again', 60_000, () => posting.areServedSince(counts))
+      await untilWhole(WHOLE_MS)
+      const { w1: _, ...others } = await readReigns()
+      const { w1: __, ...othersBefore } = reigns
+      assert.deepEqual(others, othersBefore)
+      await expectAll(await posting.stop())
+    } finally {
+      await posting.stop()
+    }
+  })
+}
+
+test('all containers are killed at once: it serves again, and nothing is lost', {
+  skip,
+  timeout: 600_000,
+}, async () => {
+  const posting = startPosting()
+  try {
+    await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
+    await compose('kill')
+    await compose('up', '--detach', '--wait', '--wait-timeout', '300')
+    const counts = posting.counts()
+    const ms = await until('all groups take features again', 120_000, () => posting.areServedSince(counts))
+    process.stderr.write(`all killed: features ${(ms / 1_000).toFixed(1)} s after up\n`)
+    await untilWhole(WHOLE_MS)
+    await expectAll(await posting.stop())
+  } finally {
+    await posting.stop()
+  }
+})
 
 test('it stops when it is told to', { skip, timeout: 120_000 }, async () => {
   await compose('stop', '--timeout', '60')

@@ -35,6 +35,7 @@ test('one command brings up the gateway, PostGIS and the demo data', { skip, tim
     throw new Error(`${error.message}\n${await compose('logs', '--tail', '60')}`)
   })
   await expectItems()
+  assert.ok((await compose('logs', 'gateway')).includes(url), 'the log does not name the published address')
 })
 
 for (const service of ['gateway', 'database']) {
@@ -44,6 +45,29 @@ for (const service of ['gateway', 'database']) {
     await expectItems()
   })
 }
+
+test('an initialization of the database that was broken off is made again', {
+  skip,
+  timeout: 300_000,
+}, async () => {
+  await compose('down', '--volumes', '--timeout', '40')
+  const starting = compose('up', '--detach', 'database')
+  // While the scripts of Tessera's roles have not run yet: PostGIS alone takes a second or two.
+  const marker = '/var/lib/postgresql/data/tessera-initializing'
+  const deadline = performance.now() + 120_000
+  while (
+    !(await compose('exec', '--no-TTY', 'database', 'test', '-e', marker).then(
+      () => true,
+      () => false,
+    ))
+  )
+    assert.ok(performance.now() < deadline, 'no initialization was seen')
+  await compose('kill', 'database')
+  await starting.catch(() => {})
+  await compose('up', '--detach', '--wait', '--wait-timeout', '300')
+  assert.match(await compose('logs', 'database'), /The last initialization was broken off/)
+  await expectItems()
+})
 
 test('the gateway is not root, writes nowhere, and sees no more than it must', { skip }, async () => {
   const inGateway = (...command: string[]) => compose('exec', '--no-TTY', 'gateway', ...command)

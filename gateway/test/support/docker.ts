@@ -41,6 +41,8 @@ async function findFreePort(): Promise<number> {
 export type Project = {
   /** Where its gateway is published. */
   readonly url: string
+  /** The same of the first HAProxy's statistics, where it has one. */
+  readonly statisticsUrl: string
   /** `docker compose …` of this project. @returns what it prints */
   compose(...args: string[]): Promise<string>
   /** `docker …` of the container that a service has. */
@@ -70,6 +72,7 @@ export async function openProject(file: string, skip: string | false): Promise<P
   }
   return {
     url: `http://127.0.0.1:${ports.TESSERA_PORT}`,
+    statisticsUrl: `http://127.0.0.1:${ports.TESSERA_STATISTICS_PORT}`,
     compose,
     docker: (command, service, ...rest) => ask(...command, `${NAME}-${service}-1`, ...rest),
   }

@@ -1,0 +1,74 @@
+// Who may follow, as it is read from etcd's keys; and that what is drawn by a seed is drawn again.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { describeAge } from '../promote.ts'
+import { drawStrikes } from '../scenarios/sequences.ts'
+import { encode } from '../store.ts'
+import { readSuccession } from '../succession.ts'
+import { DEFAULT_SIZE, makeTopology } from '../topology.ts'
+
+const FOLDER = '/service/tessera/3'
+const keysOf = (values: Readonly<Record<string, string>>) =>
+  new Map(
+    Object.entries(values).map(([name, value], index) => [
+      `${FOLDER}/${name}`,
+      { key: encode(`${FOLDER}/${name}`), value: encode(value), mod_revision: String(7 + index) },
+    ]),
+  )
+
+test('the last leader and its secondaries are complete, and the others until when', () => {
+  const sync = {
+    leader: 'w3b',
+    sync_standby: 'w3c,w3d',
+    complete_until: { w3a: '2026-11-26T12:00:00.000+00:00' },
+  }
+  const found = readSuccession(
+    keysOf({
+      sync: JSON.stringify(sync),
+      leader: 'w3b',
+      status: '{"optime":4096}',
+      config: '{"pause":true}',
+    }),
+    FOLDER,
+  )
+  assert.deepEqual(found, {
+    leader: { name: 'w3b', revision: '8' },
+    complete: ['w3b', 'w3c', 'w3d'],
+    completeUntil: sync.complete_until,
+    revision: '7',
+    position: 4096,
+    isPaused: true,
+  })
+})
+
+test('a group that nobody has written of has nobody who is complete', () => {
+  const { leader, complete, revision, position, isPaused } = readSuccession(new Map(), FOLDER)
+  assert.deepEqual([leader, complete, revision, position, isPaused], [undefined, [], '0', undefined, false])
+  assert.deepEqual(
+    readSuccession(keysOf({ sync: '{"leader":"w3a","sync_standby":null}' }), FOLDER).complete,
+    ['w3a'],
+  )
+})
+
+test('a seed draws the same faults again, and another one others', () => {
+  const topology = makeTopology(DEFAULT_SIZE)
+  assert.deepEqual(drawStrikes(4711, topology), drawStrikes(4711, topology))
+  assert.notDeepEqual(drawStrikes(4711, topology), drawStrikes(4712, topology))
+  const drawn = Array.from({ length: 200 }, (_, seed) => drawStrikes(seed, topology)).flat()
+  assert.ok(drawn.every(({ fromMs, toMs }) => fromMs >= 0 && toMs > fromMs))
+  const struck = new Set(drawn.map(({ name }) => name))
+  const parts = [
+    topology.members,
+    topology.proxies,
+    topology.store,
+    topology.fencers,
+    topology.gateways,
+  ].flat()
+  assert.deepEqual([...struck].toSorted(), parts.map(({ name }) => name).toSorted())
+})
+
+test('an age is told in its two largest units', () => {
+  const ages = [0, 59_400, 60_000, 71_000, 3_600_000, 90_061_000, -5].map(describeAge)
+  assert.deepEqual(ages, ['0 s', '59 s', '1 min', '1 min 11 s', '1 h', '1 d 1 h', '0 s'])
+})

@@ -1,0 +1,3 @@
+#!/bin/sh
+# The database is complete.
+rm -f "$PGDATA/tessera-initializing"
