@@ -47,7 +47,8 @@ export async function promote(
   if (!isLossAccepted)
     throw new ClusterError(`Nothing was done. To do it: npm run cluster -- promote ${name} --accept-loss`)
   const key = (path: string) => encode(`${folder}/${path}`)
-  const discarded = group.members.filter((member) => member !== candidate)
+  // Whoever runs has less than the candidate, and follows it; what the others have, nobody knows.
+  const discarded = group.members.filter((member) => states.get(member) === undefined)
   const put = (path: string, value: string) => ({
     request_put: { key: key(path), value: encode(value) },
   })
@@ -89,6 +90,11 @@ function refuseNeedless(
     throw new ClusterError(
       `${name} has every acknowledged change: it becomes primary by itself as soon as it runs.`,
     )
+  const awake = group.members.find((member) => complete.includes(member.name) && states.get(member))
+  if (awake)
+    throw new ClusterError(
+      `${awake.name} runs and has every acknowledged change: it becomes primary by itself.`,
+    )
   const own = states.get(candidate)
   if (own?.position === undefined) throw new ClusterError(`${name} does not run: start it first.`)
   const isFurther = (one: MemberState) =>
@@ -114,7 +120,7 @@ function costOf(
         ? 'how much is not known.'
         : `at least ${bytes.toLocaleString('en')} bytes of the log, by the last word of ${complete[0]}, and what came after that word.`
     }`,
-    `${complete.join(' and ')} would be given up, and every other member of the group: what comes back puts its data aside (data.failed) and is copied from ${name}.`,
+    `${complete.join(' and ')} would be given up, and whoever else does not run now: what comes back puts its data aside (data.failed) and is copied from ${name}.`,
   ]
 }
 

@@ -79,11 +79,11 @@ async function findPlaces(): Promise<Readonly<Record<string, number>>> {
     const response = await fetch('http://127.0.0.1:8080/collections/cities/items?explain=1&bbox=' + [x, 1, x + 0.01, 1.01])
     return [(await response.json()).nodeGroups, x]
   })).then((found) => console.log(JSON.stringify(found)))`
-  const found: [readonly number[], number][] = JSON.parse(
+  const found: [readonly number[] | null, number][] = JSON.parse(
     await compose('exec', '--no-TTY', 'gateway1', 'node', '-e', script),
   )
   return Object.fromEntries(
-    found.filter(([groups]) => groups.length === 1).map(([groups, x]) => [`w${groups[0]}`, x + 0.005]),
+    found.filter(([groups]) => groups?.length === 1).map(([groups, x]) => [`w${groups![0]}`, x + 0.005]),
   )
 }
 
@@ -95,6 +95,7 @@ type Poster = { readonly group: string; longestPauseMs: number; readonly acknowl
 /** Posts features into each worker group, one after another; a refusal is no acknowledgement. */
 function startPosting() {
   let isRunning = true
+  assert.deepEqual(Object.keys(places).toSorted(), ['w1', 'w2', 'w3'])
   const posters = Object.keys(places).map((group): Poster => ({ group, longestPauseMs: 0, acknowledged: [] }))
   const post = async (poster: Poster) => {
     let servedAt = performance.now()
@@ -178,8 +179,11 @@ test('one command brings up the cluster, its gateway and the demo data', {
     cities.reduce((sum, count) => sum + count),
     171_075,
   )
-  places = await findPlaces()
-  assert.deepEqual(Object.keys(places).toSorted(), ['w1', 'w2', 'w3'])
+  // As soon as the gateway knows where shards are.
+  await until('a place of each worker is known', 30_000, async () => {
+    places = await findPlaces()
+    return Object.keys(places).length === 3
+  })
   const made = await compose(
     'exec',
     '--no-TTY',
