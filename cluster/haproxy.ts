@@ -163,9 +163,15 @@ ${lines(members, (member) => checked(member, CHECK))}
 backend ${name}-primary
 ${lines(members, (member) => server(member, `track ${writeName}/${member.name}`))}`
 
+/**
+ * One member is there at once, or not at all: Citus cancels what it had there over one new connection after another,
+ * and waits for the end of each before its node can stop.
+ */
 const listenMember = (member: Member) =>
   `listen member-${member.name}
   bind ${LOOPBACK}:${member.connectPort}
+  timeout connect 1s
+  retries 0
   option httpchk GET /health
   http-check expect status 200
 ${checked(member, MEMBER_CHECK)}`

@@ -5,7 +5,7 @@ import { GATEWAYS, type NemesisResult, type NemesisStage, playNemesis, prepareNe
 import { type Measurement, play } from './play.ts'
 import { addToTally, keepReport, renderNemesis, renderPauses, renderReport, seconds } from './report.ts'
 import { gatewayScenarios, type Scenario, scenarios } from './scenarios.ts'
-import { describe, drawStrikes, randomScenario, sequences } from './sequences.ts'
+import { describeStrikes, drawStrikes, randomScenario, sequences } from './sequences.ts'
 import { DISK_MIB, openTrial, prepareStage, type Trial } from './stage.ts'
 
 const USAGE = `npm run scenarios -- [nemesis | nemesis sequences] [NAME …] [--repeats 1] [--seconds 0]
@@ -190,7 +190,7 @@ async function playRandom(words: Words, trial: Trial): Promise<boolean> {
   const until = performance.now() + words.minutes * 60_000
   let isKept = true
   for (let { seed } = words; performance.now() < until; seed++) {
-    const strikes = describe(drawStrikes(seed, topology))
+    const strikes = describeStrikes(drawStrikes(seed, topology))
     say(`seed ${seed}: ${strikes}`)
     const one = await playOneOfNemesis(stage, randomScenario(seed, topology))
     isKept &&= brokenOf(one).length === 0

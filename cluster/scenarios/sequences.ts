@@ -290,7 +290,7 @@ export function drawStrikes(seed: number, topology: Topology): readonly Strike[]
   return strikes
 }
 
-export const describe = (strikes: readonly Strike[]) =>
+export const describeStrikes = (strikes: readonly Strike[]) =>
   strikes
     .map(({ fault, name, fromMs, toMs }) => `${fault} ${name} ${inSeconds(fromMs)}–${inSeconds(toMs)}`)
     .join(', ')
