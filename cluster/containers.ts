@@ -3,6 +3,7 @@
 
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { parseArgs } from 'node:util'
 import { GATEWAY_URLS, gatewayUrl, urlFileOf } from './connection.ts'
 import {
   type CertificateFiles,
@@ -16,6 +17,8 @@ import { renderBalancer, renderMemberProxy } from './haproxy.ts'
 import { untilMembersRun } from './launcher.ts'
 import { filesOf } from './patroni.ts'
 import { askMember } from './patroni-api.ts'
+import { ClusterError } from './place.ts'
+import { promote } from './promote.ts'
 import { prepareDatabase } from './schema.ts'
 import { readStatus, renderStatus } from './status.ts'
 import { DEFAULT_SIZE, LOOPBACK, makeTopology } from './topology.ts'
@@ -99,6 +102,13 @@ async function prepare() {
   }
 }
 
+/** What a person has to put right needs no stack. */
+function tell(error: unknown) {
+  if (!(error instanceof ClusterError)) throw error
+  say(error.message)
+  process.exitCode = 1
+}
+
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
 if (import.meta.main) {
@@ -116,7 +126,17 @@ if (import.meta.main) {
       process.exitCode = status.faults.length > 0 ? 1 : 0
       break
     }
+    case 'promote': {
+      const { values, positionals } = parseArgs({
+        options: { 'accept-loss': { type: 'boolean', default: false } },
+        allowPositionals: true,
+      })
+      const [, name = ''] = positionals
+      const options = { topology: containerTopology, credentials: await openSecrets() }
+      await promote(name, { ...options, isLossAccepted: values['accept-loss'], report: say }).catch(tell)
+      break
+    }
     default:
-      throw new Error('configure, prepare or status')
+      throw new Error('configure, prepare, status or promote NAME')
   }
 }

@@ -51,9 +51,12 @@ const isAlive = (url: string) =>
     probe.on('error', () => resolve(false))
   })
 
+/** Groups, by their folders, whose primary did not answer when it was last asked. */
+const silentGroups = new Set<string>()
+
 /**
  * Whether at least half of all members answer. A fencer to whom most of the cluster is silent at once is cut off
- * itself, or the machine stands still: that says nothing about one primary.
+ * itself, or the machine stands still: that says nothing about one primary. Silence counts only while most are heard.
  */
 async function hearsMost(groups: FencerConfiguration['groups']): Promise<boolean> {
   const urls = groups.flatMap(({ members }) => Object.values(members))
@@ -89,9 +92,17 @@ async function watch(
       reign = leader?.revision
       const url = leader && members[leader.name]
       // While somebody maintains the group, Patroni promotes nobody.
-      const isSilent = leader !== undefined && !isPaused && url !== undefined && !(await isAlive(url))
+      const isWatched = leader !== undefined && !isPaused && url !== undefined
+      const areOthersSilent = [...silentGroups].some((one) => one !== folder)
+      const [answers, isTrusted] = await Promise.all([
+        isWatched && isAlive(url),
+        !areOthersSilent || hearsMost(groups),
+      ])
+      const isSilent = isWatched && !answers
+      if (isSilent) silentGroups.add(folder)
+      else silentGroups.delete(folder)
       // One who did not look, because this process stood still, cannot say that there was silence.
-      if (!isSilent || performance.now() - begunAt > MAX_ROUND_MS) {
+      if (!isSilent || !isTrusted || performance.now() - begunAt > MAX_ROUND_MS) {
         silentSince = undefined
         if (ballot) await withdraw(store, ballot, name)
         ballot = undefined
@@ -100,9 +111,9 @@ async function watch(
       silentSince ??= performance.now()
       if (performance.now() - silentSince < SILENCE_MS) continue
       // Nobody there to follow: what is silent may as well keep its key.
-      const heirs = complete.filter((heir) => heir !== leader.name)
-      const areAlive = await Promise.all(heirs.map((heir) => isAlive(members[heir] ?? '')))
-      if (!areAlive.includes(true) || !(await hearsMost(groups))) continue
+      const heirs = complete.filter((heir) => heir !== leader.name).flatMap((heir) => members[heir] ?? [])
+      const areAlive = await Promise.all(heirs.map(isAlive))
+      if (!areAlive.includes(true)) continue
       ballot = `/tessera-fence${folder}/${leader.revision}/`
       const votes = await vote(store, ballot, name)
       if (votes.length >= majority && (await fence(store, folder, leader.revision, votes)))

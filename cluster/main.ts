@@ -131,7 +131,13 @@ async function main() {
     }
     case 'promote': {
       const [name] = takes('a NAME') as [string]
-      return promote(await openCluster(place), name, values['accept-loss'] === true, say)
+      const { credentials } = await openCluster(place)
+      return promote(name, {
+        topology,
+        credentials,
+        isLossAccepted: values['accept-loss'] === true,
+        report: say,
+      })
     }
     case 'restart': {
       const [name] = takes('a NAME') as [string]

@@ -12,6 +12,8 @@ export type MemberState = {
   readonly isSynchronous: boolean
   /** Bytes; of a primary what it has written, of a secondary what it has replayed. */
   readonly position: number | undefined
+  /** The same with what a secondary was sent and has not replayed yet: what it would have as a primary. */
+  readonly receivedPosition: number | undefined
   /** Milliseconds since the newest transaction that a secondary has replayed. */
   readonly replayedAgoMs: number | undefined
 }
@@ -25,6 +27,7 @@ type Answer = {
   readonly quorum_standby?: boolean
   readonly xlog?: {
     readonly location?: number
+    readonly received_location?: number
     readonly replayed_location?: number
     readonly replayed_timestamp?: string | null
   }
@@ -52,6 +55,8 @@ export async function askMember(
       isStreaming: replication_state === 'streaming',
       isSynchronous: answer.sync_standby === true || answer.quorum_standby === true,
       position: xlog?.location ?? xlog?.replayed_location,
+      receivedPosition:
+        xlog && (xlog.location ?? Math.max(xlog.received_location ?? 0, xlog.replayed_location ?? 0)),
       replayedAgoMs: xlog?.replayed_timestamp
         ? Date.now() - Date.parse(xlog.replayed_timestamp.replace(' ', 'T'))
         : undefined,

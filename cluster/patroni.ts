@@ -47,8 +47,11 @@ const dataFolder = (folder: string) => `${folder}/data`
 /** In seconds; `loop_wait + 2 * retry_timeout <= ttl`, and Patroni takes no ttl below 20. */
 const TIMES = { ttl: 20, loop_wait: 1, retry_timeout: 3 }
 
-/** How much of a write-ahead log a secondary may be behind and still become primary, in bytes. */
-const MAX_FAILOVER_LAG = 1_048_576
+/**
+ * How much of a write-ahead log a secondary may be behind and still become primary, in bytes: any. /sync says who has
+ * every acknowledged change, and the log of a lost primary also has what was never acknowledged.
+ */
+const MAX_FAILOVER_LAG = 2 ** 50
 
 /** YAML includes JSON: no library, and nothing to escape by hand. */
 export function renderPatroni(

@@ -13,13 +13,15 @@ renews its lease also asks each time whether the leader key is still its own: af
 old.
 
 /sync also says, as complete_until, until when each of the others had every acknowledged change. An operator who gives
-up those that /sync names (`promote --accept-loss`) leaves a key below /discarded for each of them: the timeline that
-the new primary begins may have the number of theirs, so pg_rewind cannot be trusted with their data, and a member
-that is discarded puts its data aside and is copied anew.
+up those that /sync names (`promote --accept-loss`) leaves a key below /discarded for each member that does not run: the
+timeline that the new primary begins may have the number of theirs, so pg_rewind cannot be trusted with their data, and
+a member that is discarded puts its data aside and is copied anew.
 """
 import json
 import logging
+import os
 import sys
+import threading
 import time
 from datetime import datetime, timezone
 
@@ -30,8 +32,10 @@ from patroni.dcs.etcd import catch_etcd_errors
 
 logger = logging.getLogger('guarded-patroni')
 
-# Several cycles of Patroni: whoever has slept for so long looks at etcd itself before anything else.
+# Whoever has slept for so long, all its threads at once, looks at etcd itself before anything else.
 LONG_SLEEP_S = 3
+TICK_S = 0.5
+RETRY_S = 1
 
 
 def is_absent(key):
@@ -79,9 +83,10 @@ class Etcd3(etcd3.Etcd3):
     def _create_leader_key(self, retry):
         sync = SyncState.from_node(*self._read(self.sync_path, retry))
         # Without /sync nothing was ever acknowledged to two: a new cluster, or one that replicates to nobody.
-        if not sync.is_empty and not sync.matches(self._name, True):
+        is_unwritten = sync.version is None
+        if not is_unwritten and not sync.matches(self._name, True):
             logger.warning('not taking the leader key: /sync names %s, who may have changes that are not here',
-                           ' and '.join(sync.members))
+                           ' and '.join(sync.members) or 'nobody that can be read')
             return False
         conditions = [is_absent(self.leader_path), is_unchanged(self.sync_path, sync.version)]
         return bool(self._put_if(conditions, self.leader_path, self._name, retry, self._lease))
@@ -125,16 +130,32 @@ class Etcd3(etcd3.Etcd3):
         conditions = [has_value(self.leader_path, self._name), is_unchanged(self.sync_path, version)]
         return self._put_if(conditions, self.sync_path, json.dumps(state, separators=(',', ':')), retry)
 
+    # As far as the view of etcd says that Patroni has.
+    seems_discarded = False
+
+    def _cluster_from_nodes(self, nodes):
+        # A coordinator reads the keys of all groups: those of its own are told by its name.
+        is_discarded = f'discarded/{self._name}' in nodes
+        if is_discarded or self._MEMBERS + self._name in nodes:
+            self.seems_discarded = is_discarded
+        return super()._cluster_from_nodes(nodes)
+
     @property
     def discarded_path(self):
         return self.client_path('discarded/' + self._name)
 
-    @catch_etcd_errors
     def is_discarded(self):
-        revision, _ = self._read(self.discarded_path, self._retry.copy())
-        return revision is not None
+        """Asks the majority of etcd. A member that /sync names again is not discarded, whatever was written before."""
+        retry = self._retry.copy()
+        revision, _ = self._read(self.discarded_path, retry)
+        if revision is None:
+            return False
+        sync = SyncState.from_node(*self._read(self.sync_path, retry))
+        if not sync.matches(self._name, True):
+            return True
+        self.forget_discard()
+        return False
 
-    @catch_etcd_errors
     def forget_discard(self):
         self.retry(self._client.deleterange, self.discarded_path)
 
@@ -150,17 +171,46 @@ def complete_until(before, after):
 
 
 class Member(Patroni):
-    _cycle_began = 0
+    # Whether etcd itself must be asked: at the start, and after a long sleep, from which a view of etcd is old.
+    _must_ask = True
+
+    def _notice_sleep(self):
+        while True:
+            before = time.monotonic()
+            time.sleep(TICK_S)
+            if time.monotonic() - before > LONG_SLEEP_S:
+                self._must_ask = True
+
+    def run(self):
+        threading.Thread(target=self._notice_sleep, daemon=True).start()
+        super().run()
 
     def _run_cycle(self):
-        slept = time.monotonic() - self._cycle_began
-        self._cycle_began = time.monotonic()
-        if slept > LONG_SLEEP_S and self.dcs.is_discarded():
-            logger.warning('this member was given up: its data is put aside, and it is copied anew')
-            self.postgresql.stop('immediate')
-            self.postgresql.move_data_directory()
-            self.dcs.forget_discard()
+        # While a copy or a start is under way, its end is waited for.
+        if (self._must_ask or self.dcs.seems_discarded) and not self.ha._async_executor.busy:
+            try:
+                if self.dcs.is_discarded():
+                    self._put_data_aside()
+                self._must_ask = False
+            except Exception as error:
+                # Without etcd nobody becomes primary: Patroni goes on by its own rules, and this is asked again.
+                logger.warning('cannot ask whether this member was given up: %r', error)
         super()._run_cycle()
+
+    def _put_data_aside(self):
+        logger.warning('this member was given up: its data is put aside, and it is copied anew')
+        folder = self.postgresql.data_dir
+        self.postgresql.stop('immediate')
+        self.postgresql.move_data_directory()
+        if os.path.isdir(folder) and os.listdir(folder):
+            raise OSError(f'{folder} could not be put aside')
+        # Forgotten only now, and for certain: what is copied next must not be put aside, too.
+        while True:
+            try:
+                return self.dcs.forget_discard()
+            except Exception as error:
+                logger.warning('etcd does not answer: %r', error)
+                time.sleep(RETRY_S)
 
     def ensure_dcs_access(self, sleep_time=5):
         # Patroni has just opened its store, and has written nothing yet.

@@ -2,7 +2,7 @@
 // told etcd anything of its promotion but the leader key, which then runs out. Elsewhere this is a race.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Client } from 'pg'
+import type { Client, ClientConfig } from 'pg'
 import { connect } from '../connection.ts'
 import { findPostmaster, sessionOf, signal } from '../daemon.ts'
 import { storeAccessOf } from '../etcd.ts'
@@ -23,8 +23,9 @@ const LEASE_TIMEOUT_MS = 60_000
 const POLL_MS = 2
 /** So long the former primary has to do what it should not. */
 const TEMPTATION_MS = 10_000
-/** Of a change that waits for a secondary: it is not acknowledged. */
-const STATEMENT_TIMEOUT = '500ms'
+/** Of a change that waits for a secondary: it is not acknowledged. PostgreSQL itself would let it wait for ever. */
+const PATIENCE_MS = 500
+const IMPATIENT = { connectionTimeoutMillis: 2_000, query_timeout: PATIENCE_MS }
 
 export type HeldSuccession = {
   readonly former: Member
@@ -40,13 +41,12 @@ export type HeldSuccession = {
   readonly giveBack: () => Promise<void>
 }
 
-const open = ({ credentials }: Cluster, { host, postgresPort }: Member): Promise<Client> =>
-  connect(
-    credentials,
-    'postgres',
-    { host, port: postgresPort, database: DATABASE },
-    { connectionTimeoutMillis: 2_000, options: `-c statement_timeout=${STATEMENT_TIMEOUT}` },
-  )
+const open = (
+  { credentials }: Cluster,
+  { host, postgresPort }: Member,
+  options: ClientConfig = {},
+): Promise<Client> =>
+  connect(credentials, 'postgres', { host, port: postgresPort, database: DATABASE }, options)
 
 /** @returns as `find` @throws where it is not found in time */
 async function until<T>(what: string, withinMs: number, find: () => Promise<T | undefined>): Promise<T> {
@@ -71,14 +71,15 @@ export async function holdSuccessor(cluster: Cluster, group: Group): Promise<Hel
   const historyBefore = (await store.readKeys(`${folder}/history`)).get(`${folder}/history`)?.value
 
   const client = await open(cluster, successor)
+  // Known before: Patroni is held at once, and has no time for its next cycle.
+  const postgres = new Set(sessionOf(findPostmaster(dataFolderOf(place, successor.name))!))
+  const patroni = processesOf(place, successor.name).filter((pid) => !postgres.has(pid))
   const wakeFormer = await faults.freeze.inject(cluster, former.name)
   await until(`${successor.name} is promoted`, PROMOTION_TIMEOUT_MS, async () => {
     const { rows } = await client.query('select pg_is_in_recovery() as is')
     return rows[0].is ? undefined : true
   })
-  const postmaster = findPostmaster(dataFolderOf(place, successor.name))!
-  const postgres = new Set(sessionOf(postmaster))
-  for (const pid of processesOf(place, successor.name)) if (!postgres.has(pid)) signal(pid, 'SIGSTOP')
+  for (const pid of patroni) signal(pid, 'SIGSTOP')
   const acknowledged = await insert(client, 0)
   const historyAfter = (await store.readKeys(`${folder}/history`)).get(`${folder}/history`)?.value
   const giveBack = await faults.freeze.inject(cluster, successor.name)
@@ -91,7 +92,7 @@ export async function holdSuccessor(cluster: Cluster, group: Group): Promise<Hel
   let acknowledgedByFormer = 0
   let isFormerLeader = false
   for (const deadline = performance.now() + TEMPTATION_MS; performance.now() < deadline; ) {
-    const tempting = await open(cluster, former).catch(() => undefined)
+    const tempting = await open(cluster, former, IMPATIENT).catch(() => undefined)
     if (tempting) acknowledgedByFormer += (await insert(tempting, FORMER_IDS + acknowledgedByFormer)).length
     tempting?.end().catch(() => {})
     isFormerLeader ||= (await store.readKeys(`${folder}/leader`)).size > 0

@@ -83,6 +83,8 @@ function readWords(): Words {
     let suite: Suite = 'pauses'
     while (SUITES.includes(names[0]!)) suite = names.shift() as Suite
     if (suite === 'random' && names.length > 0) throw new Error('random takes no names.')
+    if (suite === 'random' && process.getuid?.() !== 0)
+      throw new Error('random takes root: it cuts members off, and fills their disks.')
     const ofNemesis = [...scenarios, ...gatewayScenarios]
     const all = { pauses: scenarios, nemesis: ofNemesis, sequences, random: [] }[suite]
     const among = suite === 'nemesis' ? [...ofNemesis, ...sequences] : all
@@ -113,7 +115,11 @@ async function playAll<T>({ chosen, repeats }: Words, playOne: (scenario: Scenar
 
 /** Of a file of results: other clusters than the usual one have their own. */
 const fileOf = (name: string, { workers, members }: Words) =>
-  [name, ...(workers === 0 ? ['plain'] : []), ...(members === 2 ? [] : [`${members}-members`])].join('-')
+  [
+    name,
+    ...(workers === 0 ? ['plain'] : workers === 3 ? [] : [`${workers}-workers`]),
+    ...(members === 2 ? [] : [`${members}-members`]),
+  ].join('-')
 
 /** How long bare connections pause. @returns whether every promise was kept */
 async function playPauses(words: Words, trial: Trial): Promise<boolean> {
@@ -205,8 +211,8 @@ const trial = await openTrial(
     workers: words.workers,
     members: words.members,
     gateways: words.suite === 'pauses' ? 0 : GATEWAYS,
-    // A disk that can be full takes a file system of its own, and root.
-    disk: words.suite === 'random' && process.getuid?.() === 0 ? DISK_MIB : 0,
+    // A disk that can be full takes a file system of its own.
+    disk: words.suite === 'random' ? DISK_MIB : 0,
   },
   say,
 )

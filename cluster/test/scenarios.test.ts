@@ -121,7 +121,12 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
       const { acknowledged, kept } = await keepHeld(trial, group, async ({ former, successor }) => {
         const told: string[] = []
         const order = (name: string, isLossAccepted: boolean) =>
-          promote(cluster, name, isLossAccepted, (line) => told.push(line))
+          promote(name, {
+            topology: cluster.place.topology,
+            credentials: cluster.credentials,
+            isLossAccepted,
+            report: (line) => told.push(line),
+          })
         await assert.rejects(order(successor.name, true), /becomes primary by itself/)
         await assert.rejects(order(former.name, false), /Nothing was done/)
         assert.match(

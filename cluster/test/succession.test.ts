@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { describeAge } from '../promote.ts'
+import type { MemberState } from '../patroni-api.ts'
+import { describeAge, refuse } from '../promote.ts'
 import { drawStrikes } from '../scenarios/sequences.ts'
 import { encode } from '../store.ts'
 import { readSuccession } from '../succession.ts'
@@ -71,4 +72,40 @@ test('a seed draws the same faults again, and another one others', () => {
 test('an age is told in its two largest units', () => {
   const ages = [0, 59_400, 60_000, 71_000, 3_600_000, 90_061_000, -5].map(describeAge)
   assert.deepEqual(ages, ['0 s', '59 s', '1 min', '1 min 11 s', '1 h', '1 d 1 h', '0 s'])
+})
+
+test('who is promoted with a loss has the most of those that run, and nobody complete runs', () => {
+  const state = (timeline: number | undefined, receivedPosition: number | undefined): MemberState => ({
+    role: 'replica',
+    state: 'running',
+    timeline,
+    isStreaming: false,
+    isSynchronous: false,
+    position: receivedPosition,
+    receivedPosition,
+    replayedAgoMs: undefined,
+  })
+  const lost = { ...readSuccession(keysOf({ sync: '{"leader":"b","sync_standby":null}' }), FOLDER) }
+  const refusal = (
+    states: Readonly<Record<string, MemberState | undefined>>,
+    name = 'a',
+    succession = lost,
+  ) => refuse(name, 'w3', succession, new Map(Object.entries(states)))
+  assert.equal(refusal({ a: state(1, 5), b: undefined, c: state(1, 4) }), undefined)
+  assert.match(refusal({ a: state(1, 5), b: undefined, c: state(1, 6) })!, /c runs and has more/)
+  assert.match(refusal({ a: state(1, 5), b: undefined, c: state(2, 4) })!, /c runs and has more/)
+  assert.match(
+    refusal({ a: state(1, 5), b: undefined, c: state(undefined, undefined) })!,
+    /c does not say yet/,
+  )
+  assert.match(refusal({ a: undefined, b: undefined })!, /a does not run/)
+  assert.match(refusal({ a: state(1, 5), b: state(2, 9) })!, /b runs and has every acknowledged change/)
+  // It may be promoted, and loses nothing.
+  assert.equal(refusal({ a: undefined, b: state(2, 9) }, 'b'), undefined)
+  assert.match(
+    refusal({ a: state(1, 5), b: undefined }, 'b')!,
+    /becomes primary by itself as soon as it runs/,
+  )
+  const led = { ...lost, leader: { name: 'b', revision: '1' } }
+  assert.match(refusal({ a: state(1, 5), b: state(2, 9) }, 'a', led)!, /has a primary, b/)
 })

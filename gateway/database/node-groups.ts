@@ -87,6 +87,9 @@ const askIn = (cell: number): Statement => ({
   values: [cell],
 })
 
+/** What a primary had at some time, of performance.now(). */
+type Sight = { readonly at: number; readonly place: bigint }
+
 type Read = (statement: Statement, signal?: AbortSignal) => Promise<Row[]>
 
 /** Who is asked. */
@@ -111,6 +114,9 @@ export function watchNodeGroups(
   const orphans = new Map<number, number>()
   /** When a group's secondary last had all that its primary had. */
   const levelAt = new Map<number, number>()
+  /** Of each group, what its primary had when, and its secondary has not been seen with yet. */
+  let watched: ReadonlySet<number> = new Set()
+  const copies = new Map<number, { readonly isAsked: boolean; readonly sight: Sight }>()
   const madeAt = performance.now()
   /** Whose primary has not answered in time once. */
   const silent = new Set<number>()
@@ -189,21 +195,36 @@ export function watchNodeGroups(
   }
   keepMap()
 
-  /** Whether a group has its primary, and its secondary all that was acknowledged until now. */
+  async function placeOf(kind: 'seen' | 'copied', cell: number | undefined, read: Read): Promise<bigint> {
+    const [row] = await read(placeStatement(kind, cell), AbortSignal.timeout(PRIMARY_TIMEOUT_MS))
+    return parsePlace(row![0]!)
+  }
+
+  /**
+   * Whether the secondary has what its primary had at some time: the first of these times that it has not reached yet
+   * is kept, so that one that is always a little behind is known to follow.
+   */
+  async function followCopy(group: number, cell: number | undefined, now: Sight) {
+    const { isAsked, sight } = copies.get(group) ?? { isAsked: false, sight: now }
+    // One that hangs keeps nobody else waiting.
+    if (isAsked) return
+    copies.set(group, { isAsked: true, sight })
+    const copied = await placeOf('copied', cell, readFromSecondary).catch(() => 0n)
+    if (copied < sight.place) return void copies.set(group, { isAsked: false, sight })
+    levelAt.set(group, copied >= now.place ? now.at : sight.at)
+    copies.delete(group)
+  }
+
+  /** Whether a group has its primary, and its secondary what that has. */
   async function see(group: number, ask: Read) {
     const at = performance.now()
     const cell = cellOfGroup(group, layout)
-    const placeOf = async (kind: 'seen' | 'copied', read: Read) => {
-      const [row] = await read(placeStatement(kind, cell), AbortSignal.timeout(PRIMARY_TIMEOUT_MS))
-      return parsePlace(row![0]!)
-    }
     try {
-      const written = await placeOf('seen', ask)
+      const written = await placeOf('seen', cell, ask)
       seenAt.set(group, at)
       silent.delete(group)
       if (orphans.delete(group)) emit({ type: 'primary-back', group })
-      const copied = await placeOf('copied', readFromSecondary).catch(() => 0n)
-      if (copied >= written) levelAt.set(group, at)
+      if (isReplicated) followCopy(group, cell, { at, place: written })
     } catch (error) {
       // Where the coordinator itself is gone, nobody knows; its address says so.
       if (orphans.has(group) || (error instanceof DatabaseFailure && error.scope !== 'node')) return
@@ -218,6 +239,7 @@ export function watchNodeGroups(
     // One node that is not replicated has nobody to be compared with, and its address says whether it is there.
     while (!stopping.signal.aborted && (isReplicated || layout !== ONE_NODE)) {
       const groups = new Set(layout === ONE_NODE ? [COORDINATOR] : layout?.shards.map(({ group }) => group))
+      watched = groups
       // One that is no more has lost nothing.
       for (const group of orphans.keys()) if (!groups.has(group)) orphans.delete(group)
       await Promise.all([...groups].map((group) => see(group, ask)))
@@ -256,8 +278,10 @@ export function watchNodeGroups(
       return since.length > 0 ? Math.min(...since) : undefined
     },
     completeAt(cells) {
-      const asked = cells ? cells.map((cell) => groupOfCell(cell, layout)) : [...levelAt.keys()]
-      return Math.min(...asked.map((group) => levelAt.get(group ?? COORDINATOR) ?? madeAt))
+      const asked = cells?.map((cell) => groupOfCell(cell, layout) ?? COORDINATOR) ?? [
+        ...(orphans.size > 0 ? orphans.keys() : watched),
+      ]
+      return Math.min(...asked.map((group) => levelAt.get(group) ?? madeAt), performance.now())
     },
     async lookAgain() {
       if (loading || performance.now() - lookedAt > RECHECK_INTERVAL_MS) await refresh().catch(() => {})

@@ -3,8 +3,7 @@
 # What was broken off while it was made, with no user's data in it yet, is removed first and made again.
 set -eu
 
-marker=$PGDATA/tessera-initializing
-if [ -e "$marker" ] || { [ -s "$PGDATA/PG_VERSION" ] && [ ! -e "$PGDATA/global/pg_control" ]; }; then
+if [ -e "$PGDATA/tessera-initializing" ]; then
   echo "The last initialization was broken off: it begins again."
   find "$PGDATA" -mindepth 1 -delete
 fi
