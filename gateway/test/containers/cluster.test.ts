@@ -255,10 +255,7 @@ const strikes: readonly [what: keyof typeof inflict, group: string][] = [
   ['cut off', 'c'],
 ]
 
-/** On CI one of each kind; all of them take a quarter of an hour. */
-const isShort = process.env.TESSERA_CONTAINER_TESTS === 'short'
-
-for (const [what, group] of isShort ? strikes.slice(0, 1) : strikes) {
+for (const [what, group] of strikes) {
   const whose = group === 'c' ? "the coordinator's" : "a worker's"
   test(`${whose} primary is ${what}: it is succeeded, others do not notice, and nothing is lost`, {
     skip,
@@ -324,7 +321,7 @@ const neighbours: readonly [what: string, inject: () => Promise<() => Promise<un
   ['a gateway', () => inflict.killed('gateway1')],
 ]
 
-for (const [what, inject] of isShort ? neighbours.slice(1, 2) : neighbours) {
+for (const [what, inject] of neighbours) {
   test(`${what} is killed: nothing is lost`, { skip, timeout: 400_000 }, async () => {
     const reigns = await readReigns()
     const posting = startPosting()
