@@ -11,7 +11,7 @@ import { type Cluster, migrate, partsOf, processesOf, startPart } from './parts.
 import { askMember, switchOver as askToSwitchOver, type MemberState } from './patroni-api.ts'
 import { ClusterError, dataFolderOf, isMade, makePlace, type Place, unmountMembers } from './place.ts'
 import { prepareDatabase } from './schema.ts'
-import { type Group, LOOPBACK, type Member, type Topology, urlOf } from './topology.ts'
+import { type Group, LOOPBACK, type Member, portsOf, type Topology, urlOf } from './topology.ts'
 
 export type Report = (line: string) => void
 
@@ -49,24 +49,8 @@ export async function up(cluster: Cluster, report: Report): Promise<void> {
 
 /** Where another cluster listens, its answers would be taken for this one's. @throws ClusterError naming a port */
 async function refuseTakenPorts(place: Place) {
-  const { members, store, proxies, gateways } = place.topology
   if (partsOf(place.topology).some((name) => processesOf(place, name).length > 0)) return
-  const ports = [
-    ...store.flatMap(({ clientPort, peerPort }) => [clientPort, peerPort]),
-    ...members.flatMap(({ postgresPort, patroniPort, connectPort }) => [
-      postgresPort,
-      patroniPort,
-      connectPort,
-    ]),
-    ...proxies.flatMap(({ writePort, readPort, httpPort, statisticsPort, groupPorts }) => [
-      writePort,
-      readPort,
-      httpPort,
-      statisticsPort,
-      ...[...groupPorts.values()].flatMap(({ write, read }) => [write, read]),
-    ]),
-    ...gateways.map(({ port }) => port),
-  ]
+  const ports = portsOf(place.topology)
   const isTaken = await Promise.all(ports.map(isListenedTo))
   const taken = ports.find((_, index) => isTaken[index])
   if (taken !== undefined)

@@ -79,6 +79,24 @@ export const listenAddressOf = ({ placement }: Topology) => (placement === 'loop
 /** Of etcd's members, which talk to nobody without a certificate. */
 export const storeUrlOf = (host: string, port: number) => `https://${host}:${port}`
 
+/** All ports that its processes listen at. */
+export const portsOf = ({ members, store, proxies, gateways }: Topology): readonly number[] => [
+  ...store.flatMap(({ clientPort, peerPort }) => [clientPort, peerPort]),
+  ...members.flatMap(({ postgresPort, patroniPort, connectPort }) => [
+    postgresPort,
+    patroniPort,
+    connectPort,
+  ]),
+  ...proxies.flatMap(({ writePort, readPort, httpPort, statisticsPort, groupPorts }) => [
+    writePort,
+    readPort,
+    httpPort,
+    statisticsPort,
+    ...[...groupPorts.values()].flatMap(({ write, read }) => [write, read]),
+  ]),
+  ...gateways.map(({ port }) => port),
+]
+
 export type Size = {
   /** Worker groups; 0 for one plain pair without Citus. */
   readonly workers: number

@@ -35,24 +35,19 @@ async function untilPrimary(candidates: readonly Member[]): Promise<Member> {
 
 const others = ({ members }: Group, member: Member) => members.filter((one) => one !== member)
 
-type Loss = { readonly member: Member; readonly undo: Undo }
-
 /** The primary is lost, and its successor as soon as it has taken some changes by itself. */
 async function loseBoth(
   cluster: Cluster,
   group: Group,
   first: FaultName,
   second: FaultName,
-): Promise<readonly [former: Loss, successor: Loss]> {
+): Promise<readonly [former: Undo, successor: Undo]> {
   const former = await findPrimary(group)
   const undoFormer = await strike(cluster, first, former)
   const successor = await untilPrimary(others(group, former))
   await sleep(REIGN_MS)
   const undoSuccessor = await strike(cluster, second, successor)
-  return [
-    { member: former, undo: undoFormer },
-    { member: successor, undo: undoSuccessor },
-  ]
+  return [undoFormer, undoSuccessor]
 }
 
 /** The order in which the former primary and its successor come back. */
@@ -85,7 +80,7 @@ const succession =
   (first: FaultName, second: FaultName, comeback: keyof typeof COMEBACKS): Scenario['inject'] =>
   async (cluster, group) => {
     const [former, successor] = await loseBoth(cluster, group, first, second)
-    await COMEBACKS[comeback]!(former.undo, successor.undo)
+    await COMEBACKS[comeback]!(former, successor)
     return async () => {}
   }
 

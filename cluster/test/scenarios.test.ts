@@ -209,8 +209,8 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     const { cluster } = trial
     const { topology, runFolder } = cluster.place
     const readVerdicts = () =>
-      topology.fencers.flatMap(({ name }) =>
-        readFileSync(join(runFolder, `${name}.log`), 'utf8').match(/is primary no more/g),
+      topology.fencers.flatMap(
+        ({ name }) => readFileSync(join(runFolder, `${name}.log`), 'utf8').match(/is primary no more/g) ?? [],
       ).length
     const readReigns = async () => {
       const { members } = await readStatus(topology, cluster.credentials)

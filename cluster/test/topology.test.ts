@@ -12,7 +12,7 @@ import type { Credentials } from '../credentials.ts'
 import { etcdArguments, renderFencer } from '../etcd.ts'
 import { renderBalancer, renderMemberProxy } from '../haproxy.ts'
 import { renderPatroni } from '../patroni.ts'
-import { DEFAULT_SIZE, makeTopology } from '../topology.ts'
+import { DEFAULT_SIZE, makeTopology, portsOf } from '../topology.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'tessera-topology-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -51,23 +51,7 @@ test('the usual cluster is a coordinator pair and three worker pairs', () => {
 
 test('no two things have one port, whatever the size', () => {
   for (const size of sizes) {
-    const { members, proxies, store, gateways } = makeTopology(size)
-    const ports = [
-      ...members.flatMap(({ postgresPort, patroniPort, connectPort }) => [
-        postgresPort,
-        patroniPort,
-        connectPort,
-      ]),
-      ...proxies.flatMap(({ writePort, readPort, httpPort, statisticsPort, groupPorts }) => [
-        writePort,
-        readPort,
-        httpPort,
-        statisticsPort,
-        ...[...groupPorts.values()].flatMap(({ write, read }) => [write, read]),
-      ]),
-      ...store.flatMap(({ clientPort, peerPort }) => [clientPort, peerPort]),
-      ...gateways.map(({ port }) => port),
-    ]
+    const ports = portsOf(makeTopology(size))
     assert.equal(new Set(ports).size, ports.length, JSON.stringify(size))
   }
 })
