@@ -30,18 +30,21 @@ export async function startGateway(...args: string[]): Promise<TestGateway> {
     metrics.observe(event)
   }
   const { ownerUrl, ...urls } = testDatabase()
+  // What was opened before something else failed is closed, too: it would keep the process, and with it the run.
+  const closers: (() => unknown)[] = []
+  after(async () => {
+    for (const close of closers.toReversed()) await close()
+  })
   const session = await openSession(ownerUrl, 'test')
+  closers.push(() => session.close())
   const database = openDatabase({ ...config, ...urls, emit })
+  closers.push(() => database.close())
   const catalog = await openCatalog({ database, ...config, emit })
+  closers.push(() => catalog.close())
   metrics.watch(database)
   const readMetrics = () => metrics.registry.metrics()
   const app = await buildApp({ config, database, catalog, emit, readMetrics, isDraining: () => false })
+  closers.push(() => app.close())
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  after(async () => {
-    await app.close()
-    catalog.close()
-    await database.close()
-    await session.close()
-  })
   return { client: makeClient(url), database, catalog, events, session }
 }
