@@ -23,9 +23,11 @@ const healthOptions = [
   `--key=${keyFile}`,
 ]
 
-/** A published port that can be moved. */
-const publish = (variable: string, port: number, inside: number) =>
-  `"127.0.0.1:\${${variable}:-${port}}:${inside}"`
+/** A port that can be moved. */
+const portOf = (variable: string, port: number, index: number) =>
+  `\${${variable}${index === 0 ? '' : `_${index + 1}`}:-${port + index}}`
+const portAt = (index: number) => portOf('TESSERA_PORT', HTTP_PORT, index)
+const statisticsPortAt = (index: number) => portOf('TESSERA_STATISTICS_PORT', STATISTICS_PORT, index)
 
 /** Passed on where they are set: see loadtest/scripts/settings.ts. */
 const LOADTEST_VARIABLES = [
@@ -39,15 +41,12 @@ const LOADTEST_VARIABLES = [
   'API_KEY',
 ]
 
-const proxyService = ({ name, httpPort, statisticsPort }: Balancer, index: number) => {
-  const suffix = index === 0 ? '' : `_${index + 1}`
-  return `  ${name}:
+const proxyService = ({ name, httpPort, statisticsPort }: Balancer, index: number) => `  ${name}:
     <<: *proxy
     command: ["haproxy", "-f", "${CONFIG_FOLDERS.proxy}/${name}.cfg"]
     ports:
-      - ${publish(`TESSERA_PORT${suffix}`, HTTP_PORT + index, httpPort)}
-      - ${publish(`TESSERA_STATISTICS_PORT${suffix}`, STATISTICS_PORT + index, statisticsPort)}`
-}
+      - "127.0.0.1:${portAt(index)}:${httpPort}"
+      - "127.0.0.1:${statisticsPortAt(index)}:${statisticsPort}"`
 
 export function renderCompose(topology: Topology): string {
   const { members, store, proxies, fencers, gateways } = topology
@@ -190,6 +189,9 @@ ${proxies.map(proxyService).join('\n')}
     user: root
     cap_add: [DAC_OVERRIDE]
     command: ["prepare"]
+    environment:
+      # For what it says at its end.
+      PUBLISHED_AT: "${proxies.map((_, index) => `http://localhost:${portAt(index)}`).join(', ')}"
     depends_on:
 ${waitFor([...names(members), ...names(proxies)], 'service_started', '      ')}
     volumes: ["node-config:${CONFIG_FOLDERS.node}:ro"]

@@ -90,6 +90,7 @@ async function prepare() {
   try {
     const members = await untilMembersRun(containerTopology, say)
     await prepareDatabase(containerTopology, await openSecrets(), members, say)
+    say(`the database is prepared; a gateway serves it at ${process.env.PUBLISHED_AT}`)
   } catch (error) {
     say((error as Error).message)
     for (const member of containerTopology.members) {

@@ -150,12 +150,12 @@ const listenPrimary = (name: string, bind: string, { members }: Group) =>
   http-check expect status 200
 ${lines(members, (member) => checked(member, CHECK))}`
 
-/** One that streams and is not far behind; where there is none, what the write port leads to. */
+/** One that is not far behind, whether it streams or not: reads go on without a primary. Where there is none, what the write port leads to. */
 const listenSecondaries = (name: string, bind: string, { members }: Group, writeName: string) =>
   `listen ${name}
   bind ${bind}
   balance leastconn
-  option httpchk GET /replica?lag=${MAX_LAG}&replication_state=streaming
+  option httpchk GET /replica?lag=${MAX_LAG}
   http-check expect status 200
   use_backend ${name}-primary if { nbsrv(${name}) eq 0 }
 ${lines(members, (member) => checked(member, CHECK))}

@@ -1,20 +1,44 @@
 // Owns adding a worker group to a cluster that serves: its members, the ways to them, and its share of the shards.
+// Every step is harmless when it is done again: what was broken off is brought to its end by the same command.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { withSuperuser } from './connection.ts'
 import { findDaemon, signal } from './daemon.ts'
 import { isStartedIn, type Report, restart, untilMembersRun } from './launcher.ts'
 import { type Cluster, startPart, writeProxyFile } from './parts.ts'
 import { ClusterError, makePlace, resizePlace } from './place.ts'
-import { prepareDatabase } from './schema.ts'
+import { oncePossible, prepareDatabase } from './schema.ts'
 import { MAX_WORKERS } from './topology.ts'
 
-/** @returns the cluster with one worker group more, once it holds its share of the shards */
+/** How often a job of Citus is looked at, and after which time it is told that it still goes on. */
+const LOOK_MS = 500
+const STUCK_MS = 60_000
+const STUCK =
+  'a large shard takes long; the logs of the members that it moves to say whether anything stands in its way'
+
+/**
+ * Citus waits until the subscriptions of a move have caught up, one for each owner of tables, and takes those that
+ * have not begun for caught up where another has: what is changed meanwhile is lost. One row for each group of tables
+ * that has several owners.
+ */
+const MIXED_OWNERS = `select string_agg(format('%s of %s', logicalrelid, relowner::regrole), ', ' order by 1) as tables
+  from (select logicalrelid::text, colocationid, relowner from pg_dist_partition
+    join pg_class on pg_class.oid = logicalrelid where colocationid > 0) t
+  group by colocationid having count(distinct relowner) > 1`
+
+/**
+ * @returns the cluster with one worker group more, once it holds its share of the shards; where the last one was not
+ * brought to its end, with that one
+ */
 export async function addWorker(cluster: Cluster, report: Report): Promise<Cluster> {
   const { size, topology, runFolder } = cluster.place
   if (!topology.isCitus) throw new ClusterError('One pair without Citus has no workers to add to.')
-  if (size.workers === MAX_WORKERS)
+  const isUnfinished = await oncePossible(() => hasMovesLeft(cluster))
+  if (isUnfinished)
+    report('the last worker does not have its share of the shards yet: it gets that, and none is added')
+  else if (size.workers === MAX_WORKERS)
     throw new ClusterError(`There are ${MAX_WORKERS} workers: that is the most.`)
-  const place = resizePlace(cluster.place, size.workers + 1)
+  const place = isUnfinished ? cluster.place : resizePlace(cluster.place, size.workers + 1)
   const larger = { ...cluster, place }
   const added = place.topology.groups.at(-1)!
   makePlace(place)
@@ -29,12 +53,60 @@ export async function addWorker(cluster: Cluster, report: Report): Promise<Clust
   for (const { name } of place.topology.fencers) await restart(larger, name)
   const members = await untilMembersRun(place.topology, report, isStartedIn(place))
   await prepareDatabase(place.topology, cluster.credentials, members, report)
-  await withSuperuser(place.topology, cluster.credentials, async (client) => {
-    const { rows } = await client.query('select citus_rebalance_start() as job')
-    if (rows[0].job === null) return report('the shards are in balance')
-    report('shards move, and stay readable and writable meanwhile …')
-    await client.query('select citus_rebalance_wait()')
-    report('the shards are in balance')
-  })
+  await balance(larger, report)
   return larger
+}
+
+/** Whether the last group is not known to Citus yet, or some shards would have to move for all to have their share. */
+const hasMovesLeft = ({ place: { topology }, credentials }: Cluster): Promise<boolean> =>
+  withSuperuser(topology, credentials, async (client) => {
+    const { rows } = await client.query(
+      `select not exists (select from pg_dist_node where groupid = $1)
+         or exists (select from get_rebalance_table_shards_plan()) as "is"`,
+      [topology.groups.at(-1)!.number],
+    )
+    return rows[0].is
+  })
+
+/** The job is the coordinator's, and survives its failover: it is looked at, not waited for on one connection. */
+async function balance({ place: { topology }, credentials }: Cluster, report: Report): Promise<void> {
+  const ask = (text: string, values: readonly unknown[] = []) =>
+    oncePossible(() =>
+      withSuperuser(topology, credentials, async (client) => (await client.query(text, [...values])).rows),
+    )
+  const mixed = (await ask(MIXED_OWNERS)).map(({ tables }) => tables as string)
+  const [started] = await ask(
+    `select coalesce(
+       (select job_id from pg_dist_background_job where state not in ('finished', 'cancelled', 'failed') limit 1),
+       citus_rebalance_start(shard_transfer_mode => $1)) as job`,
+    [mixed.length === 0 ? 'auto' : 'block_writes'],
+  )
+  if (started!.job === null) return report('the shards are in balance')
+  report(
+    mixed.length === 0
+      ? 'shards move, and stay readable and writable meanwhile …'
+      : `shards move, and changes of each wait meanwhile: tables whose shards lie together have several owners (${mixed.join('; ')}), and Citus would lose changes; with one owner they would not wait …`,
+  )
+  const start = performance.now()
+  for (let toldMs = 0; ; await sleep(LOOK_MS)) {
+    const [job] = await ask(
+      `select state,
+         (select message from pg_dist_background_task t
+          where t.job_id = j.job_id and status = 'error' limit 1) as why,
+         (select command from pg_dist_background_task t
+          where t.job_id = j.job_id and status = 'running' limit 1) as command
+       from pg_dist_background_job j where job_id = $1`,
+      [started!.job],
+    )
+    const forMs = performance.now() - start
+    if (job?.command && forMs > 2 * toldMs + STUCK_MS) {
+      report(`after ${Math.round(forMs / 1_000)} s still ${job.command}: ${STUCK}`)
+      toldMs = forMs
+    }
+    if (job?.state === 'finished') return report('the shards are in balance')
+    if (job?.state === 'failed' || job?.state === 'cancelled')
+      throw new ClusterError(
+        `Not all shards have moved (${job.why?.trim() ?? job.state}); add-worker again goes on with it.`,
+      )
+  }
 }

@@ -14,8 +14,12 @@ const rolesFile = new URL('../sql/bootstrap/roles.sql', import.meta.url)
 const REGISTER_TIMEOUT_MS = 60_000
 /** Citus tells a node that changed places what there is, and refuses until then what all nodes must know of. */
 const SYNC_TIMEOUT_MS = 60_000
-/** Of that refusal: object_not_in_prerequisite_state. */
-const OUT_OF_SYNC = '55000'
+/**
+ * Errors that pass: that refusal (object_not_in_prerequisite_state), a connection that was lost or never came about,
+ * also between nodes, a server that stops or starts, a primary that is none any more; of the driver itself, no code or
+ * one of the system.
+ */
+const PASSING = /^(55000|08...|57P0[123]|25006|E[A-Z]+|)$/
 
 /** Idempotent: what is there stays. @param members that run */
 export async function prepareDatabase(
@@ -39,17 +43,18 @@ export async function prepareDatabase(
     for (const role of ['tessera_owner', 'tessera_write', 'tessera_read'] as const)
       await client.query(`alter role ${role} password ${client.escapeLiteral(credentials.passwords[role])}`)
   }
-  await onceInSync(() => withSuperuser(topology, credentials, makeRoles))
-  if (topology.isCitus) await allowSecondaryReads(topology, credentials)
+  await oncePossible(() => withSuperuser(topology, credentials, makeRoles))
+  if (topology.isCitus) await oncePossible(() => allowSecondaryReads(topology, credentials))
 }
 
-async function onceInSync(work: () => Promise<void>) {
+/** Does it again after errors that pass, for a minute at most. @param work harmless when it is done twice */
+export async function oncePossible<T>(work: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + SYNC_TIMEOUT_MS
   for (;;) {
     try {
       return await work()
     } catch (error) {
-      if ((error as DatabaseError).code !== OUT_OF_SYNC || performance.now() > deadline) throw error
+      if (!PASSING.test((error as DatabaseError).code ?? '') || performance.now() > deadline) throw error
     }
     await sleep(200)
   }

@@ -1,5 +1,6 @@
 // Owns the view of the whole: what each member is, what the proxies and Citus take it for, and where the rows are.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { withSuperuser } from './connection.ts'
 import type { Credentials } from './credentials.ts'
 import { isStoreWell, storeAccessOf } from './etcd.ts'
@@ -92,6 +93,20 @@ export async function readStatus(topology: Topology, credentials: Credentials): 
     })
   })
   return { members, rows, faults }
+}
+
+const LOOK_MS = 200
+
+/** @returns what does not agree then, each a sentence; nothing as soon as all does */
+export async function untilWhole(
+  topology: Topology,
+  credentials: Credentials,
+  withinMs: number,
+): Promise<readonly string[]> {
+  for (const deadline = performance.now() + withinMs; ; await sleep(LOOK_MS)) {
+    const { faults } = await readStatus(topology, credentials)
+    if (faults.length === 0 || performance.now() > deadline) return faults
+  }
 }
 
 /** For whom a group without a primary waits, and what can be done. */

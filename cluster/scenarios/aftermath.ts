@@ -11,10 +11,15 @@ import type { Group, Member } from '../topology.ts'
 const SETTLED_TIMEOUT_MS = 30_000
 const LOOK_MS = 250
 
-/** Tables and shards, also those that Citus hides. */
-const TABLES = `select format('%I.%I', nspname, relname) as name from pg_class join pg_namespace n on n.oid = relnamespace
-  where relkind = 'r' and nspname in ('public', 'tessera') and not exists (
-    select from pg_depend where objid = pg_class.oid and deptype = 'e') order by 1`
+/**
+ * Tables, and with Citus shards, also those that it hides, in place of the tables that it would ask other members for.
+ */
+const tablesQuery = (isCitus: boolean) => `select format('%I.%I', nspname, relname) as name
+  from pg_class join pg_namespace n on n.oid = relnamespace
+  where relkind = 'r' and nspname in ('public', 'tessera')
+    and not exists (select from pg_depend where objid = pg_class.oid and deptype = 'e')
+    ${isCitus ? 'and not exists (select from pg_dist_partition where logicalrelid = pg_class.oid)' : ''}
+  order by 1`
 const CONTENT = (table: string) =>
   `select count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, ',' order by t::text)), '') as content from ${table} t`
 
@@ -30,12 +35,13 @@ async function findInGroup(cluster: Cluster, { name, members }: Group): Promise<
   if (!primary) return [`group ${name} has no primary at the end`]
   const timelines = new Set(states.map((state) => state?.timeline))
   const wrongs = timelines.size === 1 ? [] : [`group ${name} has timelines ${[...timelines].join(' and ')}`]
+  const { isCitus } = cluster.place.topology
   const clients = new Map<Member, Client>()
   try {
     for (const member of members) clients.set(member, await open(cluster, member))
     const leading = clients.get(primary)!
     wrongs.push(...(await findPrepared(name, leading)))
-    const contents = await readContents(leading)
+    const contents = await readContents(leading, isCitus)
     const { rows } = await leading.query('select pg_current_wal_lsn() as lsn')
     for (const [member, client] of clients) {
       if (member === primary) continue
@@ -43,7 +49,7 @@ async function findInGroup(cluster: Cluster, { name, members }: Group): Promise<
         wrongs.push(`${member.name} has not replayed what ${primary.name} has`)
         continue
       }
-      const own = await readContents(client)
+      const own = await readContents(client, isCitus)
       for (const table of new Set([...contents.keys(), ...own.keys()]))
         if (contents.get(table) !== own.get(table))
           wrongs.push(
@@ -82,8 +88,8 @@ async function hasReplayed(client: Client, lsn: string): Promise<boolean> {
   return false
 }
 
-async function readContents(client: Client): Promise<ReadonlyMap<string, string>> {
-  const { rows: tables } = await client.query(TABLES)
+async function readContents(client: Client, isCitus: boolean): Promise<ReadonlyMap<string, string>> {
+  const { rows: tables } = await client.query(tablesQuery(isCitus))
   const contents = new Map<string, string>()
   for (const { name } of tables) {
     const { rows } = await client.query(CONTENT(name))

@@ -4,8 +4,8 @@ import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startGateways, untilGatewaysServe } from '../launcher.ts'
-import type { Place } from '../place.ts'
-import { readStatus } from '../status.ts'
+import { findPlace, type Place } from '../place.ts'
+import { untilWhole } from '../status.ts'
 import type { Topology } from '../topology.ts'
 import { findLeftovers } from './aftermath.ts'
 import { findViolations, type Violation } from './history.ts'
@@ -85,6 +85,8 @@ async function makeCollection({ query }: Trial, { isCitus }: Topology): Promise<
     await query(
       `select create_distributed_table('${COLLECTION}', 'cell', colocate_with => 'tessera.moved_feature')`,
     )
+  // As an import would leave it.
+  await query(`alter table ${COLLECTION} owner to tessera_owner`)
   await query(`grant select, insert, update, delete on ${COLLECTION} to tessera_write`)
   await query(`grant select on ${COLLECTION} to tessera_read`)
   const [width, height] = [360 / 2 ** LEVEL, 180 / 2 ** LEVEL]
@@ -105,7 +107,10 @@ export async function playNemesis(
   scenario: Scenario,
   lastsMs = 0,
 ): Promise<NemesisResult> {
-  const { cluster, query, spots } = stage
+  const { query, spots } = stage
+  // It may have grown, before or meanwhile.
+  const asItIs = () => ({ ...stage.cluster, place: findPlace(stage.cluster.place.folder, {}) })
+  const cluster = asItIs()
   const { topology } = cluster.place
   const struck = (scenario.group === 'worker' ? topology.groups[1] : undefined) ?? topology.groups[0]!
   const isHit = ({ group }: Sample) => scenario.group !== 'worker' || group === struck.number
@@ -113,29 +118,25 @@ export async function playNemesis(
   const registers = new Map<Spot, readonly string[]>()
   for (const spot of spots) registers.set(spot, await makeRegisters(topology.proxies, spot))
   const broken: string[] = []
-  const until = async (what: string, withinMs: number, find: () => Promise<readonly string[]>) => {
-    const deadline = performance.now() + withinMs
-    for (;;) {
-      const wrongs = await find()
-      if (wrongs.length === 0) return
-      if (performance.now() > deadline) {
-        broken.push(`${what}: not within ${withinMs / 1_000} s`, ...wrongs)
-        return
-      }
-      await sleep(200)
-    }
+  const keepWhole = async () => {
+    const { place, credentials } = asItIs()
+    const faults = await untilWhole(place.topology, credentials, WHOLE_TIMEOUT_MS)
+    if (faults.length > 0)
+      broken.push(`the cluster is whole: not within ${WHOLE_TIMEOUT_MS / 1_000} s`, ...faults)
   }
-  const untilWhole = () =>
-    until('the cluster is whole', WHOLE_TIMEOUT_MS, async () => {
-      const { faults } = await readStatus(topology, cluster.credentials)
-      return faults
-    })
-  await untilWhole()
+  await keepWhole()
   const readLogs = followLogs(cluster.place)
   const notebook: Notebook = { history: [], samples: [] }
   const crowd = startCrowd(topology.proxies, registers, notebook)
-  const untilServed = () =>
-    until('everybody is served', SERVED_TIMEOUT_MS, async () => (crowd.areServed(SERVED_MS) ? [] : ['']))
+  const untilServed = async () => {
+    for (
+      const deadline = performance.now() + SERVED_TIMEOUT_MS;
+      !crowd.areServed(SERVED_MS);
+      await sleep(100)
+    )
+      if (performance.now() > deadline)
+        return void broken.push(`everybody is served: not within ${SERVED_TIMEOUT_MS / 1_000} s`)
+  }
   await sleep(SERVED_MS)
   await untilServed()
   const steadyFrom = performance.now()
@@ -146,12 +147,12 @@ export async function playNemesis(
   if (scenario.writesReturn) await untilServed()
   await undo()
   const undoneAt = performance.now()
-  await untilWhole()
+  await keepWhole()
   const healedMs = performance.now() - undoneAt
   await untilServed()
   await sleep(Math.max(SETTLE_MS, struckAt + lastsMs - performance.now()))
   await crowd.stop()
-  broken.push(...(await findLeftovers(cluster)))
+  broken.push(...(await findLeftovers(asItIs())))
   const logged = readLogs()
   broken.push(...logged.filter(({ msg }) => msg === 'request-failed').map(({ err }) => `a bug: ${err.stack}`))
   const { history, samples } = notebook

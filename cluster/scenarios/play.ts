@@ -1,7 +1,7 @@
 // Owns one run of a scenario: traffic throughout, the fault, its end, and whether every promise was kept.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readStatus } from '../status.ts'
+import { untilWhole } from '../status.ts'
 import type { Scenario } from './scenarios.ts'
 import type { Stage } from './stage.ts'
 import { type Outcome, startReaders, startWriters, TABLE } from './traffic.ts'
@@ -69,19 +69,15 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
       await sleep(100)
     }
   }
-  const untilWhole = async (what: string) => {
-    let faults: readonly string[] = []
-    await until(what, HEAL_TIMEOUT_MS, async () => {
-      faults = (await readStatus(cluster.place.topology, cluster.credentials)).faults
-      return faults.length === 0
-    })
-    broken.push(...faults)
+  const keepWhole = async (what: string) => {
+    const faults = await untilWhole(topology, cluster.credentials, HEAL_TIMEOUT_MS)
+    if (faults.length > 0) broken.push(`${what} within ${HEAL_TIMEOUT_MS / 1000} s`, ...faults)
   }
   await until('everybody is served before', RETURN_TIMEOUT_MS, () =>
     all.every((clients) => clients?.areServed(SERVED_MS) ?? true),
   )
   // One fault at a time is what is survived: a member that is still coming back from the last one can follow nobody.
-  await untilWhole('the cluster is whole before')
+  await keepWhole('the cluster is whole before')
   const undo = await scenario.inject(cluster, group)
   await sleep(scenario.holdMs)
   if (scenario.writesReturn)
@@ -89,7 +85,7 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
   broken.push(...((await scenario.findWrongs?.(cluster, group)) ?? []))
   await undo()
   const undoneAt = performance.now()
-  await untilWhole('the cluster is whole after')
+  await keepWhole('the cluster is whole after')
   const healedMs = performance.now() - undoneAt
   await until('everybody is served after', RETURN_TIMEOUT_MS, () =>
     all.every((clients) => clients?.areServed(SERVED_MS) ?? true),

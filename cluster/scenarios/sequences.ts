@@ -8,6 +8,7 @@ import { findPrimary, switchOver } from '../launcher.ts'
 import type { Cluster } from '../parts.ts'
 import { askMember } from '../patroni-api.ts'
 import { ClusterError } from '../place.ts'
+import { addWorker } from '../scale.ts'
 import type { Group, Member, Topology } from '../topology.ts'
 import { COLLECTION } from './http-clients.ts'
 import type { Scenario } from './scenarios.ts'
@@ -125,38 +126,64 @@ const coordinatorToo =
   }
 
 /** A shard leaves the group for another one, and its primary dies on the way. */
-const whileShardMoves: Scenario['inject'] = async (cluster, group) => {
-  const { topology } = cluster.place
-  const moving = withSuperuser(topology, cluster.credentials, async (client) => {
-    const { rows } = await client.query(
-      `select shardid, target.nodename, target.nodeport, source.nodename as "from", source.nodeport as "fromPort"
+const whileShardMoves =
+  (mode: 'auto' | 'block_writes'): Scenario['inject'] =>
+  async (cluster, group) => {
+    const { topology } = cluster.place
+    const moving = withSuperuser(topology, cluster.credentials, async (client) => {
+      const { rows } = await client.query(
+        `select shardid, target.nodename, target.nodeport, source.nodename as "from", source.nodeport as "fromPort"
        from pg_dist_shard join pg_dist_placement using (shardid)
        join pg_dist_node source on source.groupid = pg_dist_placement.groupid and source.noderole = 'primary'
        join pg_dist_node target on target.groupid <> source.groupid and target.groupid > 0
          and target.noderole = 'primary'
        where logicalrelid = $1::regclass and source.groupid = $2 order by 1, target.groupid limit 1`,
-      [COLLECTION, group.number],
-    )
-    const [{ shardid, from, fromPort, nodename, nodeport }] = rows
-    await client.query('select citus_move_shard_placement($1, $2, $3, $4, $5, $6)', [
-      shardid,
-      from,
-      fromPort,
-      nodename,
-      nodeport,
-      'block_writes',
-    ])
-  })
-  // Whether it came to an end is not what is asked here.
-  moving.catch(() => {})
-  await sleep(MOVE_MS)
-  const undo = await strike(cluster, 'kill', await findPrimary(group))
-  await moving.catch(() => {})
-  await sleep(COMEBACK_MS)
-  return undo
-}
+        [COLLECTION, group.number],
+      )
+      const [{ shardid, from, fromPort, nodename, nodeport }] = rows
+      await client.query('select citus_move_shard_placement($1, $2, $3, $4, $5, $6)', [
+        shardid,
+        from,
+        fromPort,
+        nodename,
+        nodeport,
+        mode,
+      ])
+    })
+    // Whether it came to an end is not what is asked here.
+    moving.catch(() => {})
+    await sleep(MOVE_MS)
+    const undo = await strike(cluster, 'kill', await findPrimary(group))
+    await moving.catch(() => {})
+    await sleep(COMEBACK_MS)
+    return undo
+  }
 /** A shard is copied by then, and not yet the other group's. */
 const MOVE_MS = 150
+
+/** A worker group is added, and while shards move to it the primary of one that gives some dies. */
+export const whileWorkerIsAdded: Scenario['inject'] = async (cluster, group) => {
+  const adding = addWorker(cluster, () => {})
+  // Awaited below; it may have failed by then.
+  const hasEnded = adding.then(
+    () => true,
+    () => true,
+  )
+  const { topology } = cluster.place
+  const isMoving = () =>
+    withSuperuser(topology, cluster.credentials, async (client) => {
+      const { rows } = await client.query(
+        `select exists (select from pg_dist_background_task where status = 'running') as is`,
+      )
+      return rows[0].is as boolean
+    })
+  while (!(await isMoving())) if (await Promise.race([hasEnded, sleep(LOOK_MS, false)])) break
+  const undo = await strike(cluster, 'kill', await findPrimary(group))
+  await sleep(COMEBACK_MS)
+  await undo()
+  await adding
+  return async () => {}
+}
 
 const duringSwitchover =
   (fault: FaultName, pauseMs: number): Scenario['inject'] =>
@@ -228,7 +255,10 @@ export const sequences: readonly Scenario[] = [
     ...ofAnyGroup,
     'and-coordinator-kill': coordinatorToo('kill', 2_000),
     'and-coordinator-freeze': coordinatorToo('freeze', 7_000),
-    'shard-move-kill': whileShardMoves,
+    'shard-move-kill': whileShardMoves('auto'),
+    'shard-move-blocking-kill': whileShardMoves('block_writes'),
+    added: (cluster) => addWorker(cluster, () => {}).then(() => async () => {}),
+    'added-kill': whileWorkerIsAdded,
   }),
   ...named('coordinator', ofAnyGroup),
 ]

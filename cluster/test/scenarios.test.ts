@@ -11,6 +11,7 @@ import { startGateway } from '../../loadtest/bench/measure.ts'
 import { gatewayUrl, withSuperuser } from '../connection.ts'
 import { faults } from '../fault.ts'
 import type { Cluster } from '../parts.ts'
+import { findPlace } from '../place.ts'
 import { promote } from '../promote.ts'
 import { addWorker } from '../scale.ts'
 import { findLeftovers } from '../scenarios/aftermath.ts'
@@ -19,10 +20,11 @@ import { COLLECTION } from '../scenarios/http-clients.ts'
 import { GATEWAYS, type NemesisStage, playNemesis, prepareNemesis } from '../scenarios/nemesis.ts'
 import { play } from '../scenarios/play.ts'
 import { gatewayScenarios, type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.ts'
+import { randomScenario, sequences } from '../scenarios/sequences.ts'
 import { DISK_MIB, openTrial, prepareStage, type Stage, type Trial } from '../scenarios/stage.ts'
 import { TABLE } from '../scenarios/traffic.ts'
 import { prepareDatabase } from '../schema.ts'
-import { readStatus } from '../status.ts'
+import { readStatus, untilWhole } from '../status.ts'
 import { type Group, urlOf } from '../topology.ts'
 import { makeFormerPrimary } from './former-primary.ts'
 import { whyNot } from './requirements.ts'
@@ -38,7 +40,12 @@ const WHOLE_TIMEOUT_MS = 120_000
 /** Longer than fencers wait, and shorter than a lease. */
 const SILENCE_MS = 8_000
 
-const named = (name: string) => [...scenarios, ...gatewayScenarios].find((one) => one.name === name)!
+const isRoot = process.getuid?.() === 0
+/** Random sequences in which both members of a group are struck, and which are over soon. */
+const SEEDS = [20, 55]
+
+const named = (name: string) =>
+  [...scenarios, ...gatewayScenarios, ...sequences].find((one) => one.name === name)!
 
 /** Plays it, and says what was not kept. */
 async function keep(stage: Stage, scenario: Scenario, patience = PATIENCE) {
@@ -66,20 +73,13 @@ async function keepHeld({ cluster }: Trial, group: Group, meanwhile = async (_: 
   } finally {
     await held.giveBack()
   }
-  await untilWhole(cluster)
+  await keepWhole(cluster)
   assert.deepEqual(await findLeftovers(cluster), [])
   return { acknowledged: held.acknowledged, kept: await readHeld(cluster, group) }
 }
 
-async function untilWhole(cluster: Cluster) {
-  const deadline = performance.now() + WHOLE_TIMEOUT_MS
-  for (;;) {
-    const { faults } = await readStatus(cluster.place.topology, cluster.credentials)
-    if (faults.length === 0) return
-    if (performance.now() > deadline) assert.deepEqual(faults, [])
-    await sleep(200)
-  }
-}
+const keepWhole = async ({ place, credentials }: Cluster) =>
+  assert.deepEqual(await untilWhole(place.topology, credentials, WHOLE_TIMEOUT_MS), [])
 
 /** The same for clients of the gateways. */
 async function keepAll(stage: NemesisStage, scenario: Scenario) {
@@ -90,7 +90,6 @@ async function keepAll(stage: NemesisStage, scenario: Scenario) {
 }
 
 test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_000 }, async (t) => {
-  const isRoot = process.getuid?.() === 0
   const trial = await openTrial({ workers: 0, gateways: GATEWAYS, disk: isRoot ? DISK_MIB : 0 }, () => {})
   t.after(() => trial.close())
   const stage = await prepareStage(trial)
@@ -178,10 +177,10 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
 })
 
 test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 600_000 }, async (t) => {
-  const trial = await openTrial({ gateways: GATEWAYS }, () => {})
+  const trial = await openTrial({ gateways: GATEWAYS, disk: isRoot ? DISK_MIB : 0 }, () => {})
   t.after(() => trial.close())
   const stage = await prepareStage(trial)
-  for (const fault of FAULTS) await t.test(fault, () => keep(stage, named(`worker-${fault}`)))
+  await t.test('switchover', () => keep(stage, named('worker-switchover')))
   await t.test('it is prepared as soon as all nodes know of all', async () => {
     const { place, credentials } = trial.cluster
     const { topology } = place
@@ -216,7 +215,7 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
       const { members } = await readStatus(topology, cluster.credentials)
       return members.map(({ name, role, timeline }) => `${name} ${role} ${timeline}`)
     }
-    await untilWhole(cluster)
+    await keepWhole(cluster)
     const [before, reigns] = [readVerdicts(), await readReigns()]
     // One who could follow is awake: by itself that would be enough.
     const [group] = topology.groups as [Group]
@@ -227,22 +226,25 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     const undos = await Promise.all(frozen.map(({ name }) => faults.freeze.inject(cluster, name)))
     await sleep(SILENCE_MS)
     for (const undo of undos) await undo()
-    await untilWhole(cluster)
+    await keepWhole(cluster)
     assert.deepEqual([readVerdicts(), await readReigns()], [before, reigns])
   })
   await t.test('a primary that wakes up does not take the place of a lost successor', async () => {
     const { acknowledged, kept } = await keepHeld(trial, trial.cluster.place.topology.groups[1]!)
     assert.deepEqual(kept, acknowledged)
   })
+  const before = await trial.query(`select count(*)::int from ${TABLE}`)
   await t.test('clients of the gateways lose nothing', async (t) => {
     const nemesis = await prepareNemesis(trial)
-    for (const name of ['worker-kill', 'gateway-kill'])
-      await t.test(name, () => keepAll(nemesis, named(name)).then(() => {}))
+    const play = (scenario: Scenario) =>
+      t.test(scenario.name, () => keepAll(nemesis, scenario).then(() => {}))
+    await play(named('worker-kill'))
+    for (const seed of isRoot ? SEEDS : []) await play(randomScenario(seed, trial.cluster.place.topology))
+    await play(named('worker-added-kill'))
   })
-  await t.test('one worker more takes its share of the shards, and all rows are there', async () => {
-    const count = () => trial.query(`select count(*)::int from ${TABLE}`)
-    const before = await count()
-    const { place, credentials } = await addWorker(trial.cluster, () => {})
+  await t.test('the worker that was added has its share of the shards, and all rows are there', async () => {
+    const { place, credentials } = { ...trial.cluster, place: findPlace(trial.cluster.place.folder, {}) }
+    assert.deepEqual(await trial.query(`select count(*)::int from ${TABLE}`), before)
     const { members, rows, faults } = await readStatus(place.topology, credentials)
     assert.deepEqual(faults, [])
     assert.equal(members.length, 10)
@@ -252,6 +254,17 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
       ['w1', 'w2', 'w3', 'w4'],
     )
     for (const [group, share] of shares) assert.ok(share > 0, group)
-    assert.deepEqual(await count(), before)
+    // As if it had been broken off.
+    await trial.query(`select citus_move_shard_placement(shardid, source.nodename, source.nodeport,
+        target.nodename, target.nodeport, 'block_writes')
+      from pg_dist_shard join pg_dist_placement using (shardid)
+      join pg_dist_node source using (groupid), pg_dist_node target
+      where logicalrelid = '${TABLE}'::regclass and groupid = 4 and source.noderole = 'primary'
+        and target.groupid = 1 and target.noderole = 'primary' limit 1`)
+    const told: string[] = []
+    const again = await addWorker({ ...trial.cluster, place }, (line) => told.push(line))
+    assert.equal(again.place.size.workers, 4)
+    assert.match(told[0]!, /does not have its share of the shards yet/)
+    assert.deepEqual((await readStatus(again.place.topology, credentials)).rows, rows)
   })
 })

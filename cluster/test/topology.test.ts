@@ -11,7 +11,7 @@ import { containerTopology } from '../containers.ts'
 import type { Credentials } from '../credentials.ts'
 import { etcdArguments, renderFencer } from '../etcd.ts'
 import { renderBalancer, renderMemberProxy } from '../haproxy.ts'
-import { renderPatroni } from '../patroni.ts'
+import { PATRONI_VERSION, renderPatroni } from '../patroni.ts'
 import { DEFAULT_SIZE, makeTopology, portsOf } from '../topology.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'tessera-topology-'))
@@ -109,6 +109,11 @@ test('the members of the store know one another', () => {
 test('docker-compose.yml is that of the topology', () => {
   const file = join(import.meta.dirname, '../../docker-compose.yml')
   assert.equal(readFileSync(file, 'utf8'), renderCompose(containerTopology), 'run node cluster/compose.ts')
+})
+
+test('in containers Patroni is the one whose store is guarded', () => {
+  const file = readFileSync(join(import.meta.dirname, '../node/Dockerfile'), 'utf8')
+  assert.ok(file.includes(`'patroni[etcd3]==${PATRONI_VERSION}'`))
 })
 
 test('in containers members differ by their names, and are reached at the same loopback ports everywhere', () => {

@@ -124,6 +124,13 @@ test('PostgreSQL computes the same cell', async () => {
   assert.deepEqual(nowhere, { a: -2, b: -2, c: -2 })
 })
 
+test('a check computes it also where nothing is found by a search path, as in replication and restored dumps', async () => {
+  await session.query(`do $$ begin
+    perform set_config('search_path', '', true);
+    perform tessera.cell('SRID=4326;POINT(2.35 48.85)'::public.geometry, 8);
+  end $$`)
+})
+
 test('for 10,000 boxes, no feature that meets one is in a cell that is not named for it', async () => {
   const boxes = Array.from({ length: 10_000 }, () => {
     const box = makeBox()
@@ -465,6 +472,32 @@ async function farFrom([x, y]: number[]): Promise<number[]> {
 
 /** Each commit waits for a disk, and on one node there is less that could go wrong. */
 const MOVES = isCitus ? 1_000 : 400
+
+test('a shard that moves without blocking takes along what is changed meanwhile', {
+  skip: !isCitus && 'needs Citus',
+}, async (t) => {
+  const [id] = (await idsAt(PARIS)) as [string]
+  const { id: shard } = shardOfCells(catalog.get('travellers'), [Number(id.split('.')[0])])!
+  const superuser = await openSuperuser()
+  t.after(() => superuser.close())
+  let isMoving = true
+  const moving = superuser
+    .query(
+      `select citus_move_shard_placement(${shard}, here.nodeid, there.nodeid, 'force_logical')
+       from pg_dist_placement join pg_dist_node here using (groupid), pg_dist_node there
+       where shardid = ${shard} and here.noderole = 'primary' and there.noderole = 'primary'
+         and there.shouldhaveshards and there.groupid <> here.groupid limit 1`,
+    )
+    .finally(() => {
+      isMoving = false
+    })
+  let count = 0
+  for (; isMoving || count === 0; count++)
+    assert.equal((await patch(id, { properties: { name: `moving ${count}` } })).status, 200)
+  await moving
+  const [row] = await superuser.query<{ name: string }>('select name from travellers where id = $1', [id])
+  assert.equal(row!.name, `moving ${count - 1}`)
+})
 
 test('while it moves hundreds of times, who looks for it always finds it, and only once', async () => {
   const [bob] = await idsAt(PARIS)
