@@ -218,7 +218,8 @@ test('members are reached through HAProxy alone, and nobody sees secrets of othe
   }
 })
 
-type Inject = (name: string) => Promise<() => Promise<unknown>>
+type Undo = () => Promise<unknown>
+type Inject = (name: string) => Promise<Undo>
 
 const inflict: Readonly<Record<'killed' | 'frozen' | 'cut off', Inject>> = {
   async killed(name) {
@@ -302,6 +303,65 @@ for (const [what, group] of strikes) {
     }
   })
 }
+
+/** How a former primary and its successor, both frozen, come back; the successor's lease has run out after LEASE_MS. */
+const comebacks: Readonly<Record<string, (former: Undo, successor: Undo) => Promise<unknown>>> = {
+  'the former primary first': async (former, successor) => {
+    await sleep(LEASE_MS)
+    await former()
+    await sleep(COMEBACK_MS)
+    await successor()
+  },
+  'the successor first': async (former, successor) => {
+    await sleep(LEASE_MS)
+    await successor()
+    await sleep(COMEBACK_MS)
+    await former()
+  },
+  'both at once': async (former, successor) => {
+    await sleep(LEASE_MS)
+    await Promise.all([former(), successor()])
+  },
+  'the former primary early': async (former, successor) => {
+    await former()
+    await sleep(LEASE_MS)
+    await successor()
+  },
+}
+const LEASE_MS = 26_000
+const COMEBACK_MS = 12_000
+/** So long a successor takes changes alone. */
+const REIGN_MS = 600
+
+for (const group of ['w1', 'c'])
+  for (const [order, comeBack] of Object.entries(comebacks))
+    test(`${group}'s primary is frozen, then its successor, and ${order} comes back: nothing is lost`, {
+      skip,
+      timeout: 400_000,
+    }, async () => {
+      const posting = startPosting()
+      let former: string | undefined
+      let successor: string | undefined
+      try {
+        await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
+        former = (await servedBy(group))!
+        const wakeFormer = await inflict.frozen(former)
+        await until(`${former} is succeeded`, 60_000, async () => {
+          successor = await servedBy(group)
+          return successor !== undefined && successor !== former
+        })
+        await sleep(REIGN_MS)
+        const wakeSuccessor = await inflict.frozen(successor!)
+        await comeBack(wakeFormer, wakeSuccessor)
+        await untilWhole(WHOLE_MS)
+        const counts = posting.counts()
+        await until('all groups take features again', 60_000, () => posting.areServedSince(counts))
+        await expectAll(await posting.stop())
+      } finally {
+        for (const name of [former, successor]) if (name) await docker(['unpause'], name).catch(() => {})
+        await posting.stop()
+      }
+    })
 
 /** Its master and its worker, in a container without procps. */
 const KILL_PROXY =
