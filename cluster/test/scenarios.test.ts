@@ -259,7 +259,7 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
         target.nodename, target.nodeport, 'block_writes')
       from pg_dist_shard join pg_dist_placement using (shardid)
       join pg_dist_node source using (groupid), pg_dist_node target
-      where logicalrelid = '${TABLE}'::regclass and groupid = 3 and source.noderole = 'primary'
+      where logicalrelid = '${TABLE}'::regclass and source.groupid = 3 and source.noderole = 'primary'
         and target.groupid = 1 and target.noderole = 'primary' limit 1`)
     const told: string[] = []
     const again = await addWorker({ ...trial.cluster, place }, (line) => told.push(line))
