@@ -35,6 +35,7 @@ export const errors = {
   'collection-changing': { status: 503, title: 'Collection is being changed', isRetryable: true },
   'consistency-unavailable': { status: 503, title: 'Not as recent as asked for', isRetryable: true },
   'database-unavailable': { status: 503, title: 'Database unavailable', isRetryable: true },
+  'database-exhausted': { status: 503, title: 'Database out of resources', isRetryable: true },
   'database-busy': { status: 503, title: 'Too many requests at once', isRetryable: true },
   'query-too-slow': { status: 503, title: 'Query took too long', isRetryable: true },
   'not-ready': { status: 503, title: 'Not ready', isRetryable: true },

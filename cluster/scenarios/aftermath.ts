@@ -25,8 +25,20 @@ const CONTENT = (table: string) =>
 
 /** @returns what differs between the members of a group, or was left behind, each a sentence */
 export async function findLeftovers(cluster: Cluster): Promise<readonly string[]> {
-  const found = await Promise.all(cluster.place.topology.groups.map((group) => findInGroup(cluster, group)))
+  const found = await Promise.all(cluster.place.topology.groups.map((group) => lookAtGroup(cluster, group)))
   return found.flat()
+}
+
+/** A member may start again while it is looked at, as after a rewind. */
+async function lookAtGroup(cluster: Cluster, group: Group): Promise<readonly string[]> {
+  for (const deadline = performance.now() + SETTLED_TIMEOUT_MS; ; await sleep(LOOK_MS)) {
+    try {
+      return await findInGroup(cluster, group)
+    } catch (error) {
+      if (performance.now() > deadline)
+        return [`group ${group.name} cannot be looked at: ${(error as Error).message}`]
+    }
+  }
 }
 
 async function findInGroup(cluster: Cluster, { name, members }: Group): Promise<readonly string[]> {

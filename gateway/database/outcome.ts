@@ -19,6 +19,8 @@ const NO_MEMBER = /node group \d+ does not have a (primary|secondary) node/
 /** Citus, in a backend that has lost its own server while it waited for another: an internal error by its code. */
 const SERVER_GONE = /^postmaster was shut down/
 const CANCELLED = '57014'
+/** No disk or memory left, a limit for one query reached, a disk that fails. The next address may have what it takes. */
+const EXHAUSTED = /^(53[124]00|58030)$/
 /** undefined table, column, function; wrong object type; privilege gone; plan outlived its table's shape. */
 const CHANGED = /^(42P01|42703|42883|42804|42501|0A000)$/
 /** division by zero, see shard-statement.ts; undefined table; privilege missing */
@@ -119,6 +121,7 @@ function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [O
     return [brokenOff, cause.routine === CITUS_PASSED_ON ? 'node' : 'endpoint']
   // On a secondary: what it replays was in the way.
   if (IN_THE_WAY.test(code) && purpose === 'read') return ['retryable', 'statement']
+  if (EXHAUSTED.test(code) && purpose === 'read') return ['retryable', 'statement']
   // The coordinator was cancelled; the node that it had sent the change to may have been quicker.
   if (code === CANCELLED && purpose === 'write' && phase === 'whole' && isCitus)
     return ['unknown', 'statement']
@@ -126,6 +129,7 @@ function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [O
 }
 
 function answerTo(cause: Error, outcome: Outcome, purpose: Circumstances['purpose']): Error {
+  if (EXHAUSTED.test((cause as pg.DatabaseError).code ?? '')) return exhausted(cause)
   switch (outcome) {
     case 'never-sent':
     case 'retryable':
@@ -252,6 +256,15 @@ const unknownOutcome = (cause: Error) =>
   gatewayError(
     'change-outcome-unknown',
     'The connection to the database was lost while the change was under way: it may have happened or not. Read the feature before you try again.',
+    {},
+    cause,
+  )
+
+/** Nothing has happened: the statement, and with it its transaction, is rolled back. */
+const exhausted = (cause: Error) =>
+  gatewayError(
+    'database-exhausted',
+    'The database has run out of disk, memory or another resource, and nothing has changed; try again, or ask for less.',
     {},
     cause,
   )

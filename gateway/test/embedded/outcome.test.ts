@@ -37,8 +37,8 @@ async function connect(connectionString = url, options: pg.ClientConfig = {}) {
 }
 
 /** What a query fails with. */
-async function failureOf(query: string, before?: string): Promise<unknown> {
-  const client = await connect()
+async function failureOf(query: string, before?: string, at = url): Promise<unknown> {
+  const client = await connect(at)
   try {
     if (before) await client.query(before)
     return await client.query(query).then(
@@ -186,6 +186,18 @@ const rows: Row[] = [
     [write, 'final', 'statement', 'database-busy'],
     [within, 'final', 'statement', 'database-busy'],
     [onCitus, 'unknown', 'statement', 'change-outcome-unknown'],
+  ],
+  [
+    'no more space for what it sorts',
+    () =>
+      failureOf(
+        'select i from generate_series(1, 100000) i order by -i',
+        "set temp_file_limit = 0; set work_mem = '64kB'",
+        splitUrls(superuserUrl)[0],
+      ),
+    [read, 'retryable', 'statement', 'database-exhausted'],
+    [write, 'final', 'statement', 'database-exhausted'],
+    [within, 'final', 'statement', 'database-exhausted'],
   ],
   [
     'a deadlock',
