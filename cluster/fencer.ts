@@ -4,7 +4,7 @@
 // of life; one that gives none for SILENCE_MS gets this fencer's vote. When a majority of the fencers has voted,
 // one transaction of etcd deletes the key that made it primary, if it is still the very same key, with the very
 // same votes. That is all it can do: who follows, and whether anybody may, Patroni decides, by its own rules and
-// with its own synchronous standbys. ARCHITECTURE.md says why a primary that lives on acknowledges nothing.
+// with its own synchronous standbys. docs/decisions/0002 says why a primary that lives on acknowledges nothing.
 
 import { readFileSync } from 'node:fs'
 import { get } from 'node:http'

@@ -92,7 +92,7 @@ export function renderPatroni(
         primary_start_timeout: 0,
         // A commit is acknowledged when a secondary has it, and only such a one is promoted.
         // Not by quorum: then a primary that was fenced could go on acknowledging to one secondary while another
-        // takes its place; see ARCHITECTURE.md.
+        // takes its place; see docs/decisions/0005.
         synchronous_mode: members.length > groups.length,
         // All of etcd lost: a primary goes on as long as it reaches every member of its group.
         failsafe_mode: true,

@@ -28,7 +28,7 @@ const COUNT_BOUND = 1_000
 const MAX_BUFFERED_POINTS = 1_000
 const MAX_BUFFERED_FEATURES = 100
 /**
- * How many cells a query names: the fewer shards it asks, the faster (ARCHITECTURE.md has figures). More cells
+ * How many cells a query names: the fewer shards it asks, the faster (docs/decisions/0032 has figures). More cells
  * than this lie in nearly all of Citus' usual 32 shards, and naming them gains nothing.
  */
 const MAX_CELLS = 32

@@ -131,6 +131,28 @@ test('nothing is left to do later', () => {
     assert.doesNotMatch(read(file), mark, file)
 })
 
+const documents = tracked.filter((file) => file.endsWith('.md') && !file.startsWith('openapi/client/'))
+
+test('documents link to what is there', () => {
+  for (const document of documents)
+    for (const [, target] of read(document).matchAll(/\]\((?!https?:|mailto:|#)([^)#\s]+)/g)) {
+      const path = normalize(join(dirname(document), target!))
+      assert.ok(
+        tracked.some((file) => file === path || file.startsWith(`${path.replace(/\/$/, '')}/`)),
+        `${document} links to ${target}, which is not there`,
+      )
+    }
+})
+
+test('documents name files that are there', () => {
+  // What has been released names what was there then.
+  for (const document of documents.filter((name) => name !== 'CHANGELOG.md'))
+    for (const [, path] of read(document).matchAll(
+      /`((?:gateway|cluster|loadtest|openapi|sql|docs)\/[\w./-]+\.\w+)`/g,
+    ))
+      assert.ok(tracked.includes(path!), `${document} names ${path}, which is not there`)
+})
+
 test('README lists every setting, and no other', () => {
   const listed = [...read('README.md').matchAll(/^\| `(TESSERA_[A-Z_]+)` \|/gm)]
     .map(([, name]) => name)

@@ -516,7 +516,7 @@ test('while it moves hundreds of times, who looks for it always finds it, and on
       const { status } = await client(`/collections/travellers/items/${bob}`)
       assert.equal(status, 200)
       const { json } = await client('/collections/travellers/items?limit=100&name=Bob')
-      // Over several shards Citus has no common moment, see ARCHITECTURE.md.
+      // Over several shards Citus has no common moment, see docs/decisions/0036.
       if (!isCitus) assert.equal(json.numberReturned, 1)
       for (const place of places) assert.ok((await idsAt(place)).filter((id) => id === bob).length <= 1)
       reads++
