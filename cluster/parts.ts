@@ -149,14 +149,14 @@ function gatewayPart(cluster: Cluster, port: number): Part {
   const { place } = cluster
   const { demo, gateways } = place.size
   // As many processes as cores, over all gateways.
-  const workers = Math.max(1, Math.floor(availableParallelism() / gateways))
+  const processes = Math.max(1, Math.floor(availableParallelism() / gateways))
   return {
     ...ourProgram(place),
     args: [gatewayProgram, 'serve', demo ? '--demo' : '--no-demo'],
     environment: {
       ...gatewayEnvironment(cluster),
       TESSERA_PORT: String(port),
-      TESSERA_WORKERS: String(workers),
+      TESSERA_PROCESSES: String(processes),
     },
   }
 }

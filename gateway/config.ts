@@ -106,14 +106,14 @@ export const settings = {
   demo: flag('import the demo data where it is missing; true when embedded', undefined),
   schemas: list('schemas to serve; without it, all that the role can read', []),
   excludeSchemas: list('schemas not to serve', []),
-  workers: integer(
+  processes: integer(
     'processes that serve; by default one a core, four at most',
     Math.min(availableParallelism(), 4),
     1,
     256,
   ),
   poolSize: integer(
-    'connections of each worker for reading, and as many for writing; beyond 8 reads use as many as the database takes',
+    'connections of each process for reading, and as many for writing; beyond 8 reads use as many as the database takes',
     8,
     1,
     1000,
@@ -160,6 +160,9 @@ export const variableOf = (name: string) => `TESSERA_${words(name).replaceAll('-
 /** `poolSize` → `--pool-size`. */
 export const flagOf = (name: string) => `--${words(name)}`
 
+/** Settings by their names of before, which were used and must not be passed over. */
+const RENAMED: Readonly<Record<string, Name>> = { workers: 'processes' }
+
 const isFlag = (setting: { allowed: string }) => setting.allowed === 'true or false'
 
 function parseSetting<T>(setting: Setting<T>, source: string, given: string): T {
@@ -204,6 +207,11 @@ export function readConfig<Option extends string = never>(
   environment: NodeJS.ProcessEnv = process.env,
 ): CommandLine<Option> {
   const parsed = parseFlags(args, own)
+  for (const [before, name] of Object.entries(RENAMED)) {
+    const used =
+      parsed.values[words(before)] !== undefined ? flagOf : environment[variableOf(before)] && variableOf
+    if (used) throw new ConfigError(`${used(before)} is called ${used(name)} now.`)
+  }
   const config: Record<string, unknown> = {}
   for (const [name, setting] of Object.entries(settings) as [Name, Setting<unknown>][]) {
     const typed = parsed.values[words(name)]
@@ -233,6 +241,7 @@ function parseFlags(args: readonly string[], own: Readonly<Record<string, 'value
   for (const [name, setting] of Object.entries(settings)) {
     options[words(name)] = { type: isFlag(setting) ? 'boolean' : 'string' }
   }
+  for (const before of Object.keys(RENAMED)) options[words(before)] = { type: 'string' }
   for (const [name, takes] of Object.entries(own)) {
     options[name] =
       takes === 'list'

@@ -47,10 +47,10 @@ export type Event =
   /** Told to come again: what was asked is fine, and cannot be served now. */
   | { type: 'request-refused'; id: string; method: string; url: string; code: string; error: Error }
   | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
-  | { type: 'gateway-listening'; url: string; collections: number; workers: number }
-  | { type: 'worker-serving'; processId: number }
+  | { type: 'gateway-listening'; url: string; collections: number; processes: number }
+  | { type: 'process-serving'; processId: number }
   | {
-      type: 'worker-died'
+      type: 'process-died'
       processId: number
       code: number | null
       signal: string | null

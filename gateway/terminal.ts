@@ -51,8 +51,8 @@ function sentenceOf(event: Event): string | undefined {
       return `${event.method} ${event.url} failed (request ${event.id}): ${event.error.stack}`
     case 'gateway-listening':
       return `Tessera serves ${counted(event.collections, 'collection')} at ${event.url} – documentation at ${event.url}/api.html – Ctrl-C stops it.`
-    case 'worker-died':
-      return `Worker ${event.processId} died (${event.reason ?? event.signal ?? event.code}); another takes its place.`
+    case 'process-died':
+      return `Process ${event.processId} died (${event.reason ?? event.signal ?? event.code}); another takes its place.`
     case 'gateway-draining':
       return `${event.signal}: finishing what is under way …`
     case 'gateway-stopped':

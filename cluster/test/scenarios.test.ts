@@ -160,7 +160,7 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
     const { id } = (await made.json()) as { id: string }
     const [url] = gatewayUrl(topology, trial.cluster.credentials, 'tessera_read').split(',')
     const readUrl = url!.replace(`:${topology.proxies[0]!.readPort}/`, `:${former.member.postgresPort}/`)
-    const gateway = await startGateway(['--no-demo', '--workers', '1'], {
+    const gateway = await startGateway(['--no-demo', '--processes', '1'], {
       TESSERA_READ_URL: readUrl,
       TESSERA_WRITE_URL: gatewayUrl(topology, trial.cluster.credentials, 'tessera_write'),
     })

@@ -5,12 +5,12 @@ import { EmbeddedError } from '../database/embedded.ts'
 import { MigrationError } from '../database/migrate.ts'
 import { GatewayError } from '../errors.ts'
 import { ImportError } from '../features/ingest.ts'
-import { WorkerError } from '../workers.ts'
+import { ProcessError } from '../processes.ts'
 
 /** Failures that are told in a sentence; anything else is a bug and shows where it happened. */
 export function explain(error: unknown): string {
   if (
-    [ConfigError, EmbeddedError, MigrationError, ImportError, WorkerError].some(
+    [ConfigError, EmbeddedError, MigrationError, ImportError, ProcessError].some(
       (kind) => error instanceof kind,
     )
   ) {

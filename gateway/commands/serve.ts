@@ -1,4 +1,4 @@
-// Owns `tessera serve`: the process that brings everything up and watches, and the workers that answer.
+// Owns `tessera serve`: the process that brings everything up and watches, and the processes that answer.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
@@ -10,9 +10,9 @@ import { openCatalog } from '../features/catalog.ts'
 import { importDemo } from '../features/demo.ts'
 import { makeMetrics } from '../http/metrics.ts'
 import { openLog } from '../http/telemetry.ts'
+import { isServing, shareMetrics, startProcesses, tellFailure, tellServing } from '../processes.ts'
 import { openTerminal } from '../terminal.ts'
 import { openTracing } from '../trace.ts'
-import { isWorker, shareMetrics, startWorkers, tellFailure, tellServing } from '../workers.ts'
 import { explain } from './explain.ts'
 import { type Addresses, awaitDatabase, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
 
@@ -21,13 +21,13 @@ const DRAIN_TIMEOUT_MS = 30_000
 
 const onTerminal = () => process.stdout.isTTY === true
 
-/** Brings up what workers need, then them; they end before it does. */
+/** Brings up what the serving processes need, then them; they end before it does. */
 export async function serve(args: readonly string[]) {
   const { config, positionals } = readConfig(args)
   if (positionals.length > 0) throw new ConfigError(`serve takes no ${positionals[0]}.`)
   const emit = onTerminal() ? openTerminal(process.stdout) : openLog(config.logLevel)
   const isTraced = wantsTraces()
-  if (isWorker) return serveAsWorker(config, isTraced, emit)
+  if (isServing) return serveRequests(config, isTraced, emit)
   await runUntilSignal(emit, async (cleanup, interrupted) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
     if (config.demo ?? isEmbedded(config))
@@ -36,10 +36,10 @@ export async function serve(args: readonly string[]) {
       )
     else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
     const environment = isEmbedded(config) ? environmentOf(addresses) : {}
-    const starting = startWorkers({ count: config.workers, environment, emit })
+    const starting = startProcesses({ count: config.processes, environment, emit })
     cleanup.defer(async () => {
-      const workers = await starting.catch(() => undefined)
-      await workers?.stop()
+      const processes = await starting.catch(() => undefined)
+      await processes?.stop()
     })
     await starting
     const failed = died.then(() => {
@@ -50,14 +50,14 @@ export async function serve(args: readonly string[]) {
   emit({ type: 'gateway-stopped' })
 }
 
-/** The embedded database's addresses as variables; those of a configured one workers read for themselves. */
+/** The embedded database's addresses as variables; those of a configured one each process reads for itself. */
 const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
   [variableOf('readUrl')]: readUrl,
   [variableOf('writeUrl')]: writeUrl!,
   [variableOf('ownerUrl')]: ownerUrl!,
 })
 
-async function serveAsWorker(config: Config, isTraced: boolean, log: Emit) {
+async function serveRequests(config: Config, isTraced: boolean, log: Emit) {
   // These reach every process of a terminal: the one that watches us decides.
   for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => {})
   const stopping = new AbortController()

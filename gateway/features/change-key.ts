@@ -158,7 +158,7 @@ export async function changeOnce(
 /**
  * That this key is for this request alone, wherever another would put a feature. Where the node that would know is
  * away nothing is claimed: that a change is made once does not depend on it, and the feature's own node may be there.
- * @throws GatewayError key-reused
+ * @throws GatewayError idempotency-key-reused
  */
 export async function claimKey(database: Database, key: ChangeKey, collection: Collection): Promise<void> {
   try {
@@ -196,7 +196,7 @@ const isVerdict = (error: unknown) =>
 
 const reused = () =>
   gatewayError(
-    'key-reused',
+    'idempotency-key-reused',
     'This Idempotency-Key was used with another body or condition; choose a new one.',
     {
       header: 'Idempotency-Key',

@@ -31,7 +31,7 @@ export function authenticate(scope: FastifyInstance, { keys, ...locality }: Auth
       if (isFromHere(request) && !(await keys.exist())) return refuseOtherSites(request)
       reply.header('www-authenticate', 'Bearer realm="tessera"')
       throw gatewayError(
-        'key-missing',
+        'credentials-missing',
         'Changes need an API key here: Authorization: Bearer tessera_…; `tessera keys create` makes one.',
       )
     }
@@ -50,32 +50,32 @@ export function makeOperatorCheck({ keys, ...locality }: AuthenticateOptions) {
       if (isFromHere(request)) return
       reply.header('www-authenticate', 'Bearer realm="tessera"')
       throw gatewayError(
-        'key-missing',
+        'credentials-missing',
         'This is shown to the machine itself; from elsewhere it needs an API key: Authorization: Bearer tessera_…',
       )
     }
     const { id, collections } = await findKey(keys, authorization, reply)
     if (collections)
-      throw gatewayError('key-insufficient', `The API key ${id} is for ${collections.join(', ')} alone.`)
+      throw gatewayError('permission-missing', `The API key ${id} is for ${collections.join(', ')} alone.`)
   }
 }
 
-/** @throws GatewayError key-invalid */
+/** @throws GatewayError credentials-invalid */
 async function findKey(keys: ApiKeys, authorization: string, reply: FastifyReply): Promise<ApiKey> {
   const [, text] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
   const key = text === undefined ? undefined : await keys.find(text)
   if (key === undefined) {
     reply.header('www-authenticate', 'Bearer realm="tessera", error="invalid_token"')
-    throw gatewayError('key-invalid', 'The API key is none, or has been revoked.')
+    throw gatewayError('credentials-invalid', 'The API key is none, or has been revoked.')
   }
   return key
 }
 
 function checkAllowed({ id, canWrite, collections }: ApiKey, collection: string) {
   if (!canWrite)
-    throw gatewayError('key-insufficient', `The API key ${id} is for reading only.`, { collection })
+    throw gatewayError('permission-missing', `The API key ${id} is for reading only.`, { collection })
   if (collections === undefined || collections.includes(collection)) return
-  throw gatewayError('key-insufficient', `The API key ${id} is not for the collection ${collection}.`, {
+  throw gatewayError('permission-missing', `The API key ${id} is not for the collection ${collection}.`, {
     collection,
   })
 }

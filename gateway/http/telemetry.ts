@@ -28,7 +28,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   // Of a database that is gone or overrun there would be more of these than anybody reads.
   'request-refused': 'debug',
   'request-failed': 'error',
-  'worker-died': 'error',
+  'process-died': 'error',
 }
 
 /** @returns what every part of Tessera tells its events to */

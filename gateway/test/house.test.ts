@@ -30,7 +30,7 @@ const FLOORS = [
   /^gateway\/features\//,
   /^gateway\/http\//,
   /^gateway\/app\.ts$/,
-  /^gateway\/(main|terminal|workers|config|commands\/.*)\.ts$/,
+  /^gateway\/(main|terminal|processes|config|commands\/.*)\.ts$/,
 ]
 const floorOf = (file: string) => FLOORS.findIndex((floor) => floor.test(file))
 

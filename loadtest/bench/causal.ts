@@ -83,7 +83,7 @@ export async function measureCausal({ rounds, seconds }: Duration) {
       TESSERA_OWNER_URL: databaseUrls(place.topology, credentials, 'tessera_owner'),
     }
     for (let number = 0; number < 2; number++)
-      gateways.push(await startGateway(['--demo', '--workers', '1'], environment))
+      gateways.push(await startGateway(['--demo', '--processes', '1'], environment))
     const urls = gateways.map(({ url }) => url) as [string, string]
     const found = await trial.query(
       `select id from cities order by md5(id) limit ${Math.max(...CONNECTIONS)}`,

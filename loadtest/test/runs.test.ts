@@ -29,7 +29,7 @@ const run = promisify(execFile)
 
 let gateway: Awaited<ReturnType<typeof startGateway>> | undefined
 before(async () => {
-  if (!skip) gateway = await startGateway(['--ephemeral', '--workers', '1'])
+  if (!skip) gateway = await startGateway(['--ephemeral', '--processes', '1'])
 })
 after(() => gateway?.stop())
 

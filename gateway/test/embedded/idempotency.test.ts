@@ -133,7 +133,7 @@ for (const collection of COLLECTIONS) {
     await send('POST', items, featureAt(PARIS, key), keyed(key))
     for (const other of [featureAt(PARIS, `${key} other`), featureAt(TOKYO, `${key} other`)]) {
       const { status, json } = await send('POST', items, other, keyed(key))
-      assert.deepEqual([status, json.code], [422, 'key-reused'])
+      assert.deepEqual([status, json.code], [422, 'idempotency-key-reused'])
     }
     assert.equal(await countOf(collection, `${key} other`), 0)
   })
@@ -168,7 +168,7 @@ for (const collection of COLLECTIONS) {
       const without = await send(method, path, body, { 'if-match': before })
       assert.equal(without.status, 412)
       const otherwise = await send(method, path, body, keyed(key))
-      assert.deepEqual([otherwise.status, otherwise.json.code], [422, 'key-reused'])
+      assert.deepEqual([otherwise.status, otherwise.json.code], [422, 'idempotency-key-reused'])
     }
     const removals = [
       await send('DELETE', path, undefined, keyed(key)),

@@ -61,7 +61,7 @@ const rawStatus = (headers: Record<string, string>) =>
 test('without keys, this machine alone may change features', async () => {
   assert.equal((await change(local)).status, 200)
   const refused = await change(open)
-  assert.deepEqual([refused.status, refused.json.code], [401, 'key-missing'])
+  assert.deepEqual([refused.status, refused.json.code], [401, 'credentials-missing'])
   assert.match(refused.headers.get('www-authenticate')!, /^Bearer/)
   assert.equal((await open.client('/collections/lock/items/1')).status, 200)
 })
@@ -105,7 +105,7 @@ test('once a key exists, this machine needs one as well', async () => {
 test('a key can be for reading only, or for some collections', async () => {
   const reading = await create('viewer', '--read-only')
   const refused = await change(open, withKey(reading))
-  assert.deepEqual([refused.status, refused.json.code], [403, 'key-insufficient'])
+  assert.deepEqual([refused.status, refused.json.code], [403, 'permission-missing'])
   const limited = await create('gatekeeper', '--collections', 'gate')
   assert.equal((await change(open, withKey(limited), 'gate')).status, 200)
   assert.equal((await change(open, withKey(limited), 'lock')).status, 403)
@@ -125,7 +125,7 @@ test('what is no key, or not quite one, is none', async () => {
   ]
   for (const text of forged) {
     const answer = await change(open, { authorization: `Bearer ${text}` })
-    assert.deepEqual([answer.status, answer.json.code], [401, 'key-invalid'], text)
+    assert.deepEqual([answer.status, answer.json.code], [401, 'credentials-invalid'], text)
   }
   assert.equal((await change(open, { authorization: `Basic ${btoa(`x:${key}`)}` })).status, 401)
 })

@@ -57,8 +57,8 @@ test('from elsewhere they want a key', async () => {
   const elsewhere = await startGateway('--public-url=https://example.org')
   for (const path of ['/metrics', '/cluster']) {
     const { status, json } = await elsewhere.client(path)
-    assert.deepEqual([status, json.code], [401, 'key-missing'], path)
+    assert.deepEqual([status, json.code], [401, 'credentials-missing'], path)
     const wrong = await elsewhere.client(path, { headers: { authorization: 'Bearer tessera_x' } })
-    assert.deepEqual([wrong.status, wrong.json.code], [401, 'key-invalid'], path)
+    assert.deepEqual([wrong.status, wrong.json.code], [401, 'credentials-invalid'], path)
   }
 })

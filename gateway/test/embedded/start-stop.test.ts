@@ -14,7 +14,7 @@ test('a gateway that is started before its database waits for it', async (t) => 
   const relay = await openRelay(testDatabase().readUrl)
   t.after(() => relay.close())
   relay.cut()
-  const tessera = startTessera(['serve', '--port', '0', '--workers', '1'], { TESSERA_READ_URL: relay.url })
+  const tessera = startTessera(['serve', '--port', '0', '--processes', '1'], { TESSERA_READ_URL: relay.url })
   await tessera.event('database-awaited')
   assert.equal(tessera.count('gateway-listening'), 0)
   relay.mend()
@@ -23,7 +23,7 @@ test('a gateway that is started before its database waits for it', async (t) => 
 })
 
 test('a gateway that stops is not ready any more, and answers until it has been left', async () => {
-  const args = ['serve', '--port', '0', '--workers', '1', '--drain-delay-ms', String(DELAY_MS)]
+  const args = ['serve', '--port', '0', '--processes', '1', '--drain-delay-ms', String(DELAY_MS)]
   const tessera = startTessera(args, { TESSERA_READ_URL: testDatabase().readUrl })
   const { url } = await tessera.event('gateway-listening')
   const ask = async (path: string) => {

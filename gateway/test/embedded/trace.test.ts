@@ -52,13 +52,16 @@ test('a request is a span of its caller, its statements are spans of it, and wha
     insert into traced (geom) select st_setsrid(st_makepoint(1, 2), 4326) from generate_series(1, 10);
     create view traced_slowly as select id, geom, pg_sleep(10)::text slept from traced`)
   await owner.close()
-  const tessera = startTessera(['serve', '--port', '0', '--workers', '1', '--statement-timeout-ms', '500'], {
-    TESSERA_READ_URL: readUrl,
-    TESSERA_WRITE_URL: writeUrl,
-    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
-    OTEL_BSP_SCHEDULE_DELAY: '100',
-    OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test',
-  })
+  const tessera = startTessera(
+    ['serve', '--port', '0', '--processes', '1', '--statement-timeout-ms', '500'],
+    {
+      TESSERA_READ_URL: readUrl,
+      TESSERA_WRITE_URL: writeUrl,
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+      OTEL_BSP_SCHEDULE_DELAY: '100',
+      OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test',
+    },
+  )
   const { url } = await tessera.event('gateway-listening')
   const ask = async (path: string, options: RequestInit = {}) => {
     const headers = { traceparent: `00-${CALLER.traceId}-${CALLER.spanId}-01`, ...options.headers }

@@ -18,7 +18,7 @@ const START_MS = 30_000
 /** Closed to others, as root's home is: PostgreSQL, which runs as another user, gets there all the same. */
 const folder = mkdtempSync(join(tmpdir(), 'tessera-test-'))
 const data = join(folder, 'data')
-const flags = ['serve', '--data', data, '--port', '0', '--no-demo', '--workers', '2']
+const flags = ['serve', '--data', data, '--port', '0', '--no-demo', '--processes', '2']
 const serversOf = (socket: string) => processesOf(socket)
 const statusOf = (file: string) => readFileSync(file, 'utf8')
 
@@ -62,7 +62,7 @@ test('its metrics are those of all its processes', async () => {
   // The second of them is only starting.
   const early = await client('/metrics')
   if (early.status !== 200) assert.deepEqual([early.status, early.json.code], [503, 'not-ready'])
-  await until(() => tessera.count('worker-serving') === 2, START_MS)
+  await until(() => tessera.count('process-serving') === 2, START_MS)
   // A connection each, and so some of them with each process.
   await Promise.all(
     Array.from({ length: 40 }, () =>
@@ -110,20 +110,20 @@ test('a killed one is recovered: the data is there, the child and the socket of 
   assert.equal(await second.ended, 0)
 })
 
-test('workers are replaced when they die, and end with the process that watches them', async () => {
+test('processes are replaced when they die, and end with the process that watches them', async () => {
   const tessera = startTessera(flags)
   const { url } = await tessera.event('gateway-listening')
-  const workers = () =>
+  const processes = () =>
     processesOf(`--data ${data}`).filter((line) => !line.trim().startsWith(`${tessera.child.pid} `))
-  await until(() => tessera.count('worker-serving') === 2, START_MS)
-  process.kill(Number(workers()[0]!.trim().split(' ')[0]), 'SIGKILL')
-  await tessera.event('worker-died')
+  await until(() => tessera.count('process-serving') === 2, START_MS)
+  process.kill(Number(processes()[0]!.trim().split(' ')[0]), 'SIGKILL')
+  await tessera.event('process-died')
   assert.equal((await makeClient(url)('/health/ready')).status, 200)
-  await until(() => tessera.count('worker-serving') === 3, START_MS)
-  assert.equal(workers().length, 2)
+  await until(() => tessera.count('process-serving') === 3, START_MS)
+  assert.equal(processes().length, 2)
   tessera.child.kill('SIGKILL')
   await tessera.ended
-  await until(() => workers().length === 0, 10_000)
+  await until(() => processes().length === 0, 10_000)
 })
 
 test('kill -9 in the middle of an import leaves the collection not at all, and the others as they were', async () => {

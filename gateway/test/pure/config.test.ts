@@ -31,6 +31,13 @@ test('a wrong value is told with its variable, the value and what is allowed', (
   tell(/Unknown option '--prot'/, () => read(['--prot=1']))
 })
 
+test('a name of before is refused with the one of now', () => {
+  const refuse = (work: () => unknown, message: string) =>
+    assert.throws(work, (error: Error) => error instanceof ConfigError && error.message === message)
+  refuse(() => read([], { TESSERA_WORKERS: '2' }), 'TESSERA_WORKERS is called TESSERA_PROCESSES now.')
+  refuse(() => read(['--workers=2']), '--workers is called --processes now.')
+})
+
 test('a secret is not shown, not even a wrong one', () => {
   assert.throws(
     () => read([], { TESSERA_READ_URL: 'mysql://me:hunter2@host/db' }),

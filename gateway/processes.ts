@@ -1,28 +1,28 @@
 // Owns the processes that serve: as many as there are cores to use, behind one port, replaced when one dies.
 
-import cluster, { type Worker } from 'node:cluster'
+import cluster, { type Worker as ServingProcess } from 'node:cluster'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AggregatorRegistry, type Registry } from 'prom-client'
 import { gatewayError } from './errors.ts'
 import type { Emit } from './events.ts'
 
-/** A worker that could not begin; the message is its own, for the person who started Tessera. */
-export class WorkerError extends Error {}
+/** A serving process that could not start; the message is its own, for the person who started Tessera. */
+export class ProcessError extends Error {}
 
-export type WorkersOptions = {
+export type ProcessesOptions = {
   readonly count: number
-  /** Variables that workers have beyond ours: where the embedded database is. */
+  /** Variables that these processes have beyond ours: where the embedded database is. */
   readonly environment: Readonly<Record<string, string>>
   readonly emit: Emit
 }
 
-export interface Workers {
+export interface Processes {
   /** Lets them finish what is under way; resolves when the last has ended. */
   stop(): Promise<void>
 }
 
-/** What a worker tells of itself. */
+/** What a serving process reports of itself. */
 type Message =
   | { readonly type: 'serving'; readonly url: string; readonly collections: number }
   | { readonly type: 'failed'; readonly reason: string }
@@ -31,71 +31,71 @@ type Message =
 /** What it is answered; undefined where one of them did not tell its own. */
 type MetricsAnswer = { readonly type: 'metrics'; readonly id: number; readonly text: string | undefined }
 
-/** Whether this process is a worker, and not the one that watches them. */
-export const isWorker = cluster.isWorker
+/** Whether this process serves, and is not the one that watches. */
+export const isServing = cluster.isWorker
 
-/** A worker cuts what is not done by then; one that is still there after this does not answer any more. */
+/** A process cuts what is not done by then; one that is still there after this does not answer any more. */
 const STOP_TIMEOUT_MS = 40_000
 /** One that dies again at once must not keep the machine busy with starting it. */
 const RESTART_DELAY_MS = 1_000
 
 /**
- * Starts the first worker, and once it serves, the others: what prevents one from beginning is told once.
- * @throws WorkerError
+ * Starts the first process, and once it serves, the others: what prevents one from beginning is told once.
+ * @throws ProcessError
  */
-export async function startWorkers({ count, environment, emit }: WorkersOptions): Promise<Workers> {
+export async function startProcesses({ count, environment, emit }: ProcessesOptions): Promise<Processes> {
   let isStopping = false
-  const workers = new Set<Worker>()
+  const processes = new Set<ServingProcess>()
   let hasServed = false
   const metrics = new AggregatorRegistry()
 
-  const answerMetrics = async (worker: Worker, id: number) => {
+  const answerMetrics = async (serving: ServingProcess, id: number) => {
     const text = await metrics.clusterMetrics().catch(() => undefined)
-    if (worker.isConnected()) worker.send({ type: 'metrics', id, text } satisfies MetricsAnswer)
+    if (serving.isConnected()) serving.send({ type: 'metrics', id, text } satisfies MetricsAnswer)
   }
 
   const start = () => {
-    const worker = cluster.fork(environment)
-    workers.add(worker)
+    const serving = cluster.fork(environment)
+    processes.add(serving)
     let reason: string | undefined
-    worker.once('exit', async (code, signal) => {
-      workers.delete(worker)
+    serving.once('exit', async (code, signal) => {
+      processes.delete(serving)
       // Before any has served, what prevents it is for the person who started us to put right.
       if (isStopping || !hasServed) return
-      emit({ type: 'worker-died', processId: worker.process.pid!, code, signal, reason })
+      emit({ type: 'process-died', processId: serving.process.pid!, code, signal, reason })
       await sleep(RESTART_DELAY_MS)
       if (!isStopping) start()
     })
-    worker.on('message', (message: Message) => {
+    serving.on('message', (message: Message) => {
       if (message.type === 'failed') reason = message.reason
-      if (message.type === 'metrics-wanted') answerMetrics(worker, message.id)
+      if (message.type === 'metrics-wanted') answerMetrics(serving, message.id)
       if (message.type !== 'serving') return
       hasServed = true
-      emit({ type: 'worker-serving', processId: worker.process.pid! })
+      emit({ type: 'process-serving', processId: serving.process.pid! })
     })
-    return worker
+    return serving
   }
   const first = start()
   const { url, collections } = await new Promise<Message & { type: 'serving' }>((resolve, reject) => {
     first.on('message', (message: Message) => {
       if (message.type === 'serving') resolve(message)
-      if (message.type === 'failed') reject(new WorkerError(message.reason))
+      if (message.type === 'failed') reject(new ProcessError(message.reason))
     })
     first.once('exit', (code, signal) =>
-      reject(new WorkerError(`A worker ended before it served (${signal ?? code}).`)),
+      reject(new ProcessError(`A process ended before it served (${signal ?? code}).`)),
     )
   })
-  emit({ type: 'gateway-listening', url, collections, workers: count })
-  while (workers.size < count) start()
+  emit({ type: 'gateway-listening', url, collections, processes: count })
+  while (processes.size < count) start()
 
   return {
     async stop() {
       isStopping = true
       await Promise.all(
-        [...workers].map(async (worker) => {
-          const exited = once(worker, 'exit')
-          worker.process.kill('SIGTERM')
-          const timer = setTimeout(() => worker.process.kill('SIGKILL'), STOP_TIMEOUT_MS)
+        [...processes].map(async (serving) => {
+          const exited = once(serving, 'exit')
+          serving.process.kill('SIGTERM')
+          const timer = setTimeout(() => serving.process.kill('SIGKILL'), STOP_TIMEOUT_MS)
           await exited
           clearTimeout(timer)
         }),
@@ -104,18 +104,18 @@ export async function startWorkers({ count, environment, emit }: WorkersOptions)
   }
 }
 
-/** From within a worker: it takes requests. */
+/** From within such a process: it takes requests. */
 export const tellServing = (url: string, collections: number) =>
   process.send?.({ type: 'serving', url, collections } satisfies Message)
 
-/** From within a worker: it cannot begin. Resolves when the message is on its way. */
+/** From within such a process: it cannot begin. Resolves when the message is on its way. */
 export const tellFailure = (reason: string) =>
   new Promise<void>((resolve) =>
     process.send?.({ type: 'failed', reason } satisfies Message, () => resolve()),
   )
 
 /**
- * From within a worker: the metrics of all of them together, in the text format of Prometheus.
+ * From within such a process: the metrics of all of them together, in the text format of Prometheus.
  * @param registry its own
  * @returns what asks for them, and throws a GatewayError where one of them does not answer
  */
