@@ -2,10 +2,10 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { GATEWAY_URLS, urlFileOf, urlVariableOf } from './connection.ts'
 import { CONFIG_FOLDERS, certificatesIn, containerTopology, MEMBER_FOLDER } from './containers.ts'
-import { etcdArguments } from './etcd.ts'
-import { DRAIN_DELAY_MS } from './haproxy.ts'
+import { GATEWAY_URLS, urlFileOf, urlVariableOf } from './database-urls.ts'
+import { etcdArguments } from './etcd-config.ts'
+import { DRAIN_DELAY_MS } from './haproxy-config.ts'
 import { type Balancer, LOOPBACK, storeUrlOf, type Topology } from './topology.ts'
 
 const ETCD_FOLDER = '/var/lib/etcd'

@@ -4,7 +4,6 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { GATEWAY_URLS, gatewayUrl, urlFileOf } from './connection.ts'
 import {
   type CertificateFiles,
   type Credentials,
@@ -12,14 +11,15 @@ import {
   openCredentials,
   renderPassfile,
 } from './credentials.ts'
-import { renderFencer } from './etcd.ts'
-import { renderBalancer, renderMemberProxy } from './haproxy.ts'
+import { GATEWAY_URLS, gatewayUrl, urlFileOf } from './database-urls.ts'
+import { renderFencer } from './etcd-config.ts'
+import { renderBalancer, renderMemberProxy } from './haproxy-config.ts'
 import { untilMembersRun } from './launcher.ts'
-import { filesOf } from './patroni.ts'
-import { askMember } from './patroni-api.ts'
+import { askMember } from './patroni-client.ts'
+import { filesOf } from './patroni-config.ts'
 import { ClusterError } from './place.ts'
+import { prepareDatabase } from './prepare.ts'
 import { promote } from './promote.ts'
-import { prepareDatabase } from './schema.ts'
 import { readStatus, renderStatus } from './status.ts'
 import { DEFAULT_SIZE, LOOPBACK, makeTopology } from './topology.ts'
 

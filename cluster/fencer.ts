@@ -9,8 +9,15 @@
 import { readFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  encode,
+  type KeyValue,
+  openStore,
+  STORE_TIMEOUT_MS,
+  type Store,
+  type StoreAccess,
+} from './etcd-client.ts'
 import { lookUp } from './look-up.ts'
-import { encode, type KeyValue, openStore, STORE_TIMEOUT_MS, type Store, type StoreAccess } from './store.ts'
 import { readSuccession } from './succession.ts'
 import { lifeKeyOf } from './topology.ts'
 

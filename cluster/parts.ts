@@ -5,12 +5,12 @@ import { chownSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { GATEWAY_URLS, gatewayUrl, urlFileOf, urlVariableOf } from './connection.ts'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
 import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
-import { etcdArguments, renderFencer } from './etcd.ts'
-import { DRAIN_DELAY_MS, renderBalancer } from './haproxy.ts'
-import { configurationOf, filesOf, GUARDED_PATRONI } from './patroni.ts'
+import { GATEWAY_URLS, gatewayUrl, urlFileOf, urlVariableOf } from './database-urls.ts'
+import { etcdArguments, renderFencer } from './etcd-config.ts'
+import { DRAIN_DELAY_MS, renderBalancer } from './haproxy-config.ts'
+import { configurationOf, filesOf, GUARDED_PATRONI } from './patroni-config.ts'
 import {
   ClusterError,
   dataFolderOf,

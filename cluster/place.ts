@@ -13,7 +13,7 @@ import {
 } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { type Account, findAccount } from './daemon.ts'
-import { PATRONI_VERSION } from './patroni.ts'
+import { PATRONI_VERSION } from './patroni-config.ts'
 import { DEFAULT_SIZE, makeTopology, type Size, type Topology } from './topology.ts'
 
 export type Place = {

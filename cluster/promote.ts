@@ -3,11 +3,11 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Credentials } from './credentials.ts'
-import { storeAccessOf } from './etcd.ts'
+import { encode, openStore } from './etcd-client.ts'
+import { storeAccessOf } from './etcd-config.ts'
 import type { Report } from './launcher.ts'
-import { askMember, type MemberState } from './patroni-api.ts'
+import { askMember, type MemberState } from './patroni-client.ts'
 import { ClusterError } from './place.ts'
-import { encode, openStore } from './store.ts'
 import { readSuccession, type Succession } from './succession.ts'
 import { storeFolderOf, type Topology } from './topology.ts'
 

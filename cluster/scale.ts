@@ -2,12 +2,12 @@
 // Every step is harmless when it is done again: what was broken off is brought to its end by the same command.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { withSuperuser } from './connection.ts'
 import { findDaemon, signal } from './daemon.ts'
+import { withSuperuser } from './database-urls.ts'
 import { isStartedIn, type Report, restart, untilMembersRun } from './launcher.ts'
 import { type Cluster, startPart, writeProxyFile } from './parts.ts'
 import { ClusterError, makePlace, resizePlace } from './place.ts'
-import { oncePossible, prepareDatabase } from './schema.ts'
+import { oncePossible, prepareDatabase } from './prepare.ts'
 import { MAX_WORKERS } from './topology.ts'
 
 /** How often a job of Citus is looked at, and after which time it is told that it still goes on. */

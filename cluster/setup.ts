@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Report } from './launcher.ts'
-import { PATRONI_VERSION } from './patroni.ts'
+import { PATRONI_VERSION } from './patroni-config.ts'
 import { ClusterError, findPrograms, hasPatroni, type Place, toolsOf } from './place.ts'
 
 export function setUp(place: Place, report: Report) {

@@ -1,13 +1,13 @@
 // Owns the view of the whole: what each member is, what the proxies and Citus take it for, and where the rows are.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { withSuperuser } from './connection.ts'
 import type { Credentials } from './credentials.ts'
-import { isStoreWell, storeAccessOf } from './etcd.ts'
-import { askMember, type MemberState } from './patroni-api.ts'
+import { withSuperuser } from './database-urls.ts'
+import { type KeyValue, openStore } from './etcd-client.ts'
+import { isStoreWell, storeAccessOf } from './etcd-config.ts'
+import { askMember, type MemberState } from './patroni-client.ts'
+import { type RegisteredNode, readNodes } from './prepare.ts'
 import { describeAge } from './promote.ts'
-import { type RegisteredNode, readNodes } from './schema.ts'
-import { type KeyValue, openStore } from './store.ts'
 import { readSuccession } from './succession.ts'
 import {
   type Balancer,

@@ -1,6 +1,6 @@
 // Owns who may be a group's primary, as etcd has it: who holds the leader key, and whom /sync names.
 
-import { decode, type KeyValue } from './store.ts'
+import { decode, type KeyValue } from './etcd-client.ts'
 
 export type Succession = {
   /** Who holds the leader key; undefined where nobody does. */

@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { ConfigError, flagOf, settings, variableOf } from './config.ts'
-import { FORMATS } from './features/source.ts'
+import { FORMATS } from './features/import/source.ts'
 
 function usage(): string {
   const width = 32
@@ -66,7 +66,7 @@ try {
   const command = await load()
   await command(rest)
 } catch (error) {
-  const { explain } = await import('./commands/explain.ts')
+  const { explain } = await import('./commands/failure.ts')
   process.stderr.write(`tessera: ${explain(error)}\n`)
   process.exitCode = 1
 }

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { buildApp } from '../gateway/app.ts'
 import { readConfig } from '../gateway/config.ts'
 import { openDatabase } from '../gateway/database/database.ts'
-import type { Catalog } from '../gateway/features/catalog.ts'
+import type { Catalog } from '../gateway/features/collections/catalog.ts'
 import { QUERY_PLAN } from '../gateway/http/negotiate.ts'
 
 export const DOCUMENT_FILE = new URL('openapi.json', import.meta.url)

@@ -2,9 +2,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from 'pg'
-import { connect } from '../connection.ts'
+import { connect } from '../database-urls.ts'
 import type { Cluster } from '../parts.ts'
-import { askMember } from '../patroni-api.ts'
+import { askMember } from '../patroni-client.ts'
 import type { Group, Member } from '../topology.ts'
 
 /** By when secondaries have replayed everything, and Citus has settled what was left of its transactions. */

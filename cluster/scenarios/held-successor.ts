@@ -3,14 +3,14 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client, ClientConfig } from 'pg'
-import { connect } from '../connection.ts'
 import { findPostmaster, sessionOf, signal } from '../daemon.ts'
-import { storeAccessOf } from '../etcd.ts'
+import { connect } from '../database-urls.ts'
+import { openStore } from '../etcd-client.ts'
+import { storeAccessOf } from '../etcd-config.ts'
 import { faults } from '../fault.ts'
 import { findPrimary } from '../launcher.ts'
 import { type Cluster, processesOf } from '../parts.ts'
 import { dataFolderOf } from '../place.ts'
-import { openStore } from '../store.ts'
 import { type Group, type Member, storeFolderOf } from '../topology.ts'
 
 /** Citus has no part in this database: what is written is of this group alone. */

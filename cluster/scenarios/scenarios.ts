@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from 'pg'
-import { withSuperuser } from '../connection.ts'
+import { withSuperuser } from '../database-urls.ts'
 import { type FaultName, faults, type Undo } from '../fault.ts'
 import { findPrimary, restart, startGateways, switchOver, untilGatewaysServe, up } from '../launcher.ts'
 import { type Cluster, partsOf } from '../parts.ts'

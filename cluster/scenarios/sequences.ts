@@ -2,11 +2,11 @@
 // in which order. Some have names; the others are drawn, and the same seed draws the same again.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { withSuperuser } from '../connection.ts'
+import { withSuperuser } from '../database-urls.ts'
 import { type FaultName, faults, type Undo } from '../fault.ts'
 import { findPrimary, switchOver } from '../launcher.ts'
 import type { Cluster } from '../parts.ts'
-import { askMember } from '../patroni-api.ts'
+import { askMember } from '../patroni-client.ts'
 import { ClusterError } from '../place.ts'
 import { addWorker } from '../scale.ts'
 import type { Group, Member, Topology } from '../topology.ts'

@@ -3,7 +3,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type pg from 'pg'
-import { withSuperuser } from '../connection.ts'
+import { withSuperuser } from '../database-urls.ts'
 import { destroy, type Report, up } from '../launcher.ts'
 import { type Cluster, openSecrets } from '../parts.ts'
 import { findPlace, findPrograms, makePlace } from '../place.ts'

@@ -2,8 +2,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
-import { connect } from '../connection.ts'
 import type { Credentials, Role } from '../credentials.ts'
+import { connect } from '../database-urls.ts'
 import type { Balancer, Topology } from '../topology.ts'
 
 /** As a gateway has it by default: a statement that takes longer is given up, and its connection with it. */

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { renderBalancer } from '../haproxy.ts'
+import { renderBalancer } from '../haproxy-config.ts'
 import { findProgram } from '../place.ts'
 import { DEFAULT_SIZE, makeTopology } from '../topology.ts'
 

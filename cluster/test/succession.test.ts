@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { MemberState } from '../patroni-api.ts'
+import { encode } from '../etcd-client.ts'
+import type { MemberState } from '../patroni-client.ts'
 import { describeAge, refuse } from '../promote.ts'
 import { drawStrikes } from '../scenarios/sequences.ts'
-import { encode } from '../store.ts'
 import { readSuccession } from '../succession.ts'
 import { DEFAULT_SIZE, makeTopology } from '../topology.ts'
 

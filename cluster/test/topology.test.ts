@@ -9,9 +9,9 @@ import { after, test } from 'node:test'
 import { renderCompose } from '../compose.ts'
 import { containerTopology } from '../containers.ts'
 import type { Credentials } from '../credentials.ts'
-import { etcdArguments, renderFencer } from '../etcd.ts'
-import { renderBalancer, renderMemberProxy } from '../haproxy.ts'
-import { PATRONI_VERSION, renderPatroni } from '../patroni.ts'
+import { etcdArguments, renderFencer } from '../etcd-config.ts'
+import { renderBalancer, renderMemberProxy } from '../haproxy-config.ts'
+import { PATRONI_VERSION, renderPatroni } from '../patroni-config.ts'
 import { DEFAULT_SIZE, makeTopology, portsOf } from '../topology.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'tessera-topology-'))

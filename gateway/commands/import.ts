@@ -1,10 +1,10 @@
 // Owns `tessera import`.
 
 import { ConfigError, readConfig } from '../config.ts'
-import { MAX_LEVEL } from '../features/cell.ts'
-import { COLUMN_TYPES, type ColumnType, parseColumnType } from '../features/column-type.ts'
-import { DISTRIBUTIONS, type DistributeBy, importFeatures, openSource } from '../features/ingest.ts'
-import { FORMATS, type Format } from '../features/source.ts'
+import { COLUMN_TYPES, type ColumnType, parseColumnType } from '../features/import/column-type.ts'
+import { DISTRIBUTIONS, type DistributeBy, importFeatures, openSource } from '../features/import/import.ts'
+import { FORMATS, type Format } from '../features/import/source.ts'
+import { MAX_LEVEL } from '../features/sharding/cell.ts'
 import { openTerminal } from '../terminal.ts'
 import { findDatabase, INTERRUPTIONS, runUntilSignal, withOwner } from './lifecycle.ts'
 

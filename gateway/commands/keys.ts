@@ -2,7 +2,7 @@
 
 import { ConfigError, readConfig } from '../config.ts'
 import type { Session } from '../database/session.ts'
-import { createApiKey, listApiKeys, revokeApiKey } from '../features/api-key.ts'
+import { createApiKey, listApiKeys, revokeApiKey } from '../features/access/api-key.ts'
 import { openTerminal } from '../terminal.ts'
 import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
 

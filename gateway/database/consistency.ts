@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { allEnded, type Lease } from './lease.ts'
-import type { Statement } from './query.ts'
+import type { Statement } from './statement.ts'
 
 /**
  * Node group → a place in its write-ahead log, in bytes since its beginning. Without Citus there is group 0 alone.

@@ -24,7 +24,7 @@ import { watchNodeGroups } from './node-groups.ts'
 import { DatabaseFailure, isMisplaced, RefusedChange, type Scope, unreachable } from './outcome.ts'
 import { makeParking } from './parking.ts'
 import { abandon, type Port } from './pool.ts'
-import type { Row, Statement } from './query.ts'
+import type { Row, Statement } from './statement.ts'
 
 export { Consistency, type Origin, type Row, type Statement }
 

@@ -15,7 +15,7 @@ import {
   type Whereabouts,
   whereaboutsOf,
 } from './pool.ts'
-import type { Row, Statement } from './query.ts'
+import type { Row, Statement } from './statement.ts'
 
 export interface Lease {
   readonly connection: Connection

@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Emit } from '../events.ts'
 import { parsePlace, placeStatement } from './consistency.ts'
 import { DatabaseFailure } from './outcome.ts'
-import type { Row, Statement } from './query.ts'
 import { type HashRange, shardOf } from './shards.ts'
+import type { Row, Statement } from './statement.ts'
 
 /** How soon a secondary that is back is read from again. */
 const RECHECK_INTERVAL_MS = 500

@@ -70,7 +70,7 @@ export const movedFeatureTable = tessera.table(
 /** What consistency tokens are signed with: one row, the same for all gateways of a database and of no other. */
 export const tokenKeyTable = tessera.table('token_key', { key: bytea('key').notNull() })
 
-/** What came of changes, by the key of whoever asked for them, see features/change-key.ts. */
+/** What came of changes, by the key of whoever asked for them, see features/changes/idempotency-key.ts. */
 export const changeKeyTable = tessera.table(
   'change_key',
   {

@@ -9,7 +9,7 @@ import {
   type Done,
   type GivenKey,
   KEY_HEADERS,
-} from '../features/change-key.ts'
+} from '../features/changes/idempotency-key.ts'
 
 /** What a change may say of it. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ */
 export const idempotencyHeaders = {

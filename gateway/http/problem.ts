@@ -11,10 +11,10 @@ import type {
 } from 'fastify'
 import { type ErrorCode, errors, GatewayError, gatewayError, invalidParameter } from '../errors.ts'
 import type { Emit } from '../events.ts'
+import { sendPage } from './html/layout.ts'
+import { problemPage } from './html/problem-page.ts'
 import { withGivenKey } from './idempotency.ts'
 import { wantsHtml } from './negotiate.ts'
-import { sendPage } from './pages/layout.ts'
-import { problemPage } from './pages/problem.ts'
 
 const MEDIA_TYPE = 'application/problem+json'
 /** When to come back after a failure that passes: a failover takes seconds. */

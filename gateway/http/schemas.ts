@@ -1,7 +1,7 @@
 // Owns the schemas that several routes share: they validate, type, and appear in the OpenAPI document.
 
 import { type TSchema, Type } from 'typebox'
-import { GEOMETRY_TYPES } from '../features/geometry.ts'
+import { GEOMETRY_TYPES } from '../features/values/geometry.ts'
 
 /** Schemas with a name of their own in the document. */
 export const Link = Type.Object(

@@ -53,6 +53,21 @@ test('imports go downwards only', () => {
   }
 })
 
+/** Folders of what it all means, each on those before it. */
+const FEATURES = ['values', 'collections', 'sharding', 'query', 'changes', 'import', 'access']
+const rankOf = (file: string) => FEATURES.indexOf(file.split('/')[2]!)
+
+test('folders of features stand on one another in order', () => {
+  for (const file of sources.filter((name) => name.startsWith('gateway/features/'))) {
+    assert.ok(rankOf(file) >= 0, `${file} is in none of ${FEATURES.join(', ')}`)
+    for (const target of importsOf(file).filter((name) => name.startsWith('.'))) {
+      const path = normalize(join(dirname(file), target))
+      if (path.startsWith('gateway/features/'))
+        assert.ok(rankOf(path) <= rankOf(file), `${file} imports ${path}, which comes after it`)
+    }
+  }
+})
+
 test('no file imports itself in a circle', () => {
   const graph = new Map(
     sources.map((file) => [

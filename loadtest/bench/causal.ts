@@ -2,7 +2,7 @@
 // another of the same cluster, with the token of the change, at the primary, and as it comes.
 
 import { Agent, type IncomingHttpHeaders, request } from 'node:http'
-import { databaseUrls, gatewayUrl } from '../../cluster/connection.ts'
+import { databaseUrls, gatewayUrl } from '../../cluster/database-urls.ts'
 import { openTrial } from '../../cluster/scenarios/stage.ts'
 import { type Duration, median, span, startGateway, writeReport } from './measure.ts'
 

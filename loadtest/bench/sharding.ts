@@ -4,7 +4,7 @@
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { databaseUrls, gatewayUrl } from '../../cluster/connection.ts'
+import { databaseUrls, gatewayUrl } from '../../cluster/database-urls.ts'
 import { openTrial, type Trial } from '../../cluster/scenarios/stage.ts'
 import {
   citiesText,

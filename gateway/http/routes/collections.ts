@@ -2,15 +2,15 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
-import type { Catalog } from '../../features/catalog.ts'
-import { type Collection, distributionOf } from '../../features/collection.ts'
-import { CRS84 } from '../../features/crs.ts'
-import type { Extent, Extents } from '../../features/extent.ts'
-import { collectionUrl } from '../feature.ts'
+import type { Catalog } from '../../features/collections/catalog.ts'
+import { type Collection, distributionOf } from '../../features/collections/collection.ts'
+import type { Extent, Extents } from '../../features/collections/extent.ts'
+import { CRS84 } from '../../features/values/bbox.ts'
+import { collectionUrl } from '../feature-response.ts'
+import { baseMapOf, sendPage } from '../html/layout.ts'
+import { collectionPage, collectionsPage } from '../html/overview-pages.ts'
 import { type Link, licenseUrl, link, ownLinks, selfUrl } from '../links.ts'
 import { GEOJSON, HTML, JSON_FORMAT, negotiate } from '../negotiate.ts'
-import { baseMapOf, sendPage } from '../pages/layout.ts'
-import { collectionPage, collectionsPage } from '../pages/overview.ts'
 import {
   type Collection as CollectionSchema,
   collectionParams,

@@ -5,11 +5,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Database, Statement } from '../../database/database.ts'
 import { type GatewayError, gatewayError } from '../../errors.ts'
-import type { Catalog } from '../../features/catalog.ts'
-import type { Collection } from '../../features/collection.ts'
-import { parseExactJson } from '../../features/exact-json.ts'
-import { featureNotFound } from '../../features/feature.ts'
-import { type ItemLookup, makeItemLookup } from '../../features/item-lookup.ts'
+import type { Catalog } from '../../features/collections/catalog.ts'
+import type { Collection } from '../../features/collections/collection.ts'
+import { explainQuery } from '../../features/query/explanation.ts'
 import {
   compileItems,
   compilePage,
@@ -19,19 +17,24 @@ import {
   MAX_LIMIT,
   MAX_OFFSET,
   planItems,
-} from '../../features/item-query.ts'
-import { explainQuery } from '../../features/query-plan.ts'
-import { type LocalityOptions, makeLocality } from '../authenticate.ts'
+} from '../../features/query/item-query.ts'
+import { type ItemLookup, makeItemLookup } from '../../features/query/lookup.ts'
+import { featureNotFound } from '../../features/query/stored-feature.ts'
+import { parseExactJson } from '../../features/values/exact-json.ts'
+import { type LocalityOptions, makeLocality } from '../auth/authenticate.ts'
 import {
   consistencyHeaders,
   consistencyOf,
   readConsistency,
   tellConsistency,
   tellOrigin,
-} from '../consistency.ts'
+} from '../consistency-headers.ts'
 import type { ConsistencyTokens } from '../consistency-token.ts'
 import { before, deadlineOf, preferHeader } from '../deadline.ts'
-import { featureLinks, sendFeature } from '../feature.ts'
+import { featureLinks, sendFeature } from '../feature-response.ts'
+import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
+import { baseMapOf, sendPage as sendHtml } from '../html/layout.ts'
+import { GEOJSON, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
 import {
   featuresText,
   pageLinks,
@@ -40,10 +43,7 @@ import {
   renderPage,
   sendPage,
   streamPage,
-} from '../feature-page.ts'
-import { GEOJSON, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
-import { itemPage, itemsPage, type ShownFeature } from '../pages/features.ts'
-import { baseMapOf, sendPage as sendHtml } from '../pages/layout.ts'
+} from '../page-response.ts'
 import {
   collectionParams,
   content,

@@ -2,11 +2,11 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import type { Catalog } from '../../features/catalog.ts'
+import type { Catalog } from '../../features/collections/catalog.ts'
+import { sendPage } from '../html/layout.ts'
+import { conformancePage, landingPage } from '../html/overview-pages.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
 import { HTML, JSON_FORMAT, negotiate, OPENAPI } from '../negotiate.ts'
-import { sendPage } from '../pages/layout.ts'
-import { conformancePage, landingPage } from '../pages/overview.ts'
 import { content, formatQuery, jsonQuery, orPage, problems } from '../schemas.ts'
 
 export const conformance = [

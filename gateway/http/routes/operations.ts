@@ -3,7 +3,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Database } from '../../database/database.ts'
-import { type AuthenticateOptions, makeOperatorCheck } from '../authenticate.ts'
+import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
 import { content, jsonQuery, problemOf, problems } from '../schemas.ts'
 
 const METRICS_TYPE = 'text/plain; version=0.0.4'

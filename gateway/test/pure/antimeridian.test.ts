@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { cutPolygon } from '../../features/antimeridian.ts'
+import { cutPolygon } from '../../features/import/antimeridian.ts'
 
 const square = [
   [

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { parseBbox } from '../../features/crs.ts'
+import { parseBbox } from '../../features/values/bbox.ts'
 
 const longitudes = (...numbers: number[]) =>
   parseBbox(numbers).boxes.map((box) => [box.minLongitude, box.maxLongitude])

@@ -2,8 +2,16 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { cellOf, cellsOf, chooseLevel, MAX_LEVEL, NOWHERE, OVERSIZE, placeOf } from '../../features/cell.ts'
-import type { Box } from '../../features/crs.ts'
+import {
+  cellOf,
+  cellsOf,
+  chooseLevel,
+  MAX_LEVEL,
+  NOWHERE,
+  OVERSIZE,
+  placeOf,
+} from '../../features/sharding/cell.ts'
+import type { Box } from '../../features/values/bbox.ts'
 import { makeRandom } from '../support/random.ts'
 
 const box = (west: number, south: number, east = west, north = south): Box => ({

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ColumnObserver, copyTextOf } from '../../features/column-type.ts'
-import { ExactNumber } from '../../features/exact-json.ts'
+import { ColumnObserver, copyTextOf } from '../../features/import/column-type.ts'
+import { ExactNumber } from '../../features/values/exact-json.ts'
 
 const typeOf = (values: unknown[], hasTypes = true) => {
   const observer = new ColumnObserver(hasTypes)

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { parseDatetime } from '../../features/datetime.ts'
+import { parseDatetime } from '../../features/values/datetime.ts'
 
 test('an instant is an interval of no length, a date one of a day', () => {
   assert.deepEqual(parseDatetime('2018-02-12T23:20:50Z'), {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { parseGeometry } from '../../features/geometry.ts'
+import { parseGeometry } from '../../features/values/geometry.ts'
 
 const ring = [
   [0, 0],

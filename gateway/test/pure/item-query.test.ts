@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hashOfInteger } from '../../database/shards.ts'
-import { makeCollection, type Relation } from '../../features/collection.ts'
+import { makeCollection, type Relation } from '../../features/collections/collection.ts'
 import {
   compileItems,
   compileLookup,
   compilePage,
   planItems,
   renderCursor,
-} from '../../features/item-query.ts'
+} from '../../features/query/item-query.ts'
 import { column } from '../support/relation.ts'
 
 const relation: Relation = {

@@ -10,7 +10,7 @@ import {
   readFeatures,
   type SourceFeature,
   type SourceOptions,
-} from '../../features/source.ts'
+} from '../../features/import/source.ts'
 
 async function read(
   text: string | Buffer,

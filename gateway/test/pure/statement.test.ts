@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { sql } from 'drizzle-orm'
-import { templateOf } from '../../features/statement.ts'
+import { templateOf } from '../../database/template.ts'
 
 let composed = 0
 const ask = (shape: number) =>

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import pg from 'pg'
 import { openSession } from '../../database/session.ts'
-import { removeExpired } from '../../features/change-key.ts'
+import { removeExpired } from '../../features/changes/idempotency-key.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 

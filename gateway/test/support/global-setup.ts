@@ -3,7 +3,7 @@
 import { type Embedded, startEmbedded } from '../../database/embedded.ts'
 import { migrate } from '../../database/migrate.ts'
 import { openSession } from '../../database/session.ts'
-import { importDemo } from '../../features/demo.ts'
+import { importDemo } from '../../features/import/demo.ts'
 import { OWNER_URL, READ_URL, SUPERUSER_URL, WRITE_URL } from './database.ts'
 
 let embedded: Embedded | undefined

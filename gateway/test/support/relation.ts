@@ -1,6 +1,6 @@
 // Owns relations as catalog.sql would describe them, for tests that need no database.
 
-import type { Relation } from '../../features/collection.ts'
+import type { Relation } from '../../features/collections/collection.ts'
 
 type RelationColumn = Relation['columns'][number]
 

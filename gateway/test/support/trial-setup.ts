@@ -1,12 +1,12 @@
 // Boots a whole replicated cluster with the demo data for a run, in the place of one PostGIS: the same tests, through
 // its write port and its read ports.
 
-import { databaseUrls, gatewayUrl } from '../../../cluster/connection.ts'
+import { databaseUrls, gatewayUrl } from '../../../cluster/database-urls.ts'
 import { openTrial, type Trial } from '../../../cluster/scenarios/stage.ts'
 import type { Size } from '../../../cluster/topology.ts'
 import { migrate } from '../../database/migrate.ts'
 import { openSession } from '../../database/session.ts'
-import { importDemo } from '../../features/demo.ts'
+import { importDemo } from '../../features/import/demo.ts'
 import { OWNER_URL, READ_URL, SUPERUSER_URL, WORKER_READ_URL, WRITE_URL } from './database.ts'
 
 /** @returns what removes it again */

@@ -1,0 +1,158 @@
+// Owns API keys: made, listed and revoked by the owner of the database, checked by whoever serves.
+
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { sql } from 'drizzle-orm'
+import type { Database } from '../../database/database.ts'
+import { RefusedChange } from '../../database/outcome.ts'
+import type { Session } from '../../database/session.ts'
+import { apiKeyTable } from '../../database/tables.ts'
+import { statementOf } from '../../database/template.ts'
+import { gatewayError } from '../../errors.ts'
+
+export type ApiKey = {
+  readonly id: string
+  readonly name: string
+  readonly canWrite: boolean
+  /** Ids of the collections that it is for; undefined for all. */
+  readonly collections: readonly string[] | undefined
+}
+
+export type NewApiKey = Omit<ApiKey, 'id'>
+
+export interface ApiKeys {
+  /** Whether there ever was one. @throws GatewayError where they cannot be read */
+  exist(): Promise<boolean>
+  /** The key of this text, if there is one that has not been revoked. @throws GatewayError as `exist` */
+  find(text: string): Promise<ApiKey | undefined>
+}
+
+/** What begins a key, so that people and scanners of secrets know one when they see it. */
+const PREFIX = 'tessera'
+const ID_BYTES = 6
+/** Too many to guess, so that a plain hash keeps it as well as a slow one would. */
+const SECRET_BYTES = 24
+const KEY = new RegExp(`^${PREFIX}_([0-9a-f]{${ID_BYTES * 2}})_([\\w-]{${(SECRET_BYTES / 3) * 4}})$`)
+
+const hashOf = (secret: string) => createHash('sha256').update(secret).digest()
+
+/** @returns the key's text, which nobody can tell again */
+export async function createApiKey(session: Session, key: NewApiKey): Promise<string> {
+  const id = randomBytes(ID_BYTES).toString('hex')
+  const secret = randomBytes(SECRET_BYTES).toString('base64url')
+  await session.query(
+    'insert into tessera.api_key (id, name, secret_hash, can_write, collections) values ($1, $2, $3, $4, $5)',
+    [id, key.name, hashOf(secret), key.canWrite, key.collections ?? null],
+  )
+  return `${PREFIX}_${id}_${secret}`
+}
+
+export type ListedApiKey = ApiKey & { readonly createdAt: Date; readonly revokedAt: Date | undefined }
+
+export async function listApiKeys(session: Session): Promise<ListedApiKey[]> {
+  const rows = await session.query<{
+    id: string
+    name: string
+    can_write: boolean
+    collections: string[] | null
+    created_at: Date
+    revoked_at: Date | null
+  }>(
+    'select id, name, can_write, collections, created_at, revoked_at from tessera.api_key order by created_at',
+    [],
+  )
+  return rows.map((row) => ({
+    id: row.id,
+    name: row.name,
+    canWrite: row.can_write,
+    collections: row.collections ?? undefined,
+    createdAt: row.created_at,
+    revokedAt: row.revoked_at ?? undefined,
+  }))
+}
+
+/** @returns whether there was such a key, not revoked before */
+export async function revokeApiKey(session: Session, id: string): Promise<boolean> {
+  const rows = await session.query(
+    'update tessera.api_key set revoked_at = now() where id = $1 and revoked_at is null returning id',
+    [id],
+  )
+  return rows.length > 0
+}
+
+/** How long keys are believed without a look: a key that is revoked works no longer than this. */
+const MAX_AGE_MS = 1_000
+/** How soon to look again for a key that is not known: it may be new, or made up. */
+const MIN_AGE_MS = 100
+
+type Known = { readonly key: ApiKey; readonly secretHash: Buffer }
+
+const tableExists = statementOf(sql`select to_regclass('tessera.api_key') is not null`)
+const allKeys = statementOf(
+  sql`select ${apiKeyTable.id}, ${apiKeyTable.name}, ${apiKeyTable.canWrite}, array_to_json(${apiKeyTable.collections}), encode(${apiKeyTable.secretHash}, 'hex'),
+        ${apiKeyTable.revokedAt} is not null
+      from ${apiKeyTable}`,
+)
+
+/** Reads at the write port: who may read features need not see the hashes of keys. */
+export function makeApiKeys(database: Database): ApiKeys {
+  let known = new Map<string, Known>()
+  /** One that is revoked counts: who had keys once did not mean to open everything by taking the last away. */
+  let hasAny = false
+  let loadedAt = Number.NEGATIVE_INFINITY
+  let loading: Promise<void> | undefined
+
+  async function load() {
+    const startedAt = performance.now()
+    const [row] = await database.write(tableExists, { isRepeatable: true })
+    const rows = row?.[0] === 't' ? await database.write(allKeys, { isRepeatable: true }) : []
+    hasAny = rows.length > 0
+    known = new Map(
+      rows
+        .filter((row) => row[5] === 'f')
+        .map(([id, name, canWrite, collections, secretHash]) => [
+          id!,
+          {
+            key: {
+              id: id!,
+              name: name!,
+              canWrite: canWrite === 't',
+              collections: collections == null ? undefined : (JSON.parse(collections) as string[]),
+            },
+            secretHash: Buffer.from(secretHash!, 'hex'),
+          },
+        ]),
+    )
+    loadedAt = startedAt
+  }
+
+  const refresh = async (maxAgeMs: number) => {
+    // Without a write port nothing can be changed, whoever asks.
+    if (!database.canWrite || performance.now() - loadedAt <= maxAgeMs) return
+    loading ??= load().finally(() => {
+      loading = undefined
+    })
+    await loading.catch((error) => {
+      if (!(error instanceof RefusedChange)) throw error
+      throw gatewayError(
+        'not-ready',
+        'API keys cannot be read: the role of the write port needs SELECT on tessera.api_key.',
+        {},
+        error,
+      )
+    })
+  }
+
+  return {
+    async exist() {
+      await refresh(MAX_AGE_MS)
+      return hasAny
+    },
+    async find(text) {
+      const [, id, secret] = KEY.exec(text) ?? []
+      if (id === undefined || secret === undefined) return undefined
+      await refresh(known.has(id) ? MAX_AGE_MS : MIN_AGE_MS)
+      const found = known.get(id)
+      return found && timingSafeEqual(found.secretHash, hashOf(secret)) ? found.key : undefined
+    },
+  }
+}

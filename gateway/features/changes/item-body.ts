@@ -1,0 +1,305 @@
+// Owns what a body may say of a feature: checked against the collection, every fault at once.
+
+import { type Fault, gatewayError } from '../../errors.ts'
+import type { Collection } from '../collections/collection.ts'
+import type { Column } from '../values/column.ts'
+import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
+import { GEOMETRY_TYPES, GeometryError, type ParsedGeometry, parseGeometry } from '../values/geometry.ts'
+import { describeValue, parseValue } from '../values/value.ts'
+
+/** A new feature, one in place of another, or a merge patch of one (RFC 7396). */
+export type BodyKind = 'create' | 'replace' | 'update'
+
+/** What a column is to become: a value that PostgreSQL reads, or a patch of the JSON that is there. */
+export type ColumnChange = {
+  readonly column: Column
+  readonly value: string | null | readonly unknown[] | { readonly patch: JsonObject }
+}
+
+export type ItemBody = {
+  /** Only where the client gives a new feature its id. */
+  readonly id: string | undefined
+  /** Undefined where it stays as it is. */
+  readonly geometry: ParsedGeometry | null | undefined
+  /** In the order of the collection's columns. */
+  readonly changes: readonly ColumnChange[]
+}
+
+/** JsonObject that are no part of what is stored; clients send them back as they were read. */
+const IGNORED_MEMBERS = new Set(['type', 'links', 'bbox', 'id', 'geometry', 'properties'])
+/** Each is a step of the statement that merges it. */
+const MAX_PATCHED_OBJECTS = 50
+/** Spaces at the end of a text that PostgreSQL would drop. */
+const MAX_PADDING = 1_000
+/** A number with a larger exponent is no measurement, and PostgreSQL writes out its every digit. */
+const MAX_EXPONENT = 400
+
+type Report = (pointer: string, detail: string) => undefined
+
+/**
+ * @param id of the feature, where the URL has it
+ * @throws GatewayError feature-invalid, with a fault for each thing that is wrong
+ */
+export function parseItemBody(
+  body: unknown,
+  collection: Collection,
+  kind: BodyKind,
+  id: string | undefined,
+): ItemBody {
+  const faults: Fault[] = []
+  const report: Report = (pointer, detail) => {
+    faults.push({ pointer, detail })
+  }
+  if (!isObject(body)) {
+    report('', 'must be a GeoJSON feature: an object with type, geometry and properties')
+    throw invalidFeature(faults)
+  }
+  if (body.type !== 'Feature' && !(kind === 'update' && body.type === undefined))
+    report('/type', 'must be "Feature"')
+  for (const name of Object.keys(body)) {
+    if (!IGNORED_MEMBERS.has(name))
+      report(pointerOf(name), 'is no member of a feature; what describes it belongs into properties')
+  }
+  const parsed: ItemBody = {
+    id: parseId(body.id, collection, kind, id, report),
+    geometry: parsePlace(body, collection, kind, report),
+    changes: parseProperties(body.properties, collection, kind, report),
+  }
+  if (faults.length > 0) throw invalidFeature(faults)
+  return parsed
+}
+
+export function invalidFeature(faults: readonly Fault[]) {
+  const [first] = faults
+  const rest = faults.length > 1 ? ` (and ${faults.length - 1} more)` : ''
+  return gatewayError('feature-invalid', `${first!.pointer || 'The body'} ${first!.detail}${rest}.`, {
+    errors: faults,
+  })
+}
+
+/** RFC 6901. */
+export const pointerOf = (...names: readonly string[]) =>
+  names.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+
+function parseId(
+  given: unknown,
+  { idColumn, idFrom }: Collection,
+  kind: BodyKind,
+  known: string | undefined,
+  report: Report,
+): string | undefined {
+  const column = idColumn!
+  const text = given instanceof ExactNumber ? given.text : typeof given === 'number' ? String(given) : given
+  const id = typeof text === 'string' ? parseValue(text, column) : undefined
+  if (known !== undefined) {
+    if (given !== undefined && id !== known)
+      report('/id', `must be left out or that of the address, ${JSON.stringify(known)}: it cannot change`)
+    return kind === 'create' ? known : undefined
+  }
+  if (given === undefined) {
+    if (idFrom === 'client') {
+      const { expected, example } = describeValue(column)
+      report('/id', `is missing: it must be ${expected}, for example ${JSON.stringify(example)}`)
+    }
+    return undefined
+  }
+  if (idFrom === 'server') return report('/id', 'must be left out: the server gives new features their ids')
+  if (id === undefined) return report('/id', `must be ${describeValue(column).expected}`)
+  return id
+}
+
+function parsePlace(
+  { geometry }: JsonObject,
+  { geometry: { column, type, dimension, isNullable }, changes }: Collection,
+  kind: BodyKind,
+  report: Report,
+): ParsedGeometry | null | undefined {
+  if (geometry === undefined) {
+    if (kind !== 'update') report('/geometry', 'is missing; null is for features without a place')
+    return undefined
+  }
+  if (!changes!.columns.has(column)) return report('/geometry', 'cannot be changed here')
+  if (geometry === null) {
+    if (!isNullable) report('/geometry', 'must not be null in this collection')
+    return null
+  }
+  const base = type.replace(/Z?M?$/, '')
+  const wanted = GEOMETRY_TYPES.find((name) => name.toUpperCase() === base)
+  // A merge patch may leave the type as it is where there is but one that it can be.
+  const isPartial = kind === 'update' && wanted && isObject(geometry) && !('type' in geometry)
+  try {
+    const parsed = parseGeometry(withPlainNumbers(isPartial ? { ...geometry, type: wanted } : geometry))
+    if (base !== 'GEOMETRY' && parsed.type !== wanted) {
+      return report(
+        '/geometry/type',
+        wanted
+          ? `must be "${wanted}", as all of this collection, and is "${parsed.type}"`
+          : `is "${parsed.type}", but this collection holds ${type}, which GeoJSON cannot express`,
+      )
+    }
+    if (dimension !== undefined && parsed.dimension !== dimension && parsed.extent) {
+      return report(
+        '/geometry/coordinates',
+        dimension === 3
+          ? 'must have positions with a height, as all of this collection'
+          : 'must have positions of two numbers: this collection has no heights',
+      )
+    }
+    return parsed
+  } catch (error) {
+    if (error instanceof GeometryError) return report('/geometry', error.message)
+    throw error
+  }
+}
+
+/** Coordinates are numbers to PostGIS, of no more digits than JavaScript's. */
+function withPlainNumbers(value: unknown): unknown {
+  if (value instanceof ExactNumber) return Number(value.text)
+  if (Array.isArray(value)) return value.map(withPlainNumbers)
+  if (!isObject(value)) return value
+  return {
+    ...value,
+    coordinates: withPlainNumbers(value.coordinates),
+    geometries: withPlainNumbers(value.geometries),
+  }
+}
+
+function parseProperties(
+  properties: unknown,
+  collection: Collection,
+  kind: BodyKind,
+  report: Report,
+): ColumnChange[] {
+  if (properties === undefined && kind === 'update') return []
+  if (!isObject(properties) && !(properties === null && kind !== 'update')) {
+    report('/properties', properties === undefined ? 'is missing' : 'must be an object')
+    return []
+  }
+  const given: JsonObject = properties ?? {}
+  const known = new Set(collection.properties.map(({ name }) => name))
+  for (const name of Object.keys(given)) {
+    if (!known.has(name)) {
+      report(
+        pointerOf('properties', name),
+        `is no property of this collection; it has ${[...known].join(', ')}`,
+      )
+    }
+  }
+  const writable = collection.changes!.columns
+  return collection.properties.flatMap((column): ColumnChange[] => {
+    const pointer = pointerOf('properties', column.name)
+    // By its own name only: what every object inherits is no property. Editors send null for what was left
+    // blank in a new feature: where it cannot be null, that is the default.
+    const isBlank =
+      kind !== 'update' && given[column.name] === null && !column.isNullable && column.hasDefault
+    if (!Object.hasOwn(given, column.name) || isBlank) {
+      if (kind !== 'update' && isRequired(column))
+        report(pointer, `is missing: it must be ${expectedOf(column)}`)
+      return []
+    }
+    if (!writable.has(column.name)) {
+      // A feature that was read is sent back whole.
+      if (kind !== 'replace' || !column.isComputed)
+        report(
+          pointer,
+          column.isComputed ? 'is computed by the database: leave it out' : 'cannot be changed here',
+        )
+      return []
+    }
+    const value = parseProperty(given[column.name], column, kind)
+    if (value !== undefined) return [{ column, value }]
+    report(pointer, `must ${given[column.name] === null ? 'not be null, but ' : 'be '}${expectedOf(column)}`)
+    return []
+  })
+}
+
+const isRequired = ({ isNullable, hasDefault, isComputed }: Column) =>
+  !isNullable && !hasDefault && !isComputed
+
+/** Completes "must be …". */
+function expectedOf(column: Column): string {
+  const { labels, isArray, maxLength, maxDigits, isNullable, kind } = column
+  const orNull = isNullable ? ', or null' : ''
+  if (labels) return `one of ${labels.map((label) => JSON.stringify(label)).join(', ')}${orNull}`
+  if (isArray) return `a list of values${orNull}`
+  if (kind === 'json') return `JSON that the database can hold${orNull}`
+  const { expected, example } = describeValue(column)
+  const length = maxLength ? ` of at most ${maxLength} characters` : ''
+  const digits = maxDigits ? ` of at most ${maxDigits} digits before the decimal point` : ''
+  const shown = /^(integer|number|boolean)$/.test(kind) ? example : JSON.stringify(example)
+  return `${expected}${length}${digits}${orNull}, for example ${shown}`
+}
+
+/** @returns undefined where the column cannot hold it */
+function parseProperty(given: unknown, column: Column, kind: BodyKind): ColumnChange['value'] | undefined {
+  if (given === null) return column.isNullable ? null : undefined
+  if (column.kind === 'json') {
+    if (!isStorable(given)) return undefined
+    if (kind !== 'update' || !isObject(given)) return JSON.stringify(given)
+    return countObjects(given) <= MAX_PATCHED_OBJECTS ? { patch: given } : undefined
+  }
+  if (column.isArray) return Array.isArray(given) && isStorable(given) ? parseList(given) : undefined
+  const text = textOf(given, column)
+  if (text === undefined || !isStorable(text)) return undefined
+  const value = parseValue(text, column)
+  return value !== undefined && fits(value, column) ? value : undefined
+}
+
+/** JSON's types are kept: "5" is no number, and 5 no text. */
+function textOf(given: unknown, { kind }: Column): string | undefined {
+  const number =
+    given instanceof ExactNumber ? given.text : typeof given === 'number' ? String(given) : undefined
+  switch (kind) {
+    case 'integer':
+    case 'number':
+      return number
+    case 'boolean':
+      return typeof given === 'boolean' ? String(given) : undefined
+    case 'other':
+      // Whatever PostgreSQL reads from text; it is the judge.
+      return (
+        number ?? (typeof given === 'boolean' ? String(given) : typeof given === 'string' ? given : undefined)
+      )
+    default:
+      return typeof given === 'string' ? given : undefined
+  }
+}
+
+function fits(text: string, { type, maxLength, maxDigits, labels, kind }: Column): boolean {
+  if (labels) return labels.includes(text)
+  // PostgreSQL counts characters, not UTF-16 units; spaces beyond the length it drops by itself.
+  if (kind === 'string' && maxLength !== undefined)
+    return [...text.trimEnd()].length <= maxLength && text.length <= maxLength * 2 + MAX_PADDING
+  if (kind !== 'number') return true
+  const value = Number(text)
+  if (type === 'float4')
+    return Number.isFinite(Math.fround(value)) && (value === 0 || Math.fround(value) !== 0)
+  return maxDigits === undefined || Math.abs(value) < 10 ** maxDigits
+}
+
+/** Elements as text; lists of lists stay lists. */
+function parseList(list: readonly unknown[]): unknown[] | undefined {
+  const elements = list.map((element) => {
+    if (element === null) return null
+    if (Array.isArray(element)) return parseList(element)
+    if (element instanceof ExactNumber) return element.text
+    return isObject(element) ? undefined : String(element)
+  })
+  return elements.includes(undefined) ? undefined : elements
+}
+
+/** Objects within objects: what a merge patch has to go into. */
+const countObjects = (value: unknown): number =>
+  isObject(value) ? Object.values(value).reduce<number>((sum, member) => sum + countObjects(member), 1) : 0
+
+/** PostgreSQL's text has neither NUL nor half a surrogate pair. */
+function isStorable(value: unknown): boolean {
+  if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed()
+  if (value instanceof ExactNumber)
+    return Math.abs(Number(/[eE](.*)$/.exec(value.text)?.[1] ?? 0)) <= MAX_EXPONENT
+  if (Array.isArray(value)) return value.every(isStorable)
+  return (
+    !isObject(value) ||
+    Object.entries(value).every(([name, member]) => isStorable(name) && isStorable(member))
+  )
+}

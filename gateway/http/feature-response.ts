@@ -1,0 +1,83 @@
+// Owns a single feature as an answer: its links, its entity tag, and the conditions that clients make with it.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { gatewayError } from '../errors.ts'
+import type { Collection } from '../features/collections/collection.ts'
+import { CRS84 } from '../features/values/bbox.ts'
+import { type Link, link, ownLinks } from './links.ts'
+import { GEOJSON, JSON_FORMAT } from './negotiate.ts'
+
+export const collectionUrl = (base: string, { id }: Collection) =>
+  `${base}/collections/${encodeURIComponent(id)}`
+
+export const featureUrl = (base: string, collection: Collection, id: string) =>
+  `${collectionUrl(base, collection)}/items/${encodeURIComponent(id)}`
+
+export const featureLinks = (base: string, collection: Collection, id: string, isHtml: boolean): Link[] => [
+  ...ownLinks(featureUrl(base, collection, id), isHtml, GEOJSON.types[0]),
+  link('collection', collectionUrl(base, collection), JSON_FORMAT.types[0], collection.title),
+]
+
+/** Strong: one for each version of the row, and for each way in which its columns are shown. */
+export const featureTag = ({ fingerprint }: Collection, version: string) => `"${fingerprint}.${version}"`
+
+export function sendFeature(
+  reply: FastifyReply,
+  base: string,
+  collection: Collection,
+  id: string,
+  { text, version }: { readonly text: string; readonly version: string },
+  type = GEOJSON.types[0],
+) {
+  const links = JSON.stringify(featureLinks(base, collection, id, false))
+  // Text leaves in one write with its headers, which for so small an answer is an eighth of the whole.
+  return reply.type(type).header('etag', featureTag(collection, version)).send(`${text},"links":${links}}`)
+}
+
+const TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/
+const VERSION = /^-?\d{1,19}$/
+
+/**
+ * The versions that a change may find, from If-Match; undefined for any. Tags of another shape are of
+ * something else and match nothing, and neither do weak ones (RFC 9110, 13.1.1).
+ * @throws GatewayError header-invalid
+ */
+export function parseCondition(
+  { headers }: FastifyRequest,
+  { fingerprint }: Collection,
+): readonly string[] | undefined {
+  // It is there, or there is nothing to change.
+  if (headers['if-none-match']?.trim() === '*') return []
+  const given = headers['if-match']?.trim()
+  if (given === undefined || given === '*') return undefined
+  return given.split(',').flatMap((text) => {
+    const match = TAG.exec(text.trim())
+    if (!match) {
+      throw gatewayError(
+        'header-invalid',
+        'If-Match must be the ETag of the feature as it was read, in its quotes, or *.',
+        { header: 'If-Match' },
+      )
+    }
+    const [, weak, tag] = match
+    const [shape, version] = tag!.split('.')
+    const isOurs = weak === undefined && shape === fingerprint && VERSION.test(version ?? '')
+    return isOurs && BigInt.asIntN(64, BigInt(version!)) === BigInt(version!) ? [version!] : []
+  })
+}
+
+/**
+ * Coordinates of a body are longitude and latitude; a client that sends others says so (OGC 18-058, 6.3).
+ * @throws GatewayError header-invalid, rather than to store a place that is another
+ */
+export function checkContentCrs({ headers }: FastifyRequest) {
+  const given = headers['content-crs']
+  if (given === undefined || String(given).replace(/^<|>$/g, '') === CRS84) return
+  throw gatewayError(
+    'header-invalid',
+    `Content-Crs must be <${CRS84}> or left out: bodies have longitude and latitude.`,
+    {
+      header: 'Content-Crs',
+    },
+  )
+}

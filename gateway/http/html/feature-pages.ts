@@ -1,0 +1,153 @@
+// Owns the pages of features: a page of them in a table and on a map, and one with its form.
+
+import { html } from 'ghtml'
+import type { Collection } from '../../features/collections/collection.ts'
+import type { Column } from '../../features/values/column.ts'
+import type { ExactNumber } from '../../features/values/exact-json.ts'
+import { describeValue } from '../../features/values/value.ts'
+import { collectionUrl, featureUrl } from '../feature-response.ts'
+import type { Link } from '../links.ts'
+import { mapOf, type Page } from './layout.ts'
+import { trailTo } from './overview-pages.ts'
+
+/** A feature as its JSON says it. */
+export type ShownFeature = {
+  readonly id?: string | number | ExactNumber
+  readonly properties: Readonly<Record<string, unknown>>
+}
+
+const textOf = (value: unknown) =>
+  value == null ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value)
+
+export function itemsPage(
+  base: string,
+  collection: Collection,
+  features: readonly ShownFeature[],
+  columns: readonly Column[],
+  links: readonly Link[],
+  baseMap: string | undefined,
+): Page {
+  const { title, attribution, idColumn } = collection
+  const head = [idColumn?.name ?? 'id', ...columns.map(({ name }) => name)]
+  const row = ({ id, properties }: ShownFeature) => {
+    const name =
+      id === undefined
+        ? ''
+        : html`<a href="${featureUrl(base, collection, textOf(id))}?f=html">${textOf(id)}</a>`
+    const cells = columns.map((column) => html`<td>${textOf(properties[column.name])}</td>`)
+    return html`<tr><th scope="row">!${name}</th>!${cells.join('')}</tr>`
+  }
+  const next = links.find(({ rel }) => rel === 'next')
+  return {
+    base,
+    title,
+    trail: [...trailTo(base, collection), { name: 'Features' }],
+    links,
+    script: 'items',
+    main: html`<p id="status" role="status" aria-live="polite">${features.length} features. Move the map to see those of another place.</p>
+      <div class="beside">
+        !${mapOf(base, {
+          label: `${title} on a map`,
+          baseMap,
+          items: `${collectionUrl(base, collection)}/items`,
+          columns: JSON.stringify(columns.map(({ name }) => name)),
+        })}
+        <div class="scroll" tabindex="0" role="region" aria-label="Features">
+          <table id="features"><thead><tr>!${head.map((name) => html`<th scope="col">${name}</th>`).join('')}</tr></thead>
+          <tbody>!${features.map(row).join('')}</tbody></table>
+        </div>
+      </div>
+      <p class="paging">
+        <a id="everywhere" class="button" hidden href="${collectionUrl(base, collection)}/items?f=html">Everywhere</a>
+        <a id="next" class="button"!${next ? html` href="${next.href}"` : ' hidden'}>Next page</a>
+      </p>
+      <p><small>${attribution ?? ''}</small></p>`,
+  }
+}
+
+export function itemPage(
+  base: string,
+  collection: Collection,
+  id: string,
+  { properties }: ShownFeature,
+  links: readonly Link[],
+  baseMap: string | undefined,
+): Page {
+  const { attribution, changes } = collection
+  const rows = collection.properties.map(
+    ({ name }) =>
+      html`<tr><th scope="row">${name}</th><td data-property="${name}">${textOf(properties[name])}</td></tr>`,
+  )
+  const name = properties.name ?? properties.title
+  return {
+    base,
+    title: typeof name === 'string' && name !== '' ? name : `${collection.title}: ${id}`,
+    trail: [
+      ...trailTo(base, collection),
+      { name: 'Features', href: `${collectionUrl(base, collection)}/items?f=html` },
+      { name: id },
+    ],
+    links,
+    script: 'item',
+    main: html`<p id="status" role="status" aria-live="polite"></p>
+      <div class="beside">
+        <div>
+          <div class="scroll" id="shown" tabindex="0" role="region" aria-label="Properties"><table><tbody>!${rows.join('')}</tbody></table></div>
+          !${changes?.canUpdate || changes?.canRemove ? editor(collection) : ''}
+        </div>
+        !${mapOf(base, { label: 'Where it is', baseMap, item: featureUrl(base, collection, id) })}
+      </div>
+      <p><small>${attribution ?? ''}</small></p>`,
+  }
+}
+
+/** Brought to life by item.js, which alone can send a patch; hidden until then. */
+function editor({ properties, changes, geometry }: Collection): string {
+  const { canUpdate, canRemove, columns } = changes!
+  const fields = properties.filter(({ name }) => columns.has(name)).map(field)
+  const isMovable = columns.has(geometry.column) && geometry.type === 'POINT'
+  return html`<div id="editor" hidden>
+      <p class="buttons" id="actions">
+        !${canUpdate ? '<button type="button" id="edit">Edit</button>' : ''}
+        !${canRemove ? '<button type="button" id="delete" class="danger">Delete</button>' : ''}
+      </p>
+      <form id="form" hidden novalidate!${isMovable ? ' data-movable' : ''}>
+        <p id="problem" role="alert" hidden></p>
+        !${fields.join('')}
+        !${isMovable ? '<p>The point can be dragged on the map, or moved with the arrow keys when it has the focus.</p>' : ''}
+        <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
+      </form>
+      <form id="key-row" hidden>
+        <label for="key">API key</label>
+        <input id="key" type="password" autocomplete="off" spellcheck="false" placeholder="tessera_…">
+        <small>It is kept in this browser only.</small>
+      </form>
+      <dialog id="confirm" aria-labelledby="question">
+        <form method="dialog">
+          <p id="question">Delete this feature for good?</p>
+          <p class="buttons"><button value="delete" class="danger">Delete</button> <button value="keep" autofocus>Keep it</button></p>
+        </form>
+      </dialog>
+    </div>`
+}
+
+/** An empty field is null; the kind tells item.js what else a text is. */
+function field(column: Column): string {
+  const { name, kind, isNullable, labels, maxLength } = column
+  const shown = html`<label>${name}`
+  const data = html`name="${name}" data-kind="${column.isArray ? 'json' : kind}"`
+  const required = isNullable ? '' : ' required'
+  if (labels || kind === 'boolean') {
+    const options = ['', ...(labels ?? ['true', 'false'])].map(
+      (label) => html`<option value="${label}">${label}</option>`,
+    )
+    return html`!${shown} <select !${data}!${required}>!${options.join('')}</select></label>`
+  }
+  if (kind === 'json' || column.isArray)
+    return html`!${shown} <textarea !${data}!${required} rows="3" spellcheck="false"></textarea></label>`
+  const mode = kind === 'integer' ? ' inputmode="numeric"' : kind === 'number' ? ' inputmode="decimal"' : ''
+  const length = maxLength ? html` maxlength="${maxLength}"` : ''
+  const hint =
+    kind === 'timestamp' || kind === 'uuid' ? html` placeholder="${describeValue(column).example}"` : ''
+  return html`!${shown} <input type="${kind === 'date' ? 'date' : 'text'}" !${data}!${required}!${mode}!${length}!${hint}></label>`
+}

@@ -1,0 +1,115 @@
+// Owns what every page has around its own content: head, navigation, links; and how pages are sent.
+
+import type { FastifyReply } from 'fastify'
+import { html } from 'ghtml'
+import type { Collection } from '../../features/collections/collection.ts'
+import { collectionUrl } from '../feature-response.ts'
+import type { Link } from '../links.ts'
+import { ASSETS, MAPLIBRE } from './assets.ts'
+
+/**
+ * Scripts, styles and requests only from here: not even a script that got into the data could run or
+ * reach anybody. Images are drawn by the map; nobody may frame a page that has a delete button.
+ */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data: blob:",
+  "connect-src 'self'",
+  "worker-src 'self'",
+  "form-action 'self'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
+
+export type Page = {
+  /** The address of the gateway, without a slash at its end. */
+  readonly base: string
+  readonly title: string
+  /** From the landing page down to this one, whose own name is the last. */
+  readonly trail: readonly { readonly name: string; readonly href?: string }[]
+  /** Trusted: made with `html`. */
+  readonly main: string
+  /** Those of the same document as JSON: a page offers them all. */
+  readonly links: readonly Link[]
+  /** A script of assets/, where the page has a map. */
+  readonly script?: 'extent' | 'items' | 'item'
+}
+
+export function sendPage(reply: FastifyReply, page: Page) {
+  return reply
+    .type('text/html; charset=utf-8')
+    .header('content-security-policy', CONTENT_SECURITY_POLICY)
+    .header('referrer-policy', 'same-origin')
+    .header('x-content-type-options', 'nosniff')
+    .send(renderPage(page))
+}
+
+function renderPage({ base, title, trail, main, links, script }: Page): string {
+  const shown = links.map(
+    (link) =>
+      html`<li><a href="${link.href}" rel="${link.rel}">${link.title ?? link.rel}</a> <small>${link.type ?? ''}</small></li>`,
+  )
+  const alternates = links
+    .filter(({ rel }) => rel === 'alternate')
+    .map((link) => html`<link rel="alternate" type="${link.type}" href="${link.href}">`)
+  const steps = trail.map(({ name, href }) =>
+    href ? html`<li><a href="${href}">${name}</a></li>` : html`<li aria-current="page">${name}</li>`,
+  )
+  const mapParts = script
+    ? html`<link rel="stylesheet" href="${base}${MAPLIBRE}/maplibre-gl.css">
+    <script type="module" src="${base}${ASSETS}/${script}.js"></script>`
+    : ''
+  return html`<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>${title}${trail.length > 1 ? ' · Tessera' : ''}</title>
+    <link rel="icon" href="${base}${ASSETS}/icon.svg">
+    !${alternates.join('')}
+    !${mapParts}
+    <link rel="stylesheet" href="${base}${ASSETS}/style.css">
+  </head>
+  <body>
+    <a class="skip" href="#main">To the content</a>
+    <header>
+      <a class="brand" href="${base}/"><img src="${base}${ASSETS}/icon.svg" alt="" width="24" height="24"> Tessera</a>
+      <nav aria-label="Where you are"><ol>!${steps.join('')}</ol></nav>
+    </header>
+    <main id="main" tabindex="-1">
+      <h1>${title}</h1>
+      !${main}
+    </main>
+    <footer><nav aria-label="Links of this page"><ul>!${shown.join('')}</ul></nav></footer>
+  </body>
+</html>
+`
+}
+
+/** Outlines of countries below the features, where they are served. */
+export function baseMapOf(base: string, collections: readonly Collection[]): string | undefined {
+  const found = collections.find(
+    ({ id, geometry }) => id === 'countries' && geometry.type.includes('POLYGON'),
+  )
+  return found && `${collectionUrl(base, found)}/items?f=json&limit=1000&properties=`
+}
+
+/** The element that a map is drawn into; scripts read the rest from its data. */
+export const mapOf = (
+  base: string,
+  {
+    label,
+    baseMap,
+    ...data
+  }: { label: string; baseMap: string | undefined } & Record<string, string | undefined>,
+): string => {
+  const attributes = Object.entries({ baseMap, maplibre: `${base}${MAPLIBRE}/maplibre-gl.mjs`, ...data })
+    .filter(([, value]) => value !== undefined)
+    .map(
+      ([name, value]) =>
+        html` data-${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}="${value}"`,
+    )
+  return html`<div id="map" aria-label="${label}" role="region"!${attributes.join('')}><noscript>The map needs JavaScript; everything else works without.</noscript></div>`
+}

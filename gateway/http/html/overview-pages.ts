@@ -1,0 +1,129 @@
+// Owns the pages about what there is: landing, conformance, collections, and one collection.
+
+import { html } from 'ghtml'
+import { type Collection, distributionOf } from '../../features/collections/collection.ts'
+import type { Extent } from '../../features/collections/extent.ts'
+import type { Column } from '../../features/values/column.ts'
+import { collectionUrl } from '../feature-response.ts'
+import type { Link } from '../links.ts'
+import { mapOf, type Page } from './layout.ts'
+
+/** What a page of features shows at first: more than JSON's ten, which is few for a map. */
+export const FIRST_LIMIT = 100
+
+export const itemsPageUrl = (base: string, collection: Collection) =>
+  `${collectionUrl(base, collection)}/items?f=html&limit=${FIRST_LIMIT}`
+
+const list = (base: string, collections: readonly Collection[]) => {
+  const entries = collections.map(
+    (collection) => html`<li>
+        <h2><a href="${collectionUrl(base, collection)}">${collection.title}</a></h2>
+        <p>${collection.description ?? ''}</p>
+        <p><a href="${itemsPageUrl(base, collection)}">Features on a map<span class="unseen"> of ${collection.title}</span></a></p>
+      </li>`,
+  )
+  return entries.length > 0
+    ? html`<ul class="cards">!${entries.join('')}</ul>`
+    : html`<p>There are no collections yet: <code>tessera import</code> makes one, and so does any table with a geometry.</p>`
+}
+
+export const landingPage = (
+  base: string,
+  collections: readonly Collection[],
+  links: readonly Link[],
+): Page => ({
+  base,
+  title: 'Tessera',
+  trail: [{ name: 'Start' }],
+  links,
+  main: html`<p>PostGIS tables as OGC API Features: on maps and in tables here, as GeoJSON for programs.
+      <a href="${base}/api.html">The documentation of the API</a> says how.</p>
+    !${list(base, collections)}`,
+})
+
+export const conformancePage = (
+  base: string,
+  conformsTo: readonly string[],
+  links: readonly Link[],
+): Page => ({
+  base,
+  title: 'Conformance',
+  trail: [{ name: 'Start', href: `${base}/` }, { name: 'Conformance' }],
+  links,
+  main: html`<p>The classes of standards that this API conforms to:</p>
+    <ul>!${conformsTo.map((uri) => html`<li><code>${uri}</code></li>`).join('')}</ul>`,
+})
+
+export const collectionsPage = (
+  base: string,
+  collections: readonly Collection[],
+  links: readonly Link[],
+): Page => ({
+  base,
+  title: 'Collections',
+  trail: [{ name: 'Start', href: `${base}/` }, { name: 'Collections' }],
+  links,
+  main: list(base, collections),
+})
+
+export const trailTo = (base: string, collection: Collection) => [
+  { name: 'Start', href: `${base}/` },
+  { name: 'Collections', href: `${base}/collections?f=html` },
+  { name: collection.title, href: `${collectionUrl(base, collection)}?f=html` },
+]
+
+function keptBy(distribution: ReturnType<typeof distributionOf>): string | undefined {
+  switch (distribution?.by) {
+    case 'cell':
+      return `place, in cells of level ${distribution.level}`
+    case 'column':
+      return distribution.column
+    case 'reference':
+      return 'all nodes'
+    default:
+      return undefined
+  }
+}
+
+export function collectionPage(
+  base: string,
+  collection: Collection,
+  { bbox, interval }: Extent,
+  links: readonly Link[],
+  baseMap: string | undefined,
+): Page {
+  const { title, description, license, attribution, properties, geometry, changes, id } = collection
+  const facts: [string, string | undefined][] = [
+    ['Identifier', id],
+    ['Geometry', geometry.type],
+    ['Extent', bbox && `${bbox.join(', ')} (west, south, east, north in degrees)`],
+    ['Time', interval?.map((side) => side ?? 'open').join(' to ')],
+    ['Licence', license],
+    ['Attribution', attribution],
+    ['Kept by', keptBy(distributionOf(collection))],
+    ['Changes', changes ? 'features can be changed' : 'for reading only'],
+  ]
+  const shownFacts = facts
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)
+  const describe = ({ name, type, isNullable, description: note }: Column) =>
+    html`<tr><th scope="row">${name}</th><td>${type}</td><td>${isNullable ? '' : 'always there'}</td><td>${note ?? ''}</td></tr>`
+  return {
+    base,
+    title,
+    trail: trailTo(base, collection).map((step, index) => (index === 2 ? { name: step.name } : step)),
+    links,
+    script: 'extent',
+    main: html`<p>${description ?? ''}</p>
+      <p><a class="button" href="${itemsPageUrl(base, collection)}">Features on a map</a></p>
+      <div class="beside">
+        <dl>!${shownFacts.join('')}</dl>
+        !${mapOf(base, { label: `Where ${title} is`, baseMap, bbox: bbox?.join() })}
+      </div>
+      <h2>Properties</h2>
+      <div class="scroll" tabindex="0" role="region" aria-label="Properties">
+        <table><thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">Null</th><th scope="col">Meaning</th></tr></thead>
+        <tbody>!${properties.map(describe).join('')}</tbody></table>
+      </div>`,
+  }
+}
