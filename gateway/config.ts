@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { splitUrls } from './database/addresses.ts'
 
 type Setting<T> = {
-  /** What the setting does, in one line: the README's table and `--help` say the same. */
+  /** What the setting does, in one line: docs/reference/configuration.md and `--help` show it. */
   readonly does: string
   /** What is allowed, completing the sentence "must be …". */
   readonly allowed: string

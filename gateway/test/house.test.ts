@@ -168,15 +168,15 @@ test('documents name files that are there', () => {
       assert.ok(tracked.includes(path!), `${document} names ${path}, which is not there`)
 })
 
-test('README lists every setting, and no other', () => {
-  const listed = [...read('README.md').matchAll(/^\| `(TESSERA_[A-Z_]+)` \|/gm)]
+test('docs/reference/configuration.md lists every setting, and no other', () => {
+  const listed = [...read('docs/reference/configuration.md').matchAll(/^\| `(TESSERA_[A-Z_]+)` \|/gm)]
     .map(([, name]) => name)
     .sort()
   assert.deepEqual(listed, Object.keys(settings).map(variableOf).sort())
 })
 
-test('ARCHITECTURE lists every error code, and no other', () => {
-  const listed = [...read('ARCHITECTURE.md').matchAll(/^\| `([a-z-]+)` \| \d{3} \|/gm)]
+test('docs/reference/errors.md lists every error code, and no other', () => {
+  const listed = [...read('docs/reference/errors.md').matchAll(/^\| `([a-z-]+)` \| \d{3} \|/gm)]
     .map(([, code]) => code)
     .sort()
   assert.deepEqual(listed, Object.keys(errors).sort())
