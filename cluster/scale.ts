@@ -17,14 +17,19 @@ const STUCK =
   'a large shard takes long; the logs of the members that it moves to say whether anything stands in its way'
 
 /**
- * Citus waits until the subscriptions of a move have caught up, one for each owner of tables, and takes those that
- * have not begun for caught up where another has: what is changed meanwhile is lost. One row for each group of tables
- * that has several owners.
+ * Why shards cannot move while they are written, one row for each reason. Citus moves tables that are stored together
+ * by one subscription for each owner, and takes those that have not started for caught up as soon as one has: changes
+ * since the copy are lost. Without a replica identity it refuses.
  */
-const MIXED_OWNERS = `select string_agg(format('%s of %s', logicalrelid, relowner::regrole), ', ' order by 1) as tables
-  from (select logicalrelid::text, colocationid, relowner from pg_dist_partition
-    join pg_class on pg_class.oid = logicalrelid where colocationid > 0) t
-  group by colocationid having count(distinct relowner) > 1`
+const REASONS_TO_BLOCK = `with moved as (
+    select logicalrelid::text as name, colocationid, relowner, relreplident = 'd' and not exists (
+        select from pg_index where indrelid = logicalrelid and indisprimary) or relreplident = 'n' as is_keyless
+    from pg_dist_partition join pg_class on pg_class.oid = logicalrelid where colocationid > 0)
+  select format('these are stored together and have several owners: %s',
+    string_agg(format('%s (%s)', name, relowner::regrole), ', ' order by name)) as reason
+  from moved group by colocationid having count(distinct relowner) > 1
+  union all
+  select format('%s has neither a primary key nor another replica identity', name) from moved where is_keyless`
 
 /**
  * @returns the cluster with one worker group more, once it holds its share of the shards; where the last one was not
@@ -74,18 +79,18 @@ async function balance({ place: { topology }, credentials }: Cluster, report: Re
     oncePossible(() =>
       withSuperuser(topology, credentials, async (client) => (await client.query(text, [...values])).rows),
     )
-  const mixed = (await ask(MIXED_OWNERS)).map(({ tables }) => tables as string)
+  const reasons = (await ask(REASONS_TO_BLOCK)).map(({ reason }) => reason as string)
   const [started] = await ask(
     `select coalesce(
        (select job_id from pg_dist_background_job where state not in ('finished', 'cancelled', 'failed') limit 1),
        citus_rebalance_start(shard_transfer_mode => $1)) as job`,
-    [mixed.length === 0 ? 'auto' : 'block_writes'],
+    [reasons.length === 0 ? 'auto' : 'block_writes'],
   )
   if (started!.job === null) return report('the shards are in balance')
   report(
-    mixed.length === 0
+    reasons.length === 0
       ? 'shards move, and stay readable and writable meanwhile …'
-      : `shards move, and changes of each wait meanwhile: tables whose shards lie together have several owners (${mixed.join('; ')}), and Citus would lose changes; with one owner they would not wait …`,
+      : `shards move, and changes of each wait while it does: ${reasons.join('; ')} …`,
   )
   const start = performance.now()
   for (let toldMs = 0; ; await sleep(LOOK_MS)) {

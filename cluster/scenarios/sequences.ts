@@ -161,7 +161,7 @@ const whileShardMoves =
 /** A shard is copied by then, and not yet the other group's. */
 const MOVE_MS = 150
 
-/** A worker group is added, and while shards move to it the primary of one that gives some dies. */
+/** A worker group is added, and while shards move to it a primary dies: of a worker that gives some, or the coordinator's. */
 export const whileWorkerIsAdded: Scenario['inject'] = async (cluster, group) => {
   const adding = addWorker(cluster, () => {})
   // Awaited below; it may have failed by then.
@@ -259,6 +259,7 @@ export const sequences: readonly Scenario[] = [
     'shard-move-blocking-kill': whileShardMoves('block_writes'),
     added: (cluster) => addWorker(cluster, () => {}).then(() => async () => {}),
     'added-kill': whileWorkerIsAdded,
+    'added-coordinator-kill': (cluster) => whileWorkerIsAdded(cluster, coordinatorOf(cluster)),
   }),
   ...named('coordinator', ofAnyGroup),
 ]

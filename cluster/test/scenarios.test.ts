@@ -254,7 +254,10 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
       ['w1', 'w2', 'w3'],
     )
     for (const [group, share] of shares) assert.ok(share > 0, group)
-    // As if it had been broken off.
+    // As if it had been broken off; and what cannot move while it is written is moved otherwise.
+    await trial.query(`create table keyless (id bigint)`)
+    await trial.query(`select create_distributed_table('keyless', 'id', colocate_with => '${TABLE}')`)
+    await trial.query('alter table keyless owner to tessera_owner')
     await trial.query(`select citus_move_shard_placement(shardid, source.nodename, source.nodeport,
         target.nodename, target.nodeport, 'block_writes')
       from pg_dist_shard join pg_dist_placement using (shardid)
@@ -265,6 +268,11 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     const again = await addWorker({ ...trial.cluster, place }, (line) => told.push(line))
     assert.equal(again.place.size.workers, 3)
     assert.match(told[0]!, /does not have its share of the shards yet/)
+    assert.match(told.join('\n'), /changes of each wait .*keyless \(tessera_owner\).*keyless has neither/)
+    const [{ mode }] = (await trial.query(
+      `select substring(command from '''(\\w+)''\\)$') as mode from pg_dist_background_task order by task_id desc limit 1`,
+    )) as [{ mode: string }]
+    assert.equal(mode, 'block_writes')
     // Which shard moves back is Citus' choice.
     assert.deepEqual(await trial.query('select table_name from get_rebalance_table_shards_plan()'), [])
     assert.deepEqual(await trial.query(`select count(*)::int from ${TABLE}`), before)
