@@ -162,7 +162,7 @@ const whileShardMoves =
 const MOVE_MS = 150
 
 /** A worker group is added, and while shards move to it a primary dies: of a worker that gives some, or the coordinator's. */
-export const whileWorkerIsAdded: Scenario['inject'] = async (cluster, group) => {
+const whileWorkerIsAdded: Scenario['inject'] = async (cluster, group) => {
   const adding = addWorker(cluster, () => {})
   // Awaited below; it may have failed by then.
   const hasEnded = adding.then(
