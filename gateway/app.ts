@@ -28,6 +28,7 @@ import * as itemRoutes from './http/routes/items.ts'
 import * as landingRoutes from './http/routes/landing.ts'
 import { operations } from './http/routes/operations.ts'
 import { telemetry } from './http/telemetry.ts'
+import { makeViews } from './http/view.ts'
 
 export type Services = {
   readonly config: Config
@@ -113,28 +114,27 @@ export async function buildApp({
   })
   await registerOpenapi(app)
 
+  const views = makeViews(app as unknown as FastifyInstance, database, makeConsistencyTokens(database))
   app.register(landingRoutes.landing, {
     conformsTo: [...landingRoutes.conformance, ...itemRoutes.conformance, ...itemChangeRoutes.conformance],
     catalog,
   })
   app.register(collections, { catalog, extents: makeExtents(database) })
   const locality = { host: config.host, publicUrl: config.publicUrl }
-  const tokens = makeConsistencyTokens(database)
   const keys = makeApiKeys(database)
   const changeKeys = makeChangeKeys(database)
   app.addHook('onClose', async () => changeKeys.stop())
   app.register(itemRoutes.items, {
     database,
     catalog,
-    tokens,
+    views,
     lookup: makeItemLookup(database),
     timeoutMs: config.statementTimeoutMs,
     ...locality,
   })
   app.register(itemChangeRoutes.itemChanges, {
-    database,
     catalog,
-    tokens,
+    views,
     changeKeys,
     keys,
     ...locality,

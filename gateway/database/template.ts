@@ -2,8 +2,8 @@
 
 import { fillPlaceholders, type SQL } from 'drizzle-orm'
 import { PgDialect } from 'drizzle-orm/pg-core'
-import type { Statement } from './database.ts'
 import { MAX_LIFETIME_S } from './pool.ts'
+import type { Statement } from './statement.ts'
 
 const dialect = new PgDialect()
 
@@ -74,13 +74,16 @@ export function statementOf(composed: SQL): Statement {
 }
 
 /**
+ * Returns the statement of a template.
+ * @param values by the names of the placeholders; a list if those are numbers
  * @param cells see Statement
- * @throws where a placeholder of the template has no value
+ * @throws if a placeholder of the template has no value
  */
 export function fillTemplate(
   { name, text, parameters }: Template,
-  values: Record<string, unknown>,
+  values: Readonly<Record<string, unknown>> | readonly unknown[],
   cells?: readonly number[],
 ): Statement {
-  return { ...(name ? { name } : {}), text, values: fillPlaceholders(parameters, values), cells }
+  const filled = fillPlaceholders(parameters, values as Record<string, unknown>)
+  return { ...(name ? { name } : {}), text, values: filled, cells }
 }

@@ -108,18 +108,6 @@ export function tellOrigin(reply: FastifyReply, { source, orphanedForMs }: Origi
   if (orphanedForMs !== undefined) reply.header('tessera-staleness', Math.ceil(orphanedForMs / 1_000))
 }
 
-/** Where what was read came from, and how long it took. */
-export async function tellConsistency(
-  reply: FastifyReply,
-  consistency: Consistency,
-  tokens: ConsistencyTokens,
-) {
-  const { isTracked, readMs } = consistency
-  tellOrigin(reply, consistency)
-  reply.header('server-timing', `database;dur=${readMs.toFixed(1)}`)
-  if (isTracked) await sendToken(reply, consistency, tokens)
-}
-
 /** With which a read sees what has been done. */
 export async function sendToken(
   reply: FastifyReply,

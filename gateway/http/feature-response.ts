@@ -3,9 +3,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError } from '../errors.ts'
 import type { Collection } from '../features/collections/collection.ts'
+import type { Format, Link } from '../features/formats/format.ts'
+import { closeFeature, GEOJSON } from '../features/formats/geojson.ts'
 import { CRS84 } from '../features/values/bbox.ts'
-import { type Link, link, ownLinks } from './links.ts'
-import { GEOJSON, JSON_FORMAT } from './negotiate.ts'
+import { link, ownLinks } from './links.ts'
+import { HTML, JSON_FORMAT } from './negotiate.ts'
 
 export const collectionUrl = (base: string, { id }: Collection) =>
   `${base}/collections/${encodeURIComponent(id)}`
@@ -13,8 +15,11 @@ export const collectionUrl = (base: string, { id }: Collection) =>
 export const featureUrl = (base: string, collection: Collection, id: string) =>
   `${collectionUrl(base, collection)}/items/${encodeURIComponent(id)}`
 
-export const featureLinks = (base: string, collection: Collection, id: string, isHtml: boolean): Link[] => [
-  ...ownLinks(featureUrl(base, collection, id), isHtml, GEOJSON.types[0]),
+/** Formats of a single feature. */
+export const ITEM_FORMATS: readonly [Format, Format] = [GEOJSON, HTML]
+
+export const featureLinks = (base: string, collection: Collection, id: string, format: Format): Link[] => [
+  ...ownLinks(featureUrl(base, collection, id), format, ITEM_FORMATS),
   link('collection', collectionUrl(base, collection), JSON_FORMAT.types[0], collection.title),
 ]
 
@@ -29,9 +34,9 @@ export function sendFeature(
   { text, version }: { readonly text: string; readonly version: string },
   type = GEOJSON.types[0],
 ) {
-  const links = JSON.stringify(featureLinks(base, collection, id, false))
-  // Text leaves in one write with its headers, which for so small an answer is an eighth of the whole.
-  return reply.type(type).header('etag', featureTag(collection, version)).send(`${text},"links":${links}}`)
+  const links = featureLinks(base, collection, id, GEOJSON)
+  // Node sends a string in one write with its headers; a second write would be an eighth of so small an answer's time.
+  return reply.type(type).header('etag', featureTag(collection, version)).send(closeFeature(text, links))
 }
 
 const TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/

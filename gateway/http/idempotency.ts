@@ -77,10 +77,10 @@ export function withGivenKey(error: GatewayError, request: FastifyRequest): Gate
  * @throws GatewayError header-invalid
  */
 export async function keyOfChange(request: FastifyRequest, keys: ChangeKeys): Promise<ChangeKey | undefined> {
-  const { headers, method, params, caller, bodyHash } = request
+  const { headers, method, params, principal, bodyHash } = request
   const { collectionId, featureId = null } = params as { collectionId: string; featureId?: string }
   return keys.keyOf(givenKeyOf(request), {
-    caller,
+    caller: principal.id,
     target: JSON.stringify([method, collectionId, featureId]),
     content: JSON.stringify([headers['if-match'], headers['if-none-match'], bodyHash]),
   })

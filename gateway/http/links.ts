@@ -1,11 +1,7 @@
-// Owns the links of documents: an address, what it is to this document, and as what it comes.
+// Owns the links of documents: an address, its relation to this document, and its media type.
 
-export type Link = {
-  readonly href: string
-  readonly rel: string
-  readonly type?: string
-  readonly title?: string
-}
+import type { Format, Link } from '../features/formats/format.ts'
+import type { Formats } from './negotiate.ts'
 
 export const link = (rel: string, href: string, type?: string, title?: string): Link => ({
   href,
@@ -14,31 +10,27 @@ export const link = (rel: string, href: string, type?: string, title?: string): 
   ...(title ? { title } : {}),
 })
 
-/** The address of this very document, as it was asked for; what no URI may hold is encoded. */
+/** Returns the URL of this document, as it was requested; characters that no URI may contain are encoded. */
 export const selfUrl = (publicUrl: string, requestUrl: string) =>
   publicUrl + requestUrl.replace(/%(?![\da-f]{2})|[^!-~]|["<>\\^`{|}]/gi, encodeURIComponent)
 
-/** The address of the same document in another format. */
+/** Returns the URL of the same document in another format. */
 function inFormat(address: string, format: string): string {
   const [path, query] = address.split('?', 2)
   const others = (query ?? '').split('&').filter((part) => part !== '' && !/^f(=|$)/.test(part))
   return `${path}?${[...others, `f=${format}`].join('&')}`
 }
 
-/** What every document says of itself: where it is, and where it is in the other format. */
-export function ownLinks(self: string, isHtml: boolean, jsonType: string): Link[] {
-  const html = 'text/html'
-  return isHtml
-    ? [
-        link('self', self, html, 'This page'),
-        link('alternate', inFormat(self, 'json'), jsonType, 'This page as JSON'),
-      ]
-    : [
-        link('self', self, jsonType, 'This document'),
-        link('alternate', inFormat(self, 'html'), html, 'This document as a page'),
-      ]
-}
+/** Returns the links of a document to itself, which is in `format`, and to the same in each of the other formats. */
+export const ownLinks = (self: string, format: Format, formats: Formats): Link[] => [
+  link('self', self, format.types[0], 'This document'),
+  ...formats
+    .filter((other) => other !== format)
+    .map((other) =>
+      link('alternate', inFormat(self, other.name), other.types[0], `This document as ${other.title}`),
+    ),
+]
 
-/** An SPDX identifier becomes the address of its text; anything else is one already. */
+/** Returns the URL of the text of a license that is given by its SPDX identifier, or by such a URL. */
 export const licenseUrl = (license: string) =>
   /^https?:\/\//.test(license) ? license : `https://spdx.org/licenses/${encodeURIComponent(license)}.html`

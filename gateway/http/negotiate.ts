@@ -1,21 +1,15 @@
-// Owns the choice of a representation: ?f= and Accept → one of the formats that a resource has.
+// Owns the choice of a format: ?f= and Accept → one of the formats that a resource has.
 
 import type { FastifyRequest } from 'fastify'
 import Negotiator from 'negotiator'
 import { gatewayError } from '../errors.ts'
+import { encoders } from '../features/formats/encoders.ts'
+import type { Format } from '../features/formats/format.ts'
 
-export type Format = {
-  /** What `f` calls it. */
-  readonly name: string
-  /** The media types it is known under, the preferred first. */
-  readonly types: readonly [string, ...string[]]
-}
-
-export const JSON_FORMAT: Format = { name: 'json', types: ['application/json'] }
-export const GEOJSON: Format = { name: 'json', types: ['application/geo+json', 'application/json'] }
-/** Of a query, for `explain`. */
+export const JSON_FORMAT: Format = { name: 'json', types: ['application/json'], title: 'JSON' }
+/** The type of a query plan, for `explain`. */
 export const QUERY_PLAN = 'application/vnd.tessera.query-plan+json'
-export const HTML: Format = { name: 'html', types: ['text/html'] }
+export const HTML: Format = { name: 'html', types: ['text/html'], title: 'a page' }
 export const OPENAPI: Format = {
   name: 'json',
   types: [
@@ -23,37 +17,46 @@ export const OPENAPI: Format = {
     'application/vnd.oai.openapi+json',
     'application/json',
   ],
+  title: 'JSON',
+}
+/** Formats of documents that are not features, the first one for clients that do not choose. */
+export const DOCUMENT_FORMATS: Formats = [JSON_FORMAT, HTML]
+/** Formats of features. */
+export const FEATURE_FORMATS: Formats = [...encoders.map(({ format }) => format), HTML] as never
+
+export type Formats = readonly [Format, ...Format[]]
+
+export type Choice = {
+  readonly format: Format
+  /** One of the format's media types: the one that the client prefers. */
+  readonly type: string
 }
 
 /**
- * The media type to answer with.
- * @throws GatewayError not-acceptable, where the client wants none of what there is
+ * Returns what to answer with.
+ * @throws GatewayError parameter-invalid, not-acceptable
  */
-export function negotiate(request: FastifyRequest, formats: readonly [Format, ...Format[]]): string {
+export function negotiate(request: FastifyRequest, formats: Formats): Choice {
   const { f } = request.query as { f?: string }
   const accept = request.headers.accept
   if (f !== undefined) {
     const format = formats.find(({ name }) => name === f)
-    if (format) return format.types[0]
+    if (format) return { format, type: format.types[0] }
     throw gatewayError(
       'parameter-invalid',
       `f must be ${formats.map(({ name }) => name).join(' or ')}, for example f=${formats[0].name}.`,
-      {
-        parameter: 'f',
-        example: formats[0].name,
-      },
+      { parameter: 'f', example: formats[0].name },
     )
   }
-  if (!accept || accept === '*/*') return formats[0].types[0]
+  if (!accept || accept === '*/*') return { format: formats[0], type: formats[0].types[0] }
   const available = formats.flatMap(({ types }) => types)
   const type = new Negotiator(request.raw).mediaTypes([...available])[0]
-  if (type) return type
+  const format = type && formats.find(({ types }) => types.includes(type))
+  if (type && format) return { format, type }
   throw gatewayError(
     'not-acceptable',
     `This is available as ${available.join(', ')}; Accept asks for ${accept}.`,
-    {
-      available,
-    },
+    { available },
   )
 }
 

@@ -1,43 +1,33 @@
-// Owns a page of features as an answer: read whole or as a stream, its links around the text of PostgreSQL.
+// Owns a page of features as an answer: its links, and the encoder's text in one piece or as a stream.
 
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
-import type { Database, Row } from '../database/database.ts'
-import { isProjectionFailure } from '../database/outcome.ts'
+import type { Row } from '../database/database.ts'
 import type { Collection } from '../features/collections/collection.ts'
-import {
-  compileCount,
-  compileItems,
-  compilePage,
-  type ItemQuery,
-  isCountedApart,
-  MAX_OFFSET,
-  type Page,
-  parseCount,
-  parsePage,
-  renderCursor,
-} from '../features/query/item-query.ts'
+import type { Encoder } from '../features/formats/encoder.ts'
+import type { Format, Link } from '../features/formats/format.ts'
+import { type ItemQuery, MAX_OFFSET } from '../features/query/item-query.ts'
+import { renderCursor } from '../features/query/order.ts'
+import { isFirst, type Page } from '../features/query/page.ts'
+import type { PageBatches } from '../features/query/read-page.ts'
 import { entityTag } from './conditional.ts'
 import { collectionUrl } from './feature-response.ts'
-import { type Link, link, ownLinks, selfUrl } from './links.ts'
-import { GEOJSON, JSON_FORMAT } from './negotiate.ts'
+import { link, ownLinks, selfUrl } from './links.ts'
+import { FEATURE_FORMATS, JSON_FORMAT } from './negotiate.ts'
 
 export type PageUrls = {
-  /** The page itself and its other format. */
+  readonly format: Format
+  /** Links to the page itself and to its other formats. */
   readonly own: readonly Link[]
   readonly collection: string
   readonly next: (parameters: Record<string, string>) => string
 }
 
-export function pageUrls(
-  base: string,
-  requestUrl: string,
-  collection: Collection,
-  isHtml: boolean,
-): PageUrls {
+export function pageUrls(base: string, requestUrl: string, collection: Collection, format: Format): PageUrls {
   const [path, query] = requestUrl.split('?', 2)
   return {
-    own: ownLinks(selfUrl(base, requestUrl), isHtml, GEOJSON.types[0]),
+    format,
+    own: ownLinks(selfUrl(base, requestUrl), format, FEATURE_FORMATS),
     collection: collectionUrl(base, collection),
     next(parameters) {
       const search = new URLSearchParams(query)
@@ -47,49 +37,16 @@ export function pageUrls(
   }
 }
 
-/** Once more without the index of a projected table where PROJ could not project the box. */
-async function withoutIndexIfNeeded<T>(
-  query: ItemQuery,
-  read: (isIndexed: boolean) => Promise<T>,
-): Promise<T> {
-  try {
-    return await read(true)
-  } catch (error) {
-    if (!query.bbox || !isProjectionFailure(error)) throw error
-    return read(false)
-  }
-}
-
-export async function readPage(database: Database, query: ItemQuery, deadline: AbortSignal): Promise<Page> {
-  const demand = { signal: deadline, priority: 'usual' } as const
-  return withoutIndexIfNeeded(query, async (isIndexed) => {
-    const page = parsePage(await database.read(compilePage(query, isIndexed), demand), query)
-    if (!page.end || !isCountedApart(query)) return page
-    const [row] = await database.read(compileCount(query, isIndexed), demand)
-    return { ...page, matched: parseCount(row![0]) }
-  })
-}
-
-/** The end of a page: what is only known when all of it has been read. */
-function renderEnd({ returned, matched, end }: PageEnd, query: ItemQuery, urls: PageUrls) {
-  const matches = matched === undefined ? '' : `,"numberMatched":${matched}`
-  const links = pageLinks({ returned, matched, end }, query, urls)
-  return `],"numberReturned":${returned}${matches},"links":${JSON.stringify(links)}`
-}
-
-type PageEnd = Omit<Page, 'features'>
-
-export function pageLinks({ end }: PageEnd, query: ItemQuery, urls: PageUrls): Link[] {
+export function pageLinks({ end }: Pick<Page, 'end'>, query: ItemQuery, urls: PageUrls): Link[] {
   const next = end && nextUrl(end, query, urls)
-  const type = urls.own[0]!.type ?? GEOJSON.types[0]
   return [
     ...urls.own,
     link('collection', urls.collection, JSON_FORMAT.types[0], query.collection.title),
-    ...(next ? [link('next', next, type, 'The next page')] : []),
+    ...(next ? [link('next', next, urls.format.types[0], 'The next page')] : []),
   ]
 }
 
-/** By the last feature's place in the order; by number where the client counts, or nothing tells features apart. */
+/** Returns a URL with a cursor; with an offset if the client pages by offset or the collection has no key. */
 function nextUrl(end: readonly (string | null)[], query: ItemQuery, urls: PageUrls): string | undefined {
   const { order, collection, limit, offset } = query
   if (offset === undefined && collection.key.length > 0)
@@ -98,69 +55,58 @@ function nextUrl(end: readonly (string | null)[], query: ItemQuery, urls: PageUr
   return next <= MAX_OFFSET ? urls.next({ offset: String(next) }) : undefined
 }
 
-const timeStamp = () => `,"timeStamp":"${new Date().toISOString()}"}`
-
-const START = '{"type":"FeatureCollection","features":['
-
-/** The features' text, each whole, with commas between them. */
-export const featuresText = ({ features, returned }: Page) => features + (returned > 0 ? '}' : '')
-
-export const renderPage = (page: Page, query: ItemQuery, urls: PageUrls) =>
-  `${START}${featuresText(page)}${renderEnd(page, query, urls)}`
-
-/** Tagged without its time: the same features are the same page. */
-export function sendPage(reply: FastifyReply, page: string) {
-  const end = timeStamp()
-  const body = Buffer.from(page + end)
-  return reply.header('etag', `W/${entityTag(body.subarray(0, body.length - end.length))}`).send(body)
-}
-
-/** The same as it is read; the first batch is awaited, so that what fails at once still is a problem document. */
-export async function streamPage(
-  database: Database,
+/** Sends a page that is in memory. Its tag leaves out the stamp: the same features are the same page. */
+export function sendPage(
+  reply: FastifyReply,
+  page: Page,
   query: ItemQuery,
   urls: PageUrls,
-  gone: AbortSignal,
-): Promise<Readable> {
-  const { batches, first } = await withoutIndexIfNeeded(query, async (isIndexed) => {
-    const batches = database.stream(compileItems(query, isIndexed), gone)
-    return { batches, first: await batches.next() }
-  })
-  // The client may leave before the answer has begun: a generator that has not, has no end to run either.
-  const giveBack = () => void batches.return()
-  if (gone.aborted) giveBack()
-  else gone.addEventListener('abort', giveBack, { once: true })
-  return Readable.from(renderStream(batches, first, query, urls), { objectMode: false })
+  { open }: Encoder,
+) {
+  const writer = open()
+  const { features, returned, matched } = page
+  const written = features.length > 0 ? writer.write(features) : ''
+  const end = writer.end({ returned, matched, links: pageLinks(page, query, urls) })
+  const stamp = writer.stamp()
+  const body = Buffer.from(`${writer.start()}${written}${end}${stamp}`)
+  const tagged = body.subarray(0, body.length - Buffer.byteLength(stamp))
+  return reply.header('etag', `W/${entityTag(tagged)}`).send(body)
 }
 
-async function* renderStream(
-  batches: AsyncGenerator<Row[], void>,
-  first: IteratorResult<Row[], void>,
+/** Sends a page as it is read. */
+export const sendStream = (
+  reply: FastifyReply,
+  batches: PageBatches,
   query: ItemQuery,
   urls: PageUrls,
+  encoder: Encoder,
+) => reply.send(Readable.from(encodeStream(batches, query, urls, encoder), { objectMode: false }))
+
+async function* encodeStream(
+  { first, rest }: PageBatches,
+  query: ItemQuery,
+  urls: PageUrls,
+  { open }: Encoder,
 ): AsyncGenerator<string> {
+  const writer = open()
   let returned = 0
   let last: Row | undefined
   let hasNext = false
-  yield START
+  yield writer.start()
   try {
-    for (let batch = first; !batch.done; batch = await batches.next()) {
-      let text = ''
-      for (const row of batch.value) {
-        if (returned === query.limit) {
-          hasNext = true
-          break
-        }
-        text += (returned > 0 ? ',' : '') + row[0] + '}'
-        last = row
-        returned++
-      }
-      yield text
+    for (let batch = first; !batch.done; batch = await rest.next()) {
+      const shown = batch.value.slice(0, query.limit - returned)
+      if (shown.length < batch.value.length) hasNext = true
+      if (shown.length === 0) continue
+      returned += shown.length
+      last = shown.at(-1)
+      yield writer.write(shown.map(([feature]) => feature!))
     }
   } finally {
-    // One row more than the page was asked for, and the connection must not wait for who reads no further.
-    await batches.return()
+    // One row more than the limit was read, and the connection must not wait for a client that reads no further.
+    await rest.return()
   }
-  const matched = !hasNext && query.after === undefined && !query.offset ? returned : undefined
-  yield renderEnd({ returned, matched, end: hasNext ? last?.slice(1) : undefined }, query, urls) + timeStamp()
+  const matched = !hasNext && isFirst(query) ? returned : undefined
+  const links = pageLinks({ end: hasNext ? last?.slice(1) : undefined }, query, urls)
+  yield writer.end({ returned, matched, links }) + writer.stamp()
 }

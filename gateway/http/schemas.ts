@@ -2,6 +2,7 @@
 
 import { type TSchema, Type } from 'typebox'
 import { GEOMETRY_TYPES } from '../features/values/geometry.ts'
+import { DOCUMENT_FORMATS, type Formats, JSON_FORMAT } from './negotiate.ts'
 
 /** Schemas with a name of their own in the document. */
 export const Link = Type.Object(
@@ -224,8 +225,9 @@ export const changeProblems = {
 export const notFound = problemOf('There is no such collection or feature.')
 
 /** `f`: which of the formats; without it, Accept decides. */
-export const formatParameter = (...names: [string, ...string[]]) =>
-  Type.Optional(
+export const formatParameter = (formats: Formats) => {
+  const names = formats.map(({ name }) => name) as [string, ...string[]]
+  return Type.Optional(
     Type.Enum(names, {
       type: 'string',
       description: 'The format; without it, the Accept header decides.',
@@ -233,6 +235,7 @@ export const formatParameter = (...names: [string, ...string[]]) =>
       'x-expected': names.join(' or '),
     }),
   )
+}
 
 /** `explain`: the query itself in the place of what it finds. */
 export const explainParameter = Type.Optional(
@@ -248,11 +251,11 @@ export const explainParameter = Type.Optional(
 
 /** The parameters of a resource that only has formats. */
 export const formatQuery = Type.Object(
-  { f: formatParameter('json', 'html') },
+  { f: formatParameter(DOCUMENT_FORMATS) },
   { additionalProperties: false },
 )
 /** The same where no person looks. */
-export const jsonQuery = Type.Object({ f: formatParameter('json') }, { additionalProperties: false })
+export const jsonQuery = Type.Object({ f: formatParameter([JSON_FORMAT]) }, { additionalProperties: false })
 
 export const collectionParams = Type.Object({
   collectionId: Type.String({ description: 'As /collections lists it.', example: 'cities' }),

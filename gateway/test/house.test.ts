@@ -54,7 +54,7 @@ test('imports go downwards only', () => {
 })
 
 /** Folders of what it all means, each on those before it. */
-const FEATURES = ['values', 'collections', 'sharding', 'query', 'changes', 'import', 'access']
+const FEATURES = ['values', 'access', 'collections', 'sharding', 'formats', 'query', 'changes', 'import']
 const rankOf = (file: string) => FEATURES.indexOf(file.split('/')[2]!)
 
 test('folders of features stand on one another in order', () => {

@@ -13,11 +13,11 @@ import { changeKeyTable } from '../../database/tables.ts'
 import { fillTemplate, statementOf, templateOf } from '../../database/template.ts'
 import { type ErrorCode, GatewayError, gatewayError } from '../../errors.ts'
 import { type Collection, cellsOfStatement } from '../collections/collection.ts'
-import type { StoredItem } from '../query/stored-feature.ts'
+import type { StoredFeature } from '../query/stored-feature.ts'
 
 /** What came of a change. */
 export type Outcome =
-  | { readonly kind: 'created' | 'changed'; readonly item: StoredItem }
+  | { readonly kind: 'created' | 'changed'; readonly item: StoredFeature }
   /** Of what is no more there is nothing to tell. */
   | { readonly kind: 'removed'; readonly item?: undefined }
 

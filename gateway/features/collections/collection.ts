@@ -297,9 +297,6 @@ const fingerprintOf = (facts: unknown) =>
 export const tableOf = ({ schema, table }: Collection) =>
   sql`${sql.identifier(schema)}.${sql.identifier(table)}`
 
-/** A column in a statement, quoted from the catalog. */
-export const columnOf = ({ name }: Column) => sql`${sql.identifier(name)}`
-
 /** The cell of a row. */
 export const cellColumn = sql`${sql.identifier(CELL_COLUMN)}`
 

@@ -3,7 +3,9 @@
 import { sql } from 'drizzle-orm'
 import type { Database } from '../../database/database.ts'
 import { fillTemplate, templateOf } from '../../database/template.ts'
-import { type Collection, columnOf, tableOf } from './collection.ts'
+import type { Principal } from '../access/principal.ts'
+import { columnOf } from '../values/column.ts'
+import { type Collection, tableOf } from './collection.ts'
 
 export type Extent = {
   /** West, south, east, north in degrees; undefined where there is no feature, or too many to look at. */
@@ -14,7 +16,7 @@ export type Extent = {
 
 export interface Extents {
   /** Never fails: what cannot be found out is left out. */
-  of(collection: Collection): Promise<Extent>
+  of(collection: Collection, principal: Principal): Promise<Extent>
 }
 
 /** An extent this old is computed again, in the background. */
@@ -25,21 +27,23 @@ const MAX_EXACT_ROWS = 1_000_000
 type Entry = { readonly extent: Promise<Extent>; computedAt: number; isRenewing: boolean }
 
 export function makeExtents(database: Database): Extents {
-  const entries = new WeakMap<Collection, Entry>()
+  const entries = new WeakMap<Collection, Map<string, Entry>>()
   const compute = (collection: Collection) =>
     loadExtent(database, collection).catch(() => unknownExtent(collection))
   return {
-    of(collection) {
-      const entry = entries.get(collection)
+    of(collection, { view }) {
+      const ofCollection = entries.get(collection) ?? new Map<string, Entry>()
+      entries.set(collection, ofCollection)
+      const entry = ofCollection.get(view)
       if (!entry) {
         const extent = compute(collection)
-        entries.set(collection, { extent, computedAt: performance.now(), isRenewing: false })
+        ofCollection.set(view, { extent, computedAt: performance.now(), isRenewing: false })
         return extent
       }
       if (performance.now() - entry.computedAt > MAX_AGE_MS && !entry.isRenewing) {
         entry.isRenewing = true
         compute(collection).then((extent) =>
-          entries.set(collection, {
+          ofCollection.set(view, {
             extent: Promise.resolve(extent),
             computedAt: performance.now(),
             isRenewing: false,

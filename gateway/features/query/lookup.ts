@@ -1,35 +1,38 @@
-// Owns single features by id: look-ups that come in while one is under way are asked for together.
+// Owns reading single features by id: by one request alone, or joined with the look-ups of others that come in while a
+// round trip is under way.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Consistency, type Database, type Origin, type Statement } from '../../database/database.ts'
+import { Consistency, type Database, type Origin, type Row, type Statement } from '../../database/database.ts'
 import { GatewayError } from '../../errors.ts'
+import type { Principal } from '../access/principal.ts'
 import { type Collection, isSpreadByCell, shardOfCells } from '../collections/collection.ts'
 import { homeOf } from '../sharding/feature-id.ts'
 import { compileWhereabouts } from '../sharding/forwarding.ts'
 import { parseValue } from '../values/value.ts'
-import { compileLookup } from './item-query.ts'
+import { compileLookup } from './lookup-statement.ts'
+import type { StoredFeature } from './stored-feature.ts'
 
 /**
- * Round trips of one kind under way at once. More would only split the same ids over more of them; with one alone,
+ * Round trips of one queue under way at once. More would only split the same ids over more of them; with a single one,
  * PostgreSQL would wait while we render.
  */
 const MAX_CONCURRENT = 2
-/** Ids of one round trip: past this, waiting for the whole costs the first more than joining saves. A power of four. */
+/** Ids of one round trip: with more, waiting for all of them costs the first one more than joining saves. A power of four. */
 const MAX_IDS = 64
-/** Types whose values come back as the text that was asked for, so that rows find their askers, and none is an error. */
+/** Types whose values come back as the text of the request, so that rows find their requests, and no text is an error. */
 const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])
-/** How often a feature that has moved is looked for anew where it is said to be, and how long between, at first. */
+/** How often a feature that has moved is looked for where its forwarding row points, and the first pause in between. */
 const MAX_SEARCHES = 6
 const SEARCH_INTERVAL_MS = 5
 
 type Waiting = {
   readonly id: string
-  /** Where it is, in a collection whose features are spread over nodes by place. */
+  /** Its cell, in a collection that is distributed by cell. */
   readonly cell: number | undefined
-  readonly resolve: (feature: FeatureText | undefined) => void
+  readonly resolve: (feature: FoundFeature | undefined) => void
   readonly reject: (error: Error) => void
 }
-/** Of one collection; and where its features are spread over nodes by place, of those on one of them. */
+/** Look-ups in one collection; if that is distributed by cell, those in one node group. */
 type Queue = {
   readonly name: string
   readonly collection: Collection
@@ -38,28 +41,45 @@ type Queue = {
   isScheduled: boolean
 }
 
-/** A feature as it was read. */
-export type FeatureText = {
-  /** Up to its last brace, see stored-feature.ts. */
-  readonly text: string
-  readonly version: string
-  readonly origin: Origin
-}
+/** A feature, and where it was read. */
+export type FoundFeature = StoredFeature & { readonly origin: Origin }
 
 export interface ItemLookup {
   /**
-   * A feature; undefined where there is none.
-   * @param id as in the URL: of any form that the key's type takes
+   * Returns a feature as any secondary has it; undefined if there is none.
+   * @param principal look-ups are joined with those of callers who see the same
+   * @param id as in the URL: in any form that the key's type takes
    */
-  find(collection: Collection, id: string): Promise<FeatureText | undefined>
-  /** What `find` asks first, by itself; undefined where no feature can have this id. */
-  plan(collection: Collection, id: string): Statement | undefined
+  find(principal: Principal, collection: Collection, id: string): Promise<FoundFeature | undefined>
 }
 
-/** @param consistency of the one request that it is for; without it, it is for all that take whatever there is */
-export function makeItemLookup(database: Database, consistency?: Consistency): ItemLookup {
+/** Returns a feature as `view` must see it; undefined if there is none. @param id as in the URL */
+export const readItem = (
+  view: Database,
+  collection: Collection,
+  id: string,
+): Promise<StoredFeature | undefined> =>
+  findFeature(collection, id, {
+    view,
+    async lookUp(value, cell) {
+      const statement = compileLookup(collection, [value], cell === undefined ? undefined : [cell])
+      const rows = await view.read(statement).catch((error) => {
+        if (isNoValue(error)) return []
+        throw error
+      })
+      return rows[0] && storedFeature(rows[0])
+    },
+    atPrimary: (feature) => feature,
+  })
+
+/** Returns the statement that a look-up begins with; undefined if no feature can have this id. */
+export function planLookup(collection: Collection, id: string): Statement | undefined {
+  const key = keyOf(collection, id)
+  return key && compileLookup(collection, [key.value], key.home === undefined ? undefined : [key.home])
+}
+
+export function makeItemLookup(database: Database): ItemLookup {
   const queues = new Map<string, Queue>()
-  const view = consistency ? database.within(consistency) : database
 
   async function run(queue: Queue) {
     const { collection } = queue
@@ -67,16 +87,12 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
     const batch = queue.waiting.splice(0, isJoinable ? MAX_IDS : 1)
     queue.running++
     try {
-      const asked = consistency ?? new Consistency()
-      const rows = await database.within(asked).readAll(compileLookups(collection, batch))
-      const found = new Map(
-        rows.flat().map((row) => [row[0], { text: row[1]!, version: row[2]!, origin: asked }]),
-      )
+      const origin = new Consistency()
+      const rows = await database.within(origin).readAll(compileLookups(collection, batch))
+      const found = new Map(rows.flat().map((row) => [row[0], { ...storedFeature(row), origin }]))
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
-      // A text that is no value of the key's type is the id of nothing.
-      const isNoValue = error instanceof GatewayError && error.code === 'parameter-invalid'
-      for (const { resolve, reject } of batch) isNoValue ? resolve(undefined) : reject(error as Error)
+      for (const { resolve, reject } of batch) isNoValue(error) ? resolve(undefined) : reject(error as Error)
     } finally {
       queue.running--
       if (queue.waiting.length > 0) advance(queue)
@@ -85,8 +101,8 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
   }
 
   /**
-   * At the end of the next turn of the event loop: what else arrives until then joins in. Another turn costs a look at
-   * the sockets; without it a busy process asked for two ids at once where it now asks for four.
+   * Starts a round trip at the end of the next turn of the event loop: look-ups that arrive until then join it. One turn
+   * more costs a poll of the sockets; without it a busy process joined two ids where it now joins four.
    */
   function advance(queue: Queue) {
     if (queue.isScheduled || queue.running >= MAX_CONCURRENT) return
@@ -98,69 +114,101 @@ export function makeItemLookup(database: Database, consistency?: Consistency): I
     setImmediate(setImmediate, start)
   }
 
-  /** Look-ups of one place share round trips; where Citus is asked, it would have them wait for one another. */
-  function placeOf(collection: Collection, cell: number): string {
+  /** Look-ups at one worker share round trips; through Citus, those in different shards would wait for one another. */
+  function targetOf(collection: Collection, cell: number): string {
     const group = database.workerGroupOf([cell])
     return group === undefined ? shardNameOf(collection, cell) : `group ${group}`
   }
 
-  function lookUp(collection: Collection, id: string, cell?: number): Promise<FeatureText | undefined> {
-    const name = `${collection.id} ${cell === undefined ? '' : placeOf(collection, cell)}`
-    let queue = queues.get(name)
-    if (queue?.collection !== collection) {
-      queue = { name, collection, waiting: [], running: 0, isScheduled: false }
-      queues.set(name, queue)
+  const lookUp =
+    ({ view }: Principal, collection: Collection) =>
+    (id: string, cell: number | undefined): Promise<FoundFeature | undefined> => {
+      const name = `${view} ${collection.id} ${cell === undefined ? '' : targetOf(collection, cell)}`
+      let queue = queues.get(name)
+      if (queue?.collection !== collection) {
+        queue = { name, collection, waiting: [], running: 0, isScheduled: false }
+        queues.set(name, queue)
+      }
+      const { waiting } = queue
+      const found = new Promise<FoundFeature | undefined>((resolve, reject) =>
+        waiting.push({ id, cell, resolve, reject }),
+      )
+      advance(queue)
+      return found
     }
-    const { waiting } = queue
-    const found = new Promise<FeatureText | undefined>((resolve, reject) =>
-      waiting.push({ id, cell, resolve, reject }),
-    )
-    advance(queue)
-    return found
-  }
-
-  /**
-   * Where it is said to be, until it is found there or nobody says anything any more: it may move on between two
-   * looks, and a secondary may know that it has left before another knows that it has come.
-   */
-  async function search(collection: Collection, id: string, home: number): Promise<FeatureText | undefined> {
-    for (let search = 0; search < MAX_SEARCHES; search++) {
-      if (search > 0) await sleep(SEARCH_INTERVAL_MS * 2 ** search)
-      const [row] = await view.read(compileWhereabouts(collection, id, home))
-      if (!row) return undefined
-      const feature = await lookUp(collection, id, Number(row[0]))
-      if (feature) return feature
-    }
-    // The primaries agree with one another sooner.
-    if (!database.canWrite) return undefined
-    const [row] = await view.write(compileWhereabouts(collection, id, home))
-    const [found] = row ? await view.write(compileLookup(collection, [id], [Number(row[0])])) : []
-    const origin: Origin = { source: 'primary', orphanedForMs: undefined }
-    return found && { text: found[1]!, version: found[2]!, origin }
-  }
 
   return {
-    async find(collection, id) {
-      const key = keyOf(collection, id)
-      if (key === undefined) return undefined
-      const { value, home } = key
-      const feature = await lookUp(collection, value, home)
-      return feature ?? (home === undefined ? undefined : search(collection, value, home))
-    },
-    plan(collection, id) {
-      const key = keyOf(collection, id)
-      if (!key) return undefined
-      const { value, home } = key
-      return compileLookup(collection, [value], home === undefined ? undefined : [home])
-    },
+    find: (principal, collection, id) =>
+      findFeature(collection, id, {
+        view: database,
+        lookUp: lookUp(principal, collection),
+        atPrimary: (feature) => ({ ...feature, origin: PRIMARY }),
+      }),
   }
 }
 
-/** Cells of one name are looked into by one statement. */
+const PRIMARY: Origin = { source: 'primary', orphanedForMs: undefined }
+
+/** Returns true if a text of a request is no value of the key's type: it is the id of nothing. */
+const isNoValue = (error: unknown) => error instanceof GatewayError && error.code === 'parameter-invalid'
+
+const storedFeature = ([id, text, version]: Row): StoredFeature => ({
+  id: id!,
+  text: text!,
+  version: version!,
+})
+
+/** The way in which features are read. */
+type Way<T extends StoredFeature> = {
+  readonly view: Database
+  /** Reads a feature; if the collection is distributed by cell, from this cell. */
+  readonly lookUp: (value: string, cell: number | undefined) => Promise<T | undefined>
+  /** Returns what was read at the primary. */
+  readonly atPrimary: (feature: StoredFeature) => T
+}
+
+async function findFeature<T extends StoredFeature>(
+  collection: Collection,
+  id: string,
+  way: Way<T>,
+): Promise<T | undefined> {
+  const key = keyOf(collection, id)
+  if (key === undefined) return undefined
+  const { value, home } = key
+  const feature = await way.lookUp(value, home)
+  return feature ?? (home === undefined ? undefined : search(collection, value, home, way))
+}
+
+/**
+ * Looks for a feature that is not in its home cell where its forwarding row points, until it is found or there is no
+ * such row any more: it may move on between two looks, and one secondary may know that it has left before another
+ * knows that it has arrived.
+ */
+async function search<T extends StoredFeature>(
+  collection: Collection,
+  id: string,
+  home: number,
+  { view, lookUp, atPrimary }: Way<T>,
+): Promise<T | undefined> {
+  for (let search = 0; search < MAX_SEARCHES; search++) {
+    if (search > 0) await sleep(SEARCH_INTERVAL_MS * 2 ** search)
+    const [row] = await view.read(compileWhereabouts(collection, id, home))
+    if (!row) return undefined
+    const feature = await lookUp(id, Number(row[0]))
+    if (feature) return feature
+  }
+  // The primaries agree with one another sooner than their secondaries do.
+  if (!view.canWrite) return undefined
+  const [row] = await view.write(compileWhereabouts(collection, id, home))
+  const [found] = row ? await view.write(compileLookup(collection, [id], [Number(row[0])])) : []
+  return found && atPrimary(storedFeature(found))
+}
+
+/** Cells in the same shard share one statement. */
 const shardNameOf = (collection: Collection, cell: number) =>
   shardOfCells(collection, [cell])?.table ?? `cell ${cell}`
 
-/** A statement; where features are spread over nodes by place, one for each shard. */
+/** Returns one statement; one for each shard if the collection is distributed by cell. */
 function compileLookups(collection: Collection, batch: readonly Waiting[]): Statement[] {
   const byShard = Map.groupBy(batch, ({ cell }) =>
     cell === undefined ? undefined : shardNameOf(collection, cell),
@@ -172,7 +220,7 @@ function compileLookups(collection: Collection, batch: readonly Waiting[]): Stat
   })
 }
 
-/** An id's value, and the cell to look in first where it has to be named; undefined for the id of nothing. */
+/** Returns the value of an id, and its home cell if that has to be named; undefined if no feature can have this id. */
 function keyOf(collection: Collection, id: string): { value: string; home: number | undefined } | undefined {
   const value = parseValue(id, collection.idColumn!)
   if (value === undefined) return undefined
@@ -180,6 +228,6 @@ function keyOf(collection: Collection, id: string): { value: string; home: numbe
   return isSpreadByCell(collection) && home === undefined ? undefined : { value, home }
 }
 
-/** Several ids would each be on a node of their own: a statement for each is the shorter way. */
+/** Ids of such a collection are likely on different nodes: a statement for each of them is faster. */
 const isSpreadById = ({ idColumn, distribution }: Collection) =>
   distribution?.by === 'column' && distribution.column === idColumn?.name

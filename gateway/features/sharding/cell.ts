@@ -1,6 +1,6 @@
 // Owns the grid that features are sharded by: a place → its cell, boxes → the cells that can hold what meets them.
 
-import type { Box } from '../values/bbox.ts'
+import type { Box } from '../values/box.ts'
 
 /**
  * At a level the globe is cut into 2^level columns and 2^level rows of equal degrees. A cell's number is its

@@ -1,16 +1,14 @@
-// Owns bounding boxes: what a request may write, and the boxes on the ground that it means.
+// Owns the bbox parameter: what a request may write, the boxes on the ground that it means, and the condition.
 
+import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
+import type { Box } from './box.ts'
+import { columnOf } from './column.ts'
+import { allOf, anyOf, type Condition } from './condition.ts'
 
 export const CRS84 = 'http://www.opengis.net/def/crs/OGC/1.3/CRS84'
-
-/** Degrees; `minLongitude <= maxLongitude` always: a box over the antimeridian is two. */
-export type Box = {
-  readonly minLongitude: number
-  readonly minLatitude: number
-  readonly maxLongitude: number
-  readonly maxLatitude: number
-}
+/** A wider box covers so much of a projected table that its index is of no use. */
+const MAX_PROJECTED_DEGREES = 60
 
 export type Bbox = {
   /** One, or two where the box crosses the antimeridian. */
@@ -66,3 +64,65 @@ function splitLongitudes(west: number, east: number): [number, number][] {
 
 const wrapLongitude = (degrees: number) =>
   degrees > 180 ? degrees - 360 : degrees < -180 ? degrees + 360 : degrees
+
+/** A column of geometries, and the code of its system; 0 if that is not known, and taken for degrees. */
+type GeometryColumn = { readonly column: string; readonly srid: number }
+
+/** True for features that intersect the box, at some height of it if it has heights. */
+export const bboxCondition = ({ boxes, heights }: Bbox, geometry: GeometryColumn): Condition => {
+  const onGround = anyOf(boxes.map((box) => boxCondition(box, geometry)))
+  return heights ? allOf([onGround, heightCondition(heights, geometry)]) : onGround
+}
+
+/**
+ * True for features whose geometry itself intersects the box, not only its bounding box, which the index holds rounded.
+ * A projected table is queried in its own system, which its index is in, and then exactly in degrees. PROJ can refuse
+ * to project the box: the condition without the index gives the right answer then.
+ */
+function boxCondition(box: Box, { column, srid }: GeometryColumn): Condition {
+  const { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north } = box
+  const isDegenerate = west === east || south === north
+  const isWide = Math.max(east - west, north - south) > MAX_PROJECTED_DEGREES
+  const reference = sql.raw(srid === 0 ? '0' : '4326')
+  // A box without area is a point or a line to PostGIS.
+  const envelopeOf = ([west, south, east, north]: SQL[]) =>
+    isDegenerate
+      ? sql`ST_SetSRID(ST_Envelope(ST_MakeLine(ST_MakePoint(${west}, ${south}), ST_MakePoint(${east}, ${north}))), ${reference})`
+      : sql`ST_MakeEnvelope(${west}, ${south}, ${east}, ${north}, ${reference})`
+  const geometry = columnOf({ name: column })
+  const isInDegrees = srid === 4326 || srid === 0
+  const shapeOf = (way: string) => `bbox ${way}${isDegenerate ? ' flat' : ''}`
+  const common = { values: [west, south, east, north], boxes: [box] }
+  if (isInDegrees) {
+    const compose = (...sides: SQL[]) => sql`ST_Intersects(${geometry}, ${envelopeOf(sides)})`
+    return { ...common, shape: shapeOf('here'), compose }
+  }
+  const exactly = (envelope: SQL) => sql`ST_Intersects(ST_Transform(${geometry}, 4326), ${envelope})`
+  const exact = {
+    ...common,
+    shape: shapeOf('exact'),
+    compose: (...sides: SQL[]) => exactly(envelopeOf(sides)),
+  }
+  if (isWide) return exact
+  return {
+    ...common,
+    shape: shapeOf('indexed'),
+    compose(...sides) {
+      const envelope = envelopeOf(sides)
+      // A straight side in degrees is a curve in the projection: it is followed at every degree.
+      return sql`(${geometry} && ST_Transform(ST_Segmentize(${envelope}, 1), ${sql.raw(String(srid))}) and ${exactly(envelope)})`
+    },
+    withoutIndex: exact,
+  }
+}
+
+/** True for features at some height between these; a geometry without heights is at every height. */
+function heightCondition([low, high]: readonly [number, number], { column }: GeometryColumn): Condition {
+  const geometry = columnOf({ name: column })
+  return {
+    shape: 'heights',
+    values: [low, high],
+    compose: (low, high) =>
+      sql`(ST_Zmflag(${geometry}) < 2 or (ST_ZMin(${geometry}) <= ${high} and ST_ZMax(${geometry}) >= ${low}))`,
+  }
+}

@@ -1,5 +1,7 @@
 // Owns what a column of a collection is: its name, the kind of its values, and what they must be.
 
+import { sql } from 'drizzle-orm'
+
 /** How a column's values are written in a request and compared. */
 export type ColumnKind =
   | 'integer'
@@ -32,3 +34,6 @@ export type Column = {
   readonly labels: readonly string[] | undefined
   readonly description: string | undefined
 }
+
+/** Returns the column in a statement; its name comes from the catalog and is quoted. */
+export const columnOf = ({ name }: Pick<Column, 'name'>) => sql`${sql.identifier(name)}`

@@ -1,6 +1,10 @@
-// Owns the datetime parameter: an instant or an interval, open on either side (RFC 3339, OGC 17-069r4 7.15.4).
+// Owns the datetime parameter: an instant or an interval, open on either side (RFC 3339, OGC 17-069r4 7.15.4), and
+// the condition that it is.
 
+import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
+import { type Column, columnOf } from './column.ts'
+import type { Condition } from './condition.ts'
 import { isCalendarDay } from './value.ts'
 
 export type Interval = {
@@ -49,3 +53,28 @@ const isDate = (side: string) => DATE.test(side)
 /** A day is all of it, in UTC. */
 const startOfDay = (date: string) => `${date}T00:00:00Z`
 const endOfDay = (date: string) => `${date}T23:59:59.999999Z`
+
+/**
+ * True for rows whose value lies in the interval; without bounds, for those that have a value. The bounds are converted
+ * to the type of the column and not the column to theirs, so that its index can be used.
+ */
+export function intervalCondition({ start, end }: Interval, column: Column): Condition {
+  const value = columnOf(column)
+  const typed = (bound: SQL) => {
+    const instant = sql`${bound}::timestamptz`
+    if (column.type === 'timestamptz') return instant
+    const inUtc = sql`(${instant} at time zone 'UTC')`
+    return column.type === 'date' ? sql`${inUtc}::date` : inUtc
+  }
+  const isAfter = (bound: SQL) => sql`${value} >= ${typed(bound)}`
+  const isBefore = (bound: SQL) => sql`${value} <= ${typed(bound)}`
+  if (start && end)
+    return {
+      shape: 'between',
+      values: [start, end],
+      compose: (start, end) => sql`(${isAfter(start!)} and ${isBefore(end!)})`,
+    }
+  if (start) return { shape: 'after', values: [start], compose: (start) => isAfter(start!) }
+  if (end) return { shape: 'before', values: [end], compose: (end) => isBefore(end!) }
+  return { shape: 'dated', values: [], compose: () => sql`${value} is not null` }
+}

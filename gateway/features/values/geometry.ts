@@ -1,6 +1,6 @@
 // Owns what a valid GeoJSON geometry is (RFC 7946) and its text for PostgreSQL.
 
-import type { Box } from './bbox.ts'
+import type { Box } from './box.ts'
 
 export const GEOMETRY_TYPES = [
   'Point',

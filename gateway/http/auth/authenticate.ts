@@ -4,13 +4,7 @@ import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError } from '../../errors.ts'
 import type { ApiKey, ApiKeys } from '../../features/access/api-key.ts'
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** The id of the API key; empty for nobody in particular. */
-    caller: string
-  }
-}
+import { holderOf } from '../../features/access/principal.ts'
 
 export type LocalityOptions = {
   /** What the gateway listens on. */
@@ -23,7 +17,6 @@ export type AuthenticateOptions = LocalityOptions & { readonly keys: ApiKeys }
 /** Every route of `scope` changes something: before its body is looked at, its client must be allowed to. */
 export function authenticate(scope: FastifyInstance, { keys, ...locality }: AuthenticateOptions) {
   const isFromHere = makeLocality(locality)
-  scope.decorateRequest('caller', '')
 
   scope.addHook('onRequest', async (request, reply) => {
     const { authorization } = request.headers
@@ -37,7 +30,7 @@ export function authenticate(scope: FastifyInstance, { keys, ...locality }: Auth
     }
     const key = await findKey(keys, authorization, reply)
     checkAllowed(key, (request.params as { collectionId: string }).collectionId)
-    request.caller = key.id
+    request.principal = holderOf(key.id)
   })
 }
 

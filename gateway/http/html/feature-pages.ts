@@ -2,11 +2,11 @@
 
 import { html } from 'ghtml'
 import type { Collection } from '../../features/collections/collection.ts'
+import type { Link } from '../../features/formats/format.ts'
 import type { Column } from '../../features/values/column.ts'
 import type { ExactNumber } from '../../features/values/exact-json.ts'
 import { describeValue } from '../../features/values/value.ts'
 import { collectionUrl, featureUrl } from '../feature-response.ts'
-import type { Link } from '../links.ts'
 import { mapOf, type Page } from './layout.ts'
 import { trailTo } from './overview-pages.ts'
 

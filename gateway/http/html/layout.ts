@@ -3,8 +3,8 @@
 import type { FastifyReply } from 'fastify'
 import { html } from 'ghtml'
 import type { Collection } from '../../features/collections/collection.ts'
+import type { Link } from '../../features/formats/format.ts'
 import { collectionUrl } from '../feature-response.ts'
-import type { Link } from '../links.ts'
 import { ASSETS, MAPLIBRE } from './assets.ts'
 
 /**

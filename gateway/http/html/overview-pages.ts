@@ -3,9 +3,9 @@
 import { html } from 'ghtml'
 import { type Collection, distributionOf } from '../../features/collections/collection.ts'
 import type { Extent } from '../../features/collections/extent.ts'
+import type { Link } from '../../features/formats/format.ts'
 import type { Column } from '../../features/values/column.ts'
 import { collectionUrl } from '../feature-response.ts'
-import type { Link } from '../links.ts'
 import { mapOf, type Page } from './layout.ts'
 
 /** What a page of features shows at first: more than JSON's ten, which is few for a map. */

@@ -5,12 +5,13 @@ import { type Static, Type } from 'typebox'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import { type Collection, distributionOf } from '../../features/collections/collection.ts'
 import type { Extent, Extents } from '../../features/collections/extent.ts'
+import type { Link } from '../../features/formats/format.ts'
 import { CRS84 } from '../../features/values/bbox.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { baseMapOf, sendPage } from '../html/layout.ts'
 import { collectionPage, collectionsPage } from '../html/overview-pages.ts'
-import { type Link, licenseUrl, link, ownLinks, selfUrl } from '../links.ts'
-import { GEOJSON, HTML, JSON_FORMAT, negotiate } from '../negotiate.ts'
+import { licenseUrl, link, ownLinks, selfUrl } from '../links.ts'
+import { DOCUMENT_FORMATS, FEATURE_FORMATS, HTML, JSON_FORMAT, negotiate } from '../negotiate.ts'
 import {
   type Collection as CollectionSchema,
   collectionParams,
@@ -42,14 +43,13 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
       },
     },
     async (request, reply) => {
-      const type = negotiate(request, [JSON_FORMAT, HTML])
+      const { format, type } = negotiate(request, DOCUMENT_FORMATS)
       const base = request.publicUrl
-      const isHtml = type === HTML.types[0]
-      const links = ownLinks(selfUrl(base, request.url), isHtml, JSON_FORMAT.types[0])
-      if (isHtml) return sendPage(reply, collectionsPage(base, catalog.list(), links))
+      const links = ownLinks(selfUrl(base, request.url), format, DOCUMENT_FORMATS)
+      if (format === HTML) return sendPage(reply, collectionsPage(base, catalog.list(), links))
       const described = catalog.list().map(async (collection) => {
-        const own = ownLinks(collectionUrl(base, collection), false, JSON_FORMAT.types[0])
-        return render(collection, await extents.of(collection), base, own)
+        const own = ownLinks(collectionUrl(base, collection), JSON_FORMAT, DOCUMENT_FORMATS)
+        return render(collection, await extents.of(collection, request.principal), base, own)
       })
       reply.type(type)
       return { links, collections: await Promise.all(described) }
@@ -75,14 +75,13 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
       },
     },
     async (request, reply) => {
-      const type = negotiate(request, [JSON_FORMAT, HTML])
+      const { format, type } = negotiate(request, DOCUMENT_FORMATS)
       const collection = catalog.get(request.params.collectionId)
       const base = request.publicUrl
-      const isHtml = type === HTML.types[0]
-      const extent = await extents.of(collection)
-      const own = ownLinks(selfUrl(base, request.url), isHtml, JSON_FORMAT.types[0])
+      const extent = await extents.of(collection, request.principal)
+      const own = ownLinks(selfUrl(base, request.url), format, DOCUMENT_FORMATS)
       const document = render(collection, extent, base, own)
-      if (isHtml)
+      if (format === HTML)
         return sendPage(
           reply,
           collectionPage(base, collection, extent, document.links as Link[], baseMapOf(base, catalog.list())),
@@ -118,8 +117,9 @@ function render(
     ...(distributed ? { distribution: distributed } : {}),
     links: [
       ...own,
-      link('items', items, GEOJSON.types[0], title),
-      link('items', `${items}?f=html`, HTML.types[0], title),
+      ...FEATURE_FORMATS.map((format, index) =>
+        link('items', index === 0 ? items : `${items}?f=${format.name}`, format.types[0], title),
+      ),
       ...(license ? [link('license', licenseUrl(license), 'text/html')] : []),
     ],
   }

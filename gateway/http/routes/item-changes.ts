@@ -3,27 +3,21 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import type { Database } from '../../database/database.ts'
 import { gatewayError } from '../../errors.ts'
 import type { ChangeKeys, Done } from '../../features/changes/idempotency-key.ts'
 import { type ItemChanges, makeItemChanges } from '../../features/changes/item-change.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Changes, Collection } from '../../features/collections/collection.ts'
+import { GEOJSON } from '../../features/formats/geojson.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
 import { acceptBodies, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
-import {
-  changeConsistency,
-  consistencyHeaders,
-  consistencyOfChange,
-  sendToken,
-} from '../consistency-headers.ts'
-import type { ConsistencyTokens } from '../consistency-token.ts'
+import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
 import { checkContentCrs, featureTag, featureUrl, parseCondition, sendFeature } from '../feature-response.ts'
 import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '../idempotency.ts'
-import { GEOJSON } from '../negotiate.ts'
 import { applyPreference, preferenceOf } from '../prefer.ts'
 import { changeProblems, collectionParams, content, itemParams, noQuery, notFound } from '../schemas.ts'
+import type { Views } from '../view.ts'
 
 const PART_4 = 'http://www.opengis.net/spec/ogcapi-features-4/1.0/conf'
 export const conformance = [
@@ -81,9 +75,8 @@ const changedItem = (done: string) => ({
 const replacedItem = changedItem('It is replaced.')
 
 type Services = AuthenticateOptions & {
-  readonly database: Database
   readonly catalog: Catalog
-  readonly tokens: ConsistencyTokens
+  readonly views: Views
   readonly changeKeys: ChangeKeys
 }
 
@@ -96,18 +89,15 @@ const isMinimal = (request: FastifyRequest) => preferenceOf(request, 'return') =
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, tokens, changeKeys, ...access },
+  { catalog, views, changeKeys, ...access },
 ) => {
-  /** Makes a change, and says how whoever reads later can be sure to see it. */
   const change = async (
     request: FastifyRequest,
     reply: FastifyReply,
     make: (changes: ItemChanges) => Promise<Done>,
   ): Promise<Done> => {
     const key = await keyOfChange(request, changeKeys)
-    const consistency = await consistencyOfChange(request, tokens)
-    const done = await make(makeItemChanges(database.within(consistency), key))
-    await sendToken(reply, consistency, tokens)
+    const done = await make(makeItemChanges(await views.openForChange(request), key))
     tellRepeated(reply, done)
     return done
   }

@@ -7,55 +7,41 @@ import type { Database, Statement } from '../../database/database.ts'
 import { type GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
+import { encoders } from '../../features/formats/encoders.ts'
+import { GEOJSON, geojson, parseFeatures } from '../../features/formats/geojson.ts'
 import { explainQuery } from '../../features/query/explanation.ts'
 import {
-  compileItems,
-  compilePage,
   DEFAULT_LIMIT,
   type ItemParameters,
-  isLarge,
+  type ItemQuery,
   MAX_LIMIT,
   MAX_OFFSET,
   planItems,
 } from '../../features/query/item-query.ts'
-import { type ItemLookup, makeItemLookup } from '../../features/query/lookup.ts'
+import { type ItemLookup, planLookup, readItem } from '../../features/query/lookup.ts'
+import { compileItems, compilePage, isLarge } from '../../features/query/page.ts'
+import { readPage, streamPage } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
-import { parseExactJson } from '../../features/values/exact-json.ts'
 import { type LocalityOptions, makeLocality } from '../auth/authenticate.ts'
-import {
-  consistencyHeaders,
-  consistencyOf,
-  readConsistency,
-  tellConsistency,
-  tellOrigin,
-} from '../consistency-headers.ts'
-import type { ConsistencyTokens } from '../consistency-token.ts'
-import { before, deadlineOf, preferHeader } from '../deadline.ts'
-import { featureLinks, sendFeature } from '../feature-response.ts'
+import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
+import { before, preferHeader } from '../deadline.ts'
+import { featureLinks, ITEM_FORMATS, sendFeature } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { baseMapOf, sendPage as sendHtml } from '../html/layout.ts'
-import { GEOJSON, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
-import {
-  featuresText,
-  pageLinks,
-  pageUrls,
-  readPage,
-  renderPage,
-  sendPage,
-  streamPage,
-} from '../page-response.ts'
+import { FEATURE_FORMATS, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
+import { type PageUrls, pageLinks, pageUrls, sendPage, sendStream } from '../page-response.ts'
 import {
   collectionParams,
   content,
   explainParameter,
   formatParameter,
-  formatQuery,
   itemParams,
   notFound,
   orPage,
   problemOf,
   problems,
 } from '../schemas.ts'
+import type { Views } from '../view.ts'
 
 export const conformance = ['http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson']
 
@@ -119,7 +105,7 @@ const itemsQuery = Type.Object(
         'x-expected': 'as a next link has it',
       }),
     ),
-    f: formatParameter('json', 'html'),
+    f: formatParameter(FEATURE_FORMATS),
     explain: explainParameter,
   },
   {
@@ -132,7 +118,7 @@ const itemsQuery = Type.Object(
 const MAX_SHOWN = 1_000
 
 const itemQuery = Type.Object(
-  { ...formatQuery.properties, explain: explainParameter },
+  { f: formatParameter(ITEM_FORMATS), explain: explainParameter },
   { additionalProperties: false },
 )
 
@@ -149,14 +135,14 @@ type Services = LocalityOptions & {
   readonly database: Database
   readonly catalog: Catalog
   readonly lookup: ItemLookup
-  readonly tokens: ConsistencyTokens
-  /** The longest that a page is waited for. */
+  readonly views: Views
+  /** How long an answer is waited for at most. */
   readonly timeoutMs: number
 }
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, lookup, tokens, timeoutMs, ...locality },
+  { database, catalog, lookup, views, timeoutMs, ...locality },
 ) => {
   const isFromHere = makeLocality(locality)
   const explain = async (request: FastifyRequest, reply: FastifyReply, statement: Statement) => {
@@ -169,7 +155,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     return reply.type(QUERY_PLAN).send(await explainQuery(database, statement))
   }
 
-  /** Joined with what others ask for, unless it must see what they need not. */
+  /** Joins the look-up with those of other requests, unless this one must see what they need not. */
   const find = async (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -178,15 +164,31 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   ) => {
     const { prefer, 'consistency-token': token } = request.headers
     if (prefer === undefined && token === undefined) {
-      const feature = await lookup.find(collection, featureId)
-      if (feature) tellOrigin(reply, feature.origin)
+      const feature = await lookup.find(request.principal, collection, featureId)
+      if (feature) request.answered = { kind: 'joined', origin: feature.origin }
       return feature
     }
-    const consistency = await consistencyOf(request, reply, tokens)
-    const deadline = deadlineOf(request, reply, undefined)
-    const feature = await before(deadline, makeItemLookup(database, consistency).find(collection, featureId))
-    await tellConsistency(reply, consistency, tokens)
-    return feature
+    const view = await views.open(request, reply, undefined)
+    return before(view.deadline, readItem(view.database, collection, featureId))
+  }
+
+  const sendItemsPage = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    query: ItemQuery,
+    urls: PageUrls,
+  ) => {
+    const { collection, properties } = query
+    const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN) }
+    const { database, deadline } = await views.open(request, reply, timeoutMs)
+    const page = await readPage(database, shown, geojson, deadline)
+    const features = parseFeatures(page.features) as ShownFeature[]
+    const links = pageLinks(page, shown, urls)
+    const base = request.publicUrl
+    return sendHtml(
+      reply,
+      itemsPage(base, collection, features, properties, links, baseMapOf(base, catalog.list())),
+    )
   }
 
   app.get(
@@ -221,47 +223,23 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     },
     async (request, reply) => {
       const collection = catalog.get(request.params.collectionId)
-      const type = negotiate(request, [GEOJSON, HTML])
-      const isHtml = type === HTML.types[0]
+      const { format, type } = negotiate(request, FEATURE_FORMATS)
+      const encoder = encoders.find((one) => one.format === format)
       const query = planItems(request.query as ItemParameters, collection)
       if (request.query.explain) {
-        const statement = isLarge(query) ? compileItems(query) : compilePage(query)
-        return explain(request, reply, statement)
+        const compile = isLarge(query) ? compileItems : compilePage
+        return explain(request, reply, compile(query, encoder ?? geojson))
       }
-      const base = request.publicUrl
-      const urls = pageUrls(base, request.url, collection, isHtml)
-      const isStreamed = !isHtml && isLarge(query)
-      // A long page takes as long as its client; PostgreSQL keeps the time of each batch.
-      const deadline = deadlineOf(request, reply, isStreamed ? undefined : timeoutMs)
-      const consistency = await consistencyOf(request, reply, tokens)
-      const view = database.within(consistency)
-      if (isHtml) {
-        const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN) }
-        const page = await readPage(view, shown, deadline)
-        await tellConsistency(reply, consistency, tokens)
-        const links = pageLinks(page, shown, urls)
-        const baseMap = baseMapOf(base, catalog.list())
-        return sendHtml(
-          reply,
-          itemsPage(
-            base,
-            collection,
-            parseExactJson(`[${featuresText(page)}]`) as ShownFeature[],
-            query.properties,
-            links,
-            baseMap,
-          ),
-        )
-      }
+      const urls = pageUrls(request.publicUrl, request.url, collection, format)
+      if (!encoder) return sendItemsPage(request, reply, query, urls)
       reply.type(type)
-      if (isStreamed) {
-        const stream = await streamPage(view, query, urls, deadline)
-        await tellConsistency(reply, consistency, tokens)
-        return reply.send(stream)
+      if (isLarge(query)) {
+        // A long page takes as long as its client; PostgreSQL limits the time of each batch.
+        const { database, deadline } = await views.open(request, reply, undefined)
+        return sendStream(reply, await streamPage(database, query, encoder, deadline), query, urls, encoder)
       }
-      const page = await readPage(view, query, deadline)
-      await tellConsistency(reply, consistency, tokens)
-      return sendPage(reply, renderPage(page, query, urls))
+      const { database, deadline } = await views.open(request, reply, timeoutMs)
+      return sendPage(reply, await readPage(database, query, encoder, deadline), query, urls, encoder)
     },
   )
 
@@ -289,29 +267,22 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     async (request, reply) => {
       const { collectionId, featureId } = request.params
       const collection = catalog.get(collectionId)
-      const type = negotiate(request, [GEOJSON, HTML])
+      const { format, type } = negotiate(request, ITEM_FORMATS)
       if (!collection.idColumn) throw refusedAddress(collection)
       if (request.query.explain) {
-        const planned = lookup.plan(collection, featureId)
-        if (!planned) throw featureNotFound(collection, featureId)
-        return explain(request, reply, planned)
+        const statement = planLookup(collection, featureId)
+        if (!statement) throw featureNotFound(collection, featureId)
+        return explain(request, reply, statement)
       }
       const feature = await find(request, reply, collection, featureId)
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const base = request.publicUrl
-      if (type !== HTML.types[0]) return sendFeature(reply, base, collection, featureId, feature, type)
-      const links = featureLinks(base, collection, featureId, true)
-      const baseMap = baseMapOf(base, catalog.list())
+      if (format !== HTML) return sendFeature(reply, base, collection, featureId, feature, type)
+      const [shown] = parseFeatures([feature.text]) as ShownFeature[]
+      const links = featureLinks(base, collection, featureId, HTML)
       return sendHtml(
         reply,
-        itemPage(
-          base,
-          collection,
-          featureId,
-          parseExactJson(`${feature.text}}`) as ShownFeature,
-          links,
-          baseMap,
-        ),
+        itemPage(base, collection, featureId, shown!, links, baseMapOf(base, catalog.list())),
       )
     },
   )

@@ -6,7 +6,7 @@ import type { Catalog } from '../../features/collections/catalog.ts'
 import { sendPage } from '../html/layout.ts'
 import { conformancePage, landingPage } from '../html/overview-pages.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
-import { HTML, JSON_FORMAT, negotiate, OPENAPI } from '../negotiate.ts'
+import { DOCUMENT_FORMATS, HTML, JSON_FORMAT, negotiate, OPENAPI } from '../negotiate.ts'
 import { content, formatQuery, jsonQuery, orPage, problems } from '../schemas.ts'
 
 export const conformance = [
@@ -41,16 +41,15 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
     },
     async (request, reply) => {
       const base = request.publicUrl
-      const type = negotiate(request, [JSON_FORMAT, HTML])
-      const isHtml = type === HTML.types[0]
+      const { format, type } = negotiate(request, DOCUMENT_FORMATS)
       const links = [
-        ...ownLinks(selfUrl(base, request.url), isHtml, JSON_FORMAT.types[0]),
+        ...ownLinks(selfUrl(base, request.url), format, DOCUMENT_FORMATS),
         link('service-desc', `${base}/api`, OPENAPI.types[0], 'The definition of the API'),
         link('service-doc', `${base}/api.html`, HTML.types[0], 'The documentation of the API'),
         link('conformance', `${base}/conformance`, JSON_FORMAT.types[0], 'The standards that it conforms to'),
         link('data', `${base}/collections`, JSON_FORMAT.types[0], 'The collections'),
       ]
-      if (isHtml) return sendPage(reply, landingPage(base, catalog.list(), links))
+      if (format === HTML) return sendPage(reply, landingPage(base, catalog.list(), links))
       reply.type(type)
       return { title: 'Tessera', description: 'PostGIS tables as OGC API Features.', links }
     },
@@ -71,9 +70,9 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
       },
     },
     async (request, reply) => {
-      const type = negotiate(request, [JSON_FORMAT, HTML])
-      if (type === HTML.types[0]) {
-        const links = ownLinks(selfUrl(request.publicUrl, request.url), true, JSON_FORMAT.types[0])
+      const { format, type } = negotiate(request, DOCUMENT_FORMATS)
+      if (format === HTML) {
+        const links = ownLinks(selfUrl(request.publicUrl, request.url), HTML, DOCUMENT_FORMATS)
         return sendPage(reply, conformancePage(request.publicUrl, conformsTo, links))
       }
       reply.type(type)
@@ -100,7 +99,7 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
       },
     },
     async (request, reply) => {
-      reply.type(negotiate(request, [OPENAPI]))
+      reply.type(negotiate(request, [OPENAPI]).type)
       return reply.send(
         Buffer.from(JSON.stringify({ ...app.swagger(), servers: [{ url: request.publicUrl }] })),
       )

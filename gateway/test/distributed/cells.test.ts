@@ -7,12 +7,13 @@ import { before, type TestContext, test } from 'node:test'
 import { splitUrls } from '../../database/addresses.ts'
 import { Consistency, type Statement } from '../../database/database.ts'
 import { openSession, type Session } from '../../database/session.ts'
+import { ANYONE } from '../../features/access/principal.ts'
 import { shardOfCells } from '../../features/collections/collection.ts'
 import { type DistributeBy, importFeatures, openSource } from '../../features/import/import.ts'
-import { compileLookup } from '../../features/query/item-query.ts'
 import { makeItemLookup } from '../../features/query/lookup.ts'
+import { compileLookup } from '../../features/query/lookup-statement.ts'
 import { cellOf, cellsOf } from '../../features/sharding/cell.ts'
-import type { Box } from '../../features/values/bbox.ts'
+import type { Box } from '../../features/values/box.ts'
 import { openSuperuser, testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 import { makeRandom } from '../support/random.ts'
@@ -265,23 +266,20 @@ test('what is looked up at once is asked for together, in each shard by one stat
   const statements: Statement[] = []
   let roundTrips = 0
   // From primaries: secondaries may not have it yet.
-  const lookup = makeItemLookup(
-    {
-      ...database,
-      within(consistency) {
-        const view = database.within(consistency)
-        const readAll: typeof view.readAll = (together) => {
-          statements.push(...together)
-          roundTrips++
-          return view.readAll(together)
-        }
-        return { ...view, readAll }
-      },
+  const lookup = makeItemLookup({
+    ...database,
+    within() {
+      const view = database.within(new Consistency({ required: 'everything' }))
+      const readAll: typeof view.readAll = (together) => {
+        statements.push(...together)
+        roundTrips++
+        return view.readAll(together)
+      }
+      return { ...view, readAll }
     },
-    new Consistency({ required: 'everything' }),
-  )
+  })
   const idOf = (feature: { text: string } | undefined) => feature && JSON.parse(`${feature.text}}`).id
-  const found = await Promise.all(places.map((id) => lookup.find(catalog.get('cities'), id)))
+  const found = await Promise.all(places.map((id) => lookup.find(ANYONE, catalog.get('cities'), id)))
   assert.deepEqual(found.map(idOf), places)
   const shardsOf = async (cells: readonly number[]) => {
     const [row] = await session.query<{ count: number }>(
@@ -300,7 +298,7 @@ test('what is looked up at once is asked for together, in each shard by one stat
   // One that is away from home is found like the others.
   await patch(moved!, to(TOKYO))
   const ids = [moved!, ...(await idsAt(PARIS)), ...(await idsAt(TOKYO)), `${cellAt(TOKYO)}.none`]
-  const others = await Promise.all(ids.map((id) => lookup.find(collection, id)))
+  const others = await Promise.all(ids.map((id) => lookup.find(ANYONE, collection, id)))
   assert.deepEqual(others.map(idOf), [...ids.slice(0, -1), undefined])
   await patch(moved!, to(PARIS))
 })

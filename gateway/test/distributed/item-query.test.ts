@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { openDatabase } from '../../database/database.ts'
-import { compileLookup } from '../../features/query/item-query.ts'
+import { compileLookup } from '../../features/query/lookup-statement.ts'
 import { followPages, type Page } from '../support/client.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'

@@ -11,7 +11,7 @@ import {
   OVERSIZE,
   placeOf,
 } from '../../features/sharding/cell.ts'
-import type { Box } from '../../features/values/bbox.ts'
+import type { Box } from '../../features/values/box.ts'
 import { makeRandom } from '../support/random.ts'
 
 const box = (west: number, south: number, east = west, north = south): Box => ({

@@ -4,13 +4,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hashOfInteger } from '../../database/shards.ts'
 import { makeCollection, type Relation } from '../../features/collections/collection.ts'
-import {
-  compileItems,
-  compileLookup,
-  compilePage,
-  planItems,
-  renderCursor,
-} from '../../features/query/item-query.ts'
+import { geojson } from '../../features/formats/geojson.ts'
+import { planItems } from '../../features/query/item-query.ts'
+import { compileLookup } from '../../features/query/lookup-statement.ts'
+import { renderCursor } from '../../features/query/order.ts'
+import { compileItems, compilePage } from '../../features/query/page.ts'
 import { column } from '../support/relation.ts'
 
 const relation: Relation = {
@@ -41,7 +39,7 @@ const collection = makeCollection(relation, undefined, undefined, undefined, 1)
 
 test('identifiers come quoted from the catalog, values are bound', () => {
   const evil = `x'; drop table a; --`
-  const { text, values } = compileItems(planItems({ 'na"me': evil }, collection))
+  const { text, values } = compileItems(planItems({ 'na"me': evil }, collection), geojson)
   assert.match(text, /from "public"."od""d"/)
   assert.match(text, /"na""me" = \$\d/)
   assert.ok(!text.includes(evil))
@@ -49,7 +47,8 @@ test('identifiers come quoted from the catalog, values are bound', () => {
 })
 
 test('one shape is one prepared statement, whatever its values', () => {
-  const statement = (bbox: number[], limit: number) => compilePage(planItems({ bbox, limit }, collection))
+  const statement = (bbox: number[], limit: number) =>
+    compilePage(planItems({ bbox, limit }, collection), geojson)
   assert.equal(statement([1, 2, 3, 4], 10).name, statement([5, 6, 7, 8], 99).name)
   assert.notEqual(statement([1, 2, 3, 4], 10).text, statement([170, 2, -170, 4], 10).text)
 })
@@ -85,11 +84,11 @@ test('what lies in one shard can be asked of that shard, with the same values', 
   assert.ok(compileLookup(spread, ['5'], [low, low]).ofShard)
   assert.equal(compileLookup(spread, ['5'], [low, high]).ofShard, undefined)
   assert.equal(compileLookup(spread, ['5']).ofShard, undefined)
-  const page = compilePage(planItems({ bbox: [1, 1, 1.1, 1.1], 'na"me': 'x' }, spread))
+  const page = compilePage(planItems({ bbox: [1, 1, 1.1, 1.1], 'na"me': 'x' }, spread), geojson)
   assert.equal(page.cells!.length, 1)
   assert.match(page.ofShard!().text, /from "public"\."od""d_10200[89]" as item where 1 \//)
   assert.deepEqual(page.ofShard!().values, page.values)
-  assert.equal(compilePage(planItems({ bbox: [-180, -90, 180, 90] }, spread)).ofShard, undefined)
+  assert.equal(compilePage(planItems({ bbox: [-180, -90, 180, 90] }, spread), geojson).ofShard, undefined)
 })
 
 test('ids looked up together fill a list of few lengths, so that plans are kept', () => {
@@ -105,12 +104,15 @@ test('ids looked up together fill a list of few lengths, so that plans are kept'
 
 test('the order is total: the key follows what was asked for', () => {
   assert.match(
-    compileItems(planItems({ sortby: ['-height'] }, collection)).text,
+    compileItems(planItems({ sortby: ['-height'] }, collection), geojson).text,
     /order by item\."height" desc, item\."id"/,
   )
-  assert.match(compileItems(planItems({ sortby: ['+id'] }, collection)).text, /order by item\."id"\s/)
   assert.match(
-    compileItems(planItems({ sortby: [' na"me'] }, collection)).text,
+    compileItems(planItems({ sortby: ['+id'] }, collection), geojson).text,
+    /order by item\."id"\s/,
+  )
+  assert.match(
+    compileItems(planItems({ sortby: [' na"me'] }, collection), geojson).text,
     /order by item\."na""me", item\."id"/,
   )
 })

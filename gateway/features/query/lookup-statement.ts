@@ -1,0 +1,54 @@
+// Owns the statement that reads features by their ids.
+
+import { type SQL, sql } from 'drizzle-orm'
+import type { Statement } from '../../database/database.ts'
+import type { Fragment } from '../../database/fragment.ts'
+import { type Collection, isSpreadByCell } from '../collections/collection.ts'
+import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
+import { columnOf } from '../values/column.ts'
+import { itemOf } from './stored-feature.ts'
+
+/**
+ * Returns a statement whose rows are the features of these ids: the id as it was given, the feature, its version.
+ * @param ids at least one
+ * @param cells those that they are all in, at least one; undefined to look everywhere
+ */
+export function compileLookup(
+  collection: Collection,
+  ids: readonly string[],
+  cells?: readonly number[],
+): Statement {
+  const id = columnOf(collection.idColumn!)
+  const select = (from: From, ...conditions: (SQL | undefined)[]) =>
+    sql`select ${itemOf(collection)} from ${from.table}${where(from, ...conditions)}`
+  const within = cells && cellsCondition(cells)
+  // Citus caches no plan for several cells, so there is nothing that a list of ids would gain.
+  const among = cells && cells.length > 1 ? amongAny(id, ids) : amongList(id, ids)
+  return compileRead(
+    collection,
+    'lookup',
+    [within, among],
+    select,
+    isSpreadByCell(collection) ? cells : undefined,
+  )
+}
+
+const amongAny = (id: SQL, ids: readonly string[]): Fragment => ({
+  shape: 'any',
+  values: [ids],
+  compose: (ids) => sql`${id} = any(${ids})`,
+})
+
+/**
+ * True for any of the ids, written as a list whose length is a power of four and which is filled up with the last id.
+ * PostgreSQL does not know the length of an array beforehand and would plan the statement each time, which takes as
+ * long as running it.
+ */
+function amongList(id: SQL, ids: readonly string[]): Fragment {
+  const length = 4 ** Math.ceil(Math.log2(ids.length) / 2)
+  return {
+    shape: `list ${length}`,
+    values: Array.from({ length }, (_, at) => ids[Math.min(at, ids.length - 1)]),
+    compose: (...list) => sql`${id} in (${sql.join(list, sql`, `)})`,
+  }
+}

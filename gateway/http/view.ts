@@ -1,0 +1,83 @@
+// Owns the view that one request has of the database: how recent, until when, and for whom; and what its answer says
+// of where it came from.
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Consistency, Database, Origin } from '../database/database.ts'
+import { ANYONE, type Principal } from '../features/access/principal.ts'
+import { consistencyOf, consistencyOfChange, sendToken, tellOrigin } from './consistency-headers.ts'
+import type { ConsistencyTokens } from './consistency-token.ts'
+import { deadlineOf } from './deadline.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who asks; set by authenticate. */
+    principal: Principal
+    /** What the answer is to say of itself; null if nothing was read. */
+    answered: Answered | null
+  }
+}
+type Answered =
+  | { readonly kind: 'read' | 'change'; readonly consistency: Consistency }
+  | { readonly kind: 'joined'; readonly origin: Origin }
+
+export type View = {
+  /** The database as this request must see it. */
+  readonly database: Database
+  /** Aborts when nobody waits for the answer any more. */
+  readonly deadline: AbortSignal
+}
+
+export interface Views {
+  /**
+   * Opens the view of a read.
+   * @param longestMs how long an answer is waited for if the client does not say; undefined for as long as it stays
+   * @throws GatewayError header-invalid
+   */
+  open(request: FastifyRequest, reply: FastifyReply, longestMs: number | undefined): Promise<View>
+  /** Opens the view of a change, which nobody breaks off. @throws GatewayError header-invalid */
+  openForChange(request: FastifyRequest): Promise<Database>
+}
+
+/** Decorates requests, and writes the headers of answers. */
+export function makeViews(app: FastifyInstance, database: Database, tokens: ConsistencyTokens): Views {
+  app.decorateRequest('principal', null as unknown as Principal)
+  app.decorateRequest('answered', null)
+  app.addHook('onRequest', (request, _reply, done) => {
+    request.principal = ANYONE
+    done()
+  })
+  app.addHook('onSend', (request, reply, payload, done) => {
+    if (request.answered === null) return done()
+    describe(request.answered, reply, tokens).then(
+      () => done(null, payload),
+      (error) => done(error),
+    )
+  })
+  return {
+    async open(request, reply, longestMs) {
+      const deadline = deadlineOf(request, reply, longestMs)
+      const consistency = await consistencyOf(request, reply, tokens)
+      request.answered = { kind: 'read', consistency }
+      return { database: database.within(consistency), deadline }
+    },
+    async openForChange(request) {
+      const consistency = await consistencyOfChange(request, tokens)
+      request.answered = { kind: 'change', consistency }
+      return database.within(consistency)
+    },
+  }
+}
+
+/** Writes where an answer came from, how long that took, and on demand the token for reads that must not be older. */
+async function describe(answered: Answered, reply: FastifyReply, tokens: ConsistencyTokens) {
+  if (answered.kind === 'joined') return tellOrigin(reply, answered.origin)
+  const { kind, consistency } = answered
+  if (kind === 'change') {
+    // A change that failed has no place in the log.
+    if (reply.statusCode < 400) await sendToken(reply, consistency, tokens)
+    return
+  }
+  tellOrigin(reply, consistency)
+  reply.header('server-timing', `database;dur=${consistency.readMs.toFixed(1)}`)
+  if (consistency.isTracked) await sendToken(reply, consistency, tokens)
+}
