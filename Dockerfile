@@ -1,9 +1,9 @@
-# The gateway alone; docker-compose.single.yml puts a PostGIS beside it, docker-compose.yml a cluster behind it.
+# The gateway; docker-compose.single.yml runs it with one PostGIS, docker-compose.yml with a cluster.
 
 FROM node:24-slim AS packages
 WORKDIR /opt/tessera
 COPY package.json package-lock.json .npmrc ./
-# What serves, without what tests and without the SDK; no package of these needs to run a script.
+# Installs the packages for serving, without those for tests and the SDK. None of them needs to run a script.
 RUN npm ci --omit=dev --ignore-scripts --workspaces=false
 
 FROM node:24-slim AS serving
@@ -14,7 +14,7 @@ COPY sql sql
 ENV NODE_ENV=production
 USER node
 
-# What readies the cluster's containers and watches over its primaries; see cluster/containers.ts, cluster/fencer.ts.
+# Prepares the cluster's containers and runs its fencers; see cluster/containers.ts and cluster/fencer.ts.
 FROM serving AS cluster
 USER root
 RUN apt-get update && apt-get install -y --no-install-recommends openssl && rm -rf /var/lib/apt/lists/*
@@ -24,7 +24,7 @@ ENTRYPOINT ["node", "cluster/containers.ts"]
 
 FROM serving AS gateway
 COPY gateway gateway
-# Within a container loopback reaches nobody.
+# Other containers cannot reach the loopback of this one.
 ENV TESSERA_HOST=0.0.0.0 TESSERA_PORT=8080
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \

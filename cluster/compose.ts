@@ -1,4 +1,4 @@
-// Owns docker-compose.yml: the cluster's services, from its topology. `node cluster/compose.ts` writes it.
+// Owns docker-compose.yml: the cluster's services, rendered from its topology. `node cluster/compose.ts` writes it.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { DRAIN_DELAY_MS } from './haproxy-config.ts'
 import { type Balancer, LOOPBACK, storeUrlOf, type Topology } from './topology.ts'
 
 const ETCD_FOLDER = '/var/lib/etcd'
-/** On loopback of the machine that runs the containers: the first proxy's, and after it the others'. */
+/** Ports of the first proxy on the loopback of the machine that runs the containers; those of the others follow. */
 const HTTP_PORT = 8080
 const STATISTICS_PORT = 8404
 
@@ -23,13 +23,13 @@ const healthOptions = [
   `--key=${keyFile}`,
 ]
 
-/** A port that can be moved. */
+/** Returns a port that a variable can change. */
 const portOf = (variable: string, port: number, index: number) =>
   `\${${variable}${index === 0 ? '' : `_${index + 1}`}:-${port + index}}`
 const portAt = (index: number) => portOf('TESSERA_PORT', HTTP_PORT, index)
 const statisticsPortAt = (index: number) => portOf('TESSERA_STATISTICS_PORT', STATISTICS_PORT, index)
 
-/** Passed on where they are set: see loadtest/scripts/settings.ts. */
+/** Variables that are passed on if they are set; see loadtest/scripts/settings.ts. */
 const LOADTEST_VARIABLES = [
   'COLLECTION',
   'USERS',
@@ -66,15 +66,15 @@ x-hardened: &hardened
   read_only: true
   tmpfs: [/tmp]
   init: true
-  # The name of a container that was killed is gone, and some engines take 20 s to say so: whoever asks waits a second.
+  # A killed container has no DNS name any more, and some engines respond only after 20 s. A look-up waits one second.
   dns_opt: ["timeout:1", "attempts:1"]
 
 x-node: &node
   <<: *hardened
-  # Made here: nobody else's image of this name is ever taken.
+  # Built here; an image of this name is never pulled.
   image: tessera/node
   pull_policy: never
-  # etcd first, and last to go: a primary gives up its key when it stops.
+  # etcd starts first and stops last, because a primary deletes its leader key when it stops.
   depends_on:
 ${waitFor(['configure'], 'service_completed_successfully')}
 ${waitFor(names(store), 'service_started')}
@@ -139,7 +139,7 @@ ${GATEWAY_URLS.map((name) => `    ${urlVariableOf(name)}: ${CONFIG_FOLDERS.gatew
   stop_grace_period: 40s
 
 services:
-  # Passwords, certificates and every configuration, once; each volume for those who must see it.
+  # Writes passwords, certificates and every configuration, into one volume for each kind of service that reads them.
   configure:
     <<: *tools
     build: { context: ., target: cluster }
@@ -181,7 +181,7 @@ ${fencers
 
 ${proxies.map(proxyService).join('\n')}
 
-  # Waits for all members; then extensions, roles and grants. They are shown by
+  # Waits for all members, then creates extensions, roles and grants. To show the members:
   # \`docker compose run --rm --no-deps prepare status\`.
   prepare:
     <<: *tools
@@ -190,7 +190,7 @@ ${proxies.map(proxyService).join('\n')}
     cap_add: [DAC_OVERRIDE]
     command: ["prepare"]
     environment:
-      # For what it says at its end.
+      # Addresses that it prints at its end.
       PUBLISHED_AT: "${proxies.map((_, index) => `http://localhost:${portAt(index)}`).join(', ')}"
     depends_on:
 ${waitFor([...names(members), ...names(proxies)], 'service_started', '      ')}
@@ -218,7 +218,7 @@ ${LOADTEST_VARIABLES.map((name) => `      - ${name}`).join('\n')}
     networks: [gateways]
 
 networks:
-  # Members, etcd, fencers: reached by the proxies alone.
+  # Members, etcd and fencers; only the proxies connect it to other networks.
   nodes:
     internal: true
   gateways:

@@ -1,5 +1,6 @@
-// Owns what the cluster's containers need of one another: `configure` writes it, `prepare` waits for the members
-// and readies their database, `status` shows them. `node cluster/containers.ts COMMAND` within the image.
+// Owns what the cluster's containers need from one another, as `node cluster/containers.ts COMMAND` within the image:
+// `configure` writes it, `prepare` waits for the members and prepares their database, `status` shows the members, and
+// `promote` gives some of them up.
 
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
@@ -25,7 +26,7 @@ import { DEFAULT_SIZE, LOOPBACK, makeTopology } from './topology.ts'
 
 export const containerTopology = makeTopology(DEFAULT_SIZE, 'containers')
 
-/** Volumes, each for those who must see it. */
+/** Folders of the volumes, one for each kind of service that reads them. */
 export const CONFIG_FOLDERS = {
   node: '/config/node',
   store: '/config/store',
@@ -33,9 +34,9 @@ export const CONFIG_FOLDERS = {
   proxy: '/config/proxy',
   gateway: '/config/gateway',
 }
-/** Who reads them: PostgreSQL's, etcd's, Node's, HAProxy's users in their images. */
+/** Ids of the users that read them: those of PostgreSQL, etcd, Node and HAProxy in their images. */
 const READERS = { node: 999, store: 0, fencer: 1000, proxy: 99, gateway: 1000 }
-/** Where a member has its data. */
+/** Folder of a member's data. */
 export const MEMBER_FOLDER = '/var/lib/tessera'
 
 type Folder = keyof typeof CONFIG_FOLDERS
@@ -49,7 +50,7 @@ function write(folder: Folder, name: string, text: string) {
   chownSync(file, READERS[folder], READERS[folder])
 }
 
-/** Idempotent: secrets stay as they were made, everything else is written anew. */
+/** Writes every configuration. Idempotent: existing secrets stay, everything else is written again. */
 async function configure() {
   for (const folder of Object.keys(CONFIG_FOLDERS) as Folder[]) {
     mkdirSync(CONFIG_FOLDERS[folder], { recursive: true })
@@ -85,7 +86,7 @@ const openSecrets = (): Promise<Credentials> =>
     LOOPBACK,
   ])
 
-/** Compose itself would only say that it has failed: who has not come up is said here. */
+/** Prepares the database. On a failure, reports the members that are not up: Compose only reports the failure. */
 async function prepare() {
   try {
     const members = await untilMembersRun(containerTopology, say)
@@ -97,13 +98,13 @@ async function prepare() {
       const state = await askMember(member)
       if (state?.role === 'primary' ? state.state === 'running' : state?.isStreaming) continue
       const text = state ? `is ${state.role}, ${state.state}` : 'does not answer'
-      say(`${member.name} ${text}: docker compose logs ${member.name} says why`)
+      say(`${member.name} ${text}; see docker compose logs ${member.name}`)
     }
     process.exitCode = 1
   }
 }
 
-/** What a person has to put right needs no stack. */
+/** Reports a failure that a person has to put right, without its stack. */
 function tell(error: unknown) {
   if (!(error instanceof ClusterError)) throw error
   say(error.message)
@@ -138,6 +139,6 @@ if (import.meta.main) {
       break
     }
     default:
-      throw new Error('configure, prepare, status or promote NAME')
+      throw new Error('The command must be configure, prepare, status or promote NAME.')
   }
 }

@@ -1,4 +1,5 @@
-// Owns the cluster's secrets: passwords, and certificates of an authority of its own; made once, for their owner alone.
+// Owns the cluster's secrets: passwords, and certificates of its own authority. They are created once, and only their
+// owner can read them.
 
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -9,7 +10,7 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** Roles that PostgreSQL knows, each with a password. */
+/** Roles in PostgreSQL, each with a password. */
 export const ROLES = [
   'postgres',
   'replicator',
@@ -28,7 +29,7 @@ export type CertificateFiles = {
 
 export type Credentials = CertificateFiles & {
   readonly passwords: Readonly<Record<Role, string>>
-  /** Who may change the cluster through Patroni's REST interface. */
+  /** Password of requests that change the cluster through Patroni's REST interface. */
   readonly patroniPassword: string
 }
 
@@ -39,17 +40,18 @@ export const certificateFilesIn = (folder: string): CertificateFiles => ({
 })
 
 const PASSWORD_BYTES = 24
-/** A cluster outlives its maker's attention. */
+/** Ten years, so that nobody has to remember to renew the certificates of a cluster. */
 const CERTIFICATE_DAYS = 3_650
 
 /**
- * @param folder is made if it is not there; nobody but its owner may look into it
- * @param hosts by which clients call the proxies: names or addresses that the certificate is good for
+ * Opens the secrets in a folder, and creates them first if they are missing.
+ * @param folder created if it is missing; only its owner can enter it
+ * @param hosts names or addresses under which clients connect, and for which the certificate is valid
  */
 export async function openCredentials(folder: string, hosts: readonly string[]): Promise<Credentials> {
   const file = (name: string) => join(folder, name)
   const passwordsFile = file('passwords.json')
-  // The last that is made: where it is, everything is.
+  // This file is created last: if it exists, everything exists.
   const isMade = await access(passwordsFile).then(
     () => true,
     () => false,
@@ -73,7 +75,7 @@ async function makeCertificates(folder: string, hosts: readonly string[]) {
   const openssl = (...args: string[]) => run('openssl', args, { cwd: folder })
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc']
   const days = ['-days', String(CERTIFICATE_DAYS)]
-  // Each says what it is for: Python from 3.13 on, and whoever checks strictly, takes no others.
+  // Each certificate states its purpose: Python from 3.13 on and other strict verifiers accept no others.
   const authority = ['-keyout', 'ca.key', '-out', 'ca.crt', '-subj', '/CN=Tessera cluster']
   const signs = ['basicConstraints=critical,CA:TRUE', 'keyUsage=critical,keyCertSign,cRLSign']
   await openssl('req', '-x509', ...key, ...days, ...authority, ...extensionsOf(signs))
@@ -82,7 +84,7 @@ async function makeCertificates(folder: string, hosts: readonly string[]) {
   const serves = [`subjectAltName=${kinds.join(',')}`, 'basicConstraints=critical,CA:FALSE']
   const signed = ['-CA', 'ca.crt', '-CAkey', 'ca.key']
   await openssl('req', '-x509', ...signed, ...key, ...days, ...server, ...extensionsOf(serves))
-  // Nobody needs to sign anything again.
+  // Nothing is signed again, so the authority's key is not kept.
   await rm(join(folder, 'ca.key'))
   await chmod(join(folder, 'server.key'), 0o600)
 }
@@ -90,6 +92,6 @@ async function makeCertificates(folder: string, hosts: readonly string[]) {
 const extensionsOf = (extensions: readonly string[]) =>
   extensions.flatMap((extension) => ['-addext', extension])
 
-/** For libpq and what is made of it: which password each role has, wherever it connects to. */
+/** Renders a passfile for libpq, and for programs that use it: the password of each role on every server. */
 export const renderPassfile = ({ passwords }: Credentials) =>
   `${ROLES.map((role) => `*:*:*:${role}:${passwords[role]}`).join('\n')}\n`

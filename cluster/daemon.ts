@@ -1,4 +1,4 @@
-// Owns background processes: each in a group of its own, with its log and its number in a file, never as root.
+// Owns background processes: each in a process group of its own, with a file for its log and one for its process id.
 
 import { execFileSync, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -7,14 +7,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 export type Account = { readonly uid: number; readonly gid: number }
 
-/** Who runs the cluster: whoever starts it, or as root the system's account for PostgreSQL, which refuses root. */
+/** Returns the account of the cluster: for root that of PostgreSQL, which refuses root; for others undefined. */
 export function findAccount(): Account | undefined {
   if (process.getuid?.() !== 0) return undefined
   const entry = readFileSync('/etc/passwd', 'utf8')
     .split('\n')
     .map((line) => line.split(':'))
     .find(([name]) => name === 'postgres')
-  if (!entry) throw new Error('There is no account postgres to run PostgreSQL as; it comes with the package.')
+  if (!entry)
+    throw new Error(
+      'There is no account postgres to run PostgreSQL as; the package of PostgreSQL creates it.',
+    )
   return { uid: Number(entry[2]), gid: Number(entry[3]) }
 }
 
@@ -24,13 +27,13 @@ export type DaemonOptions = {
   readonly args: readonly string[]
   readonly environment?: Readonly<Record<string, string>>
   readonly account: Account | undefined
-  /** Where `<name>.pid` and `<name>.log` are. */
+  /** Folder of `<name>.pid` and `<name>.log`. */
   readonly runFolder: string
 }
 
 type Recorded = { readonly pid: number; readonly startedAt: string }
 
-/** Field 22 of /proc/PID/stat: with it a number that was given to another process is told from ours. */
+/** Returns field 22 of /proc/PID/stat, which distinguishes our process from a later one with the same id. */
 function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -43,7 +46,7 @@ function startTimeOf(pid: number): string | undefined {
 
 const fileOf = (runFolder: string, name: string) => join(runFolder, `${name}.pid`)
 
-/** The number of the process group, if it still runs. */
+/** Returns the id of the process group, if it still runs. */
 export function findDaemon(runFolder: string, name: string): number | undefined {
   try {
     const { pid, startedAt } = JSON.parse(readFileSync(fileOf(runFolder, name), 'utf8')) as Recorded
@@ -53,13 +56,13 @@ export function findDaemon(runFolder: string, name: string): number | undefined 
   }
 }
 
-/** Starts it, unless it runs. */
+/** Starts a process, unless it runs. */
 export function startDaemon({ name, command, args, environment, account, runFolder }: DaemonOptions): void {
   if (findDaemon(runFolder, name) !== undefined) return
   mkdirSync(runFolder, { recursive: true })
   const log = openSync(join(runFolder, `${name}.log`), 'a', 0o600)
   const child = spawn(command, args, {
-    // A clean environment: libpq within Citus would read what is left in ours.
+    // The environment is clean, because libpq within Citus would read its variables from ours.
     env: { PATH: process.env.PATH ?? '', LANG: 'C.UTF-8', HOME: runFolder, ...environment },
     cwd: runFolder,
     stdio: ['ignore', log, log],
@@ -73,21 +76,21 @@ export function startDaemon({ name, command, args, environment, account, runFold
   writeFileSync(fileOf(runFolder, name), JSON.stringify(recorded))
 }
 
-/** Asks it to end and sees that it does. */
+/** Sends SIGTERM, and kills what has not ended by the timeout. */
 export async function stopDaemon(runFolder: string, name: string, timeoutMs: number): Promise<void> {
   const pid = findDaemon(runFolder, name)
   if (pid !== undefined) {
     const deadline = performance.now() + timeoutMs
     signal(pid, 'SIGTERM')
     while (findDaemon(runFolder, name) !== undefined && performance.now() < deadline) await sleep(50)
-    // The whole session: what outlived its parent too.
+    // The session includes processes that outlived their parent.
     for (const member of sessionOf(pid)) signal(member, 'SIGKILL')
     while (sessionOf(pid).length > 0) await sleep(20)
   }
   rmSync(fileOf(runFolder, name), { force: true })
 }
 
-/** One that has ended meanwhile is no failure. */
+/** Sends a signal; it is no failure if the process has ended meanwhile. */
 export function signal(pid: number, name: NodeJS.Signals) {
   try {
     process.kill(pid, name)
@@ -96,7 +99,7 @@ export function signal(pid: number, name: NodeJS.Signals) {
   }
 }
 
-/** The number of the PostgreSQL that runs in this folder, if one does: Patroni may be gone without it. */
+/** Returns the process id of the PostgreSQL in this folder, if one runs. Its Patroni may have ended without it. */
 export function findPostmaster(dataFolder: string): number | undefined {
   try {
     const pid = Number(readFileSync(join(dataFolder, 'postmaster.pid'), 'utf8').split('\n', 1)[0])
@@ -106,7 +109,7 @@ export function findPostmaster(dataFolder: string): number | undefined {
   }
 }
 
-/** PostgreSQL leads a session of its own below Patroni: children are found by their parents. */
+/** Returns a process and all below it. PostgreSQL has a session of its own, so children are also found by parent. */
 export function sessionOf(pid: number): number[] {
   const rows = execFileSync('ps', ['-eo', 'pid=,ppid=,sid='], { encoding: 'utf8' })
     .trim()

@@ -1,4 +1,4 @@
-// Owns how roles come to the cluster's database: through the proxies, encrypted, with their passwords.
+// Owns how roles connect to the cluster's database: through the proxies, over TLS, with their passwords.
 
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
@@ -6,11 +6,11 @@ import type { Credentials, Role } from './credentials.ts'
 import { DATABASE } from './patroni-config.ts'
 import type { Balancer, Topology } from './topology.ts'
 
-/** What a gateway connects to. */
+/** Names of the URLs that a gateway connects to. */
 export const GATEWAY_URLS = ['tessera_read', 'tessera_worker_read', 'tessera_write', 'tessera_owner'] as const
 export type GatewayUrl = (typeof GATEWAY_URLS)[number]
 
-/** How the gateway is told a URL: by the name of a file that nobody else reads. */
+/** Returns the name of the file from which the gateway reads a URL; other accounts cannot read the file. */
 export const urlFileOf = (name: GatewayUrl) => `${name}.url`
 export const urlVariableOf = (name: GatewayUrl) => `${name.toUpperCase()}_URL_FILE`
 
@@ -19,7 +19,7 @@ export const gatewayUrl = (topology: Topology, credentials: Credentials, name: G
     ? workerUrls(topology, credentials)
     : databaseUrls(topology, credentials, name)
 
-/** Where a role comes in, by each of the proxies: who reads at the read port, and there from secondaries alone. */
+/** Returns a URL of the role for each proxy. Reads use the read port, and on Citus only secondaries of the workers. */
 export const databaseUrls = (
   topology: Topology,
   credentials: Credentials,
@@ -32,7 +32,7 @@ export const databaseUrls = (
     )
     .join(',')
 
-/** Where the secondaries of each worker group are read from, by each of the proxies; empty without workers. */
+/** Returns the URLs of each worker group's read port, for each proxy; empty without workers. */
 const workerUrls = (topology: Topology, credentials: Credentials): string =>
   topology.proxies
     .flatMap(({ host, groupPorts }) =>
@@ -54,14 +54,14 @@ function urlOf(
   url.password = passwords[role]
   url.searchParams.set('sslmode', 'verify-full')
   url.searchParams.set('sslrootcert', authorityFile)
-  // On a secondary Citus would read from the workers' primaries.
+  // Without this, Citus on a secondary would read from the workers' primaries.
   if (isRead && isCitus) url.searchParams.set('options', '-c citus.use_secondary_nodes=always')
   return url.href
 }
 
 export type Where = { readonly host: string; readonly port: number; readonly database?: string }
 
-/** @param options of the driver, beyond where to and as whom */
+/** Opens a connection. @param options of the driver, in addition to the address and the user */
 export async function connect(
   { passwords, authorityFile }: Credentials,
   user: Role,
@@ -85,7 +85,7 @@ export async function connect(
 
 const CONNECT_TIMEOUT_MS = 5_000
 
-/** @param portOf the port to take at the first of the proxies that answers; the coordinator's primary by default */
+/** Connects through the first proxy that responds. @param portOf its port, by default of the coordinator's primary */
 export async function withSuperuser<T>(
   { proxies }: Topology,
   credentials: Credentials,

@@ -1,4 +1,4 @@
-// Owns talking to etcd: over its JSON gateway, encrypted, with the certificate that says who may.
+// Owns talking to etcd: over its JSON gateway, encrypted, with the certificate that authorizes the client.
 // @see https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
 
 import { readFileSync } from 'node:fs'
@@ -6,26 +6,26 @@ import { Agent, request } from 'node:https'
 import { lookUp } from './look-up.ts'
 
 export type StoreAccess = {
-  /** Base URLs of etcd's members, the one to ask first at the beginning. */
+  /** Base URLs of etcd's members, in the order in which they are queried. */
   readonly urls: readonly string[]
   readonly authorityFile: string
   readonly certificateFile: string
   readonly keyFile: string
 }
 
-/** Keys, values and revisions as etcd's gateway has them: the first two in base 64. */
+/** A key, its value and its revision as etcd's gateway returns them: key and value are in base 64. */
 export type KeyValue = { readonly key: string; readonly value: string; readonly mod_revision: string }
 
 export interface Store {
-  /** @throws the failure of the last of the members, where none answers */
+  /** Queries one member after the other until one responds. @throws the failure of the last member if none responds */
   ask<T>(path: string, body: unknown): Promise<T>
-  /** All keys below a prefix. */
+  /** Returns all keys below a prefix. */
   readKeys(prefix: string): Promise<ReadonlyMap<string, KeyValue>>
-  /** A key that is gone after this many seconds. */
+  /** Writes a key that etcd deletes after this many seconds. */
   putForSeconds(key: string, seconds: number): Promise<void>
 }
 
-/** Of one member's answer. */
+/** Milliseconds that one member has to respond. */
 export const STORE_TIMEOUT_MS = 1_000
 
 export const encode = (text: string) => Buffer.from(text).toString('base64')
@@ -43,7 +43,7 @@ export function openStore({ urls, authorityFile, certificateFile, keyFile }: Sto
         try {
           const chunks: Buffer[] = []
           for await (const chunk of response) chunks.push(chunk)
-          if (response.statusCode !== 200) throw new Error(`${url} answered ${response.statusCode}`)
+          if (response.statusCode !== 200) throw new Error(`${url} responded with ${response.statusCode}`)
           resolve(Buffer.concat(chunks).toString())
         } catch (error) {
           reject(error)

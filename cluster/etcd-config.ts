@@ -1,4 +1,4 @@
-// Owns the options of etcd, and of the fencers beside it: where each listens, whom it knows.
+// Owns the options of etcd, and of the fencers next to it: where each listens, and which others it knows.
 
 import type { CertificateFiles } from './credentials.ts'
 import { openStore, type StoreAccess } from './etcd-client.ts'
@@ -13,11 +13,14 @@ import {
   urlOf,
 } from './topology.ts'
 
-/** Milliseconds: a loopback answers at once, but a busy machine may be late by a second. */
+/** Milliseconds. Loopback responds at once, but a busy machine may delay a heartbeat by a second. */
 const HEARTBEAT_MS = 250
 const ELECTION_MS = 2_500
 
-/** Whoever writes there decides who is primary, and what PostgreSQL is set to: certificates both ways. */
+/**
+ * Returns etcd's command line. Write access to etcd decides which member is primary and how PostgreSQL is configured,
+ * so both sides of each connection need a certificate.
+ */
 export function etcdArguments(
   topology: Topology,
   member: StoreMember,
@@ -56,7 +59,7 @@ export function etcdArguments(
   }
 }
 
-/** @param first whose answer is asked for first, by its place in the topology */
+/** @param first index in the topology of the member of etcd that is queried first */
 export function storeAccessOf({ store }: Topology, files: CertificateFiles, first = 0): StoreAccess {
   const { authorityFile, certificateFile, keyFile } = files
   const urls = [...store.slice(first), ...store.slice(0, first)].map(({ host, clientPort }) =>
@@ -65,7 +68,7 @@ export function storeAccessOf({ store }: Topology, files: CertificateFiles, firs
   return { urls, authorityFile, certificateFile, keyFile }
 }
 
-/** Whether one member of the store, by its place in the topology, answers from a store that has a majority. */
+/** Returns true if the member of etcd at this index in the topology responds and reaches a majority of etcd. */
 export async function isStoreWell(
   topology: Topology,
   files: CertificateFiles,
@@ -84,7 +87,7 @@ export function renderFencer(topology: Topology, name: string, files: Certificat
   const { groups, fencers } = topology
   const configuration: FencerConfiguration = {
     name,
-    // Its neighbour first, then the others.
+    // The etcd next to it first, then the others.
     store: storeAccessOf(
       topology,
       files,

@@ -1,4 +1,4 @@
-// Owns what scenarios and people do to the cluster, each as it would happen: nothing is asked to end. Each fault
+// Owns the faults that scenarios and people inject. Each happens as in reality: no process is asked to end. Each fault
 // can be undone.
 
 import { execFileSync } from 'node:child_process'
@@ -9,22 +9,22 @@ import { type Cluster, networkGroupOf, processesOf, startPart } from './parts.ts
 import { ClusterError, dataFolderOf, isMounted, memberFolderOf, type Place } from './place.ts'
 import type { Member } from './topology.ts'
 
-/** Puts right what the fault did; harmless when that has come right by itself. */
+/** Undoes a fault; harmless if the cluster has already recovered by itself. */
 export type Undo = () => Promise<void>
 
 type Fault = {
-  /** In one line, for people. */
+  /** Description for people, in one line. */
   readonly does: string
   readonly inject: (cluster: Cluster, name: string) => Promise<Undo>
 }
 
 export const faults = {
-  kill: { does: 'a machine is gone: all its processes at once', inject: kill },
+  kill: { does: 'a machine is gone: all processes of the part end at once', inject: kill },
   crash: { does: 'PostgreSQL dies, Patroni lives', inject: crash },
-  freeze: { does: 'all its processes stand still, and its kernel goes on', inject: freeze },
-  partition: { does: 'a member hears from nobody, and nobody from it (root, iptables)', inject: partition },
-  lag: { does: 'a secondary replays no more', inject: lag },
-  'fill-disk': { does: 'no space left (root; a cluster made with --disk)', inject: fillDisk },
+  freeze: { does: 'all processes of the part stand still, and the kernel goes on', inject: freeze },
+  partition: { does: 'no packet reaches or leaves a member (root, iptables)', inject: partition },
+  lag: { does: 'a secondary stops replaying', inject: lag },
+  'fill-disk': { does: 'no space is left (root; a cluster created with --disk)', inject: fillDisk },
 } satisfies Record<string, Fault>
 
 export type FaultName = keyof typeof faults
@@ -42,15 +42,15 @@ async function kill(cluster: Cluster, name: string): Promise<Undo> {
 
 async function crash({ place }: Cluster, name: string): Promise<Undo> {
   const postmaster = findPostmaster(dataFolderOf(place, name))
-  if (postmaster === undefined) throw new ClusterError(`${name} has no PostgreSQL that runs.`)
+  if (postmaster === undefined) throw new ClusterError(`${name} has no running PostgreSQL.`)
   for (const pid of sessionOf(postmaster)) signal(pid, 'SIGKILL')
-  // Patroni's.
+  // Patroni recovers PostgreSQL by itself.
   return async () => {}
 }
 
 async function freeze({ place }: Cluster, name: string): Promise<Undo> {
   signalAll(place, name, 'SIGSTOP')
-  // One that was just being made: until none is left that moves.
+  // The second pass stops processes that were created during the first.
   signalAll(place, name, 'SIGSTOP')
   return async () => {
     for (const pid of processesOf(place, name)) signal(pid, 'SIGCONT')
@@ -61,7 +61,7 @@ const memberOf = ({ place: { topology } }: Cluster, name: string): Member => {
   const member = topology.members.find((member) => member.name === name)
   if (!member)
     throw new ClusterError(
-      `${name} is no member; these are: ${topology.members.map(({ name }) => name).join(', ')}.`,
+      `${name} is not a member; the members are ${topology.members.map(({ name }) => name).join(', ')}.`,
     )
   return member
 }
@@ -69,10 +69,10 @@ const memberOf = ({ place: { topology } }: Cluster, name: string): Member => {
 const iptables = (...args: string[]) =>
   execFileSync('iptables', ['-w', ...args], { stdio: 'pipe', encoding: 'utf8' })
 
-/** One chain for each cluster of this machine, so that its rules can be removed whoever made them. */
+/** Returns the name of the cluster's own chain, so that any process can find its rules and remove them. */
 const chainOf = ({ size }: Place) => `TESSERA-${size.basePort}`
 
-/** Packets vanish, as when a cable is pulled: what its processes send, and what is sent to them. */
+/** Drops the packets that the member's processes send, and those that are sent to them, as if a cable were pulled. */
 async function partition(cluster: Cluster, name: string): Promise<Undo> {
   const member = memberOf(cluster, name)
   if (!cluster.place.account) throw new ClusterError('partition needs root: it filters packets.')
@@ -87,7 +87,7 @@ async function partition(cluster: Cluster, name: string): Promise<Undo> {
   ].map((match) => [chain, ...match, '-j', 'DROP'])
   for (const rule of rules) iptables('-A', ...rule)
   return async () => {
-    // Somebody may have healed it meanwhile.
+    // The partition may have been healed meanwhile.
     if (!hasChain(chain)) return
     for (const rule of rules) iptables('-D', ...rule)
     const isEmpty = !iptables('-S', chain).includes('-A')
@@ -104,7 +104,7 @@ function hasChain(chain: string): boolean {
   }
 }
 
-/** Removes what partitions have left. */
+/** Removes the rules that partitions have left. */
 export function healNetwork(place: Place) {
   if (!place.account) return
   const chain = chainOf(place)
@@ -114,12 +114,12 @@ export function healNetwork(place: Place) {
   iptables('-X', chain)
 }
 
-/** The process that replays stands still, and what it is sent piles up: Patroni would end a pause that is asked for. */
+/** Stops the process that replays, so that received WAL accumulates. Patroni would end a pause of PostgreSQL's own. */
 async function lag(cluster: Cluster, name: string): Promise<Undo> {
   const postmaster = findPostmaster(dataFolderOf(cluster.place, memberOf(cluster, name).name))
   const replaying = postmaster === undefined ? undefined : sessionOf(postmaster).find(isReplaying)
   if (replaying === undefined)
-    throw new ClusterError(`${name} replays nothing: it is no secondary that runs.`)
+    throw new ClusterError(`${name} replays nothing: it is not a running secondary.`)
   signal(replaying, 'SIGSTOP')
   return async () => signal(replaying, 'SIGCONT')
 }
@@ -134,9 +134,9 @@ function isReplaying(pid: number): boolean {
 
 async function fillDisk(cluster: Cluster, name: string): Promise<Undo> {
   const folder = memberFolderOf(cluster.place, memberOf(cluster, name).name)
-  // Anywhere else it would be the machine's own disk.
+  // Elsewhere this would fill the machine's own disk.
   if (!isMounted(folder))
-    throw new ClusterError('fill-disk needs a cluster that was made with --disk, and that is up.')
+    throw new ClusterError('fill-disk needs a running cluster that was created with --disk.')
   const filler = join(folder, 'filler')
   const block = Buffer.alloc(1 << 20)
   try {

@@ -1,10 +1,10 @@
-// Owns fencing: a primary that has fallen silent loses its leader key at once, and not when its lease runs out.
+// Owns fencing: a primary that falls silent loses its leader key at once, and not only when its lease expires.
 //
-// `node cluster/fencer.ts FILE` runs beside each member of the store. It asks each group's primary for a sign
-// of life; one that gives none for SILENCE_MS gets this fencer's vote. When a majority of the fencers has voted,
-// one transaction of etcd deletes the key that made it primary, if it is still the very same key, with the very
-// same votes. That is all it can do: who follows, and whether anybody may, Patroni decides, by its own rules and
-// with its own synchronous standbys. docs/decisions/0002 says why a primary that lives on acknowledges nothing.
+// `node cluster/fencer.ts FILE` runs next to each member of etcd and probes the Patroni of each group's primary. If a
+// primary does not respond for SILENCE_MS, the fencer votes. When a majority of the fencers has voted, one etcd
+// transaction deletes the leader key, on the condition that the key and the votes still have the same revisions. A
+// fencer can do nothing else: Patroni decides by its own rules, and with its own synchronous standbys, which member
+// follows, if any. docs/decisions/0002 explains why a fenced primary that lives on acknowledges nothing.
 
 import { readFileSync } from 'node:fs'
 import { get } from 'node:http'
@@ -24,27 +24,27 @@ import { lifeKeyOf } from './topology.ts'
 export type FencerConfiguration = {
   readonly name: string
   readonly store: StoreAccess
-  /** How many fencers must agree. */
+  /** Number of fencers that must agree. */
   readonly majority: number
   readonly groups: readonly {
-    /** Where Patroni keeps the group's keys, without a slash at its end. */
+    /** Folder in etcd of Patroni's keys of the group, without a slash at its end. */
     readonly folder: string
-    /** By name: the base URL of its Patroni. */
+    /** Base URL of each member's Patroni, by the member's name. */
     readonly members: Readonly<Record<string, string>>
   }[]
 }
 
 const PROBE_INTERVAL_MS = 500
 const PROBE_TIMEOUT_MS = 1_000
-/** Silent at each probe, from the first that failed on. A garbage collector or a busy machine is back before. */
+/** Milliseconds of failed probes, from the first one on. A garbage collection or a busy machine takes less. */
 const SILENCE_MS = 2_500
-/** Longer than a round of probes, and short enough that a vote says something of now. */
+/** Longer than a round of probes, and short enough that an old vote does not count. */
 const VOTE_TTL_S = 5
 const LIFE_TTL_S = 9
-/** Between two looks at a primary, two members of the store that do not answer included. */
+/** Longest time of a round while this process runs, including two members of etcd that do not respond. */
 const MAX_ROUND_MS = PROBE_INTERVAL_MS + 2 * STORE_TIMEOUT_MS + PROBE_TIMEOUT_MS
 
-/** Any answer is one: that it is not well itself, Patroni knows and acts on. */
+/** Returns true on any response: if it reports a failure, Patroni itself acts on that. */
 const isAlive = (url: string) =>
   new Promise<boolean>((resolve) => {
     const probe = get(
@@ -58,12 +58,12 @@ const isAlive = (url: string) =>
     probe.on('error', () => resolve(false))
   })
 
-/** Groups, by their folders, whose primary did not answer when it was last asked. */
+/** Folders of the groups whose primary did not respond to its last probe. */
 const silentGroups = new Set<string>()
 
 /**
- * Whether at least half of all members answer. A fencer to whom most of the cluster is silent at once is cut off
- * itself, or the machine stands still: that says nothing about one primary. Silence counts only while most are heard.
+ * Returns true if at least half of all members respond. If fewer respond, this fencer itself is cut off, or the machine
+ * stands still, which proves nothing about one primary. Silence counts only while at least half of the members respond.
  */
 async function hearsMost(groups: FencerConfiguration['groups']): Promise<boolean> {
   const urls = groups.flatMap(({ members }) => Object.values(members))
@@ -71,7 +71,7 @@ async function hearsMost(groups: FencerConfiguration['groups']): Promise<boolean
   return answers.filter(Boolean).length * 2 >= urls.length
 }
 
-/** So that status can tell which fencers there are: nobody else would miss one. For ever. */
+/** Renews a key in etcd forever, so that status can report a fencer that does not run: nothing else would notice. */
 async function showLife(store: Store, name: string): Promise<never> {
   for (;;) {
     await store.putForSeconds(lifeKeyOf(name), LIFE_TTL_S).catch(() => {})
@@ -79,7 +79,7 @@ async function showLife(store: Store, name: string): Promise<never> {
   }
 }
 
-/** Watches one group, for ever. */
+/** Watches one group forever. */
 async function watch(
   store: Store,
   { name, majority, groups }: FencerConfiguration,
@@ -98,7 +98,7 @@ async function watch(
       if (leader?.revision !== reign) silentSince = undefined
       reign = leader?.revision
       const url = leader && members[leader.name]
-      // While somebody maintains the group, Patroni promotes nobody.
+      // While an operator has paused Patroni, it promotes no member.
       const isWatched = leader !== undefined && !isPaused && url !== undefined
       const areOthersSilent = [...silentGroups].some((one) => one !== folder)
       const [answers, isTrusted] = await Promise.all([
@@ -108,7 +108,7 @@ async function watch(
       const isSilent = isWatched && !answers
       if (isSilent) silentGroups.add(folder)
       else silentGroups.delete(folder)
-      // One who did not look, because this process stood still, cannot say that there was silence.
+      // If the round took too long, this process stood still and has not observed any silence.
       if (!isSilent || !isTrusted || performance.now() - begunAt > MAX_ROUND_MS) {
         silentSince = undefined
         if (ballot) await withdraw(store, ballot, name)
@@ -117,34 +117,34 @@ async function watch(
       }
       silentSince ??= performance.now()
       if (performance.now() - silentSince < SILENCE_MS) continue
-      // Nobody there to follow: what is silent may as well keep its key.
+      // If no successor is alive, deleting the key would gain nothing.
       const heirs = complete.filter((heir) => heir !== leader.name).flatMap((heir) => members[heir] ?? [])
       const areAlive = await Promise.all(heirs.map(isAlive))
       if (!areAlive.includes(true)) continue
       ballot = `/tessera-fence${folder}/${leader.revision}/`
       const votes = await vote(store, ballot, name)
       if (votes.length >= majority && (await fence(store, folder, leader.revision, votes)))
-        log(`${leader.name} was silent: it is primary no more (${votes.length} votes)`)
+        log(`${leader.name} was silent: it is no longer primary (${votes.length} votes)`)
     } catch (error) {
-      // Without the store nobody can be fenced, and Patroni's failsafe mode decides.
-      if (!isStoreLost) log(`the store does not answer: ${(error as Error).message}`)
+      // Without etcd no primary can be fenced, and Patroni's failsafe mode decides.
+      if (!isStoreLost) log(`etcd does not respond: ${(error as Error).message}`)
       isStoreLost = true
       silentSince = undefined
     }
   }
 }
 
-/** @returns all votes of now, this one among them */
+/** Casts this fencer's vote. @returns all current votes, including this one */
 async function vote(store: Store, ballot: string, name: string): Promise<readonly KeyValue[]> {
   await store.putForSeconds(ballot + name, VOTE_TTL_S)
   return [...(await store.readKeys(ballot)).values()]
 }
 
-/** The primary has answered: this fencer's vote counts no more. */
+/** Withdraws this fencer's vote, because the silence is not certain any more. */
 const withdraw = (store: Store, ballot: string, name: string) =>
   store.ask('kv/deleterange', { key: encode(ballot + name) })
 
-/** @returns whether this fencer was the one that did it */
+/** Deletes the leader key if it and the votes are unchanged. @returns true if this fencer deleted it */
 async function fence(
   store: Store,
   folder: string,

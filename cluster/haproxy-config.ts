@@ -1,4 +1,4 @@
-// Owns haproxy.cfg: which member each port leads to, and how soon one that went down is left.
+// Owns haproxy.cfg: which member each port leads to, and how soon HAProxy leaves one that went down.
 
 import {
   type Balancer,
@@ -10,23 +10,23 @@ import {
 } from './topology.ts'
 
 /**
- * Two bad answers, a second in all, and the port is closed; one good one, and it is open: who calls itself primary
- * has the group's key.
+ * Two failed checks close the way to a member, after 0.7 s at most, plus up to a second for each check that times out.
+ * One good check opens it, because a member that reports itself as primary holds the group's leader key.
  */
 const CHECK = 'inter 500ms fastinter 200ms downinter 250ms fall 2 rise 1'
-/** By then a gateway that says that it stops has been left: two bad answers, and the time that they take. */
+/** Milliseconds after which HAProxy has left a gateway that reports that it stops: two failed checks take less. */
 export const DRAIN_DELAY_MS = 2_000
 /**
- * The way to one member is cut off after some four seconds of silence: its clients would wait for it with
- * locks held, though its kernel still answers. Shorter, and a busy machine would cut off the living.
+ * HAProxy cuts off the way to a member after about four seconds of silence. Its clients would otherwise wait for it
+ * with locks held, because its kernel still responds. With a shorter time, a busy machine would cut off live members.
  */
 const MEMBER_CHECK = 'inter 1s fastinter 200ms fall 3 rise 4'
-/** Behind by more than this a secondary answers no reads, in bytes. */
+/** Bytes that a secondary may be behind and still serve reads. */
 const MAX_LAG = 16 * 1024 * 1024
-/** How long a connection may be silent, such as a pool's between two requests. */
+/** Time that a connection may be silent, such as one of a pool between two requests. */
 const IDLE = '24h'
 
-/** What the rest of the world reaches: the coordinator, the groups, the gateways. */
+/** Renders the proxy through which clients reach the coordinator, the groups and the gateways. */
 export function renderBalancer(topology: Topology, balancer: Balancer, runFolder: string): string {
   const { groups, members, gateways, placement } = topology
   const address = listenAddressOf(topology)
@@ -59,7 +59,8 @@ export function renderBalancer(topology: Topology, balancer: Balancer, runFolder
   option forwardfor
   option httpchk GET /health/ready
   balance leastconn
-  # What goes to another gateway where one dies over it, if it had come whole: each change has a key, and happens once.
+  # If a gateway dies during a request that HAProxy has buffered completely, another gateway gets it. Each change has a
+  # key, so it is applied once.
   option http-buffer-request
   retry-on conn-failure empty-response
   acl is_change method POST PUT PATCH DELETE
@@ -70,31 +71,32 @@ export function renderBalancer(topology: Topology, balancer: Balancer, runFolder
   http-after-response set-status 503 if { status 502 504 }
 ${[502, 503, 504].map(renderRefusal).join('\n')}
 ${gateways.map(({ name, host, port }) => `  server ${name} ${host}:${port} check inter 500ms fall 2 rise 1`).join('\n')}`,
-    // On one machine all HAProxys share these ports: while one of them lives, members find one another.
+    // On one machine all HAProxys share these ports, so members reach each other while one HAProxy lives.
     ...(placement === 'loopback' ? members.map(listenMember) : []),
   ]
   return joinSections(balancer.name, sections)
 }
 
-/** When to come back where no gateway answered, in seconds. */
+/** Seconds after which a client should send its request again if no gateway responded. */
 const RETRY_AFTER_S = 2
 
-/** What is said in place of the gateways, in their words: a problem of RFC 9457. @param status what HAProxy calls it */
+/** Renders a response of HAProxy's own: a problem (RFC 9457), as gateways send. @param status that it replaces */
 function renderRefusal(status: number): string {
   const problem = JSON.stringify({
     type: 'urn:tessera:problem:gateway-unavailable',
     title: 'No gateway answered',
     status: 503,
-    detail: 'Come again in seconds. A change that is sent again with its Idempotency-Key is made only once.',
+    detail:
+      'Send the request again in a few seconds. A change that is sent again with its Idempotency-Key is applied only once.',
     code: 'gateway-unavailable',
   })
   const body = `content-type application/problem+json lf-string '${problem.slice(0, -1)}%[var(txn.told)]}'`
   return `  http-error status ${status} ${body} hdr retry-after ${RETRY_AFTER_S} hdr cache-control no-store`
 }
 
-/** Beside each member in its container: its own ways to all members. It fails with that member alone. */
+/** Renders the HAProxy that leads from one member in its container to all members. It fails only with that member. */
 export const renderMemberProxy = (topology: Topology, runFolder: string): string =>
-  joinSections('the ways to members', [
+  joinSections('listeners that lead to members', [
     ...commonSections(topology, `${runFolder}/haproxy.sock`),
     ...topology.members.map(listenMember),
   ])
@@ -107,9 +109,9 @@ const commonSections = ({ placement }: Topology, statisticsSocket: string) => [
   maxconn 4000
   stats socket ${statisticsSocket} mode 600 level admin
   stats timeout 5s
-  # After a reload the old process makes no checks any more: what is still connected through it must come anew.
+  # After a reload the old process runs no checks any more, so clients that are still connected to it must reconnect.
   hard-stop-after 10s`,
-  // A container that starts again has another address.
+  // A container that restarts may have another address.
   ...(placement === 'containers'
     ? [
         `resolvers engine
@@ -133,7 +135,7 @@ const commonSections = ({ placement }: Topology, statisticsSocket: string) => [
   option srvtcpka${placement === 'containers' ? '\n  default-server resolvers engine init-addr libc,none resolve-prefer ipv4' : ''}`,
 ]
 
-/** Who is connected to a member that went down would wait for ever. */
+/** Ends the sessions at a member that went down, because their clients would wait for it forever. */
 const server = ({ name, host, postgresPort }: Member, health: string) =>
   `  server ${name} ${host}:${postgresPort} ${health} on-marked-down shutdown-sessions`
 
@@ -142,7 +144,7 @@ const checked = (member: Member, times: string) => server(member, `check port ${
 const lines = (members: readonly Member[], render: (member: Member) => string) =>
   members.map(render).join('\n')
 
-/** Patroni answers 200 to one member of a group alone. */
+/** Leads to the primary: only its Patroni responds to `/primary` with 200. */
 const listenPrimary = (name: string, bind: string, { members }: Group) =>
   `listen ${name}
   bind ${bind}
@@ -150,7 +152,10 @@ const listenPrimary = (name: string, bind: string, { members }: Group) =>
   http-check expect status 200
 ${lines(members, (member) => checked(member, CHECK))}`
 
-/** One that is not far behind, whether it streams or not: reads go on without a primary. Where there is none, what the write port leads to. */
+/**
+ * Leads to secondaries that are not far behind, whether they stream or not, so that reads go on without a primary. If
+ * there is none, leads to the member that the write port leads to.
+ */
 const listenSecondaries = (name: string, bind: string, { members }: Group, writeName: string) =>
   `listen ${name}
   bind ${bind}
@@ -164,8 +169,8 @@ backend ${name}-primary
 ${lines(members, (member) => server(member, `track ${writeName}/${member.name}`))}`
 
 /**
- * One member is there at once, or not at all: Citus cancels what it had there over one new connection after another,
- * and waits for the end of each before its node can stop.
+ * Leads to one member, and refuses a client soon if that member is down. Citus cancels its queries on a lost member
+ * over one new connection after another, and its own node cannot stop before each of these attempts has ended.
  */
 const listenMember = (member: Member) =>
   `listen member-${member.name}

@@ -1,5 +1,5 @@
-// Owns bringing the cluster up on this machine, and down again. Nothing of it lives in this process: whoever
-// starts it may go, and another finds it again by its folder.
+// Owns starting the cluster on this machine, and stopping it. This process holds no state of the cluster: it may end,
+// and another process finds the cluster by its folder.
 
 import { existsSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -15,18 +15,18 @@ import { type Group, LOOPBACK, type Member, portsOf, type Topology, urlOf } from
 
 export type Report = (line: string) => void
 
-/** Patroni lets PostgreSQL end what it does. */
+/** Milliseconds that a member has to stop: Patroni first lets PostgreSQL shut down cleanly. */
 const MEMBER_STOP_MS = 30_000
 const STOP_MS = 10_000
-/** By when all members must have come up. */
+/** Milliseconds within which all groups, or all gateways, must serve. */
 const UP_TIMEOUT_MS = 180_000
-/** By when all but those that are lost have come up: a copy of a large primary takes longer, and goes on. */
+/** Milliseconds to wait for every member. The copy of a large primary takes longer, and goes on. */
 const PATIENCE_MS = 90_000
 const STORE_TIMEOUT_MS = 20_000
-/** By when a group must have changed places. */
+/** Milliseconds within which a switchover must be complete. */
 const SWITCHOVER_TIMEOUT_MS = 30_000
 
-/** Starts whatever does not run, and waits until all of it serves. Gateways apart: they need the database. */
+/** Starts each part that does not run, except gateways, which need the database, and waits until they serve. */
 export async function up(cluster: Cluster, report: Report): Promise<void> {
   const { topology } = cluster.place
   await refuseTakenPorts(cluster.place)
@@ -47,14 +47,14 @@ export async function up(cluster: Cluster, report: Report): Promise<void> {
   report(`the database is prepared (${seconds()})`)
 }
 
-/** Where another cluster listens, its answers would be taken for this one's. @throws ClusterError naming a port */
+/** Refuses ports of another cluster, whose responses would pass for this one's. @throws ClusterError with the port */
 async function refuseTakenPorts(place: Place) {
   if (partsOf(place.topology).some((name) => processesOf(place, name).length > 0)) return
   const ports = portsOf(place.topology)
   const isTaken = await Promise.all(ports.map(isListenedTo))
   const taken = ports.find((_, index) => isTaken[index])
   if (taken !== undefined)
-    throw new ClusterError(`Somebody listens at port ${taken} already; choose others with --base-port.`)
+    throw new ClusterError(`Another program listens at port ${taken}; choose other ports with --base-port.`)
 }
 
 const isListenedTo = (port: number) =>
@@ -78,8 +78,9 @@ export const isStartedIn =
     findDaemon(runFolder, name) !== undefined
 
 /**
- * Each of them and HAProxy answer: the database is migrated, and the demo data imported where that is wanted.
- * @param path what they must have
+ * Waits until each gateway serves a path, also through HAProxy. By default the database is then migrated, and the demo
+ * data is imported if the cluster has it.
+ * @param path must return a success status
  */
 export async function untilGatewaysServe(
   { place }: Cluster,
@@ -105,7 +106,7 @@ export async function untilGatewaysServe(
 async function untilStoreAnswers({ place, credentials }: Cluster) {
   const { topology } = place
   const deadline = performance.now() + STORE_TIMEOUT_MS
-  // Most of it is enough: that one is lost is what there are three for.
+  // A majority is enough: etcd has several members so that one can be lost.
   const most = Math.floor(topology.store.length / 2) + 1
   for (;;) {
     const answers = await Promise.all(
@@ -122,10 +123,10 @@ async function untilStoreAnswers({ place, credentials }: Cluster) {
 }
 
 /**
- * Every group with one primary, and all others streaming from it; after PATIENCE_MS one that serves is enough,
- * and what is missing is told.
- * @param isStarted whether one whose answer is waited for was started at all
- * @returns those that run
+ * Waits until every group has one primary, and all its other members stream from it. After PATIENCE_MS a primary per
+ * group is enough, and the members that are missing are reported.
+ * @param isStarted returns true if the process of a member runs
+ * @returns the members that serve
  */
 export async function untilMembersRun(
   topology: Topology,
@@ -143,7 +144,7 @@ export async function untilMembersRun(
       if (text && told.get(member.name) !== text) report(`${member.name}: ${text}`)
       if (text) told.set(member.name, text)
     }
-    // Whose process has ended, somebody else may answer for, at the same port.
+    // If the process of a member has ended, another program may respond at its port.
     const ended = topology.members.filter(({ name }) => !isStarted(name))
     const serves = (one: { readonly member: Member; readonly state: MemberState | undefined }) =>
       !ended.includes(one.member) &&
@@ -156,20 +157,20 @@ export async function untilMembersRun(
     const waitedMs = performance.now() - start
     if (hasPrimaries && (missing.length === 0 || waitedMs > PATIENCE_MS)) {
       if (missing.length > 0)
-        report(`without ${missing.map(({ name }) => name).join(', ')}, whose logs say why`)
+        report(`going on without ${missing.map(({ name }) => name).join(', ')}; see their logs`)
       return topology.members.filter((member) => !missing.includes(member))
     }
     for (const { number, name, members } of topology.groups)
       if (ended.filter(({ group }) => group === number).length === members.length)
         throw new ClusterError(
-          `All of group ${name} have ended; see npm run cluster -- logs ${members[0]!.name}.`,
+          `All members of group ${name} have ended; see npm run cluster -- logs ${members[0]!.name}.`,
         )
     if (waitedMs > UP_TIMEOUT_MS) throw new ClusterError('Not all groups came up; see status and their logs.')
     await sleep(200)
   }
 }
 
-/** @throws ClusterError where there is none */
+/** Returns the primary of a group. @throws ClusterError if it has none */
 export async function findPrimary({ members, name }: Group): Promise<Member> {
   const states = await Promise.all(members.map((member) => askMember(member)))
   const primary = members.find((_, index) => states[index]?.role === 'primary')
@@ -177,7 +178,7 @@ export async function findPrimary({ members, name }: Group): Promise<Member> {
   return primary
 }
 
-/** A group's primary and a secondary change places. @returns once the new primary is one */
+/** Lets the primary of a group and a secondary change places. @returns the new primary, once it is one */
 export async function switchOver({ credentials }: Cluster, group: Group): Promise<Member> {
   const primary = await findPrimary(group)
   const candidate = group.members.find((member) => member !== primary)
@@ -191,7 +192,7 @@ export async function switchOver({ credentials }: Cluster, group: Group): Promis
   return candidate
 }
 
-/** Ends one process of the cluster as it should end, and starts it again. A primary hands over first. */
+/** Stops one part of the cluster cleanly, and starts it again. A primary hands over to a secondary first. */
 export async function restart(cluster: Cluster, name: string) {
   const { topology, runFolder } = cluster.place
   const group = topology.groups.find(({ members }) => members.some((member) => member.name === name))
@@ -201,21 +202,21 @@ export async function restart(cluster: Cluster, name: string) {
   startPart(cluster, name)
 }
 
-/** Ends what faults have left: nobody hears who is cut off, and who is frozen hears nothing. */
+/** Ends the partitions and freezes that faults have left, because a part that is cut off or frozen cannot respond. */
 function heal(place: Place) {
   healNetwork(place)
   for (const name of partsOf(place.topology))
     for (const pid of processesOf(place, name)) signal(pid, 'SIGCONT')
 }
 
-/** Stops everything, what a lost launcher or a killed Patroni left behind as well. */
+/** Stops everything, including processes that a lost launcher or a killed Patroni left behind. */
 export async function down(place: Place, report: Report): Promise<void> {
   const { topology, runFolder } = place
   const stopAll = (names: readonly { readonly name: string }[], timeoutMs: number) =>
     Promise.all(names.map(({ name }) => stopDaemon(runFolder, name, timeoutMs)))
   heal(place)
   await stopAll([...topology.gateways, ...topology.fencers], MEMBER_STOP_MS)
-  // Secondaries first: none of them is then promoted while its primary ends.
+  // Secondaries stop first, so that none of them is promoted while its primary ends.
   const states = await Promise.all(topology.members.map((member) => askMember(member)))
   const isPrimary = (_: Member, index: number) => states[index]?.role === 'primary'
   await stopAll(
@@ -225,10 +226,10 @@ export async function down(place: Place, report: Report): Promise<void> {
   await stopAll(topology.members.filter(isPrimary), MEMBER_STOP_MS)
   await Promise.all(topology.members.map(({ name }) => stopPostgres(dataFolderOf(place, name))))
   await Promise.all([stopAll(topology.proxies, STOP_MS), stopAll(topology.store, STOP_MS)])
-  report('nothing runs any more')
+  report('everything has stopped')
 }
 
-/** One whose Patroni was killed goes on by itself. */
+/** Stops a PostgreSQL that still runs because its Patroni was killed. */
 async function stopPostgres(dataFolder: string) {
   const pid = findPostmaster(dataFolder)
   if (pid === undefined) return
@@ -238,15 +239,15 @@ async function stopPostgres(dataFolder: string) {
   if (findPostmaster(dataFolder) === pid) for (const member of sessionOf(pid)) signal(member, 'SIGKILL')
 }
 
-/** Nothing of it is needed again: it is not asked to end. @returns once neither a process nor a file is left */
+/** Removes the cluster, and kills its processes: nothing is needed again. @returns once no process or file is left */
 export async function destroy(place: Place, report: Report): Promise<void> {
   if (existsSync(place.folder) && !isMade(place))
-    throw new ClusterError(`${place.folder} holds no cluster; nothing of it is removed.`)
+    throw new ClusterError(`There is no cluster in ${place.folder}; nothing was removed.`)
   healNetwork(place)
   const names = partsOf(place.topology)
   for (const name of names) for (const pid of processesOf(place, name)) signal(pid, 'SIGKILL')
   while (names.some((name) => processesOf(place, name).length > 0)) await sleep(20)
   unmountMembers(place)
   rmSync(place.folder, { recursive: true, force: true })
-  report(`${place.folder} is gone`)
+  report(`${place.folder} has been removed`)
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Owns `npm run cluster -- …`: the launcher's command line. The only process.exit of the cluster.
+// Owns `npm run cluster -- …`: the launcher's command line. No other file of the launcher ends the process.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -28,26 +28,26 @@ import { MAX_WORKERS, type Size, urlOf } from './topology.ts'
 
 const USAGE = `npm run cluster -- COMMAND [--data FOLDER]
 
-  setup                              install what can be installed, and say what is missing
-  up [--workers 3] [--members 2]     from nothing to a cluster that serves; again is harmless
+  setup                              install what can be installed, and report what is missing
+  up [--workers 3] [--members 2]     create and start a cluster; start what does not run
      [--gateways 1] [--base-port N]
      [--plain]                       one pair without Citus
-     [--no-gateway]                  the databases alone
+     [--no-gateway]                  only the databases
      [--no-demo]                     without the demo data
      [--disk MIB]                    each member on a small file system in memory, for trials (root)
   status [--json] [--watch]          members, lag, what HAProxy and Citus take them for, rows of each worker
-  switchover GROUP                   primary and secondary change places: c, w1, w2, …
-  promote NAME                       what it would cost to give up the members that NAME's group waits for
+  switchover GROUP                   let primary and secondary of c, w1, w2, … change places
+  promote NAME                       report the cost of giving up the members that NAME's group waits for
      [--accept-loss]                 and do it: NAME becomes primary with what it has
-  restart NAME                       a member, proxy, etcd, fencer or gateway
-  add-worker                         one more pair, and its share of the shards
-  fault KIND NAME [--seconds 15]     do it, and after that time undo it; a group's name means its primary
+  restart NAME                       restart a member, proxy, etcd, fencer or gateway
+  add-worker                         add one more pair, and move its share of the shards to it
+  fault KIND NAME [--seconds 15]     inject a fault and undo it after that time; a group's name means its primary
 ${Object.entries(faults)
   .map(([name, { does }]) => `     ${name.padEnd(32)}${does}`)
   .join('\n')}
-  logs NAME
+  logs NAME                          show the last 200 lines of a part's log
   down                               stop everything; the data stays
-  destroy                            and remove it
+  destroy                            stop everything and remove the data
 `
 
 const OPTIONS = {
@@ -94,9 +94,9 @@ function sizeOf(values: Values): Partial<Size> {
   }
 }
 
-/** A cluster that was made before. @throws ClusterError where there is none */
+/** Opens an existing cluster. @throws ClusterError if there is none */
 async function openCluster(place: Place): Promise<Cluster> {
-  if (!isMade(place)) throw new ClusterError(`There is no cluster in ${place.folder}; up makes one.`)
+  if (!isMade(place)) throw new ClusterError(`There is no cluster in ${place.folder}; up creates one.`)
   return { place, programs: findPrograms(place), credentials: await openSecrets(place) }
 }
 
@@ -105,7 +105,7 @@ async function main() {
   const [command = '', ...words] = positionals
   const takes = (...names: string[]): string[] => {
     if (words.length === names.length) return words
-    throw new ClusterError(`${command} takes ${names.join(' and ') || 'no more words'}.\n\n${USAGE}`)
+    throw new ClusterError(`${command} takes ${names.join(' and ') || 'no more arguments'}.\n\n${USAGE}`)
   }
   const place = findPlace(values.data, sizeOf(values))
   const { topology } = place
@@ -157,7 +157,7 @@ async function main() {
       const [name] = takes('a NAME') as [string]
       const file = join(place.runFolder, `${name}.log`)
       if (!partsOf(topology).includes(name) || !existsSync(file))
-        throw new ClusterError(`There is no log of ${name}; there may be of ${partsOf(topology).join(', ')}.`)
+        throw new ClusterError(`There is no log of ${name}; the parts are ${partsOf(topology).join(', ')}.`)
       execFileSync('tail', ['-n', '200', file], { stdio: 'inherit' })
       return
     }
@@ -181,7 +181,7 @@ async function bringUp(place: Place, withGateways: boolean) {
   await up(cluster, say)
   const { host, httpPort, statisticsPort } = topology.proxies[0]!
   if (withGateways) {
-    say(`gateways start${place.size.demo ? ', with the demo data where it is not there' : ''} …`)
+    say(`starting gateways${place.size.demo ? ', which import the demo data if it is missing' : ''} …`)
     await startGateways(cluster)
     await untilGatewaysServe(cluster)
     say(`serving at ${urlOf(host, httpPort)}`)
@@ -211,7 +211,7 @@ async function injectFault(cluster: Cluster, kind: string, name: string, seconds
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => interrupted.abort())
   const undo = await fault.inject(cluster, target)
-  say(`${kind} ${target}: ${fault.does}; undone in ${seconds} s, or by Ctrl-C`)
+  say(`${kind} ${target}: ${fault.does}; it is undone in ${seconds} s, or on Ctrl-C`)
   await sleep(seconds * 1000, undefined, { signal: interrupted.signal }).catch(() => {})
   await undo()
   say(`${kind} ${target}: undone`)

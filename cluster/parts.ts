@@ -1,4 +1,4 @@
-// Owns how each process of the cluster is started on this machine: its configuration, written anew, and its options.
+// Owns how each process of the cluster starts on this machine: its options, and its configuration, written each time.
 
 import { execFile } from 'node:child_process'
 import { chownSync, statSync } from 'node:fs'
@@ -22,7 +22,7 @@ import {
 } from './place.ts'
 import { LOOPBACK, type Member, type Topology } from './topology.ts'
 
-/** One that can be started: where it lives, what it runs with, whom it trusts. */
+/** A cluster that can be started: its place, its programs and its secrets. */
 export type Cluster = {
   readonly place: Place
   readonly programs: Programs
@@ -43,17 +43,17 @@ export async function openSecrets(place: Place): Promise<Credentials> {
 
 const passfileOf = (place: Place) => join(credentialsFolder(place), 'pgpass')
 
-/** In the order in which they are started. */
+/** Returns the names of all parts, in the order in which they start. */
 export const partsOf = ({ store, proxies, fencers, members, gateways }: Topology) =>
   [...store, ...proxies, ...members, ...fencers, ...gateways].map(({ name }) => name)
 
-/** All processes of one part of the cluster: a member's PostgreSQL too, where its Patroni is gone. */
+/** Returns all processes of one part; for a member, PostgreSQL is included even if its Patroni is gone. */
 export function processesOf(place: Place, name: string): number[] {
   const roots = [findDaemon(place.runFolder, name), findPostmaster(dataFolderOf(place, name))]
   return [...new Set(roots.filter((pid) => pid !== undefined).flatMap(sessionOf))]
 }
 
-/** Starts one by its name, unless it runs. @throws ClusterError where the cluster has none of this name */
+/** Starts one part by its name, unless it runs. @throws ClusterError if the cluster has no part of this name */
 export function startPart(cluster: Cluster, name: string): void {
   const { topology, runFolder } = cluster.place
   const find = <T extends { readonly name: string }>(parts: readonly T[]) =>
@@ -75,12 +75,12 @@ export function startPart(cluster: Cluster, name: string): void {
 
 function memberPart({ place, programs, credentials }: Cluster, member: Member): Part {
   const folder = makeMemberFolder(place, member.name)
-  // Copies all of them: the account of PostgreSQL may not read the checkout.
+  // All files are copied, because the account of PostgreSQL may be unable to read the checkout.
   const files = filesOf(place.topology, member, credentials, { ...programs, folder, configFolder: folder })
   for (const [name, text] of files) writeOwned(place, join(folder, name), text)
   return {
-    // PostgreSQL that has ended is gone at once, and Patroni, which looks for its process, gives up the group's key:
-    // where the machine's first process buries the dead late, or never, others would wait for it.
+    // tini reaps PostgreSQL's process as soon as it has ended. Patroni keeps the group's leader key until then, and the
+    // other members would wait if the machine's init process reaped it late, or never.
     command: programs.tini,
     args: [
       '-s',
@@ -89,13 +89,13 @@ function memberPart({ place, programs, credentials }: Cluster, member: Member): 
       join(folder, GUARDED_PATRONI),
       join(folder, configurationOf(member.name)),
     ],
-    // libpq within Citus finds the passwords of all roles here, and needs no table with them.
+    // libpq within Citus reads the passwords of all roles from this file, so no table has to contain them.
     environment: { PGPASSFILE: passfileOf(place), HOME: folder },
     account: place.account && { ...place.account, gid: networkGroupOf(member) },
   }
 }
 
-/** A group of its own tells the packet filter whose packets these are; see fault.ts. */
+/** Returns a group id of the member's own, by which the packet filter recognizes its packets; see fault.ts. */
 export const networkGroupOf = ({ postgresPort }: Member) => 100_000 + postgresPort
 
 export const proxyFileOf = ({ runFolder }: Place, name: string) => join(runFolder, `${name}.cfg`)
@@ -107,7 +107,7 @@ export function writeProxyFile(place: Place, name: string) {
 
 function proxyPart({ place, programs }: Cluster, name: string): Part {
   writeProxyFile(place, name)
-  // With a master that reloads the configuration when it is told to, and keeps what is connected.
+  // The master process (-W) reloads the configuration on SIGUSR2, without closing connections at once.
   return {
     command: programs.haproxy,
     args: ['-W', '-db', '-f', proxyFileOf(place, name)],
@@ -129,7 +129,7 @@ function fencerPart({ place, credentials }: Cluster, name: string): Part {
 
 const gatewayProgram = resolve(import.meta.dirname, '../gateway/main.ts')
 
-/** As the account too, unless the checkout lies where that may not look, such as in root's home. */
+/** Returns how a program of this repository runs: as the account of the cluster, unless it cannot read the checkout. */
 function ourProgram({ account }: Place): Pick<Part, 'command' | 'account'> {
   const isOpen = [process.execPath, gatewayProgram].every(isReadableByAll)
   return { command: process.execPath, account: isOpen ? account : undefined }
@@ -148,7 +148,7 @@ function isReadableByAll(file: string): boolean {
 function gatewayPart(cluster: Cluster, port: number): Part {
   const { place } = cluster
   const { demo, gateways } = place.size
-  // As many processes as cores, over all gateways.
+  // All gateways together run as many processes as there are cores.
   const processes = Math.max(1, Math.floor(availableParallelism() / gateways))
   return {
     ...ourProgram(place),
@@ -161,7 +161,7 @@ function gatewayPart(cluster: Cluster, port: number): Part {
   }
 }
 
-/** Tessera's own tables, as the gateways need them. Those that import the demo data make them by themselves. */
+/** Creates Tessera's own tables. Gateways that import the demo data create them by themselves. */
 export async function migrate(cluster: Cluster): Promise<void> {
   const { command, account } = ourProgram(cluster.place)
   await promisify(execFile)(command, [gatewayProgram, 'migrate'], {
@@ -171,7 +171,7 @@ export async function migrate(cluster: Cluster): Promise<void> {
   })
 }
 
-/** Over the proxies' ports, their addresses in files that nobody else reads. */
+/** Returns the environment of a gateway. URLs of the proxies' ports are in files that other accounts cannot read. */
 function gatewayEnvironment({ place, credentials }: Cluster): Record<string, string> {
   const environment: Record<string, string> = {
     TESSERA_DRAIN_DELAY_MS: String(DRAIN_DELAY_MS),

@@ -1,4 +1,4 @@
-// Owns what is asked of Patroni over HTTP: what a member is, and that a group's primary and secondary change places.
+// Owns requests to Patroni over HTTP: the state of a member, switchovers, and settings of PostgreSQL.
 
 import { ClusterError } from './place.ts'
 import { type Member, urlOf } from './topology.ts'
@@ -8,11 +8,11 @@ export type MemberState = {
   readonly state: string
   readonly timeline: number | undefined
   readonly isStreaming: boolean
-  /** Whether commits may wait for it: only such a secondary can become primary. */
+  /** True if commits may wait for it; only such a secondary can become primary. */
   readonly isSynchronous: boolean
-  /** Bytes; of a primary what it has written, of a secondary what it has replayed. */
+  /** LSN in bytes that a primary has written, or a secondary has replayed. */
   readonly position: number | undefined
-  /** The same with what a secondary was sent and has not replayed yet: what it would have as a primary. */
+  /** The same, including what a secondary has received and not replayed yet: what it would have as a primary. */
   readonly receivedPosition: number | undefined
   /** Milliseconds since the newest transaction that a secondary has replayed. */
   readonly replayedAgoMs: number | undefined
@@ -34,10 +34,10 @@ type Answer = {
 }
 
 const TIMEOUT_MS = 1_000
-/** A switchover takes longest: a checkpoint, and the candidate's promotion. */
+/** A switchover takes longest: it waits for a checkpoint and for the candidate's promotion. */
 const ORDER_TIMEOUT_MS = 60_000
 
-/** @returns undefined where the member does not answer in time */
+/** Returns the state of a member; undefined if it does not respond in time. */
 export async function askMember(
   { host, patroniPort }: Member,
   timeoutMs = TIMEOUT_MS,
@@ -66,7 +66,7 @@ export async function askMember(
   }
 }
 
-/** What changes something takes a password. @throws ClusterError with what Patroni says where it does not want to */
+/** Sends a change, which needs the password. @throws ClusterError with Patroni's reason if it refuses */
 async function order(
   { name, host, patroniPort }: Member,
   password: string,
@@ -86,7 +86,7 @@ async function order(
 export const switchOver = (primary: Member, candidate: Member, password: string) =>
   order(primary, password, 'POST', '/switchover', { leader: primary.name, candidate: candidate.name })
 
-/** For the whole group, on all its members; what is left out stays. @param parameters of PostgreSQL */
+/** Sets parameters of PostgreSQL on all members of a group; those that are left out stay. */
 export const setParameters = (
   member: Member,
   parameters: Readonly<Record<string, string>>,

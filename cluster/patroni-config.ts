@@ -1,4 +1,5 @@
-// Owns Patroni's configuration of each member: how PostgreSQL is set up, who may come in, when a primary is replaced.
+// Owns Patroni's configuration of each member: how PostgreSQL is set up, which roles may connect, and
+// when a primary is replaced.
 
 import { readFileSync } from 'node:fs'
 import type { Credentials } from './credentials.ts'
@@ -9,13 +10,13 @@ export const DATABASE = 'tessera'
 export type MemberPlace = {
   /** The member's own folder. */
   readonly folder: string
-  /** Undefined where PATH leads to them. */
+  /** Folder of PostgreSQL's programs; undefined if they are in the PATH. */
   readonly postgresBinaries: string | undefined
-  /** Where filesOf are. */
+  /** Folder of the files that filesOf returns. */
   readonly configFolder: string
 }
 
-/** The files of a member, by their names: its Patroni's configuration, and what that calls. */
+/** Returns the files of a member by name: the configuration of its Patroni, and what Patroni runs and sends. */
 export function filesOf(
   topology: Topology,
   member: Member,
@@ -35,25 +36,25 @@ export function filesOf(
 export const configurationOf = (member: string) => `${member}.json`
 const announcementOf = (member: string) => `${member}.announcement`
 const ANNOUNCER = 'announce-primary.sh'
-/** What runs instead of Patroni's own program, with the configuration as its argument. */
+/** Program that runs instead of Patroni's own, with the configuration as its argument. */
 export const GUARDED_PATRONI = 'guarded-patroni.py'
-/** The release whose transactions it replaces: another may take the leader key in another way. */
+/** Release whose transactions guarded-patroni.py replaces: another one may take the leader key in another way. */
 export const PATRONI_VERSION = '4.1.5'
 
 const PATRONI_USER = 'patroni'
 
 const dataFolder = (folder: string) => `${folder}/data`
 
-/** In seconds; `loop_wait + 2 * retry_timeout <= ttl`, and Patroni takes no ttl below 20. */
+/** Seconds. `loop_wait + 2 * retry_timeout <= ttl` must hold, and Patroni accepts no ttl below 20. */
 const TIMES = { ttl: 20, loop_wait: 1, retry_timeout: 3 }
 
 /**
- * How much of a write-ahead log a secondary may be behind and still become primary, in bytes: any. /sync says who has
- * every acknowledged change, and the log of a lost primary also has what was never acknowledged.
+ * Bytes of the log that a secondary may lack and still become primary: practically unlimited. /sync names the members
+ * that have every acknowledged change, and the log of a lost primary also contains what was never acknowledged.
  */
 const MAX_FAILOVER_LAG = 2 ** 50
 
-/** YAML includes JSON: no library, and nothing to escape by hand. */
+/** Renders the configuration as JSON, which is also YAML: that needs no library and no escaping by hand. */
 export function renderPatroni(
   topology: Topology,
   member: Member,
@@ -64,7 +65,7 @@ export function renderPatroni(
   const { members, groups } = topology
   const { passwords, patroniPassword, authorityFile, certificateFile, keyFile } = credentials
   const listenAddress = listenAddressOf(topology)
-  /** Who connects is another member's HAProxy, or one of the proxies. */
+  /** Addresses of the clients of PostgreSQL: HAProxys of other members, or the proxies. */
   const neighbours = topology.placement === 'loopback' ? `${LOOPBACK}/32` : 'samenet'
   const tls = { sslmode: 'verify-ca', sslrootcert: authorityFile }
   const configuration = {
@@ -74,7 +75,7 @@ export function renderPatroni(
     restapi: {
       listen: `${listenAddress}:${member.patroniPort}`,
       connect_address: `${member.host}:${member.patroniPort}`,
-      // Reading is for the proxies; what changes something needs a password.
+      // Proxies read without a password; a request that changes something needs it.
       authentication: { username: PATRONI_USER, password: patroniPassword },
     },
     etcd3: {
@@ -90,11 +91,11 @@ export function renderPatroni(
         maximum_lag_on_failover: MAX_FAILOVER_LAG,
         // A primary that crashed is replaced rather than waited for.
         primary_start_timeout: 0,
-        // A commit is acknowledged when a secondary has it, and only such a one is promoted.
-        // Not by quorum: then a primary that was fenced could go on acknowledging to one secondary while another
-        // takes its place; see docs/decisions/0005.
+        // A commit is acknowledged when a secondary has it, and only such a secondary is promoted. In quorum mode a
+        // fenced primary could go on acknowledging with one secondary while another one takes its place; see
+        // docs/decisions/0005.
         synchronous_mode: members.length > groups.length,
-        // All of etcd lost: a primary goes on as long as it reaches every member of its group.
+        // If all of etcd is lost, a primary goes on as long as it reaches every member of its group.
         failsafe_mode: true,
         postgresql: { use_pg_rewind: true, use_slots: true, parameters: parametersOf(topology) },
       },
@@ -103,7 +104,7 @@ export function renderPatroni(
     ...(topology.isCitus ? { citus: { group: member.group, database: DATABASE } } : {}),
     postgresql: {
       listen: `${listenAddress}:${member.postgresPort}`,
-      // Through the proxies: from a member that is frozen its clients would never hear again.
+      // Others connect through HAProxy, which closes connections to a frozen member; they would wait for it forever.
       connect_address: `${LOOPBACK}:${member.connectPort}`,
       data_dir: dataFolder(folder),
       ...(postgresBinaries ? { bin_dir: postgresBinaries } : {}),
@@ -126,17 +127,17 @@ export function renderPatroni(
           : {}),
       },
       pg_hba: [
-        // Patroni, whatever the account that it runs as; and as replicator it asks for its own place in the log.
+        // Patroni, whatever account it runs as. As replicator it queries its own position in the log.
         'local all postgres scram-sha-256',
         'local replication replicator scram-sha-256',
-        // Encrypted, with a password, and for what each role is there for.
+        // Other connections use TLS and a password, each role only for its purpose.
         `hostssl replication replicator ${neighbours} scram-sha-256`,
         `hostssl postgres rewinder ${neighbours} scram-sha-256`,
         `hostssl all postgres ${neighbours} scram-sha-256`,
         `hostssl ${DATABASE} tessera_owner,tessera_write,tessera_read ${neighbours} scram-sha-256`,
       ],
       ...(member.group > 0 ? { callbacks: { on_role_change: announcer(topology, member, place) } } : {}),
-      // A base copy begins at once, not with the next checkpoint in minutes.
+      // A base copy starts at once, and does not wait minutes for the next checkpoint.
       basebackup: [{ checkpoint: 'fast' }],
       remove_data_directory_on_rewind_failure: true,
       remove_data_directory_on_diverged_timelines: true,
@@ -146,7 +147,7 @@ export function renderPatroni(
   return `${JSON.stringify(configuration, null, 2)}\n`
 }
 
-/** How node/announce-primary.sh is called where the member is a worker's. */
+/** Returns the command with which a worker's Patroni calls node/announce-primary.sh. */
 function announcer(
   { groups }: Topology,
   { name }: Member,
@@ -161,7 +162,7 @@ function announcer(
     .join(' ')
 }
 
-/** What a worker's new primary says to the coordinators, as a whole request: what Patroni says itself, later. */
+/** Renders the HTTP request that announces a worker's new primary to the coordinators. Patroni sends the same later. */
 export function renderAnnouncement({ group, name }: Member, { patroniPassword }: Credentials): string {
   const { ttl, retry_timeout } = TIMES
   const event = { type: 'after_promote', group, leader: name, timeout: ttl, cooldown: retry_timeout }
@@ -176,21 +177,21 @@ export function renderAnnouncement({ group, name }: Member, { patroniPassword }:
 }
 
 const parametersOf = ({ isCitus, members }: Topology) => ({
-  // Those of three gateways with two processes each, for reading, streams and writing, through either proxy; on a
-  // worker all of them may want one at a time, and what another node has for distributed transactions.
+  // Enough for the pools of three gateways with two processes each, for reads, streams and writes, through either
+  // proxy. On a worker all of these may need a connection at once, next to those of other nodes' transactions.
   max_connections: 300,
-  // Small: many members share a machine here.
+  // Small, because many members share a machine here.
   shared_buffers: '64MB',
   password_encryption: 'scram-sha-256',
   wal_log_hints: 'on',
   max_wal_senders: members.length + 4,
   max_replication_slots: members.length + 4,
   hot_standby_feedback: 'on',
-  // A secondary that says nothing is given up after this, and a primary waits no longer for it.
+  // After this, a primary gives up a silent secondary, and no longer waits for it.
   wal_sender_timeout: '5s',
   wal_receiver_timeout: '5s',
   wal_receiver_status_interval: '1s',
-  // A dead peer is noticed by its silence, in milliseconds.
+  // Silence after which a peer counts as dead: the first in milliseconds, the next two in seconds.
   tcp_user_timeout: 6000,
   tcp_keepalives_idle: 5,
   tcp_keepalives_interval: 1,
@@ -200,7 +201,7 @@ const parametersOf = ({ isCitus, members }: Topology) => ({
     ? {
         max_prepared_transactions: 200,
         'citus.node_connection_timeout': 1000,
-        // What was left of a distributed transaction by a failure is settled within this.
+        // Citus settles the distributed transactions that a failure has left within this time.
         'citus.recover_2pc_interval': '5s',
         'citus.shard_count': 12,
       }

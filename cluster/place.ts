@@ -1,4 +1,4 @@
-// Owns where a cluster lives on this machine: its folder, its programs, and the size it was made with.
+// Owns where a cluster is on this machine: its folder, its programs, and the size that it was created with.
 
 import { execFileSync } from 'node:child_process'
 import {
@@ -24,20 +24,20 @@ export type Place = {
   readonly topology: Topology
 }
 
-/** What a person has to put right; its message says how. */
+/** A failure that a person has to put right; its message explains how. */
 export class ClusterError extends Error {}
 
-/** The account of PostgreSQL cannot pass root's home, where root's clone usually lies. */
+/** Root's clone is usually in root's home, which the account of PostgreSQL cannot enter. */
 const DEFAULT_FOLDER =
   process.getuid?.() === 0 ? '/var/lib/tessera-cluster' : resolve(import.meta.dirname, '../.cluster')
 
-/** What tells a cluster's folder from any other: nothing else writes a file of this name. */
+/** File by which a cluster's folder is recognized: nothing else writes a file of this name. */
 const SIZE_FILE = 'tessera-cluster.json'
 
-/** What may differ from the size that a cluster was made with. */
+/** Properties that may differ from the size that a cluster was created with. */
 const CHANGEABLE = ['gateways', 'demo']
 
-/** @param size as asked for; a cluster that is there already keeps the size it was made with */
+/** Returns the place of a cluster. @param size as requested; an existing cluster keeps the size of its creation */
 export function findPlace(folder: string | undefined, size: Partial<Size>): Place {
   const place = resolve(folder ?? DEFAULT_FOLDER)
   const file = join(place, SIZE_FILE)
@@ -46,7 +46,7 @@ export function findPlace(folder: string | undefined, size: Partial<Size>): Plac
   for (const [name, value] of Object.entries(made ?? {})) {
     if (!CHANGEABLE.includes(name) && wanted[name as keyof Size] !== value)
       throw new ClusterError(
-        `The cluster in ${place} was made with ${name} ${value}; destroy it first, or name another folder with --data.`,
+        `The cluster in ${place} was created with ${name} ${value}; destroy it first, or name another folder with --data.`,
       )
   }
   return {
@@ -58,22 +58,22 @@ export function findPlace(folder: string | undefined, size: Partial<Size>): Plac
   }
 }
 
-/** Whether a cluster was made here. */
+/** Returns true if a cluster was created here. */
 export const isMade = ({ folder }: Place) => existsSync(join(folder, SIZE_FILE))
 
-/** The same place with another number of workers; written by makePlace. */
+/** Returns the same place with another number of workers; makePlace records it. */
 export function resizePlace(place: Place, workers: number): Place {
   const size = { ...place.size, workers }
   return { ...place, size, topology: makeTopology(size) }
 }
 
-/** Makes the folder, for its account alone. */
+/** Creates the folder, which only its account can enter, and records the size. */
 export function makePlace(place: Place) {
   makeFolder(place, 'run')
   writeOwned(place, join(place.folder, SIZE_FILE), JSON.stringify(place.size))
 }
 
-/** A folder within the cluster's, each step of it for its account alone. */
+/** Creates a folder within the cluster's; only the cluster's account can enter it. */
 export function makeFolder({ folder, account }: Place, ...names: readonly string[]): string {
   mkdirSync(dirname(folder), { recursive: true })
   let path = folder
@@ -86,15 +86,15 @@ export function makeFolder({ folder, account }: Place, ...names: readonly string
 }
 
 export const memberFolderOf = ({ folder }: Place, member: string) => join(folder, 'members', member)
-/** Where a member's PostgreSQL has its data. */
+/** Returns the data folder of a member's PostgreSQL. */
 export const dataFolderOf = (place: Place, member: string) => join(memberFolderOf(place, member), 'data')
 
-/** With a size for disks, a file system of its own, which can be full without harm to the machine. */
+/** Creates a member's folder; if disks have a size, mounts a file system there, which can fill up without harm. */
 export function makeMemberFolder(place: Place, member: string): string {
   const folder = makeFolder(place, 'members', member)
   const { account, size } = place
   if (!size.disk || isMounted(folder)) return folder
-  if (!account) throw new ClusterError('--disk needs root: it makes a file system for each member.')
+  if (!account) throw new ClusterError('--disk needs root: it mounts a file system for each member.')
   const options = `size=${size.disk}m,mode=0700,uid=${account.uid},gid=${account.gid}`
   execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tessera', folder])
   return folder
@@ -112,7 +112,7 @@ export function unmountMembers(place: Place) {
   }
 }
 
-/** A file that nobody else may read. */
+/** Writes a file that only the cluster's account can read. */
 export function writeOwned({ account }: Place, path: string, text: string) {
   writeFileSync(path, text, { mode: 0o600 })
   if (account) chownSync(path, account.uid, account.gid)
@@ -121,17 +121,17 @@ export function writeOwned({ account }: Place, path: string, text: string) {
 export type Programs = {
   readonly postgresBinaries: string
   readonly hasCitus: boolean
-  /** With Patroni in its environment. */
+  /** The Python of the environment in which Patroni is installed. */
   readonly python: string
   readonly etcd: string
   readonly haproxy: string
   readonly tini: string
 }
 
-/** Beside the data, so that a cluster can be destroyed and made anew without them. */
+/** Returns the folder of the tools, which is next to the data, so that it survives the destruction of the cluster. */
 export const toolsOf = ({ folder }: Place) => `${folder}-tools`
 
-/** @throws ClusterError naming what is missing */
+/** Finds the programs of a cluster. @throws ClusterError with the names of those that are missing */
 export function findPrograms(place: Place): Programs {
   const missing: string[] = []
   const need = (name: string, found: string | undefined) => {
@@ -154,7 +154,7 @@ export function findPrograms(place: Place): Programs {
   throw new ClusterError(`Missing: ${missing.join(', ')}; \`npm run cluster -- setup\` installs what it can.`)
 }
 
-/** Whether it is installed, in the release that guarded-patroni.py is written for. */
+/** Returns true if Patroni is installed, in the release that guarded-patroni.py is written for. */
 export function hasPatroni(place: Place): boolean {
   const libraries = join(toolsOf(place), 'lib')
   if (!existsSync(libraries)) return false
@@ -163,7 +163,7 @@ export function hasPatroni(place: Place): boolean {
   )
 }
 
-/** Also where a person's PATH does not lead, but the system's programs are. */
+/** Finds a program in the PATH, or in /usr/sbin, which is not in every user's PATH. */
 export function findProgram(name: string): string | undefined {
   return `${process.env.PATH ?? ''}:/usr/sbin`
     .split(':')
@@ -184,7 +184,7 @@ const ask = (binaries: string, option: string) =>
 const hasExtension = (binaries: string, name: string) =>
   existsSync(join(ask(binaries, '--sharedir'), 'extension', `${name}.control`))
 
-/** The newest with PostGIS; one with Citus before any without. */
+/** Returns the newest PostgreSQL with PostGIS, preferring those with Citus. */
 function findPostgres(): string | undefined {
   const root = '/usr/lib/postgresql'
   if (!existsSync(root)) return undefined

@@ -10,18 +10,18 @@ import { ClusterError } from './place.ts'
 import type { Member, Topology } from './topology.ts'
 
 const rolesFile = new URL('../sql/bootstrap/roles.sql', import.meta.url)
-/** Patroni registers a member with the coordinator when it is next around. */
+/** Patroni registers a member with the coordinator in one of its next loops. */
 const REGISTER_TIMEOUT_MS = 60_000
-/** Citus tells a node that changed places what there is, and refuses until then what all nodes must know of. */
+/** After a change of primary, Citus refuses statements for all nodes until it has synced its metadata to that node. */
 const SYNC_TIMEOUT_MS = 60_000
 /**
- * Errors that pass: that refusal (object_not_in_prerequisite_state), a connection that was lost or never came about,
- * also between nodes, a server that stops or starts, a primary that is none any more; of the driver itself, no code or
- * one of the system.
+ * Codes of errors that pass: that refusal (object_not_in_prerequisite_state); a connection that failed or was lost,
+ * also between nodes; a server that stops or starts; a primary that is not one any more. The driver's own errors have
+ * no code, or one of the operating system.
  */
 const PASSING = /^(55000|08...|57P0[123]|25006|E[A-Z]+|)$/
 
-/** Idempotent: what is there stays. @param members that run */
+/** Prepares the database; what exists already stays. @param members the members that run */
 export async function prepareDatabase(
   topology: Topology,
   credentials: Credentials,
@@ -47,7 +47,7 @@ export async function prepareDatabase(
   if (topology.isCitus) await oncePossible(() => allowSecondaryReads(topology, credentials))
 }
 
-/** Does it again after errors that pass, for a minute at most. @param work harmless when it is done twice */
+/** Repeats `work` after errors that pass, for a minute at most. @param work harmless if it runs twice */
 export async function oncePossible<T>(work: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + SYNC_TIMEOUT_MS
   for (;;) {
@@ -60,7 +60,7 @@ export async function oncePossible<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Grants on parameters are each node's own. */
+/** Lets gateways read from secondaries. Each node has its own grants on parameters. */
 async function allowSecondaryReads(topology: Topology, credentials: Credentials) {
   const grant = (client: Client) =>
     client.query('grant set on parameter citus.use_secondary_nodes to tessera_read')

@@ -1,5 +1,5 @@
-// Owns giving up the members that have every acknowledged change, where they never come back: another one of the
-// group becomes primary with what it has. It says what that costs, and does it only when it is told so twice.
+// Owns giving up the members that have every acknowledged change, if they never come back: another member of the group
+// becomes primary with what it has. It reports what that costs, and acts only if the loss is accepted.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Credentials } from './credentials.ts'
@@ -12,7 +12,7 @@ import { readSuccession, type Succession } from './succession.ts'
 import { storeFolderOf, type Topology } from './topology.ts'
 
 const PROMOTION_TIMEOUT_MS = 60_000
-/** Who decides by what a member says waits longer for it than who only looks. */
+/** Milliseconds that a member has to respond: more than elsewhere, because its response decides. */
 const PATIENCE_MS = 5_000
 
 export type PromoteOptions = {
@@ -22,7 +22,7 @@ export type PromoteOptions = {
   readonly report: Report
 }
 
-/** @throws ClusterError where it is not needed, not possible, or not accepted */
+/** Promotes a member. @throws ClusterError if that is not needed, not possible, or its loss is not accepted */
 export async function promote(
   name: string,
   { topology, credentials, isLossAccepted, report }: PromoteOptions,
@@ -30,7 +30,7 @@ export async function promote(
   const group = topology.groups.find(({ members }) => members.some((member) => member.name === name))
   if (!group)
     throw new ClusterError(
-      `${name} is no member; these are: ${topology.members.map(({ name }) => name).join(', ')}.`,
+      `${name} is not a member; the members are ${topology.members.map(({ name }) => name).join(', ')}.`,
     )
   const store = openStore(storeAccessOf(topology, credentials))
   const folder = storeFolderOf(topology, group)
@@ -49,13 +49,13 @@ export async function promote(
   if (refusal) throw new ClusterError(refusal)
   const key = (path: string) => encode(`${folder}/${path}`)
   const put = (path: string, value: string) => ({ request_put: { key: key(path), value: encode(value) } })
-  // Patroni's own word for one that is to be primary, however far it has come.
+  // Patroni's own request that a member becomes primary, however far its log goes.
   const request = put('failover', JSON.stringify({ member: name }))
   const isComplete = succession.complete.includes(name)
   if (!isComplete) {
     for (const line of costOf(name, group.name, succession, states.get(name)!)) report(line)
     if (!isLossAccepted)
-      throw new ClusterError('Nothing was done. To do it, say the same with --accept-loss.')
+      throw new ClusterError('Nothing was done. To do it, repeat the command with --accept-loss.')
   }
   const lost = group.members.filter((member) => states.get(member.name) === undefined)
   const left = Object.fromEntries(succession.complete.map((one) => [one, new Date().toISOString()]))
@@ -71,32 +71,34 @@ export async function promote(
       : [
           put('sync', JSON.stringify(sync)),
           request,
-          // Whoever runs has less, and follows; what the others have, nobody knows.
+          // A member that runs has less, and will follow. What the others have is unknown.
           ...lost.map((member) => put(`discarded/${member.name}`, '')),
         ],
   })
-  // An answer of etcd may have been lost, and the same been asked again.
+  // If etcd's first response was lost, the transaction was sent again, and failed although the first one had succeeded.
   const [leading] = succeeded ? [name] : readSuccession(await store.readKeys(`${folder}/`), folder).complete
   if (leading !== name)
-    throw new ClusterError(`Group ${group.name} has a primary again, or another /sync: nothing was done.`)
+    throw new ClusterError(
+      `Group ${group.name} has a primary again, or its /sync has changed: nothing was done.`,
+    )
   const candidate = group.members.find((member) => member.name === name)!
   const deadline = performance.now() + PROMOTION_TIMEOUT_MS
   while ((await askMember(candidate))?.role !== 'primary') {
-    if (performance.now() > deadline)
-      throw new ClusterError(`${name} did not become primary; its log says why.`)
+    if (performance.now() > deadline) throw new ClusterError(`${name} did not become primary; see its log.`)
     await sleep(200)
   }
   report(`${name} is primary now`)
 }
 
-/** Pure. @param states of the group's members by their names @returns why a member is not promoted, if it is not */
+/** Returns why a member cannot be promoted, if it cannot. Pure. @param states of the group's members, by name */
 export function refuse(
   name: string,
   group: string,
   { leader, complete }: Succession,
   states: ReadonlyMap<string, MemberState | undefined>,
 ): string | undefined {
-  if (leader) return `Group ${group} has a primary, ${leader.name}: switchover ${group} loses nothing.`
+  if (leader)
+    return `Group ${group} has a primary, ${leader.name}: use switchover ${group}, which loses nothing.`
   const own = states.get(name)
   const awake = [...states].filter(([, state]) => state).map(([one]) => one)
   if (complete.length === 0 || complete.includes(name))
@@ -105,14 +107,14 @@ export function refuse(
       : `${name} has every acknowledged change: it becomes primary by itself as soon as it runs.`
   const waitedFor = awake.find((one) => complete.includes(one))
   if (waitedFor)
-    return `${waitedFor} runs and has every acknowledged change: it becomes primary by itself, or by promote ${waitedFor}. If it never will, stop it first.`
+    return `${waitedFor} runs and has every acknowledged change: it becomes primary by itself, or by promote ${waitedFor}. If it never does, stop it first.`
   if (!own) return `${name} does not run: start it first.`
-  // What somebody has whose PostgreSQL does not answer yet may be more than the candidate's.
+  // A member whose PostgreSQL does not respond yet may have more than the candidate.
   const unknown = awake.find((one) => {
     const { timeline, receivedPosition } = states.get(one)!
     return timeline === undefined || receivedPosition === undefined
   })
-  if (unknown) return `${unknown} does not say yet what it has: wait until it runs, or stop it.`
+  if (unknown) return `${unknown} does not report yet what it has: wait until it runs, or stop it.`
   const better = awake.find((one) => compareStates(states.get(one)!, own) > 0)
   return better && `${better} runs and has more than ${name}: promote that one.`
 }
@@ -127,22 +129,20 @@ function costOf(
   own: MemberState,
 ): string[] {
   const since = completeUntil[name]
-  const when = since
-    ? `${since} (${describeAge(Date.now() - Date.parse(since))} ago)`
-    : 'a time that is not known'
+  const when = since ? `${since} (${describeAge(Date.now() - Date.parse(since))} ago)` : 'an unknown time'
   const bytes = position === undefined ? undefined : Math.max(0, position - own.receivedPosition!)
   const size =
     bytes === undefined
-      ? 'how much is not known.'
-      : `at least ${bytes.toLocaleString('en')} bytes of the log, by the last word of ${complete[0]}, and what came after that word.`
+      ? 'how much is unknown.'
+      : `at least ${bytes.toLocaleString('en')} bytes of the log, up to the last LSN that ${complete[0]} reported, and everything after it.`
   return [
-    `Group ${group} waits for ${complete.join(' or ')}: nobody else has every change that was acknowledged.`,
+    `Group ${group} waits for ${complete.join(' or ')}: no other member has every acknowledged change.`,
     `${name} would become primary with what it has. It would lose what was acknowledged since ${when}: ${size}`,
-    `${complete.join(' and ')} would be given up, and whoever else does not run now: what comes back puts its data aside (data.failed) and is copied from ${name}.`,
+    `${complete.join(' and ')} would be given up, and so would every other member that does not run now. A member that comes back puts its data aside (data.failed) and is copied from ${name}.`,
   ]
 }
 
-/** The two largest units. */
+/** Renders an age in its two largest units. */
 export function describeAge(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1_000))
   const units = [

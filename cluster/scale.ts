@@ -1,5 +1,5 @@
-// Owns adding a worker group to a cluster that serves: its members, the ways to them, and its share of the shards.
-// Every step is harmless when it is done again: what was broken off is brought to its end by the same command.
+// Owns adding a worker group to a cluster that serves: its members, the ports that lead to them, and its share of the
+// shards. Every step can be repeated, so after an interruption the same command completes the work.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findDaemon, signal } from './daemon.ts'
@@ -10,39 +10,44 @@ import { ClusterError, makePlace, resizePlace } from './place.ts'
 import { oncePossible, prepareDatabase } from './prepare.ts'
 import { MAX_WORKERS } from './topology.ts'
 
-/** How often a job of Citus is looked at, and after which time it is told that it still goes on. */
+/** Milliseconds between two queries for the state of a Citus job. */
 const LOOK_MS = 500
+/** Milliseconds after which a job that still runs is reported; the pauses between further reports grow. */
 const STUCK_MS = 60_000
 const STUCK =
-  'a large shard takes long; the logs of the members that it moves to say whether anything stands in its way'
+  'a large shard takes long; the logs of the members that it moves to show whether anything blocks it'
 
 /**
- * Why shards cannot move while they are written, one row for each reason. Citus moves tables that are stored together
- * by one subscription for each owner, and takes those that have not started for caught up as soon as one has: changes
- * since the copy are lost. Without a replica identity it refuses.
+ * Query that returns one row for each reason why shards cannot move while they are written. Citus moves tables that are
+ * stored together with one subscription for each owner. As soon as one of them has started, Citus counts those that
+ * have not started as caught up, and their changes since the copy are lost. Citus refuses tables without a replica
+ * identity.
  */
 const REASONS_TO_BLOCK = `with moved as (
     select logicalrelid::text as name, colocationid, relowner, relreplident = 'd' and not exists (
         select from pg_index where indrelid = logicalrelid and indisprimary) or relreplident = 'n' as is_keyless
     from pg_dist_partition join pg_class on pg_class.oid = logicalrelid where colocationid > 0)
-  select format('these are stored together and have several owners: %s',
+  select format('these tables are stored together and have several owners: %s',
     string_agg(format('%s (%s)', name, relowner::regrole), ', ' order by name)) as reason
   from moved group by colocationid having count(distinct relowner) > 1
   union all
   select format('%s has neither a primary key nor another replica identity', name) from moved where is_keyless`
 
 /**
- * @returns the cluster with one worker group more, once it holds its share of the shards; where the last one was not
- * brought to its end, with that one
+ * Adds a worker group and moves its share of the shards to it. If the last group was not completed, completes that one
+ * and adds none.
+ * @returns the cluster with that group
  */
 export async function addWorker(cluster: Cluster, report: Report): Promise<Cluster> {
   const { size, topology, runFolder } = cluster.place
-  if (!topology.isCitus) throw new ClusterError('One pair without Citus has no workers to add to.')
+  if (!topology.isCitus) throw new ClusterError('A pair without Citus cannot have workers.')
   const isUnfinished = await oncePossible(() => hasMovesLeft(cluster))
   if (isUnfinished)
-    report('the last worker does not have its share of the shards yet: it gets that, and none is added')
+    report(
+      'the last worker does not have its share of the shards yet: it gets its share, and no worker is added',
+    )
   else if (size.workers === MAX_WORKERS)
-    throw new ClusterError(`There are ${MAX_WORKERS} workers: that is the most.`)
+    throw new ClusterError(`There are ${MAX_WORKERS} workers already, which is the maximum.`)
   const place = isUnfinished ? cluster.place : resizePlace(cluster.place, size.workers + 1)
   const larger = { ...cluster, place }
   const added = place.topology.groups.at(-1)!
@@ -50,7 +55,7 @@ export async function addWorker(cluster: Cluster, report: Report): Promise<Clust
   for (const { name } of place.topology.proxies) {
     writeProxyFile(place, name)
     const master = findDaemon(runFolder, name)
-    // Reload: what is connected stays connected.
+    // A reload: the old process keeps its connections for up to hard-stop-after (10 s).
     if (master === undefined) startPart(larger, name)
     else signal(master, 'SIGUSR2')
   }
@@ -62,7 +67,7 @@ export async function addWorker(cluster: Cluster, report: Report): Promise<Clust
   return larger
 }
 
-/** Whether the last group is not known to Citus yet, or some shards would have to move for all to have their share. */
+/** Returns true if Citus does not know the last group yet, or if shards must still move to balance the groups. */
 const hasMovesLeft = ({ place: { topology }, credentials }: Cluster): Promise<boolean> =>
   withSuperuser(topology, credentials, async (client) => {
     const { rows } = await client.query(
@@ -73,7 +78,7 @@ const hasMovesLeft = ({ place: { topology }, credentials }: Cluster): Promise<bo
     return rows[0].is
   })
 
-/** The job is the coordinator's, and survives its failover: it is looked at, not waited for on one connection. */
+/** Balances the shards. The job survives a failover of the coordinator, so this polls it over new connections. */
 async function balance({ place: { topology }, credentials }: Cluster, report: Report): Promise<void> {
   const ask = (text: string, values: readonly unknown[] = []) =>
     oncePossible(() =>
@@ -89,8 +94,8 @@ async function balance({ place: { topology }, credentials }: Cluster, report: Re
   if (started!.job === null) return report('the shards are in balance')
   report(
     reasons.length === 0
-      ? 'shards move, and stay readable and writable meanwhile …'
-      : `shards move, and changes of each wait while it does: ${reasons.join('; ')} …`,
+      ? 'moving shards, which stay readable and writable meanwhile …'
+      : `moving shards, and changes of each wait while it moves: ${reasons.join('; ')} …`,
   )
   const start = performance.now()
   for (let toldMs = 0; ; await sleep(LOOK_MS)) {
@@ -105,13 +110,13 @@ async function balance({ place: { topology }, credentials }: Cluster, report: Re
     )
     const forMs = performance.now() - start
     if (job?.command && forMs > 2 * toldMs + STUCK_MS) {
-      report(`after ${Math.round(forMs / 1_000)} s still ${job.command}: ${STUCK}`)
+      report(`still running after ${Math.round(forMs / 1_000)} s: ${job.command} (${STUCK})`)
       toldMs = forMs
     }
     if (job?.state === 'finished') return report('the shards are in balance')
     if (job?.state === 'failed' || job?.state === 'cancelled')
       throw new ClusterError(
-        `Not all shards have moved (${job.why?.trim() ?? job.state}); add-worker again goes on with it.`,
+        `Not all shards have moved (${job.why?.trim() ?? job.state}); run add-worker again to continue.`,
       )
   }
 }

@@ -1,4 +1,4 @@
-// Owns installing Patroni, in a Python environment of its own; the system's packages are setup.mjs's.
+// Owns installing Patroni, in a Python environment of its own; setup.mjs installs the system's packages.
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
@@ -13,7 +13,7 @@ export function setUp(place: Place, report: Report) {
     report(`installing Patroni into ${tools} …`)
     mkdirSync(tools, { recursive: true })
     chmodSync(tools, 0o755)
-    // The system's own: another may lie in a home that the cluster's account cannot enter.
+    // The system's Python: another one may be in a home folder that the cluster's account cannot enter.
     run(existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3', ['-m', 'venv', tools])
     const packages = [`patroni[etcd3]==${PATRONI_VERSION}`, 'psycopg2-binary']
     const pip = ['install', '--quiet', '--disable-pip-version-check', ...packages]
@@ -21,8 +21,8 @@ export function setUp(place: Place, report: Report) {
   }
   report(
     findPrograms(place).hasCitus
-      ? 'everything is there'
-      : 'everything is there but Citus, whose packages are at citusdata.com; without it, up --plain runs one pair',
+      ? 'everything is installed'
+      : 'everything is installed except Citus, whose packages are at citusdata.com; without it, up --plain runs one pair',
   )
 }
 

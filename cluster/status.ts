@@ -1,4 +1,4 @@
-// Owns the view of the whole: what each member is, what the proxies and Citus take it for, and where the rows are.
+// Owns the status of the cluster: the role of each member, what the proxies and Citus take it for, and where rows are.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Credentials } from './credentials.ts'
@@ -27,11 +27,11 @@ export type MemberStatus = {
   readonly timeline: number | undefined
   /** Bytes behind the primary of its group. */
   readonly lagBytes: number | undefined
-  /** Milliseconds since it was last level with its primary; 0 where it is. */
+  /** Milliseconds since the newest transaction that it has replayed; 0 if it is level with its primary. */
   readonly lagMs: number | undefined
-  /** Ports of the proxies that lead to it, of the first proxy that answers. */
+  /** Ports that lead to it, as the first proxy that responds reports them. */
   readonly servedAt: readonly string[] | undefined
-  /** What pg_dist_node has it as; undefined where it is not there. */
+  /** Its role in pg_dist_node; undefined if it is not there. */
   readonly registeredAs: string | undefined
 }
 
@@ -39,12 +39,12 @@ export type Status = {
   readonly members: readonly MemberStatus[]
   /** Rows of each distributed table, by worker group. */
   readonly rows: readonly { readonly table: string; readonly byGroup: Readonly<Record<string, number>> }[]
-  /** What does not agree, each a sentence. */
+  /** One sentence for each thing that is wrong. */
   readonly faults: readonly string[]
 }
 
 const PROXY_TIMEOUT_MS = 1_000
-/** Counting is a courtesy: a cluster in trouble is shown without. */
+/** Counting is optional: if it takes longer, the status is shown without it. */
 const COUNT_TIMEOUT_MS = 2_000
 
 export async function readStatus(topology: Topology, credentials: Credentials): Promise<Status> {
@@ -74,7 +74,7 @@ export async function readStatus(topology: Topology, credentials: Credentials): 
     if (!primary)
       faults.push(`group ${group.name} has no primary${keys ? describeWait(topology, group, keys) : ''}`)
     else if (group.members.length > 1 && !group.members.some((member) => states.get(member)?.isSynchronous))
-      faults.push(`group ${group.name} has no synchronous secondary: nobody could follow its primary now`)
+      faults.push(`group ${group.name} has no synchronous secondary: no member could replace its primary now`)
     return group.members.map((member): MemberStatus => {
       const state = states.get(member)
       const node = nodes?.find(({ port }) => port === member.connectPort)
@@ -97,7 +97,7 @@ export async function readStatus(topology: Topology, credentials: Credentials): 
 
 const LOOK_MS = 200
 
-/** @returns what does not agree then, each a sentence; nothing as soon as all does */
+/** Waits until nothing is wrong. @returns what is still wrong after `withinMs`, each a sentence */
 export async function untilWhole(
   topology: Topology,
   credentials: Credentials,
@@ -109,7 +109,7 @@ export async function untilWhole(
   }
 }
 
-/** For whom a group without a primary waits, and what can be done. */
+/** Describes which member a group without a primary waits for, and what an operator can do. */
 function describeWait(topology: Topology, group: Group, keys: ReadonlyMap<string, KeyValue>): string {
   const { leader, complete, completeUntil } = readSuccession(keys, storeFolderOf(topology, group))
   if (leader) return `: ${leader.name} becomes primary`
@@ -119,7 +119,7 @@ function describeWait(topology: Topology, group: Group, keys: ReadonlyMap<string
     .map(({ name }) => {
       const until = completeUntil[name]
       const age = until ? `since ${until} (${describeAge(Date.now() - Date.parse(until))})` : 'for some time'
-      return `; ${name} has not been complete ${age}, and promote ${name} says what it would lose`
+      return `; ${name} has not been complete ${age}, and promote ${name} reports what would be lost`
     })
   return `: it waits for ${complete.join(' or ')}, which alone ${complete.length > 1 ? 'have' : 'has'} every acknowledged change${lacking.join('')}`
 }
@@ -150,7 +150,7 @@ function faultOf(
   return node.role === role ? undefined : `${name} is ${role}, but pg_dist_node has it as ${node.role}`
 }
 
-/** Members of etcd that do not answer, and fencers that show no life there. */
+/** Returns a fault for each member of etcd that does not respond, and for each fencer without its key in etcd. */
 async function findStoreFaults(
   topology: Topology,
   credentials: Credentials,
@@ -167,7 +167,7 @@ async function findStoreFaults(
   return [...silent.flat(), ...lost.map(({ name }) => `${name} does not run`)]
 }
 
-/** By member: which ports lead to it now. Undefined for a proxy that does not answer. */
+/** Returns, for each proxy, the ports that lead to each member now; undefined if the proxy does not respond. */
 const readProxies = ({ proxies }: Topology) => Promise.all(proxies.map(readProxy))
 
 /** @see HAProxy's management guide, "Statistics and monitoring", on the columns of its CSV */

@@ -1,19 +1,19 @@
-// Owns who may be a group's primary, as etcd has it: who holds the leader key, and whom /sync names.
+// Owns which members may be a group's primary, as etcd has it: the holder of the leader key, and those in /sync.
 
 import { decode, type KeyValue } from './etcd-client.ts'
 
 export type Succession = {
-  /** Who holds the leader key; undefined where nobody does. */
+  /** Holder of the leader key; undefined if no member holds it. */
   readonly leader: { readonly name: string; readonly revision: string } | undefined
-  /** Who has every acknowledged change: the last leader first, then its synchronous secondaries. */
+  /** Members that have every acknowledged change: the last leader first, then its synchronous secondaries. */
   readonly complete: readonly string[]
-  /** Until when each of the others had every acknowledged change, as far as that is known: dates of ISO 8601. */
+  /** Until when each other member had every acknowledged change, as far as that is known: dates of ISO 8601. */
   readonly completeUntil: Readonly<Record<string, string>>
-  /** Of /sync; `0` where there is none. */
+  /** Revision of /sync; `0` if there is none. */
   readonly revision: string
-  /** Up to where in its log the last leader said that it was, in bytes. */
+  /** LSN that the last leader has reported, in bytes. */
   readonly position: number | undefined
-  /** Somebody maintains the group: Patroni promotes nobody. */
+  /** True if an operator has paused Patroni, which then promotes no member. */
   readonly isPaused: boolean
 }
 
@@ -23,7 +23,7 @@ type Sync = {
   readonly complete_until?: Readonly<Record<string, string>>
 }
 
-/** @param folder where Patroni keeps the group's keys, without a slash at its end */
+/** Reads a group's keys. @param folder in etcd of Patroni's keys of the group, without a slash at its end */
 export function readSuccession(keys: ReadonlyMap<string, KeyValue>, folder: string): Succession {
   const parse = <T>(name: string): Partial<T> => {
     const pair = keys.get(`${folder}/${name}`)

@@ -1,6 +1,7 @@
-// Owns what the cluster consists of: members, groups, proxies, the store; their names, roles and ports. The one source.
+// Owns what the cluster consists of: members, groups, proxies, the store, and their names, roles and ports. Everything
+// else is derived from it.
 
-/** PostgreSQL with the Patroni that looks after it. */
+/** A PostgreSQL with the Patroni that supervises it. */
 export type Member = {
   /** `ca`, `cb`, `w1a`, `w1b`, … : its group and its letter. */
   readonly name: string
@@ -8,7 +9,7 @@ export type Member = {
   readonly host: string
   readonly postgresPort: number
   readonly patroniPort: number
-  /** On loopback, where others reach its PostgreSQL: a listener of HAProxy, which cuts them off when it falls silent. */
+  /** Port on loopback by which others reach its PostgreSQL, through HAProxy, which cuts them off if it falls silent. */
   readonly connectPort: number
 }
 
@@ -22,15 +23,15 @@ export type Group = {
 export type Balancer = {
   readonly name: string
   readonly host: string
-  /** The primary of the coordinator. */
+  /** Port of the coordinator's primary. */
   readonly writePort: number
-  /** Its secondaries; the primary only where there is none. */
+  /** Port of the coordinator's secondaries; of its primary only if there are none. */
   readonly readPort: number
-  /** The gateways. */
+  /** Port of the gateways. */
   readonly httpPort: number
-  /** Statistics, and metrics for Prometheus under /metrics. */
+  /** Port of the statistics, with metrics for Prometheus under /metrics. */
   readonly statisticsPort: number
-  /** By group: straight to a worker's primary and secondaries. */
+  /** By group number, the ports of a worker's primary and secondaries. */
   readonly groupPorts: ReadonlyMap<number, { readonly write: number; readonly read: number }>
 }
 
@@ -43,43 +44,43 @@ export type StoreMember = {
 
 export type GatewayPlace = { readonly name: string; readonly host: string; readonly port: number }
 
-/** All on one machine's loopback, told apart by ports; or each in a container, told apart by its name. */
+/** All parts on one machine's loopback, distinguished by ports; or each in a container, distinguished by its name. */
 export type Placement = 'loopback' | 'containers'
 
 export type Topology = {
-  /** As Patroni's scope: what keys in etcd begin with. */
+  /** Patroni's scope, which is part of its keys in etcd. */
   readonly name: string
-  /** Whether the groups are nodes of Citus; without, there is one group and nothing is distributed. */
+  /** True if the groups are nodes of Citus; without Citus there is one group, and nothing is distributed. */
   readonly isCitus: boolean
   readonly placement: Placement
   readonly groups: readonly Group[]
   readonly members: readonly Member[]
   readonly proxies: readonly Balancer[]
   readonly store: readonly StoreMember[]
-  /** One beside each member of the store: a majority of them must agree. */
+  /** One fencer next to each member of etcd; a majority of them must agree. */
   readonly fencers: readonly { readonly name: string }[]
   readonly gateways: readonly GatewayPlace[]
 }
 
 export const LOOPBACK = '127.0.0.1'
 
-/** Where in etcd Patroni keeps what it knows of a group. */
+/** Returns the folder in etcd of Patroni's keys of a group. */
 export const storeFolderOf = ({ name, isCitus }: Topology, { number }: Group) =>
   isCitus ? `/service/${name}/${number}` : `/service/${name}`
 
-/** Where in etcd a fencer shows that it lives. */
+/** Returns the key in etcd by which a fencer shows that it runs. */
 export const lifeKeyOf = (fencer: string) => `${LIFE_FOLDER}${fencer}`
 export const LIFE_FOLDER = '/tessera-fencer/'
 
 export const urlOf = (host: string, port: number) => `http://${host}:${port}`
 
-/** Where every process of the cluster accepts connections. */
+/** Returns the address at which every process of the cluster accepts connections. */
 export const listenAddressOf = ({ placement }: Topology) => (placement === 'loopback' ? LOOPBACK : '0.0.0.0')
 
-/** Of etcd's members, which talk to nobody without a certificate. */
+/** Returns the URL of a member of etcd, which refuses clients without a certificate. */
 export const storeUrlOf = (host: string, port: number) => `https://${host}:${port}`
 
-/** All ports that its processes listen at. */
+/** Returns all ports at which the cluster's processes listen. */
 export const portsOf = ({ members, store, proxies, gateways }: Topology): readonly number[] => [
   ...store.flatMap(({ clientPort, peerPort }) => [clientPort, peerPort]),
   ...members.flatMap(({ postgresPort, patroniPort, connectPort }) => [
@@ -104,13 +105,13 @@ export type Size = {
   readonly members: number
   readonly gateways: number
   readonly proxies: number
-  /** Members of etcd: odd, so that one more than half is left when one is lost. */
+  /** Members of etcd: an odd number, so that a majority is left if one is lost. */
   readonly store: number
-  /** The first of the ports, all of which follow it. */
+  /** The first port; all other ports follow it. */
   readonly basePort: number
-  /** Whether gateways import the demo data where it is missing. */
+  /** True if gateways import the demo data when it is missing. */
   readonly demo: boolean
-  /** MiB of memory as each member's file system, for trials; 0 for the folder that they live in. */
+  /** MiB of each member's file system in memory, for trials; 0 if members use the cluster's folder. */
   readonly disk: number
 }
 
@@ -125,14 +126,14 @@ export const DEFAULT_SIZE: Size = {
   disk: 0,
 }
 
-/** Groups beside the coordinator's, at the most. */
+/** Largest number of groups, without that of the coordinator. */
 export const MAX_WORKERS = 9
 
-/** Ports per kind on loopback: room for ten groups of four. */
+/** Ports per kind on loopback: enough for ten groups of four members. */
 const ROOM = 50
 const LETTERS = 'abcdefghij'
 
-/** In containers each has its usual port, but for the ways to members, which are all on one loopback. */
+/** In containers each part has its usual port, except the listeners that lead to members, which share one loopback. */
 const CONTAINER_PORTS = {
   etcdClient: 2379,
   etcdPeer: 2380,
@@ -145,11 +146,11 @@ const CONTAINER_PORTS = {
 type PortKind = keyof typeof CONTAINER_PORTS
 const KINDS = Object.keys(CONTAINER_PORTS) as PortKind[]
 
-/** Groups keep their ports when another is added behind them. */
+/** Derives a topology from its size. Groups keep their ports when another group is added after them. */
 export function makeTopology(size: Size, placement: Placement = 'loopback'): Topology {
   const isCitus = size.workers > 0
   const isLoopback = placement === 'loopback'
-  /** @param index of the thing of this kind */
+  /** @param index of the part among those of its kind */
   const port = (kind: PortKind, index: number) =>
     isLoopback ? size.basePort + KINDS.indexOf(kind) * ROOM + index : CONTAINER_PORTS[kind]
   const hostOf = (name: string) => (isLoopback ? LOOPBACK : name)

@@ -1,8 +1,9 @@
 #!/bin/bash
-# announce-primary.sh REQUEST DATA CONTROLDATA HOST:PORT … EVENT ROLE SCOPE: called by Patroni, which adds the last
-# three, when a worker's member has a new role. The first thing that a new primary does is to tell Patroni of the
-# coordinators, which then sends writes to it. Patroni itself says the same when it is next around, up to two
-# seconds later, and the writes of the group would wait until then. REQUEST is a file with what is to be said.
+# announce-primary.sh REQUEST DATA CONTROLDATA HOST:PORT … EVENT ROLE SCOPE
+# Patroni calls this when a member of a worker has a new role, and adds the last three arguments. As soon as a new
+# primary accepts writes, it sends the HTTP request in the file REQUEST to the Patroni of each coordinator, so that the
+# coordinator sends writes to it. Patroni itself sends the same only in its next loop, up to two seconds later, and
+# writes of the group would wait until then.
 set -u
 
 request=$1 data=$2 controldata=$3
@@ -15,9 +16,9 @@ for _ in {1..200}; do
   sleep 0.05
 done
 
-# Whoever is not the coordinators' primary takes no notice.
+# A Patroni that is not that of the coordinators' primary ignores the request.
 for coordinator in "${coordinators[@]}"; do
   timeout 2 bash -c 'exec 3<> "/dev/tcp/${0/://}"; cat "$1" >&3; read -r _ status _ <&3; [ "$status" = 200 ]' \
-    "$coordinator" "$request" || echo "$coordinator did not hear of the new primary" &
+    "$coordinator" "$request" || echo "could not announce the new primary to $coordinator" &
 done
 wait

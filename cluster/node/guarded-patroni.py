@@ -1,21 +1,21 @@
-"""Owns who may become primary: Patroni as it is, except for how it takes a group's leader key and writes /sync.
+"""Owns which member may become primary: Patroni, except for how it takes a group's leader key and writes /sync.
 
-`python guarded-patroni.py CONFIGURATION` starts Patroni. Patroni itself lets a running former primary create the
-leader key again as soon as the key is free and /history does not tell of a newer timeline yet, and it lets a new
-leader rewrite /sync whatever /sync says by then. Either loses what another primary has acknowledged. Here both are
-transactions of etcd with a condition:
+`python guarded-patroni.py CONFIGURATION` starts Patroni. The original Patroni lets a running former primary create the
+leader key again as soon as the key is free and /history has no newer timeline yet. It also lets a new leader overwrite
+/sync whatever revision /sync has by then. Either loses changes that another primary has acknowledged. Here both are
+etcd transactions with a condition:
 
 - the leader key is created only while /sync names this member, as the leader or as its synchronous secondary;
-- /sync is written only while the leader key is this member's.
+- /sync is written only while this member holds the leader key.
 
-So /sync always names those that have every acknowledged change, and nobody else is ever primary. A member that
-renews its lease also asks each time whether the leader key is still its own: after a long sleep its view of etcd is
-old.
+So /sync names only members that have every acknowledged change, and no other member ever becomes primary. A member
+that renews its lease also checks each time that it still holds the leader key, because its view of etcd is outdated
+after a long sleep.
 
-/sync also says, as complete_until, until when each of the others had every acknowledged change. An operator who gives
-up those that /sync names (`promote --accept-loss`) leaves a key below /discarded for each member that does not run: the
-timeline that the new primary begins may have the number of theirs, so pg_rewind cannot be trusted with their data, and
-a member that is discarded puts its data aside and is copied anew.
+/sync also records, as complete_until, until when each of the other members had every acknowledged change. If an
+operator gives up the members that /sync names, `promote --accept-loss` writes a key below /discarded for each member
+that does not run. The timeline of the new primary may have the same number as theirs, so pg_rewind cannot be trusted
+with their data. A discarded member puts its data aside and is copied again.
 """
 import json
 import logging
@@ -32,7 +32,7 @@ from patroni.dcs.etcd import catch_etcd_errors
 
 logger = logging.getLogger('guarded-patroni')
 
-# Whoever has slept for so long, all its threads at once, looks at etcd itself before anything else.
+# Seconds. If all threads of a member stood still for longer, the member reads etcd itself before anything else.
 LONG_SLEEP_S = 3
 TICK_S = 0.5
 RETRY_S = 1
@@ -43,7 +43,7 @@ def is_absent(key):
 
 
 def is_unchanged(key, revision):
-    """Whether the key has this revision; None means that there is no such key."""
+    """Returns the condition that the key has this revision; None means that the key does not exist."""
     if revision is None:
         return is_absent(key)
     return {'key': etcd3.base64_encode(key), 'target': 'MOD', 'mod_revision': str(revision)}
@@ -54,15 +54,15 @@ def has_value(key, value):
 
 
 class Etcd3(etcd3.Etcd3):
-    """Patroni finds the settings of a store by the name of its class: this one has the name of its parent."""
+    """Patroni finds the settings of a store by the name of its class, so this class has the name of its parent."""
 
     def _transact(self, conditions, operation, retry):
-        """Carries out one operation if all conditions hold; returns the revision of etcd, or False if one does not."""
+        """Performs one operation if all conditions hold; returns the revision of etcd, or False if one does not."""
         fields = {'compare': conditions, 'success': [operation]}
         answer = retry(self._client.call_rpc, '/kv/txn', fields, retry)
         if answer.get('succeeded'):
             return answer['header']['revision']
-        # What this member believes of the store may be old.
+        # This member's view of the store may be outdated.
         self._client._restart_watcher()
         return False
 
@@ -73,7 +73,7 @@ class Etcd3(etcd3.Etcd3):
         return self._transact(conditions, {'request_put': fields}, retry)
 
     def _read(self, key, retry):
-        """Reads from the majority of etcd, because a view that is old must not decide; returns revision and value."""
+        """Reads from a majority of etcd, because an outdated view must not decide; returns revision and value."""
         answer = retry(self._client.call_rpc, '/kv/range', {'key': etcd3.base64_encode(key)}, retry)
         if not answer.get('kvs'):
             return None, None
@@ -82,11 +82,11 @@ class Etcd3(etcd3.Etcd3):
 
     def _create_leader_key(self, retry):
         sync = SyncState.from_node(*self._read(self.sync_path, retry))
-        # Without /sync nothing was ever acknowledged to two: a new cluster, or one that replicates to nobody.
+        # Without /sync no commit ever waited for a secondary: the cluster is new, or has no secondaries.
         is_unwritten = sync.version is None
         if not is_unwritten and not sync.matches(self._name, True):
-            logger.warning('not taking the leader key: /sync names %s, who may have changes that are not here',
-                           ' and '.join(sync.members) or 'nobody that can be read')
+            logger.warning('not taking the leader key: /sync names %s, which may have changes that are missing here',
+                           ' and '.join(sync.members) or 'no readable member')
             return False
         conditions = [is_absent(self.leader_path), is_unchanged(self.sync_path, sync.version)]
         return bool(self._put_if(conditions, self.leader_path, self._name, retry, self._lease))
@@ -100,7 +100,7 @@ class Etcd3(etcd3.Etcd3):
             return self._create_leader_key(retry)
 
     def take_leader(self):
-        """Patroni calls this for a database that it has just made, and would overwrite the key."""
+        """Patroni calls this for a database that it has just initialized; the original method overwrites the key."""
         return self.attempt_to_acquire_leader()
 
     @catch_return_false_exception
@@ -112,7 +112,7 @@ class Etcd3(etcd3.Etcd3):
             retry.ensure_deadline(1, etcd3.Etcd3Error('update_leader timeout'))
             is_own = has_value(self.leader_path, self._name)
             if leader.session == self._lease:
-                # The key lives on with the lease: it is only looked at.
+                # The lease keeps the key alive, so the key is only read.
                 look = {'request_range': {'key': etcd3.base64_encode(self.leader_path)}}
                 is_leader = self._transact([is_own], look, retry)
             else:
@@ -130,11 +130,11 @@ class Etcd3(etcd3.Etcd3):
         conditions = [has_value(self.leader_path, self._name), is_unchanged(self.sync_path, version)]
         return self._put_if(conditions, self.sync_path, json.dumps(state, separators=(',', ':')), retry)
 
-    # As far as the view of etcd says that Patroni has.
+    # True if Patroni's view of etcd, which may be outdated, has the key below /discarded.
     seems_discarded = False
 
     def _cluster_from_nodes(self, nodes):
-        # A coordinator reads the keys of all groups: those of its own are told by its name.
+        # A coordinator reads the keys of all groups; those of its own group contain its name.
         is_discarded = f'discarded/{self._name}' in nodes
         if is_discarded or self._MEMBERS + self._name in nodes:
             self.seems_discarded = is_discarded
@@ -145,7 +145,7 @@ class Etcd3(etcd3.Etcd3):
         return self.client_path('discarded/' + self._name)
 
     def is_discarded(self):
-        """Asks the majority of etcd. A member that /sync names again is not discarded, whatever was written before."""
+        """Reads from a majority of etcd. A member that /sync names again is not discarded; its key is deleted."""
         retry = self._retry.copy()
         revision, _ = self._read(self.discarded_path, retry)
         if revision is None:
@@ -161,7 +161,7 @@ class Etcd3(etcd3.Etcd3):
 
 
 def complete_until(before, after):
-    """Until when each member that /sync does not name any more had every acknowledged change, by its name."""
+    """Returns, by name, until when each member that /sync no longer names had every acknowledged change."""
     def names(state):
         return {name for name in [state.get('leader'), *(state.get('sync_standby') or '').split(',')] if name}
 
@@ -171,7 +171,7 @@ def complete_until(before, after):
 
 
 class Member(Patroni):
-    # Whether etcd itself must be asked: at the start, and after a long sleep, from which a view of etcd is old.
+    # True if etcd itself must be read: at the start, and after a long sleep, when the view of etcd is outdated.
     _must_ask = True
 
     def _notice_sleep(self):
@@ -186,36 +186,36 @@ class Member(Patroni):
         super().run()
 
     def _run_cycle(self):
-        # While a copy or a start is under way, its end is waited for.
+        # If a copy or a start is under way, it ends first.
         if (self._must_ask or self.dcs.seems_discarded) and not self.ha._async_executor.busy:
             try:
                 if self.dcs.is_discarded():
                     self._put_data_aside()
                 self._must_ask = False
             except Exception as error:
-                # Without etcd nobody becomes primary: Patroni goes on by its own rules, and this is asked again.
-                logger.warning('cannot ask whether this member was given up: %r', error)
+                # Without etcd no member becomes primary, so Patroni may go on; the next cycle reads again.
+                logger.warning('cannot read whether this member was given up: %r', error)
         super()._run_cycle()
 
     def _put_data_aside(self):
-        logger.warning('this member was given up: its data is put aside, and it is copied anew')
+        logger.warning('this member was given up: its data is put aside, and it is copied again')
         folder = self.postgresql.data_dir
         self.postgresql.stop('immediate')
         self.postgresql.move_data_directory()
         if os.path.isdir(folder) and os.listdir(folder):
             raise OSError(f'{folder} could not be put aside')
-        # Forgotten only now, and for certain: what is copied next must not be put aside, too.
+        # The key is deleted only now, and until etcd confirms it: the next copy must not be put aside, too.
         while True:
             try:
                 return self.dcs.forget_discard()
             except Exception as error:
-                logger.warning('etcd does not answer: %r', error)
+                logger.warning('etcd does not respond: %r', error)
                 time.sleep(RETRY_S)
 
     def ensure_dcs_access(self, sleep_time=5):
         # Patroni has just opened its store, and has written nothing yet.
         if type(self.dcs) is not etcd3.Etcd3:
-            sys.exit('The leader key is guarded in etcd alone: the configuration must have etcd3.')
+            sys.exit('The leader key can be guarded only in etcd: the configuration must have etcd3.')
         self.dcs.__class__ = Etcd3
         return super().ensure_dcs_access(sleep_time)
 

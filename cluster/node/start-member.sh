@@ -1,7 +1,7 @@
 #!/bin/bash
-# start-member NAME: its HAProxy and its Patroni, which starts PostgreSQL. When one of them ends, both do, and the
-# container starts anew: what kept a member from running may pass. One that has never had data is another matter:
-# what keeps it from starting will not pass by itself, so it says so and waits for a person.
+# start-member NAME: starts the member's HAProxy and its Patroni, which starts PostgreSQL. If one of them ends, this
+# script stops the other, and the container restarts, because the cause may be temporary. If a member has never had
+# data, the cause will not go away by itself, so after five attempts the script reports that and waits for a person.
 set -u
 
 data=/var/lib/tessera/data
@@ -16,7 +16,7 @@ patroni=$!
 
 trap 'is_stopping=yes; kill -TERM "$patroni"' TERM INT
 wait -n "$ways" "$patroni"
-# Patroni stops PostgreSQL as it should be stopped, and only then nobody needs the ways any more.
+# HAProxy stops last, because Patroni needs it until it has shut PostgreSQL down.
 kill -TERM "$patroni" 2> /dev/null
 while kill -0 "$patroni" 2> /dev/null; do wait "$patroni"; done
 kill -TERM "$ways" 2> /dev/null
@@ -30,7 +30,7 @@ fi
 echo >> "$failures"
 [ "$(wc -l < "$failures")" -lt "$most_failures" ] && exit 1
 rm -f "$failures"
-echo "$1 could not start $most_failures times, as is said above; docker compose restart $1 tries again" >&2
+echo "$1 failed to start $most_failures times, see above; docker compose restart $1 tries again" >&2
 trap 'exit 0' TERM INT
 sleep infinity &
 wait

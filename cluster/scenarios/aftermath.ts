@@ -1,4 +1,4 @@
-// Owns what each member is looked at for when a run is over: by itself, past proxies, Citus and gateways.
+// Owns the examination of every member after a run: directly, without proxies, Citus or gateways.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from 'pg'
@@ -7,12 +7,13 @@ import type { Cluster } from '../parts.ts'
 import { askMember } from '../patroni-client.ts'
 import type { Group, Member } from '../topology.ts'
 
-/** By when secondaries have replayed everything, and Citus has settled what was left of its transactions. */
+/** Time within which secondaries must have replayed everything, and Citus must have settled its open transactions. */
 const SETTLED_TIMEOUT_MS = 30_000
 const LOOK_MS = 250
 
 /**
- * Tables, and with Citus shards, also those that it hides, in place of the tables that it would ask other members for.
+ * Returns the query for the tables whose rows a member itself has. With Citus these include shards, also those that it
+ * hides, but not distributed tables, whose rows Citus would query from other members.
  */
 const tablesQuery = (isCitus: boolean) => `select format('%I.%I', nspname, relname) as name
   from pg_class join pg_namespace n on n.oid = relnamespace
@@ -23,20 +24,20 @@ const tablesQuery = (isCitus: boolean) => `select format('%I.%I', nspname, relna
 const CONTENT = (table: string) =>
   `select count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, ',' order by t::text)), '') as content from ${table} t`
 
-/** @returns what differs between the members of a group, or was left behind, each a sentence */
+/** @returns a sentence for each difference between the members of a group, and for each thing that was left behind */
 export async function findLeftovers(cluster: Cluster): Promise<readonly string[]> {
   const found = await Promise.all(cluster.place.topology.groups.map((group) => lookAtGroup(cluster, group)))
   return found.flat()
 }
 
-/** A member may start again while it is looked at, as after a rewind. */
+/** Examines a group, and tries again after an error, because a member may restart meanwhile, as after a rewind. */
 async function lookAtGroup(cluster: Cluster, group: Group): Promise<readonly string[]> {
   for (const deadline = performance.now() + SETTLED_TIMEOUT_MS; ; await sleep(LOOK_MS)) {
     try {
       return await findInGroup(cluster, group)
     } catch (error) {
       if (performance.now() > deadline)
-        return [`group ${group.name} cannot be looked at: ${(error as Error).message}`]
+        return [`group ${group.name} cannot be examined: ${(error as Error).message}`]
     }
   }
 }
@@ -76,7 +77,7 @@ async function findInGroup(cluster: Cluster, { name, members }: Group): Promise<
 
 async function open({ credentials }: Cluster, { host, postgresPort }: Member): Promise<Client> {
   const client = await connect(credentials, 'postgres', { host, port: postgresPort }, {})
-  // Without Citus a setting that nothing reads.
+  // Shows the shards that Citus hides. Without Citus nothing reads this setting.
   await client.query(`set citus.override_table_visibility = off`)
   return client
 }
@@ -88,7 +89,7 @@ async function findPrepared(group: string, client: Client): Promise<readonly str
     if (left.length === 0) return []
     await sleep(LOOK_MS)
   }
-  return [`group ${group} is left with prepared ${left.map(({ gid }) => gid).join(', ')}`]
+  return [`group ${group} still has prepared transactions: ${left.map(({ gid }) => gid).join(', ')}`]
 }
 
 async function hasReplayed(client: Client, lsn: string): Promise<boolean> {

@@ -1,5 +1,5 @@
-// Owns the surest way to lose what was acknowledged: a successor that takes changes, and is lost before Patroni has
-// told etcd anything of its promotion but the leader key, which then runs out. Elsewhere this is a race.
+// Owns the surest way to lose acknowledged changes: a successor acknowledges changes, and is lost before its Patroni
+// has written anything about the promotion to etcd but the leader key, which then expires. Elsewhere this is a race.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client, ClientConfig } from 'pg'
@@ -13,29 +13,30 @@ import { type Cluster, processesOf } from '../parts.ts'
 import { dataFolderOf } from '../place.ts'
 import { type Group, type Member, storeFolderOf } from '../topology.ts'
 
-/** Citus has no part in this database: what is written is of this group alone. */
+/** Citus does not run in this database, so what is written belongs to this group alone. */
 const DATABASE = 'postgres'
 const ROWS = 20
-/** Of what the former primary is asked to insert: no id of its successor's. */
+/** First id that the former primary is to insert; the ids of its successor are smaller. */
 const FORMER_IDS = 1_000
 const PROMOTION_TIMEOUT_MS = 30_000
 const LEASE_TIMEOUT_MS = 60_000
 const POLL_MS = 2
-/** So long the former primary has to do what it should not. */
+/** Time during which the former primary could do what it must not do. */
 const TEMPTATION_MS = 10_000
-/** Of a change that waits for a secondary: it is not acknowledged. PostgreSQL itself would let it wait for ever. */
+/** Time after which a change that waits for a secondary is given up; PostgreSQL itself would wait forever. */
 const PATIENCE_MS = 500
 const IMPATIENT = { connectionTimeoutMillis: 2_000, query_timeout: PATIENCE_MS }
 
 export type HeldSuccession = {
   readonly former: Member
   readonly successor: Member
-  /** What the successor acknowledged. */
+  /** Ids that the successor acknowledged. */
   readonly acknowledged: readonly number[]
-  /** How many changes the former primary acknowledged after it had woken up, and whether it had the leader key again. */
+  /** Changes that the former primary acknowledged after it had woken up. */
   readonly acknowledgedByFormer: number
+  /** True if there was a leader key again after the former primary had woken up. */
   readonly isFormerLeader: boolean
-  /** Whether /history told of the promotion: then it was no test. */
+  /** True if the promotion reached /history; the run then proves nothing. */
   readonly isHistoryWritten: boolean
   /** Lets the successor come back. */
   readonly giveBack: () => Promise<void>
@@ -48,7 +49,7 @@ const open = (
 ): Promise<Client> =>
   connect(credentials, 'postgres', { host, port: postgresPort, database: DATABASE }, options)
 
-/** @returns as `find` @throws where it is not found in time */
+/** Repeats `find` until it returns something. @throws if that takes longer than `withinMs` */
 async function until<T>(what: string, withinMs: number, find: () => Promise<T | undefined>): Promise<T> {
   for (const deadline = performance.now() + withinMs; performance.now() < deadline; await sleep(POLL_MS)) {
     const found = await find()
@@ -57,7 +58,7 @@ async function until<T>(what: string, withinMs: number, find: () => Promise<T | 
   throw new Error(`not within ${withinMs / 1_000} s: ${what}`)
 }
 
-/** Freezes the primary, holds and then freezes its successor, waits for its lease to end, and wakes the former one. */
+/** Freezes the primary, holds its successor and then freezes it, waits until its lease ends, and wakes the primary. */
 export async function holdSuccessor(cluster: Cluster, group: Group): Promise<HeldSuccession> {
   const { place, credentials } = cluster
   const folder = storeFolderOf(place.topology, group)
@@ -71,7 +72,7 @@ export async function holdSuccessor(cluster: Cluster, group: Group): Promise<Hel
   const historyBefore = (await store.readKeys(`${folder}/history`)).get(`${folder}/history`)?.value
 
   const client = await open(cluster, successor)
-  // Known before: Patroni is held at once, and has no time for its next cycle.
+  // The processes are found beforehand, because Patroni must be held at once, before its next cycle.
   const postgres = new Set(sessionOf(findPostmaster(dataFolderOf(place, successor.name))!))
   const patroni = processesOf(place, successor.name).filter((pid) => !postgres.has(pid))
   const wakeFormer = await faults.freeze.inject(cluster, former.name)
@@ -102,7 +103,7 @@ export async function holdSuccessor(cluster: Cluster, group: Group): Promise<Hel
   return { former, successor, acknowledged, acknowledgedByFormer, isFormerLeader, isHistoryWritten, giveBack }
 }
 
-/** @returns those that were acknowledged */
+/** Inserts rows until one fails. @returns the ids that were acknowledged */
 async function insert(client: Client, first: number): Promise<readonly number[]> {
   const acknowledged: number[] = []
   for (let id = first; id < first + ROWS; id++) {
@@ -116,7 +117,7 @@ async function insert(client: Client, first: number): Promise<readonly number[]>
   return acknowledged
 }
 
-/** What is there now of what the successor was asked to insert. */
+/** @returns the ids of the successor's rows that still exist */
 export async function readHeld(cluster: Cluster, group: Group): Promise<readonly number[]> {
   const client = await open(cluster, await findPrimary(group))
   try {

@@ -1,18 +1,18 @@
-// Owns what a history of requests may not show, whatever died meanwhile: the checker of the nemesis suite. Pure.
+// Owns the checker of the nemesis suite: what a history of requests must not show, whatever died meanwhile. Pure.
 
-/** What a client knows of its change afterwards. */
+/** What a client knows about its change afterwards. */
 export type Fate =
   /** It was acknowledged. */
   | 'done'
-  /** It was told that nothing has happened. */
+  /** The response was that nothing has happened. */
   | 'refused'
-  /** Nobody could tell it. */
+  /** No response gave the outcome. */
   | 'unknown'
 
-/** A feature that was to be made, told from all others by its mark. */
+/** A feature that a client tried to create; its mark distinguishes it from all others. */
 export type Insertion = { readonly kind: 'insertion'; readonly mark: string; readonly fate: Fate }
 
-/** One feature's value, which one client alone changes, from 0 upwards; each value is tried once. */
+/** A change of one feature's value. Only one client changes it, from 0 upwards, and tries each value once. */
 export type Setting = {
   readonly kind: 'setting'
   readonly register: string
@@ -20,18 +20,18 @@ export type Setting = {
   readonly fate: Fate
 }
 
-/** What a client saw. In the order in which a session's looks were answered. */
+/** What a client saw. The looks of a session are in the order of their responses. */
 export type Look = {
   readonly kind: 'look'
   readonly register: string
   readonly value: number
-  /** The value whose token was sent along: no less may be seen. */
+  /** The value whose token the client sent; the read must not show a smaller one. */
   readonly atLeast: number
-  /** Looks of one session never go backwards; undefined where nothing was asked for. */
+  /** Session whose looks must never go backwards; undefined if the client did not request that. */
   readonly session: string | undefined
 }
 
-/** Which of the registers of a place a page had. */
+/** The registers of a spot that a page contained. */
 export type Scan = {
   readonly kind: 'scan'
   readonly expected: readonly string[]
@@ -40,9 +40,9 @@ export type Scan = {
 
 export type Occurrence = Insertion | Setting | Look | Scan
 
-/** What is there at the end, read when all is well again. */
+/** The data at the end, read after the cluster has recovered. */
 export type Remains = {
-  /** How many features bear each mark. */
+  /** Number of features with each mark. */
   readonly marks: ReadonlyMap<string, number>
   readonly registers: ReadonlyMap<string, number>
 }
@@ -60,7 +60,7 @@ export type Violation = {
   readonly detail: string
 }
 
-/** @returns every breach of a promise; unknown changes may have happened, once, or not */
+/** @returns every breach of a promise; a change with an unknown outcome may have happened once, or not at all */
 export function findViolations(history: readonly Occurrence[], remains: Remains): readonly Violation[] {
   const of = <K extends Occurrence['kind']>(kind: K) =>
     history.filter((one): one is Extract<Occurrence, { kind: K }> => one.kind === kind)
@@ -112,7 +112,7 @@ function findSettingFaults(
 
 const isDone = ({ fate }: Setting) => fate === 'done'
 
-/** A value must have been set by somebody who was not told that it was refused. */
+/** A client must have set the value, and must not have received a refusal for it. */
 function findOriginFaults(register: string, value: number, settings: readonly Setting[]): Violation[] {
   if (value === 0) return []
   const own = settings.find((one) => one.value === value)
@@ -131,7 +131,7 @@ function findLookFaults({ register, value, atLeast }: Look, settings: readonly S
   ]
 }
 
-/** Looks of a session at one register that show less than one before. */
+/** Finds looks that show a smaller value than an earlier look of the same session at the same register. */
 function findSteps(looks: readonly Look[]): Violation[] {
   const highest = new Map<string, number>()
   return looks.flatMap(({ session, register, value }): Violation[] => {

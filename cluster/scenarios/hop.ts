@@ -1,6 +1,6 @@
-// Owns the measure of what the way through HAProxy costs while nothing fails: the same statements of the
-// coordinator, its workers reached through their listeners and directly, turn by turn in one run.
-// `npm run hop` prints both, and their ratio.
+// Owns measuring what the way through HAProxy costs while nothing fails. In one run the coordinator executes the same
+// statements with its workers reached through their listeners, and directly, in turn. `npm run hop` prints both
+// throughputs and their ratio.
 
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -35,7 +35,7 @@ try {
   const passfile = join(place.folder, 'hop.pgpass')
   writeFileSync(passfile, renderPassfile(credentials), { mode: 0o600 })
 
-  /** Where the coordinator finds the workers' primaries from now on. */
+  /** Sets the ports at which the coordinator reaches the workers' primaries from now on. */
   const lead = async (way: 'connectPort' | 'postgresPort') => {
     for (const member of primaries)
       await trial.query(

@@ -1,5 +1,5 @@
-// Owns the clients of the nemesis suite: over HTTP, through the proxies, each with one habit, and all remembering what
-// they were told.
+// Owns the clients of the nemesis suite: they use HTTP through the proxies, each has one habit, and all record the
+// responses that they get.
 
 import { randomUUID } from 'node:crypto'
 import { Agent, type IncomingHttpHeaders, request } from 'node:http'
@@ -10,7 +10,7 @@ import type { Fate, Occurrence } from './history.ts'
 export const COLLECTION = 'nemesis'
 const ITEMS = `/collections/${COLLECTION}/items`
 
-/** Somewhere whose features lie in one node group. Degrees. */
+/** Point, in degrees, around which all features are stored in one node group. */
 export type Spot = {
   readonly group: number
   readonly longitude: number
@@ -19,43 +19,44 @@ export type Spot = {
 
 /** A request as its client saw it. */
 export type Sample = {
-  /** What only a primary can answer is no read that any other could have served. */
+  /** A read that only a primary can serve counts as a write, because no secondary could have served it. */
   readonly kind: 'read' | 'write'
   readonly group: number
-  /** Milliseconds: of performance.now(), and how long it took. */
+  /** Milliseconds of performance.now() at its start. */
   readonly startMs: number
+  /** Milliseconds that it took. */
   readonly ms: number
   readonly verdict:
     | 'served'
-    /** Told honestly that it is not now, and when to come again. */
+    /** A 503 that states when to send the request again, or with which key. */
     | 'refused'
-    /** No answer, or one that says nothing of what to do. */
+    /** No response, or one that does not state what to do. */
     | 'failed'
-  /** Who answered what must not be older than a token. */
+  /** Source of the response to a request with a token. */
   readonly source: 'secondary' | 'primary' | undefined
-  /** What came instead of an answer, for people. */
+  /** What the client got instead of a response, for people. */
   readonly trouble: string | undefined
 }
 
-/** What all clients write to, in order. */
+/** Records of all clients, in order. */
 export type Notebook = { readonly history: Occurrence[]; readonly samples: Sample[] }
 
 export type Crowd = {
-  /** Whether each client was served within this time. */
+  /** Returns true if each client was served within the last `withinMs`. */
   areServed(withinMs: number): boolean
   stop(): Promise<void>
 }
 
-/** Longer than a gateway takes over a change in the worst case: who gives up earlier would not hear what came of it. */
+/** Longer than a gateway takes for a change in the worst case, because a client that gives up misses the outcome. */
 const TIMEOUT_MS = 15_000
-/** Between two requests of a client: the suite is about faults, not about a machine with nothing left to give. */
+/** Pause between two requests of a client, because the suite tests faults and not an overloaded machine. */
 const PAUSE_MS = 75
 const RETRY_MS = 100
-/** After the end of a run, for changes whose outcome is not known yet. */
+/** Time after the end of a run in which clients may resolve changes whose outcome is not known yet. */
 const RESOLVE_MS = 15_000
-/** So far from its registers a spot has the features that are made: beside them, in the same cell. */
+/** Distance between a spot's registers and the features that clients create there: next to them, in the same cell. */
 const BESIDE_DEGREES = 0.2
-/** Features of a spot whose values are changed, each by a client of its own. */
+/** Number of features of a spot whose values change, each by a client of its own. */
 const REGISTERS = 2
 
 type Answer = {
@@ -71,7 +72,10 @@ type Ask = (
   options?: { readonly headers?: Record<string, string>; readonly body?: unknown },
 ) => Promise<Answer | undefined>
 
-/** One client's way: at one proxy, and at the next where nobody listens, or where it breaks over what may be repeated. */
+/**
+ * Returns how one client sends requests: to one proxy, and to the next one if none listens there, or if the connection
+ * breaks during a request that may be repeated.
+ */
 function makeAsk(proxies: readonly Balancer[], group: number, { samples }: Notebook, first: number): Ask {
   const agent = new Agent({ keepAlive: true })
   let turn = first
@@ -106,8 +110,8 @@ function makeAsk(proxies: readonly Balancer[], group: number, { samples }: Noteb
         const { code, message } = error as NodeJS.ErrnoException
         trouble = code ?? message
         turn++
-        // Nobody has heard it, or it makes no difference: another address of the same service may be tried, as
-        // browsers do (RFC 9110, 9.2.2).
+        // If the request reached no server, or may be repeated, the client tries another address of the same service,
+        // as browsers do (RFC 9110, 9.2.2).
         const mayRepeat = method === 'GET' || headers['idempotency-key'] !== undefined
         if (code !== 'ECONNREFUSED' && !(code === 'ECONNRESET' && mayRepeat)) break
       }
@@ -129,7 +133,7 @@ function makeAsk(proxies: readonly Balancer[], group: number, { samples }: Noteb
   }
 }
 
-/** When to come again, or under which key. */
+/** Returns true if the response states when to send the request again, or with which key. */
 const isInstructive = ({ headers, body }: Answer) =>
   headers['retry-after'] !== undefined || body?.idempotencyKey !== undefined
 
@@ -141,7 +145,7 @@ function parse(text: string): Answer['body'] {
   }
 }
 
-/** Refusals that do not say that nothing has happened. */
+/** Codes of refusals after which the change may have happened. */
 const UNTOLD = ['change-outcome-unknown', 'gateway-unavailable']
 
 function fateOf(answer: Answer | undefined): Fate {
@@ -149,11 +153,11 @@ function fateOf(answer: Answer | undefined): Fate {
   if (answer.status < 300) return 'done'
   const { status, body } = answer
   if (status === 412) return 'refused'
-  // An answer of the gateway's own, which knows; what comes from a proxy may have been lost on the way before.
+  // The gateway itself responded, and knows the outcome. A proxy does not know what an earlier gateway has done.
   const isTold =
     status === 503 && body !== undefined && !UNTOLD.includes(String(body.code)) && !body.idempotencyKey
   if (isTold) return 'refused'
-  // What nobody expected says nothing of what has happened; that it came is told by the gateways' logs.
+  // An unexpected failure leaves the outcome open; the failure itself is found in the gateways' logs.
   if (status >= 500 || status === 409) return 'unknown'
   throw new Error(`unexpected: ${status} ${JSON.stringify(body)}`)
 }
@@ -166,13 +170,14 @@ const featureAt = (longitude: number, latitude: number, properties: object) => (
 })
 const itemPath = (id: string) => `${ITEMS}/${encodeURIComponent(id)}`
 
-/** Makes the features whose values are changed and read. @returns their ids */
+/** Creates the features whose values clients change and read. @returns their ids */
 export async function makeRegisters(proxies: readonly Balancer[], spot: Spot): Promise<readonly string[]> {
   const ask = makeAsk(proxies, spot.group, { history: [], samples: [] }, 0)
   const make = async () => {
     const body = featureAt(spot.longitude, spot.latitude, { value: 0 })
     const answer = await ask('write', 'POST', ITEMS, { headers: GEOJSON, body })
-    if (answer?.status !== 201) throw new Error(`no register could be made: ${JSON.stringify(answer?.body)}`)
+    if (answer?.status !== 201)
+      throw new Error(`no register could be created: ${JSON.stringify(answer?.body)}`)
     return String(answer.body!.id)
   }
   return Promise.all(Array.from({ length: REGISTERS }, make))
@@ -184,7 +189,7 @@ type Client = {
   readonly registers: readonly string[]
   readonly note: (occurrence: Occurrence) => void
   readonly isRunning: () => boolean
-  /** Whether what is not known yet may still be asked for. */
+  /** Returns true while a client may still resolve an unknown outcome. */
   readonly mayResolve: () => boolean
 }
 type Habit = (client: Client) => Promise<void>
@@ -193,8 +198,9 @@ const insertAt = ({ longitude, latitude }: Spot, mark: string) =>
   featureAt(longitude + BESIDE_DEGREES, latitude, { mark })
 
 /**
- * Makes features, each until it is made. @param keyOf the key of its first try; without one it goes on with that
- * which it is given when nobody can tell, and else never tries again
+ * Creates features, and repeats each until it is created.
+ * @param keyOf returns the key of the first try. If there is none, the client repeats the change only with the key that
+ * a response without an outcome names
  */
 const writeUntilMade =
   (keyOf: () => string | undefined): Habit =>
@@ -212,13 +218,13 @@ const writeUntilMade =
         key ??= answer?.body?.idempotencyKey as string | undefined
         if (fate !== 'done') await sleep(RETRY_MS)
       } while (fate !== 'done' && key !== undefined && mayResolve())
-      // Refused once more: what came of the first try is as unknown as before.
+      // If only a later try was refused, the outcome of the first one is still unknown.
       note({ kind: 'insertion', mark, fate: fate === 'refused' && isInDoubt ? 'unknown' : fate })
       await sleep(PAUSE_MS)
     }
   }
 
-/** Changes a register that is its alone and looks at once, with the token of the change. */
+/** Changes a register that no other client changes, and reads it at once with the token of the change. */
 const changeAndLook =
   (own: number): Habit =>
   async ({ ask, registers, note, isRunning }) => {
@@ -226,7 +232,7 @@ const changeAndLook =
     const path = itemPath(register)
     let tag: string | undefined
     for (let value = 1; isRunning(); ) {
-      // Where nobody knows what it is now, whoever could tell is asked: what comes too late then finds another tag.
+      // If the value is unknown, a primary is read. A change that takes effect too late then finds another entity tag.
       if (tag === undefined) {
         const answer = await ask('write', 'GET', path, { headers: { prefer: 'consistency=strong' } })
         if (isSeen(answer)) tag = answer.headers.etag
@@ -249,7 +255,7 @@ const changeAndLook =
     }
   }
 
-/** Looks again and again, and never wants to see less than before. */
+/** Reads again and again, and never wants to see less than before. */
 const lookForwards: Habit = async ({ ask, registers, note, isRunning }) => {
   const session = randomUUID()
   let token: string | undefined
@@ -265,7 +271,7 @@ const lookForwards: Habit = async ({ ask, registers, note, isRunning }) => {
   }
 }
 
-/** Looks at a map. */
+/** Reads a page of features, as a map does. */
 const lookAround: Habit = async ({ ask, spot, registers, note, isRunning }) => {
   const { longitude, latitude } = spot
   const half = BESIDE_DEGREES / 2
@@ -280,7 +286,7 @@ const lookAround: Habit = async ({ ask, spot, registers, note, isRunning }) => {
   }
 }
 
-/** Everything that is looked for is there: not to find it is no answer. */
+/** Returns true if the read was served. Everything that clients read exists, so any 4xx is an error. */
 function isSeen(answer: Answer | undefined): answer is Answer {
   if (answer && answer.status >= 400 && answer.status < 500)
     throw new Error(`unexpected: ${answer.status} ${JSON.stringify(answer.body)}`)
@@ -289,7 +295,7 @@ function isSeen(answer: Answer | undefined): answer is Answer {
 
 const valueIn = ({ body }: Answer) => (body!.properties as { readonly value: number }).value
 
-/** At each spot one of each. */
+/** Habits; each spot has one client of each. */
 const HABITS: readonly Habit[] = [
   writeUntilMade(randomUUID),
   writeUntilMade(() => undefined),
@@ -298,7 +304,7 @@ const HABITS: readonly Habit[] = [
   lookAround,
 ]
 
-/** Lets clients loose at each spot, among its registers. */
+/** Starts the clients of each spot, with its registers. */
 export function startCrowd(
   proxies: readonly Balancer[],
   spots: ReadonlyMap<Spot, readonly string[]>,
@@ -325,7 +331,7 @@ export function startCrowd(
       })
     }),
   )
-  // What goes wrong in one of them is told when they are stopped.
+  // An error of a client is thrown when the clients are stopped.
   const ended = Promise.all(acting)
   ended.catch(() => {})
   return {

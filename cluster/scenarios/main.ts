@@ -1,4 +1,4 @@
-// Owns `npm run scenarios`: plays what is asked for, again and again, and writes what was measured.
+// Owns `npm run scenarios`: plays the requested scenarios, as often as requested, and writes the results.
 
 import { parseArgs } from 'node:util'
 import { GATEWAYS, type NemesisResult, type NemesisStage, playNemesis, prepareNemesis } from './nemesis.ts'
@@ -12,18 +12,18 @@ const USAGE = `npm run scenarios -- [nemesis | nemesis sequences] [NAME …] [--
 npm run scenarios -- nemesis random [--seed 1] [--minutes 10]
      [--plain | --workers 3] [--members 2]
 
-Without nemesis: how long bare connections pause. With it: what clients of the gateways are served, and whether
-anything that was promised to them is broken. All scenarios, with the results kept in cluster/results/; or those whose
-names begin with a NAME:
+Without nemesis, it measures how long bare connections pause. With it, it measures what clients of the gateways are
+served, and checks whether any promise to them is broken. Without names, it plays all scenarios and keeps the results in
+cluster/results/. Otherwise it plays those whose names begin with a NAME:
   ${scenarios.map(({ name }) => name).join('\n  ')}
-of the nemesis alone:
+only with nemesis:
   ${gatewayScenarios.map(({ name }) => name).join('\n  ')}
-and its sequences of faults:
+sequences of faults, only with nemesis:
   ${sequences.map(({ name }) => name).join('\n  ')}
-A run of the nemesis goes on for --seconds from its fault on, where it would be over earlier.
+A run of the nemesis lasts at least --seconds from its fault on.
 
-random draws sequences of faults: the first by --seed, each of the others by the next number, until --minutes are
-over. The same seed draws the same faults. Its results are added to cluster/results/random.md.
+random draws sequences of faults: the first one by --seed, each further one by the next number, until --minutes are
+over. The same seed draws the same faults. The results are added to cluster/results/random.md.
 `
 
 const SUITES = ['nemesis', 'sequences', 'random']
@@ -45,18 +45,19 @@ type Words = {
   readonly suite: Suite
   readonly chosen: readonly Scenario[]
   readonly repeats: number
-  /** Worker groups of the cluster, 0 for one pair without Citus; and members of each group. */
+  /** Worker groups of the cluster; 0 for one group without Citus. */
   readonly workers: number
+  /** Members of each group. */
   readonly members: number
-  /** How long a run of the nemesis goes on from its fault on, at least. */
+  /** Seconds that a run of the nemesis lasts at least, from its fault on. */
   readonly seconds: number
   readonly seed: number
   readonly minutes: number
-  /** Whether the results are those of all scenarios, which are kept. */
+  /** True if all scenarios are played; only such results are kept. */
   readonly areAll: boolean
 }
 
-/** What was asked for; ends the process where that cannot be. */
+/** Reads the command line, and ends the process if it is not valid. */
 function readWords(): Words {
   try {
     const { values, positionals } = parseArgs({
@@ -77,14 +78,14 @@ function readWords(): Words {
     ) => {
       const value = Number(values[name])
       if (Number.isSafeInteger(value) && value >= least) return value
-      throw new Error(`--${name} takes a whole number from ${least} on, as in --${name} ${least + 2}.`)
+      throw new Error(`--${name} takes an integer of at least ${least}, as in --${name} ${least + 2}.`)
     }
     const names = [...positionals]
     let suite: Suite = 'pauses'
     while (SUITES.includes(names[0]!)) suite = names.shift() as Suite
     if (suite === 'random' && names.length > 0) throw new Error('random takes no names.')
     if (suite === 'random' && process.getuid?.() !== 0)
-      throw new Error('random takes root: it cuts members off, and fills their disks.')
+      throw new Error('random needs root: it cuts members off, and fills their disks.')
     const ofNemesis = [...scenarios, ...gatewayScenarios]
     const all = { pauses: scenarios, nemesis: ofNemesis, sequences, random: [] }[suite]
     const among = suite === 'nemesis' ? [...ofNemesis, ...sequences] : all
@@ -113,7 +114,7 @@ async function playAll<T>({ chosen, repeats }: Words, playOne: (scenario: Scenar
   return results
 }
 
-/** Of a file of results: other clusters than the usual one have their own. */
+/** Returns the name of a file of results; clusters of another size than the default have their own. */
 const fileOf = (name: string, { workers, members }: Words) =>
   [
     name,
@@ -121,13 +122,13 @@ const fileOf = (name: string, { workers, members }: Words) =>
     ...(members === 2 ? [] : [`${members}-members`]),
   ].join('-')
 
-/** How long bare connections pause. @returns whether every promise was kept */
+/** Measures how long bare connections pause. @returns true if every promise was kept */
 async function playPauses(words: Words, trial: Trial): Promise<boolean> {
   const stage = await prepareStage(trial)
   const playOne = async (scenario: Scenario): Promise<Measurement> => {
     const one = await play(stage, scenario)
     say(
-      `${scenario.name}: writes ${seconds(one.writesMs)} s, reads ${seconds(one.readsMs)} s; ${one.acknowledged} acknowledged, ${one.refused} refused; whole after ${seconds(one.healedMs)} s`,
+      `${scenario.name}: writes ${seconds(one.writesMs)} s, reads ${seconds(one.readsMs)} s; ${one.acknowledged} acknowledged, ${one.refused} refused; recovered after ${seconds(one.healedMs)} s`,
     )
     for (const sentence of one.broken) say(`  BROKEN: ${sentence}`)
     return one
@@ -142,7 +143,7 @@ async function playPauses(words: Words, trial: Trial): Promise<boolean> {
     allKept: 'Every promise was kept; no acknowledged row was lost.',
   })
   say(text)
-  // A few of them are a trial: the table that is kept is that of all.
+  // Only a table of all scenarios is kept.
   if (words.areAll) keepReport(fileOf(words.workers === 0 ? 'pauses' : 'citus', words), text, measurements)
   return broken.length === 0
 }
@@ -160,7 +161,7 @@ async function playOneOfNemesis(
   const one = await playNemesis(stage, scenario, lastsMs)
   const { reads, writes, otherWrites } = one
   say(
-    `${scenario.name}: of ${reads.count} reads ${reads.refused} refused, ${reads.failed} failed, at most ${seconds(reads.longestGapMs)} s without; of ${writes.count} writes ${writes.refused} refused, ${writes.failed} failed; of ${otherWrites?.count ?? 0} of other groups ${otherWrites?.refused ?? 0} and ${otherWrites?.failed ?? 0}; ${one.acknowledged} changes acknowledged, ${one.unresolved} never known; whole after ${seconds(one.healedMs)} s`,
+    `${scenario.name}: of ${reads.count} reads ${reads.refused} refused, ${reads.failed} failed, longest pause ${seconds(reads.longestGapMs)} s; of ${writes.count} writes ${writes.refused} refused, ${writes.failed} failed; of ${otherWrites?.count ?? 0} writes of other groups ${otherWrites?.refused ?? 0} refused, ${otherWrites?.failed ?? 0} failed; ${one.acknowledged} changes acknowledged, ${one.unresolved} never known; recovered after ${seconds(one.healedMs)} s`,
   )
   for (const [trouble, count] of Object.entries({ ...one.troubles, ...one.reasons }))
     say(`  ${count} × ${trouble}`)
@@ -168,7 +169,7 @@ async function playOneOfNemesis(
   return one
 }
 
-/** What clients of the gateways are served. @returns whether every promise was kept */
+/** Measures what clients of the gateways are served. @returns true if every promise was kept */
 async function playAgainstNemesis(words: Words, trial: Trial): Promise<boolean> {
   const stage = await prepareNemesis(trial)
   const results = await playAll(words, (scenario) => playOneOfNemesis(stage, scenario, words.seconds * 1_000))
@@ -179,17 +180,17 @@ async function playAgainstNemesis(words: Words, trial: Trial): Promise<boolean> 
   const text = renderReport({
     title: words.suite === 'sequences' ? 'Sequences of faults' : 'Nemesis',
     ...words,
-    table: `${renderNemesis(words.chosen, results)}\n\nBefore the faults ${share} % of ${causal} reads with a token were answered by secondaries.`,
+    table: `${renderNemesis(words.chosen, results)}\n\nBefore the faults ${share} % of ${causal} reads with a token were served by secondaries.`,
     broken,
     allKept:
-      'No acknowledged change was lost or made twice, none that was refused had happened, no read was older than the own change or went backwards. At the end of each run the members of a group had the same rows and one timeline, and nothing was left prepared.',
+      'No acknowledged change was lost or applied twice, no refused change had happened, and no read was older than a change of the same client or went backwards. At the end of each run the members of a group had the same rows and one timeline, and nothing was left prepared.',
   })
   say(text)
   if (words.areAll) keepReport(fileOf(words.suite, words), text, results)
   return broken.length === 0
 }
 
-/** Sequences that are drawn, until the time is over. @returns whether every promise was kept */
+/** Plays drawn sequences until the time is over. @returns true if every promise was kept */
 async function playRandom(words: Words, trial: Trial): Promise<boolean> {
   const { topology } = trial.cluster.place
   const stage = await prepareNemesis(trial)
@@ -211,7 +212,7 @@ const trial = await openTrial(
     workers: words.workers,
     members: words.members,
     gateways: words.suite === 'pauses' ? 0 : GATEWAYS,
-    // A disk that can be full takes a file system of its own.
+    // Filling a disk needs a file system for each member.
     disk: words.suite === 'random' ? DISK_MIB : 0,
   },
   say,

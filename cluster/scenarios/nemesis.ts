@@ -1,4 +1,4 @@
-// Owns one run of the nemesis suite: clients over HTTP throughout, a fault in the middle, and the checker at the end.
+// Owns one run of the nemesis suite: clients over HTTP all the time, a fault in the middle, and the checker at the end.
 
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,27 +20,27 @@ import {
 import type { Scenario } from './scenarios.ts'
 import type { Trial } from './stage.ts'
 
-/** Of a cluster for the nemesis: one may be lost, and one be restarted. */
+/** Number of gateways, so that one is left if one is lost and another one restarts. */
 export const GATEWAYS = 3
 
-/** The cells' level: at it a spot and what lies beside it are in one cell. */
+/** Level of the cells: large enough that a spot and the features next to it are in one cell. */
 const LEVEL = 8
 const STEADY_MS = 5_000
-/** After all is whole again: what comes late is seen, too. */
+/** Time after the recovery of the cluster, so that late effects are seen, too. */
 const SETTLE_MS = 3_000
 const SERVED_MS = 1_000
 const SERVED_TIMEOUT_MS = 90_000
-/** How long that takes is measured, not promised: members that come back share the machine with everything else. */
+/** Longest wait for recovery, which is measured but not promised: returning members share the machine with the rest. */
 const WHOLE_TIMEOUT_MS = 180_000
 
 export type NemesisStage = Trial & { readonly spots: readonly Spot[] }
 
-/** What became of the requests of a kind. */
+/** Outcomes of the requests of a kind. */
 export type Tally = {
   readonly count: number
   readonly refused: number
   readonly failed: number
-  /** Milliseconds between two served requests, at the most. */
+  /** Longest time between two served requests. */
   readonly longestGapMs: number
   readonly p99Ms: number
 }
@@ -48,26 +48,27 @@ export type Tally = {
 export type NemesisResult = {
   readonly scenario: string
   readonly violations: readonly Violation[]
-  /** What else went wrong, each a sentence. */
+  /** One sentence for each other thing that went wrong. */
   readonly broken: readonly string[]
   readonly steadyReads: Tally
   readonly reads: Tally
-  /** Of the group that was hit, and of the others. */
+  /** Writes of the group that was hit. */
   readonly writes: Tally
+  /** Writes of the other groups; undefined if all groups were hit. */
   readonly otherWrites: Tally | undefined
-  /** From the fault's end until the cluster was whole. */
+  /** Time from the end of the fault until the cluster had recovered. */
   readonly healedMs: number
   readonly acknowledged: number
   readonly unresolved: number
   readonly steadyCausal: number
   readonly steadyCausalFromSecondaries: number
-  /** What came instead of answers, and how often. */
+  /** What clients got instead of responses, and how often. */
   readonly troubles: Readonly<Record<string, number>>
-  /** What gateways say of those that they did not serve, where TESSERA_LOG_LEVEL is debug. */
+  /** Reasons that gateways log for requests that they did not serve, if TESSERA_LOG_LEVEL is debug. */
   readonly reasons: Readonly<Record<string, number>>
 }
 
-/** Starts the gateways, and makes the collection that their clients share. */
+/** Starts the gateways, and creates the collection that their clients share. */
 export async function prepareNemesis(trial: Trial): Promise<NemesisStage> {
   await startGateways(trial.cluster)
   await untilGatewaysServe(trial.cluster)
@@ -76,7 +77,7 @@ export async function prepareNemesis(trial: Trial): Promise<NemesisStage> {
   return { ...trial, spots }
 }
 
-/** @returns one spot in each node group that holds features */
+/** Creates the collection. @returns one spot in each node group that holds features */
 async function makeCollection({ query }: Trial, { isCitus }: Topology): Promise<readonly Spot[]> {
   await query(`create table ${COLLECTION} (
     cell integer not null, id text not null, mark text, value integer, geom geometry(Point, 4326),
@@ -85,7 +86,7 @@ async function makeCollection({ query }: Trial, { isCitus }: Topology): Promise<
     await query(
       `select create_distributed_table('${COLLECTION}', 'cell', colocate_with => 'tessera.moved_feature')`,
     )
-  // As an import would leave it.
+  // Owner and privileges are those of an imported table.
   await query(`alter table ${COLLECTION} owner to tessera_owner`)
   await query(`grant select, insert, update, delete on ${COLLECTION} to tessera_write`)
   await query(`grant select on ${COLLECTION} to tessera_read`)
@@ -101,14 +102,14 @@ async function makeCollection({ query }: Trial, { isCitus }: Topology): Promise<
   return rows as unknown as Spot[]
 }
 
-/** @param lastsMs how long clients come from the fault on, at least */
+/** Plays a scenario. @param lastsMs milliseconds that clients go on at least, from the fault on */
 export async function playNemesis(
   stage: NemesisStage,
   scenario: Scenario,
   lastsMs = 0,
 ): Promise<NemesisResult> {
   const { query, spots } = stage
-  // It may have grown, before or meanwhile.
+  // The cluster may have grown, before or meanwhile.
   const asItIs = () => ({ ...stage.cluster, place: findPlace(stage.cluster.place.folder, {}) })
   const cluster = asItIs()
   const { topology } = cluster.place
@@ -122,7 +123,7 @@ export async function playNemesis(
     const { place, credentials } = asItIs()
     const faults = await untilWhole(place.topology, credentials, WHOLE_TIMEOUT_MS)
     if (faults.length > 0)
-      broken.push(`the cluster is whole: not within ${WHOLE_TIMEOUT_MS / 1_000} s`, ...faults)
+      broken.push(`the cluster has not recovered within ${WHOLE_TIMEOUT_MS / 1_000} s`, ...faults)
   }
   await keepWhole()
   const readLogs = followLogs(cluster.place)
@@ -135,7 +136,7 @@ export async function playNemesis(
       await sleep(100)
     )
       if (performance.now() > deadline)
-        return void broken.push(`everybody is served: not within ${SERVED_TIMEOUT_MS / 1_000} s`)
+        return void broken.push(`not all clients are served within ${SERVED_TIMEOUT_MS / 1_000} s`)
   }
   await sleep(SERVED_MS)
   await untilServed()
@@ -194,7 +195,7 @@ type Logged = {
   readonly err: { readonly message: string; readonly stack: string; readonly cause?: Logged['err'] }
 }
 
-/** @returns what the gateways have logged from now on of requests that they did not serve */
+/** @returns a function that reads what gateways have logged since now about requests that they did not serve */
 function followLogs({ topology, runFolder }: Place): () => readonly Logged[] {
   const files = topology.gateways.map(({ name }) => join(runFolder, `${name}.log`))
   const sizes = files.map((file) => statSync(file).size)
@@ -205,7 +206,7 @@ function followLogs({ topology, runFolder }: Place): () => readonly Logged[] {
       .map((line) => JSON.parse(line))
 }
 
-/** From what whoever asked was told to what had happened. */
+/** Returns the method and the chain of errors, from the response to its cause. */
 const reasonOf = ({ method, err }: Logged) => {
   const told = []
   for (let error: Logged['err'] | undefined = err; error; error = error.cause) told.push(error.message)

@@ -1,4 +1,4 @@
-// Owns one run of a scenario: traffic throughout, the fault, its end, and whether every promise was kept.
+// Owns one run of a scenario: traffic all the time, the fault, its end, and whether every promise was kept.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { untilWhole } from '../status.ts'
@@ -8,40 +8,40 @@ import { type Outcome, startReaders, startWriters, TABLE } from './traffic.ts'
 
 export type Measurement = {
   readonly scenario: string
-  /** Milliseconds; the longest pause of a client. Others: those of groups that were not hit; undefined without any. */
+  /** Longest pause of a client, for the group that was hit and for the others; undefined if there are no others. */
   readonly writesMs: number
   readonly readsMs: number
   readonly otherWritesMs: number | undefined
   readonly otherReadsMs: number | undefined
-  /** From the fault's end until every member was primary or streaming, and known as such. */
+  /** Time from the end of the fault until the status of the cluster had no faults. */
   readonly healedMs: number
   readonly acknowledged: number
   readonly refused: number
-  /** Promises that were not kept, each a sentence. */
+  /** One sentence for each promise that was not kept. */
   readonly broken: readonly string[]
 }
 
-/** Writers, and as many readers, of the group that is hit and of the others each. */
+/** Number of writers, and of readers, for the group that is hit; as many for the other groups together. */
 const CLIENTS = 4
 const WARM_UP_MS = 2_000
-/** Who was answered within this is served. */
+/** A client is served if its last response is not older than this. */
 const SERVED_MS = 500
 const RETURN_TIMEOUT_MS = 90_000
 const HEAL_TIMEOUT_MS = 60_000
-/** Statements of other groups wait at most for a change of pg_dist_node, and for a noisy machine. */
+/** Statements of other groups wait at most for an update of pg_dist_node, and for a busy machine. */
 const OTHERS_WITHIN_MS = 2_000
 
-/** @param patience by how much whatever is promised may take longer */
+/** Plays a scenario. @param patience factor by which everything promised may take longer */
 export async function play(stage: Stage, scenario: Scenario, patience = 1): Promise<Measurement> {
   const { cluster, fresh, seeded } = stage
   const { topology } = cluster.place
   const group = (scenario.group === 'worker' ? topology.groups[1] : undefined) ?? topology.groups[0]!
-  // The coordinator is in every statement's way.
+  // Every statement goes through the coordinator, so its faults hit all groups.
   const isHit = (number: number) => scenario.group !== 'worker' || number === group.number
   await stage.query(`delete from ${TABLE} where id <> all($1)`, [[...seeded.values()].flat()])
   const pick = (ids: ReadonlyMap<number, readonly number[]>, wanted: boolean) => {
     const groups = [...ids].filter(([number]) => isHit(number) === wanted).map(([, own]) => own)
-    // Alternating: no group waits until another's ids have run out.
+    // The groups' ids alternate, so that no group waits until the ids of another one are used up.
     const longest = Math.max(0, ...groups.map((own) => own.length))
     return Array.from({ length: longest }, (_, index) => groups.map((own) => own[index]))
       .flat()
@@ -63,7 +63,7 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
     const deadline = performance.now() + withinMs
     while (!(await isSo())) {
       if (performance.now() > deadline) {
-        broken.push(`${what} within ${withinMs / 1000} s`)
+        broken.push(`not within ${withinMs / 1000} s: ${what}`)
         return
       }
       await sleep(100)
@@ -71,13 +71,13 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
   }
   const keepWhole = async (what: string) => {
     const faults = await untilWhole(topology, cluster.credentials, HEAL_TIMEOUT_MS)
-    if (faults.length > 0) broken.push(`${what} within ${HEAL_TIMEOUT_MS / 1000} s`, ...faults)
+    if (faults.length > 0) broken.push(`not within ${HEAL_TIMEOUT_MS / 1000} s: ${what}`, ...faults)
   }
-  await until('everybody is served before', RETURN_TIMEOUT_MS, () =>
+  await until('all clients are served before the fault', RETURN_TIMEOUT_MS, () =>
     all.every((clients) => clients?.areServed(SERVED_MS) ?? true),
   )
-  // One fault at a time is what is survived: a member that is still coming back from the last one can follow nobody.
-  await keepWhole('the cluster is whole before')
+  // Only one fault at a time is promised: a member that still recovers from the last fault cannot replace a primary.
+  await keepWhole('the cluster has recovered before the fault')
   const undo = await scenario.inject(cluster, group)
   await sleep(scenario.holdMs)
   if (scenario.writesReturn)
@@ -85,16 +85,18 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
   broken.push(...((await scenario.findWrongs?.(cluster, group)) ?? []))
   await undo()
   const undoneAt = performance.now()
-  await keepWhole('the cluster is whole after')
+  await keepWhole('the cluster has recovered after the fault')
   const healedMs = performance.now() - undoneAt
-  await until('everybody is served after', RETURN_TIMEOUT_MS, () =>
+  await until('all clients are served after the fault', RETURN_TIMEOUT_MS, () =>
     all.every((clients) => clients?.areServed(SERVED_MS) ?? true),
   )
   const [written, read, otherWritten, otherRead] = await Promise.all(all.map((clients) => clients?.stop()))
   const check = (what: string, outcome: Outcome | undefined, promisedMs = Number.POSITIVE_INFINITY) => {
     const withinMs = promisedMs * patience
     if (outcome && outcome.longestGapMs > withinMs)
-      broken.push(`${what} paused ${(outcome.longestGapMs / 1000).toFixed(1)} s of ${withinMs / 1000} s`)
+      broken.push(
+        `${what} paused ${(outcome.longestGapMs / 1000).toFixed(1)} s; the promise is ${withinMs / 1000} s`,
+      )
   }
   check('writes', written, scenario.writesWithin)
   check('reads', read, scenario.readsWithin)
@@ -106,7 +108,7 @@ export async function play(stage: Stage, scenario: Scenario, patience = 1): Prom
     [acknowledged],
   )
   const found: number = row!.found
-  // More is impossible: id is the primary key.
+  // There cannot be more rows, because id is the primary key.
   if (found !== acknowledged.length)
     broken.push(`${acknowledged.length - found} of ${acknowledged.length} acknowledged rows are lost`)
   return {

@@ -1,4 +1,4 @@
-// Owns how what was measured is told: tables for people, files of results.
+// Owns the reports of results: tables for people, and files.
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
@@ -10,7 +10,7 @@ import type { Scenario } from './scenarios.ts'
 export const seconds = (ms: number) => (ms / 1000).toFixed(1)
 const whole = (value: number) => value.toFixed(0)
 
-/** Least, median and most of a figure over the repeats. */
+/** Renders the median of a figure over the repeats, with the least and the most. */
 function spread<T>(results: readonly T[], figure: (one: T) => number | undefined, show = seconds) {
   const values = results
     .map(figure)
@@ -21,7 +21,7 @@ function spread<T>(results: readonly T[], figure: (one: T) => number | undefined
   return values.length === 1 ? median : `${median} (${show(values[0]!)} .. ${show(values.at(-1)!)})`
 }
 
-/** @param rowOf the cells of a scenario's row after its name, of all its runs */
+/** Renders a table. @param rowOf returns the cells of a scenario's row after its name and the number of its runs */
 function renderTable<T extends { readonly scenario: string }>(
   head: readonly string[],
   played: readonly Scenario[],
@@ -111,13 +111,14 @@ export const renderNemesis = (played: readonly Scenario[], results: readonly Nem
 
 type Report = {
   readonly title: string
-  /** Worker groups, 0 for one group without Citus; and members of each. */
+  /** Worker groups; 0 for one group without Citus. */
   readonly workers: number
+  /** Members of each group. */
   readonly members: number
   readonly table: string
-  /** What was not kept, each a sentence. */
+  /** One sentence for each promise that was not kept. */
   readonly broken: readonly string[]
-  /** What to say where everything was. */
+  /** Text if every promise was kept. */
   readonly allKept: string
 }
 
@@ -125,7 +126,7 @@ export function renderReport({ title, workers, members, table, broken, allKept }
   return [
     `# ${title}, ${new Date().toISOString().slice(0, 10)}`,
     '',
-    `Measured on ${describeMachine()}; ${describeCluster(workers, members)}. Seconds, unless said otherwise: median (least .. most).`,
+    `Measured on ${describeMachine()}; ${describeCluster(workers, members)}. Seconds, unless a column names another unit: median (least .. most).`,
     '',
     table,
     '',
@@ -142,7 +143,7 @@ const describeCluster = (workers: number, members: number) =>
     ? `one group of ${members} members without Citus`
     : `a coordinator and ${workers} workers with Citus, ${members} members each`
 
-/** Into cluster/results/. */
+/** Writes a report and its data into cluster/results/. */
 export function keepReport(name: string, text: string, results: unknown) {
   mkdirSync(RESULTS, { recursive: true })
   writeFileSync(join(RESULTS, `${name}.md`), text)
@@ -155,7 +156,7 @@ export type Drawn = Pick<
   'acknowledged' | 'unresolved' | 'reads' | 'writes' | 'healedMs' | 'broken'
 > & { readonly seed: number; readonly strikes: string }
 
-/** Adds what a drawn sequence has shown to those before, and writes the sum of all. */
+/** Adds the result of a drawn sequence to the earlier ones, and writes the report of all. */
 export function addToTally(
   name: string,
   { workers, members }: Pick<Report, 'workers' | 'members'>,

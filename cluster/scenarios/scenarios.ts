@@ -1,4 +1,4 @@
-// Owns what the cluster promises: each fault, where it strikes, and by when its writes and reads are back.
+// Owns what the cluster promises: each fault, its target, and the time until writes and reads are served again.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from 'pg'
@@ -11,22 +11,22 @@ import type { Group } from '../topology.ts'
 
 export type Scenario = {
   readonly name: string
-  /** Whose ids the affected clients use; undefined for all. */
+  /** Group that is hit. Clients of all groups are affected, unless it is a worker. */
   readonly group: 'coordinator' | 'worker' | undefined
-  /** Milliseconds: the longest that an affected writer may wait from one acknowledgement to the next. */
+  /** Milliseconds that an affected writer may wait at most from one acknowledgement to the next. */
   readonly writesWithin?: number
   /** The same for readers of the affected group. */
   readonly readsWithin?: number
-  /** The fault lasts this long, and until affected writers are served again. */
+  /** Milliseconds that the fault lasts; if `writesReturn`, it also lasts until affected writers are served again. */
   readonly holdMs: number
-  /** Whether writes are expected while the fault lasts. */
+  /** True if writes must be served again while the fault lasts. */
   readonly writesReturn: boolean
   readonly inject: (cluster: Cluster, group: Group) => Promise<Undo>
-  /** Looks at the cluster before the fault is undone. @returns what is not as it should be, each a sentence */
+  /** Looks at the cluster before the fault is undone. @returns a sentence for each thing that is wrong */
   readonly findWrongs?: (cluster: Cluster, group: Group) => Promise<readonly string[]>
 }
 
-/** Long enough for whatever notices to notice. */
+/** Long enough that every component that reacts to the fault notices it. */
 const HOLD_MS = 3_000
 const SECONDARY_HOLD_MS = 10_000
 const STORE_LOST_MS = 30_000
@@ -43,10 +43,10 @@ const strikeSecondary =
     return faults[fault].inject(cluster, group.members.find((member) => member !== primary)!.name)
   }
 
-/** More than a secondary may be behind and still serve. */
+/** More than a secondary may be behind and still serve reads. */
 const LAG_MIB = 24
 
-/** One that replays no more, while much is written. */
+/** Stops the replay of a secondary, and writes enough WAL that it falls far behind. */
 const lagBehind: Scenario['inject'] = async (cluster, group) => {
   const undo = await strikeSecondary('lag')(cluster, group)
   const { connectPort } = await findPrimary(group)
@@ -59,7 +59,7 @@ const lagBehind: Scenario['inject'] = async (cluster, group) => {
   return undo
 }
 
-/** No read port leads to one that is far behind. */
+/** Finds secondaries that are far behind and that a port still leads to. */
 const findServedLaggards: Scenario['findWrongs'] = async ({ place, credentials }, { name }) => {
   const { members } = await readStatus(place.topology, credentials)
   const secondaries = members.filter(({ group, role }) => group === name && role === 'replica')
@@ -84,7 +84,7 @@ async function change(cluster: Cluster, group: Group): Promise<Undo> {
   return async () => {}
 }
 
-/** Every process at once, and everything started again. */
+/** Kills every process at once, and starts everything again. */
 async function killCluster(cluster: Cluster): Promise<Undo> {
   await strikeAll(({ place }) => partsOf(place.topology))(cluster, cluster.place.topology.groups[0]!)
   await sleep(1_000)
@@ -108,7 +108,7 @@ const secondaryFaults = {
   lag: { inject: lagBehind, findWrongs: findServedLaggards },
 }
 
-/** Others answer the coordinator's read port; a worker group without a secondary has nobody else to read from. */
+/** Other members serve the coordinator's read port, but bare connections cannot read a worker without a secondary. */
 const readsOf = (group: 'coordinator' | 'worker') => (group === 'coordinator' ? { readsWithin: 5_000 } : {})
 
 const ofGroup = (group: 'coordinator' | 'worker'): Scenario[] => [
@@ -131,22 +131,22 @@ const ofGroup = (group: 'coordinator' | 'worker'): Scenario[] => [
   })),
 ]
 
-/** One after the other, each as it should be done; others serve meanwhile. */
+/** Restarts one gateway after the other, each cleanly, while the others serve. */
 async function restartGateways(cluster: Cluster): Promise<Undo> {
   const { gateways } = cluster.place.topology
   for (const gateway of gateways) {
     await restart(cluster, gateway.name)
     await untilGatewaysServe(cluster, { gateways: [gateway] })
-    // HAProxy leads to it again.
+    // By then HAProxy leads to the gateway again.
     await sleep(RETURN_MS)
   }
   return async () => {}
 }
 
-/** By when HAProxy has found out that a gateway serves again. */
+/** Time within which HAProxy notices that a gateway serves again. */
 const RETURN_MS = 2_000
 
-/** Of those who serve HTTP: for clients that come through them. */
+/** Faults of gateways, for clients that use them. */
 export const gatewayScenarios: readonly Scenario[] = [
   {
     name: 'gateway-kill',

@@ -1,5 +1,5 @@
-// Owns sequences of faults: what strikes while the cluster still recovers from something else, and who comes back
-// in which order. Some have names; the others are drawn, and the same seed draws the same again.
+// Owns sequences of faults: a fault strikes while the cluster still recovers from another one, and members come back in
+// different orders. Some sequences have names; others are drawn, and the same seed draws the same sequence.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withSuperuser } from '../database-urls.ts'
@@ -13,11 +13,11 @@ import type { Group, Member, Topology } from '../topology.ts'
 import { COLLECTION } from './http-clients.ts'
 import type { Scenario } from './scenarios.ts'
 
-/** After this a lease that nobody renews has run out: Patroni's ttl, and what it may have been renewed last. */
+/** Time after which a lease has expired: Patroni's ttl of 20 s, and some seconds in which it may still be renewed. */
 const LEASE_MS = 26_000
-/** So long a new primary takes changes alone before it is lost, too. */
+/** Time in which a new primary takes changes alone before it is lost, too. */
 const REIGN_MS = 600
-/** Between two comebacks: the first has time to do what it should not. */
+/** Time between two comebacks, in which the first member could do what it must not do. */
 const COMEBACK_MS = 12_000
 const SUCCESSION_TIMEOUT_MS = 60_000
 const LOOK_MS = 20
@@ -36,7 +36,7 @@ async function untilPrimary(candidates: readonly Member[]): Promise<Member> {
 
 const others = ({ members }: Group, member: Member) => members.filter((one) => one !== member)
 
-/** The primary is lost, and its successor as soon as it has taken some changes by itself. */
+/** Strikes the primary, and its successor as soon as that has taken some changes alone. */
 async function loseBoth(
   cluster: Cluster,
   group: Group,
@@ -51,7 +51,7 @@ async function loseBoth(
   return [undoFormer, undoSuccessor]
 }
 
-/** The order in which the former primary and its successor come back. */
+/** Orders in which the former primary and its successor come back. */
 const COMEBACKS: Readonly<Record<string, (former: Undo, successor: Undo) => Promise<void>>> = {
   async 'former-first'(former, successor) {
     await sleep(LEASE_MS)
@@ -69,7 +69,7 @@ const COMEBACKS: Readonly<Record<string, (former: Undo, successor: Undo) => Prom
     await sleep(LEASE_MS)
     await Promise.all([former(), successor()])
   },
-  /** While the successor's lease still runs. */
+  /** The former primary comes back while the lease of the successor still runs. */
   async 'former-early'(former, successor) {
     await former()
     await sleep(LEASE_MS)
@@ -85,7 +85,7 @@ const succession =
     return async () => {}
   }
 
-/** The secondary is lost, and the primary before or after it has noticed. */
+/** Kills the secondary, and then the primary, before or after it has noticed the loss. */
 const secondaryThenPrimary =
   (pauseMs: number): Scenario['inject'] =>
   async (cluster, group) => {
@@ -100,7 +100,7 @@ const secondaryThenPrimary =
     return undoPrimary
   }
 
-/** All members of a group at once, and back one after the other. */
+/** Freezes all members of a group at once, and wakes them one after the other. */
 const freezeGroup: Scenario['inject'] = async (cluster, { members }) => {
   const undos = await Promise.all(members.map((member) => strike(cluster, 'freeze', member)))
   await sleep(LEASE_MS)
@@ -113,7 +113,7 @@ const freezeGroup: Scenario['inject'] = async (cluster, { members }) => {
 
 const coordinatorOf = ({ place }: Cluster) => place.topology.groups[0]!
 
-/** Two seconds apart the successor of the one still announces itself to the other. */
+/** Strikes a worker, then the coordinator. After two seconds the worker's successor still announces itself there. */
 const coordinatorToo =
   (fault: FaultName, pauseMs: number): Scenario['inject'] =>
   async (cluster, group) => {
@@ -125,7 +125,7 @@ const coordinatorToo =
     return undoCoordinator
   }
 
-/** A shard leaves the group for another one, and its primary dies on the way. */
+/** Moves a shard from the group to another one, and kills the group's primary meanwhile. */
 const whileShardMoves =
   (mode: 'auto' | 'block_writes'): Scenario['inject'] =>
   async (cluster, group) => {
@@ -150,7 +150,7 @@ const whileShardMoves =
         mode,
       ])
     })
-    // Whether it came to an end is not what is asked here.
+    // The move may fail; the scenario does not depend on it.
     moving.catch(() => {})
     await sleep(MOVE_MS)
     const undo = await strike(cluster, 'kill', await findPrimary(group))
@@ -158,13 +158,13 @@ const whileShardMoves =
     await sleep(COMEBACK_MS)
     return undo
   }
-/** A shard is copied by then, and not yet the other group's. */
+/** By then the shard has been copied, and does not belong to the other group yet. */
 const MOVE_MS = 150
 
-/** A worker group is added, and while shards move to it a primary dies: of a worker that gives some, or the coordinator's. */
+/** Adds a worker group, and kills a primary while shards move: of a worker that gives some, or of the coordinator. */
 const whileWorkerIsAdded: Scenario['inject'] = async (cluster, group) => {
   const adding = addWorker(cluster, () => {})
-  // Awaited below; it may have failed by then.
+  // `adding` is awaited below, and may fail before that.
   const hasEnded = adding.then(
     () => true,
     () => true,
@@ -199,7 +199,7 @@ const duringSwitchover =
     return async () => {}
   }
 
-/** Until it is back as a secondary, the former primary is rewound, and what it is rewound to is lost meanwhile. */
+/** Kills the successor while the former primary is being rewound to it. */
 const duringRewind: Scenario['inject'] = async (cluster, group) => {
   const former = await findPrimary(group)
   const undoFormer = await strike(cluster, 'kill', former)
@@ -211,10 +211,10 @@ const duringRewind: Scenario['inject'] = async (cluster, group) => {
   await sleep(LEASE_MS)
   return undoSuccessor
 }
-/** Patroni has started, and recovers what crashed. */
+/** By then Patroni has started, and recovers the crashed PostgreSQL. */
 const REWIND_MS = 2_000
 
-/** What runs no more, or replays nothing, cannot be struck. */
+/** Ignores that a part cannot be struck, because it does not run, or replays nothing. */
 function ignoreAbsence(error: unknown): Undo {
   if (error instanceof ClusterError) return async () => {}
   throw error
@@ -264,7 +264,7 @@ export const sequences: readonly Scenario[] = [
   ...named('coordinator', ofAnyGroup),
 ]
 
-/** Numbers from 0 up to 1, the same for the same seed: mulberry32, which is small and good enough to choose by. */
+/** Returns a generator (mulberry32) of numbers from 0 up to 1. The same seed gives the same numbers. */
 function makeRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -278,24 +278,27 @@ function makeRandom(seed: number): () => number {
 export type Strike = {
   readonly fault: FaultName
   readonly name: string
-  /** Milliseconds since the sequence began. */
+  /** Milliseconds from the start of the sequence. */
   readonly fromMs: number
   readonly toMs: number
 }
 
 const MIN_STRIKES = 2
 const MAX_STRIKES = 5
-/** Milliseconds between two strikes, and for how long each lasts: none of them has one size, all recoveries are met. */
+/**
+ * Milliseconds between two strikes, and of each strike. The ranges span orders of magnitude, so that strikes meet every
+ * stage of a recovery.
+ */
 const PAUSES_MS = [100, 10_000] as const
 const DURATIONS_MS = [500, 40_000] as const
-/** Of ten strikes so many are aimed at members; the others at what stands around them. */
+/** Share of strikes that hit members; the others hit proxies, etcd, fencers or gateways. */
 const MEMBER_SHARE = 0.8
 const MEMBER_FAULTS: readonly FaultName[] = ['kill', 'crash', 'freeze', 'partition', 'lag', 'fill-disk']
 const PART_FAULTS: readonly FaultName[] = ['kill', 'freeze']
-/** Of a second strike on the same group: sequences within a group are where something can be lost. */
+/** Share of strikes on members that are drawn from one group, because sequences within a group can lose changes. */
 const SAME_GROUP_SHARE = 0.6
 
-/** @returns in the order of their beginnings */
+/** Draws a sequence. @returns its strikes, in the order of their starts */
 export function drawStrikes(seed: number, topology: Topology): readonly Strike[] {
   const random = makeRandom(seed)
   const choose = <T>(among: readonly T[]) => among[Math.floor(random() * among.length)]!
@@ -322,7 +325,7 @@ export const describeStrikes = (strikes: readonly Strike[]) =>
     .join(', ')
 const inSeconds = (ms: number) => (ms / 1_000).toFixed(1)
 
-/** What is drawn as a scenario: it is over when everything that was struck has come back. */
+/** Returns a drawn sequence as a scenario, which ends when everything that was struck has come back. */
 export const randomScenario = (seed: number, topology: Topology): Scenario => ({
   name: `seed ${seed}`,
   group: undefined,

@@ -1,4 +1,4 @@
-// Owns the cluster on which scenarios are played: one of its own, with a table whose rows' groups are known.
+// Owns the cluster on which scenarios are played: a separate one, with a table of which the group of each row is known.
 
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,36 +10,37 @@ import { findPlace, findPrograms, makePlace } from '../place.ts'
 import type { Size } from '../topology.ts'
 import { TABLE } from './traffic.ts'
 
-/** Beside a cluster of the usual place. */
+/** First port; no port collides with those of a cluster of the default size and base port. */
 const BASE_PORT = 27_000
-/** For each client's writes in the longest scenario. */
+/** Number of ids: enough for the writes of all clients in the longest scenario. */
 const IDS = 400_000
-/** What readers look up. */
+/** Rows per group that exist from the start, for readers. */
 const SEEDED = 1_000
 
-/** Of each member's file system where one may be filled: room for a member and its log, and not much more. */
+/** Size of each member's file system if a fault may fill it: room for a member and its log, and not much more. */
 export const DISK_MIB = 512
 
 const INTERRUPTIONS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 
-/** A cluster that is made for a while, and removed with all its files. */
+/** A cluster that is created for one run, and removed with all its files. */
 export type Trial = {
   readonly cluster: Cluster
-  /** As the superuser; rows as the driver has them. */
+  /** Runs a query as superuser. @returns the rows as the driver returns them */
   query(text: string, values?: readonly unknown[]): Promise<pg.QueryResultRow[]>
   close(): Promise<void>
 }
 
 export type Stage = Trial & {
-  /** Ids to insert, and ids that are there, by the number of the group that holds them. */
+  /** Ids to insert, by the number of the group that will hold them. */
   readonly fresh: ReadonlyMap<number, readonly number[]>
+  /** Ids that exist from the start, by the number of the group that holds them. */
   readonly seeded: ReadonlyMap<number, readonly number[]>
 }
 
-/** @param size as of a cluster that is made: `workers: 0` for one pair without Citus */
+/** Creates and starts a cluster. @param size in which `workers: 0` means one pair without Citus */
 export async function openTrial(size: Partial<Size>, report: Report): Promise<Trial> {
   const scratch = mkdtempSync('/var/tmp/tessera-stage-')
-  // The cluster's own account passes through; its folder within is closed to all others.
+  // The cluster's account must be able to pass this folder; the cluster's folder within is closed to all others.
   chmodSync(scratch, 0o711)
   const place = findPlace(join(scratch, 'cluster'), {
     basePort: BASE_PORT,
@@ -48,11 +49,11 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
     ...size,
   })
   const remove = async () => {
-    // As it is then: it may have grown.
+    // The place is read again, because the cluster may have grown.
     await destroy(findPlace(place.folder, {}), () => {})
     rmSync(scratch, { recursive: true, force: true })
   }
-  // Whoever interrupts a trial leaves nothing behind either.
+  // An interrupted trial is removed, too.
   const interrupt = () => remove().finally(() => process.exit(130))
   for (const signal of INTERRUPTIONS) process.once(signal, interrupt)
   const close = async () => {
@@ -60,7 +61,7 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
     await remove()
   }
   try {
-    // The tools are those of the usual place.
+    // The tools are those of the default place.
     const programs = findPrograms(findPlace(undefined, {}))
     makePlace(place)
     const cluster = { place, programs, credentials: await openSecrets(place) }
@@ -77,7 +78,7 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
   }
 }
 
-/** Makes the table that bare connections write and read. */
+/** Creates the table that bare connections write and read. */
 export async function prepareStage(trial: Trial): Promise<Stage> {
   const { cluster, query } = trial
   const { topology } = cluster.place

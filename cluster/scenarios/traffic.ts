@@ -1,4 +1,4 @@
-// Owns the traffic under which scenarios happen: clients that remember what was acknowledged to them, and when.
+// Owns the traffic during scenarios: clients that record which ids were acknowledged to them, and when.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
@@ -6,26 +6,26 @@ import type { Credentials, Role } from '../credentials.ts'
 import { connect } from '../database-urls.ts'
 import type { Balancer, Topology } from '../topology.ts'
 
-/** As a gateway has it by default: a statement that takes longer is given up, and its connection with it. */
+/** Default of a gateway. A client gives up a statement that takes longer, together with its connection. */
 const STATEMENT_TIMEOUT_MS = 10_000
 const DRIVER_GRACE_MS = 1_000
 const CONNECT_TIMEOUT_MS = 2_000
 const RETRY_MS = 50
-/** Between two requests of a client: the scenario is about faults, not about a machine with nothing left to give. */
+/** Pause between two requests of a client, because scenarios test faults and not an overloaded machine. */
 const PAUSE_MS = 20
 
 export const TABLE = 'scenario_row'
 
 export type Outcome = {
-  /** Ids that the cluster said it had taken, or shown. */
+  /** Ids whose insertion the cluster acknowledged, or that it returned. */
   readonly acknowledged: readonly number[]
-  /** Milliseconds between two acknowledgements of a client, at the most. */
+  /** Longest time between two acknowledgements of a client. */
   readonly longestGapMs: number
   readonly failures: number
 }
 
 export interface Clients {
-  /** Whether each of them was answered within this time. */
+  /** Returns true if each client got a response within the last `withinMs`. */
   areServed(withinMs: number): boolean
   stop(): Promise<Outcome>
 }
@@ -44,7 +44,7 @@ const WRITER: Behaviour = {
   options: undefined,
   statement: `insert into ${TABLE} (id) values ($1) returning id`,
 }
-/** Readers look up what was there before. */
+/** Readers look up rows that exist from the start. */
 const reader = ({ isCitus }: Topology): Behaviour => ({
   user: 'tessera_read',
   portOf: ({ readPort }) => readPort,
@@ -69,7 +69,7 @@ function startClients({ topology, credentials, count, ids }: Traffic, behaviour:
   let isRunning = true
   let longestGapMs = 0
   let failures = 0
-  /** To one proxy, and after each failure to the next. */
+  /** Connects to one proxy, and after each failure to the next one. */
   const open = (attempt: number) => {
     const proxy = proxies[attempt % proxies.length]!
     const where = { host: proxy.host, port: behaviour.portOf(proxy) }
@@ -94,7 +94,7 @@ function startClients({ topology, credentials, count, ids }: Traffic, behaviour:
           client.on('notice', () => warnings++)
         }
         const { rowCount } = await client.query(behaviour.statement, [id])
-        // A commit with a warning may be on one member alone.
+        // A commit with a warning may be on one member only.
         if (rowCount !== 1 || warnings > 0) throw new Error('not acknowledged')
         acknowledged.push(id)
         longestGapMs = Math.max(longestGapMs, performance.now() - servedAt[number]!)
@@ -104,7 +104,7 @@ function startClients({ topology, credentials, count, ids }: Traffic, behaviour:
         failures++
         attempt++
         warnings = 0
-        // Without waiting: what is frozen does not say good-bye.
+        // The end is not awaited, because a frozen server does not close a connection.
         client?.end().catch(() => {})
         client = undefined
         await sleep(RETRY_MS)

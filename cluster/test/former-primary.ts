@@ -1,5 +1,5 @@
-// Owns a primary that died and comes back as a secondary before it is rewound, with an end of its log that nobody
-// else has: Patroni starts one so where it cannot ask the new primary in time.
+// Owns a primary that died and comes back as a secondary before it is rewound, with an end of its log that no other
+// member has. Patroni starts a member like this if it cannot query the new primary in time.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,19 +13,19 @@ import { dataFolderOf } from '../place.ts'
 import type { Trial } from '../scenarios/stage.ts'
 import type { Member } from '../topology.ts'
 
-/** Bytes; more than the new primary writes meanwhile, and less than Patroni lets nobody take over with. */
+/** Bytes of log that only the former primary has: more than the new primary writes meanwhile. */
 const TAIL = 800_000
 const TIMEOUT_MS = 60_000
 
 export type FormerPrimary = {
   readonly member: Member
-  /** Whether its log goes further than that of the new primary. */
+  /** Returns true if its log goes further than that of the new primary. */
   isAhead(): Promise<boolean>
-  /** Ends it, and lets Patroni have its data. */
+  /** Stops it, and starts Patroni on its data. */
   giveBack(): Promise<void>
 }
 
-/** Of one pair without Citus. */
+/** Creates a former primary from one pair without Citus. */
 export async function makeFormerPrimary({ cluster, query }: Trial): Promise<FormerPrimary> {
   const { place, programs, credentials } = cluster
   const group = place.topology.groups[0]!
@@ -37,7 +37,7 @@ export async function makeFormerPrimary({ cluster, query }: Trial): Promise<Form
     return rows[0]
   }
   const { pid } = await askAt(successor, 'select pid from pg_stat_wal_receiver')
-  // Told to end before it goes on: it does not read what was sent to it meanwhile.
+  // The receiver gets the signal to end while it is stopped, so it ends before it reads what was sent to it meanwhile.
   process.kill(pid, 'SIGSTOP')
   process.kill(pid, 'SIGTERM')
   await query(`begin; set local synchronous_commit = local;

@@ -1,4 +1,4 @@
-// HAProxy before gateways that die over a request: a real one, with the configuration that the cluster has.
+// HAProxy in front of gateways that die during a request: a real one, with the configuration of the cluster.
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -20,8 +20,9 @@ const topology = makeTopology({ ...DEFAULT_SIZE, basePort: 29_000, gateways: 2 }
 const [proxy] = topology.proxies as [(typeof topology.proxies)[number]]
 const folder = mkdtempSync(join(tmpdir(), 'tessera-haproxy-'))
 
-/** How many of the next requests end with their gateway, and how many have come. */
+/** Number of the next requests during which the gateway dies. */
 let deaths = 0
+/** Headers of the requests that gateways have received. */
 let seen: IncomingHttpHeaders[] = []
 const gateways = topology.gateways.map(() =>
   createServer(({ url, socket, headers }, response) => {
@@ -33,12 +34,12 @@ const gateways = topology.gateways.map(() =>
 )
 const balancer = { stop: async () => {} }
 
-/** More than a packet. */
+/** Larger than a packet. */
 const BODY = JSON.stringify({ text: 'x'.repeat(8_000) })
 
 type Answer = { readonly status: number; readonly headers: IncomingHttpHeaders; readonly body: string }
 
-/** On a connection of its own: of one that served before, HAProxy closes what it has no answer for. */
+/** Sends a request on a new connection, because HAProxy closes a used one if it has no response for it. */
 const ask = (method: string, headers: Record<string, string> = {}) =>
   new Promise<Answer>((resolve, reject) => {
     const sent = request(
@@ -50,7 +51,7 @@ const ask = (method: string, headers: Record<string, string> = {}) =>
     )
     sent.on('error', reject)
     sent.flushHeaders()
-    // As clients do that send headers and body apart.
+    // Some clients send headers and body separately.
     setTimeout(() => sent.end(method === 'GET' ? undefined : BODY), 20)
   })
 
@@ -89,7 +90,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-/** @returns the key under which to come again, if there is one */
+/** @returns the key with which to send the request again, if there is one */
 function assertProblem({ status, headers, body }: Answer): string | undefined {
   assert.equal(status, 503)
   assert.equal(headers['content-type'], 'application/problem+json')
@@ -101,7 +102,9 @@ function assertProblem({ status, headers, body }: Answer): string | undefined {
 
 const KEY = 'tessera-change-key'
 
-test('what a gateway dies over goes to another, each change with a key', { skip }, async () => {
+test('if a gateway dies during a request, another one gets it, each change with a key', {
+  skip,
+}, async () => {
   const keys = new Set<unknown>()
   for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']) {
     deaths = 1
@@ -116,7 +119,7 @@ test('what a gateway dies over goes to another, each change with a key', { skip 
   assert.ok(!keys.has('forged'))
 })
 
-test("a client's own key is enough", { skip }, async () => {
+test("a change with its client's own key gets no other key", { skip }, async () => {
   deaths = 1
   seen = []
   const answer = await ask('POST', { 'idempotency-key': '"a key"' })
@@ -125,7 +128,7 @@ test("a client's own key is enough", { skip }, async () => {
     assert.deepEqual([headers['idempotency-key'], headers[KEY]], ['"a key"', undefined])
 })
 
-test('where no gateway answers, the proxy says when to come again, and with which key', {
+test('if no gateway responds, the proxy states when to send the request again, and with which key', {
   skip,
 }, async () => {
   deaths = Number.POSITIVE_INFINITY

@@ -1,4 +1,4 @@
-// The checker of the nemesis suite, with histories that are broken: what it would not find, no scenario shows.
+// The checker of the nemesis suite, with broken histories: no scenario would show a breach that the checker misses.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -37,7 +37,7 @@ test('an honest history is no breach', () => {
     setting(3, 'refused'),
     look(1, { atLeast: 1, session: 's' }),
     look(2, { session: 's' }),
-    // Another session, and one that asked for nothing, may be behind.
+    // A look of another session, or without a session, may be older.
     look(1, { session: 't' }),
     look(0),
     { kind: 'scan', expected: ['r', 'q'], seen: ['q', 'r'] },

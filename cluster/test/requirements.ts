@@ -1,10 +1,10 @@
-// Owns what tests of the cluster need of the machine; where that is missing, they say so loudly, and are skipped.
+// Owns what tests of the cluster need from the machine. If that is missing, they report it, and are skipped.
 
 import { ClusterError, findPlace, findPrograms } from '../place.ts'
 
 const told = new Set<string>()
 
-/** @returns the reason to skip a test; false where there is none */
+/** @returns the reason to skip a test; false if there is none */
 export function whyNot(isCitus: boolean): string | false {
   const reason = findReason(isCitus)
   if (reason && !told.has(reason)) process.stderr.write(`\n*** ${reason} ***\n\n`)
@@ -16,7 +16,7 @@ function findReason(isCitus: boolean): string | false {
   try {
     const { hasCitus } = findPrograms(findPlace(undefined, {}))
     if (hasCitus || !isCitus) return false
-    return 'SKIPPED: Citus is not installed; nothing was tried of the replicated Citus cluster'
+    return 'SKIPPED: Citus is not installed; the replicated Citus cluster was not tested'
   } catch (error) {
     if (error instanceof ClusterError) return `SKIPPED: ${error.message}`
     throw error

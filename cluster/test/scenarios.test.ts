@@ -1,6 +1,6 @@
-// Some of what the cluster promises, kept under load, of one plain pair and where Citus is installed of the whole
-// topology: bare connections through a switchover and a crash, and clients of the gateways while a node is killed.
-// `npm run scenarios` plays them all, and times them.
+// Some promises of the cluster under load, for one plain pair and, if Citus is installed, for a cluster with workers:
+// bare connections through a switchover and a crash, and clients of the gateways while a node is killed.
+// `npm run scenarios` plays all scenarios, and measures their pauses.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -30,24 +30,24 @@ import { makeFormerPrimary } from './former-primary.ts'
 import { whyNot } from './requirements.ts'
 
 const FAULTS = ['switchover', 'crash']
-/** A machine on which other things run too may need longer; what is lost stays lost however long it takes. */
+/** Factor for the promised times on a machine that is busy with other things; nothing may be lost in any case. */
 const PATIENCE = 3
-/** Patroni alone would take its ttl of 20 s at the least: who is faster was fenced. */
+/** Factor that turns the promised 15 s into 18 s. Patroni alone would take at least its ttl of 20 s. */
 const FENCED = 18 / 15
 /** Reads do not wait for the failover, which takes longer. */
 const READS_PAUSE_MS = 3_000
 const WHOLE_TIMEOUT_MS = 120_000
-/** Longer than fencers wait, and shorter than a lease. */
+/** Longer than fencers wait, and shorter than Patroni's ttl. */
 const SILENCE_MS = 8_000
 
 const isRoot = process.getuid?.() === 0
-/** Random sequences in which both members of a group are struck, and which are over soon. */
+/** Seeds of short random sequences that strike both members of a group. */
 const SEEDS = [20, 55]
 
 const named = (name: string) =>
   [...scenarios, ...gatewayScenarios, ...sequences].find((one) => one.name === name)!
 
-/** Plays it, and says what was not kept. */
+/** Plays a scenario, and fails if a promise was not kept. */
 async function keep(stage: Stage, scenario: Scenario, patience = PATIENCE) {
   const { broken, acknowledged } = await play(stage, scenario, patience)
   assert.deepEqual(broken, [])
@@ -55,9 +55,10 @@ async function keep(stage: Stage, scenario: Scenario, patience = PATIENCE) {
 }
 
 /**
- * A successor that has acknowledged changes is lost before anybody else knows of them: nobody takes its place.
- * @param meanwhile what is done before it comes back
- * @returns what it acknowledged, and what of that is there at the end
+ * Loses a successor that has acknowledged changes before any other member knows of them, and fails if another member
+ * takes its place by itself.
+ * @param meanwhile runs before the successor comes back
+ * @returns the ids that the successor acknowledged, and those that exist at the end
  */
 async function keepHeld({ cluster }: Trial, group: Group, meanwhile = async (_: HeldSuccession) => {}) {
   const held = await holdSuccessor(cluster, group)
@@ -81,7 +82,7 @@ async function keepHeld({ cluster }: Trial, group: Group, meanwhile = async (_: 
 const keepWhole = async ({ place, credentials }: Cluster) =>
   assert.deepEqual(await untilWhole(place.topology, credentials, WHOLE_TIMEOUT_MS), [])
 
-/** The same for clients of the gateways. */
+/** Plays a scenario under clients of the gateways, and fails if a promise was not kept. */
 async function keepAll(stage: NemesisStage, scenario: Scenario) {
   const { violations, broken, reads, acknowledged, steadyCausal } = await playNemesis(stage, scenario)
   assert.deepEqual({ violations, broken }, { violations: [], broken: [] })
@@ -94,9 +95,9 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
   t.after(() => trial.close())
   const stage = await prepareStage(trial)
   for (const fault of FAULTS) await t.test(fault, () => keep(stage, named(`coordinator-${fault}`)))
-  const skip = isRoot ? false : 'SKIPPED: a small disk takes root'
+  const skip = isRoot ? false : 'SKIPPED: a small disk needs root'
   await t.test(
-    'a full disk loses nothing either, and is left behind when there is space again',
+    'a full disk loses nothing, and the cluster recovers when there is space again',
     { skip },
     () =>
       keep(stage, {
@@ -113,7 +114,7 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
     assert.ok(reads.longestGapMs < READS_PAUSE_MS, `reads paused ${reads.longestGapMs} ms`)
   })
   await t.test(
-    'who waits for a lost successor becomes primary where its loss is accepted twice',
+    'a member that waits for a lost successor becomes primary if the loss is accepted',
     async () => {
       const { cluster } = trial
       const [group] = cluster.place.topology.groups as [Group]
@@ -141,7 +142,7 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
       assert.deepEqual(kept, [])
     },
   )
-  await t.test('a former primary with an end of its log of its own is not taken for caught up', async (t) => {
+  await t.test('a former primary whose log has an end of its own does not count as caught up', async (t) => {
     const former = await makeFormerPrimary(trial)
     t.after(() => former.giveBack())
     const { topology } = trial.cluster.place
@@ -171,7 +172,7 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
     }
     assert.equal((await look({}))[0], 404)
     assert.deepEqual(await look({ 'consistency-token': token }), [200, 'primary'])
-    // Else it would have proved nothing.
+    // Otherwise the test would prove nothing.
     assert.ok(await former.isAhead())
   })
 })
@@ -181,7 +182,7 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
   t.after(() => trial.close())
   const stage = await prepareStage(trial)
   await t.test('switchover', () => keep(stage, named('worker-switchover')))
-  await t.test('it is prepared as soon as all nodes know of all', async () => {
+  await t.test('the database is prepared as soon as all nodes are synced', async () => {
     const { place, credentials } = trial.cluster
     const { topology } = place
     let isPrepared = false
@@ -189,7 +190,7 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
       `update pg_dist_node set metadatasynced = ${is} where groupid = 1 and noderole = 'primary'`
     const preparing = await withSuperuser(topology, credentials, async (client) => {
       await client.query(setSynced(false))
-      // Meanwhile Citus itself cannot put it right, as it does once a minute.
+      // The lock keeps Citus from syncing the node itself, as it does once a minute.
       await client.query('begin')
       await client.query('lock table pg_dist_node in share mode')
       const prepared = prepareDatabase(topology, credentials, topology.members, () => {}).then(() => {
@@ -204,12 +205,13 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     await preparing.prepared
   })
   await t.test('a frozen primary is fenced', () => keep(stage, named('worker-freeze'), FENCED))
-  await t.test('fencers to whom most of the cluster is silent at once depose nobody', async () => {
+  await t.test('fencers that hear fewer than half of the members depose no primary', async () => {
     const { cluster } = trial
     const { topology, runFolder } = cluster.place
     const readVerdicts = () =>
       topology.fencers.flatMap(
-        ({ name }) => readFileSync(join(runFolder, `${name}.log`), 'utf8').match(/is primary no more/g) ?? [],
+        ({ name }) =>
+          readFileSync(join(runFolder, `${name}.log`), 'utf8').match(/is no longer primary/g) ?? [],
       ).length
     const readReigns = async () => {
       const { members } = await readStatus(topology, cluster.credentials)
@@ -217,7 +219,7 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     }
     await keepWhole(cluster)
     const [before, reigns] = [readVerdicts(), await readReigns()]
-    // One who could follow is awake: by itself that would be enough.
+    // One possible successor is awake, which alone would be enough to fence its primary.
     const [group] = topology.groups as [Group]
     const heir = group.members.find(({ name }) =>
       reigns.some((reign) => reign.startsWith(`${name} replica`)),
@@ -229,7 +231,7 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     await keepWhole(cluster)
     assert.deepEqual([readVerdicts(), await readReigns()], [before, reigns])
   })
-  await t.test('a primary that wakes up does not take the place of a lost successor', async () => {
+  await t.test('a primary that wakes up does not replace a lost successor', async () => {
     const { acknowledged, kept } = await keepHeld(trial, trial.cluster.place.topology.groups[1]!)
     assert.deepEqual(kept, acknowledged)
   })
@@ -254,7 +256,7 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
       ['w1', 'w2', 'w3'],
     )
     for (const [group, share] of shares) assert.ok(share > 0, group)
-    // As if it had been broken off; and what cannot move while it is written is moved otherwise.
+    // A shard is moved back, as after an interruption; a table that cannot move while it is written is added.
     await trial.query(`create table keyless (id bigint)`)
     await trial.query(`select create_distributed_table('keyless', 'id', colocate_with => '${TABLE}')`)
     await trial.query('alter table keyless owner to tessera_owner')
@@ -273,7 +275,7 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
       `select substring(command from '''(\\w+)''\\)$') as mode from pg_dist_background_task order by task_id desc limit 1`,
     )) as [{ mode: string }]
     assert.equal(mode, 'block_writes')
-    // Which shard moves back is Citus' choice.
+    // Citus chooses which shard moves, so only the balance is checked.
     assert.deepEqual(await trial.query('select table_name from get_rebalance_table_shards_plan()'), [])
     assert.deepEqual(await trial.query(`select count(*)::int from ${TABLE}`), before)
   })

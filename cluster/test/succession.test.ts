@@ -1,4 +1,4 @@
-// Who may follow, as it is read from etcd's keys; and that what is drawn by a seed is drawn again.
+// Which members may become primary, as read from etcd's keys, and that a seed always draws the same faults.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -18,7 +18,7 @@ const keysOf = (values: Readonly<Record<string, string>>) =>
     ]),
   )
 
-test('the last leader and its secondaries are complete, and the others until when', () => {
+test('the last leader and its secondaries are complete; for the others it is known until when they were', () => {
   const sync = {
     leader: 'w3b',
     sync_standby: 'w3c,w3d',
@@ -43,7 +43,7 @@ test('the last leader and its secondaries are complete, and the others until whe
   })
 })
 
-test('a group that nobody has written of has nobody who is complete', () => {
+test('a group without keys has no complete member', () => {
   const { leader, complete, revision, position, isPaused } = readSuccession(new Map(), FOLDER)
   assert.deepEqual([leader, complete, revision, position, isPaused], [undefined, [], '0', undefined, false])
   assert.deepEqual(
@@ -52,7 +52,7 @@ test('a group that nobody has written of has nobody who is complete', () => {
   )
 })
 
-test('a seed draws the same faults again, and another one others', () => {
+test('a seed always draws the same faults, and another seed draws others', () => {
   const topology = makeTopology(DEFAULT_SIZE)
   assert.deepEqual(drawStrikes(4711, topology), drawStrikes(4711, topology))
   assert.notDeepEqual(drawStrikes(4711, topology), drawStrikes(4712, topology))
@@ -69,12 +69,12 @@ test('a seed draws the same faults again, and another one others', () => {
   assert.deepEqual([...struck].toSorted(), parts.map(({ name }) => name).toSorted())
 })
 
-test('an age is told in its two largest units', () => {
+test('an age has its two largest units', () => {
   const ages = [0, 59_400, 60_000, 71_000, 3_600_000, 90_061_000, -5].map(describeAge)
   assert.deepEqual(ages, ['0 s', '59 s', '1 min', '1 min 11 s', '1 h', '1 d 1 h', '0 s'])
 })
 
-test('who is promoted with a loss has the most of those that run, and nobody complete runs', () => {
+test('a member is promoted with a loss only if no running member has more, and no complete one runs', () => {
   const state = (timeline: number | undefined, receivedPosition: number | undefined): MemberState => ({
     role: 'replica',
     state: 'running',
@@ -96,11 +96,11 @@ test('who is promoted with a loss has the most of those that run, and nobody com
   assert.match(refusal({ a: state(1, 5), b: undefined, c: state(2, 4) })!, /c runs and has more/)
   assert.match(
     refusal({ a: state(1, 5), b: undefined, c: state(undefined, undefined) })!,
-    /c does not say yet/,
+    /c does not report yet/,
   )
   assert.match(refusal({ a: undefined, b: undefined })!, /a does not run/)
   assert.match(refusal({ a: state(1, 5), b: state(2, 9) })!, /b runs and has every acknowledged change/)
-  // It may be promoted, and loses nothing.
+  // A complete member may be promoted, and loses nothing.
   assert.equal(refusal({ a: undefined, b: state(2, 9) }, 'b'), undefined)
   assert.match(
     refusal({ a: state(1, 5), b: undefined }, 'b')!,

@@ -1,4 +1,4 @@
-// The topology and what is rendered from it: nothing collides, and the programs that read it accept it.
+// The topology and what is rendered from it: no ports collide, and programs accept their configuration.
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
@@ -49,7 +49,7 @@ test('the usual cluster is a coordinator pair and three worker pairs', () => {
   )
 })
 
-test('no two things have one port, whatever the size', () => {
+test('no two parts share a port, whatever the size', () => {
   for (const size of sizes) {
     const ports = portsOf(makeTopology(size))
     assert.equal(new Set(ports).size, ports.length, JSON.stringify(size))
@@ -58,14 +58,14 @@ test('no two things have one port, whatever the size', () => {
 
 const haproxy = ['/usr/sbin/haproxy', '/usr/local/sbin/haproxy'].find((path) => existsSync(path))
 
-test('HAProxy takes its configuration', {
+test('HAProxy accepts its configuration', {
   skip: haproxy ? false : 'SKIPPED: HAProxy is not installed',
 }, () => {
   for (const topology of [...sizes.map((size) => makeTopology(size)), containerTopology]) {
     const configurations = topology.proxies.map((proxy) => renderBalancer(topology, proxy, folder))
     for (const text of [...configurations, renderMemberProxy(topology, folder)]) {
       const file = join(folder, 'haproxy.cfg')
-      // Names of containers mean nothing here.
+      // The names of containers cannot be resolved here.
       writeFileSync(file, text.replaceAll('init-addr libc,none', 'init-addr none'))
       const { status, stderr } = spawnSync(haproxy!, ['-c', '-f', file], { encoding: 'utf8' })
       assert.equal(status, 0, stderr)
@@ -74,7 +74,7 @@ test('HAProxy takes its configuration', {
   }
 })
 
-test('a member lets in who must come, encrypted and with a password', () => {
+test('a member accepts clients only over TLS or its local socket, and with a password', () => {
   for (const size of sizes) {
     const topology = makeTopology(size)
     for (const member of topology.members) {
@@ -86,7 +86,7 @@ test('a member lets in who must come, encrypted and with a password', () => {
       const { ttl, loop_wait, retry_timeout } = bootstrap.dcs
       assert.ok(loop_wait + 2 * retry_timeout <= ttl)
       assert.equal(citus?.group, topology.isCitus ? member.group : undefined)
-      // A coordinator has nobody to tell.
+      // A coordinator announces itself to no other group.
       const coordinators = topology.groups[0]!.members.map(({ patroniPort }) => `127.0.0.1:${patroniPort}`)
       const words: string[] =
         postgresql.callbacks?.on_role_change.split(' ').map((word: string) => word.slice(1, -1)) ?? []
@@ -95,7 +95,7 @@ test('a member lets in who must come, encrypted and with a password', () => {
   }
 })
 
-test('the members of the store know one another', () => {
+test('all members of etcd have the same list of members', () => {
   const topology = makeTopology(DEFAULT_SIZE)
   const clusters = topology.store.map((member) =>
     etcdArguments(topology, member, '/e', credentials).find((argument) =>
@@ -106,17 +106,17 @@ test('the members of the store know one another', () => {
   assert.equal(clusters[0]!.split(',').length, 3)
 })
 
-test('docker-compose.yml is that of the topology', () => {
+test('docker-compose.yml is rendered from the topology', () => {
   const file = join(import.meta.dirname, '../../docker-compose.yml')
   assert.equal(readFileSync(file, 'utf8'), renderCompose(containerTopology), 'run node cluster/compose.ts')
 })
 
-test('in containers Patroni is the one whose store is guarded', () => {
+test('containers have the release of Patroni that the guard is written for', () => {
   const file = readFileSync(join(import.meta.dirname, '../node/Dockerfile'), 'utf8')
   assert.ok(file.includes(`'patroni[etcd3]==${PATRONI_VERSION}'`))
 })
 
-test('in containers members differ by their names, and are reached at the same loopback ports everywhere', () => {
+test('in containers members have different names, and the same loopback ports everywhere', () => {
   const { members } = containerTopology
   assert.deepEqual(
     members.map(({ connectPort }) => connectPort),
@@ -137,7 +137,7 @@ test('a cluster that grows keeps the ports it has', () => {
   assert.deepEqual([larger.store, larger.gateways], [store, gateways])
 })
 
-test('a majority of the fencers must agree, and each asks its own etcd first', () => {
+test('a majority of the fencers must agree, and each queries its own etcd first', () => {
   const topology = makeTopology(DEFAULT_SIZE)
   const configurations = topology.fencers.map(({ name }) =>
     JSON.parse(renderFencer(topology, name, credentials)),
