@@ -35,26 +35,26 @@ export type Services = {
   readonly database: Database
   readonly catalog: Catalog
   readonly emit: Emit
-  /** In the text format of Prometheus, of all processes of this gateway. */
+  /** Returns the metrics of all processes of this gateway in the text format of Prometheus. */
   readonly readMetrics: () => Promise<string>
-  /** Whether the gateway is about to stop, and no new work should be sent to it. */
+  /** Returns true if the gateway is about to stop and should get no new work. */
   readonly isDraining: () => boolean
 }
 
-/** A client that takes nothing for this long is cut off; it holds a connection to the database. */
+/** A connection without traffic for this long is closed: a client that stops reading holds a database connection. */
 const STALL_TIMEOUT_MS = 30_000
-/** Longer than balancers keep idle connections, so that theirs end first and no request meets a closing one. */
+/** Longer than balancers keep idle connections: they close first, and send no request into a closing connection. */
 const KEEP_ALIVE_MS = 72_000
-/** How often requests are looked at for having taken too long. */
+/** Interval at which Node checks whether a request takes too long to arrive. */
 const REQUEST_CHECK_MS = 1_000
-/** How often idle connections are looked for while closing. */
+/** Interval at which idle connections are closed during shutdown. */
 const IDLE_CHECK_MS = 50
-/** Feature ids can be long texts. */
+/** Longest path parameter, in characters: feature ids can be long texts. */
 const MAX_PARAMETER_LENGTH = 1_000
 
 /**
- * While closing: a connection that was busy and is now kept alive would hold us up until its client lets
- * go of it. Node closes only those that are idle at the very beginning.
+ * Closes idle connections repeatedly during shutdown. Node closes only those that are idle when the shutdown
+ * starts; one that becomes idle later would delay it until its client closes the connection.
  */
 function closeIdleConnections(app: FastifyInstance) {
   let timer: NodeJS.Timeout | undefined
@@ -80,12 +80,12 @@ export async function buildApp({
     requestTimeout: config.requestTimeoutMs,
     http: {
       connectionsCheckingInterval: Math.min(REQUEST_CHECK_MS, config.requestTimeoutMs),
-      // Node swaps the two where the headers' is the longer, and a body would have that.
+      // If the headers' timeout were longer, Node would swap the two, and the body would get the longer one.
       headersTimeout: config.requestTimeoutMs,
     },
     connectionTimeout: Math.max(STALL_TIMEOUT_MS, config.statementTimeoutMs * 2),
     keepAliveTimeout: KEEP_ALIVE_MS,
-    // A request that has reached us while we drain is answered like any other.
+    // A request that arrives while the gateway drains is answered like any other.
     return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAMETER_LENGTH },
     ajv: {
@@ -104,12 +104,12 @@ export async function buildApp({
   crossOrigin(app)
   conditional(app)
   await app.register(compress, {
-    // Bodies are taken as they are: one that grows when it is unpacked could be of any size.
+    // Bodies are not decompressed: a small one could unpack to any size.
     globalDecompression: false,
     encodings: ['br', 'gzip'],
     threshold: 1024,
     customTypes: /json|^text\/|javascript|svg/,
-    // Brotli's default of 11 is for files that are compressed once.
+    // Brotli's default quality of 11 is meant for files that are compressed once, and is too slow here.
     brotliOptions: { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } },
   })
   await registerOpenapi(app)

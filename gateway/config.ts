@@ -7,14 +7,14 @@ import { parseArgs } from 'node:util'
 import { splitUrls } from './database/addresses.ts'
 
 type Setting<T> = {
-  /** What the setting does, in one line: docs/reference/configuration.md and `--help` show it. */
+  /** Purpose of the setting in one line, which docs/reference/configuration.md and `--help` show. */
   readonly does: string
-  /** What is allowed, completing the sentence "must be …". */
+  /** Description of the allowed values that completes the sentence "must be …". */
   readonly allowed: string
   readonly default: T
-  /** The text of a variable or flag → its value, or undefined where it is not allowed. */
+  /** Converts the text of a variable or flag to a value; returns undefined if the text is not allowed. */
   readonly parse: (text: string) => T | undefined
-  /** Never shown, neither in an error nor in a log. */
+  /** True if the value must not appear in any error or log. */
   readonly isSecret?: true
 }
 
@@ -53,23 +53,23 @@ const list = (does: string, fallback: readonly string[]): Setting<readonly strin
       .filter((name) => name !== ''),
 })
 
-/** A comma may stand in a password, or in options; elsewhere it is a second address that is not one. */
+/** A comma is allowed in the password and the options; anywhere else, what follows it is not a second URL. */
 const DATABASE_URL = /^postgres(ql)?:\/\/([^@]*@)?[^,?]+(\?.*)?$/
 
 const databaseUrl = (does: string): Setting<string | undefined> => ({
   does,
-  allowed: 'a PostgreSQL URL such as postgresql://user@host:5432/database, or several with commas between',
+  allowed: 'a PostgreSQL URL such as postgresql://user@host:5432/database, or several separated by commas',
   default: undefined,
   parse: (value) => (splitUrls(value).every((url) => DATABASE_URL.test(url)) ? value : undefined),
   isSecret: true,
 })
 
-/** Every setting there is. `poolSize` is read from TESSERA_POOL_SIZE or `--pool-size`. */
+/** All settings. `poolSize`, for example, is read from TESSERA_POOL_SIZE or `--pool-size`. */
 export const settings = {
   host: text('address to listen on', 'a host name or an IP address', '127.0.0.1'),
   port: integer('port to listen on; 0 takes a free one', 8080, 0, 65535),
   publicUrl: {
-    does: 'the address clients see, for links; without it, that of the request',
+    does: 'address under which clients reach the gateway, for links; by default that of the request',
     allowed: 'an http or https URL such as https://example.org/geo',
     default: undefined,
     parse(value: string) {
@@ -78,7 +78,7 @@ export const settings = {
     },
   } as Setting<string | undefined>,
   trustProxy: {
-    does: 'whose X-Forwarded-* headers count',
+    does: 'proxies whose X-Forwarded-* headers are trusted',
     allowed: 'addresses, networks, loopback, linklocal or uniquelocal separated by commas, or none',
     default: ['loopback', 'linklocal', 'uniquelocal'],
     parse(value: string) {
@@ -89,57 +89,57 @@ export const settings = {
       return names.every(isAllowed) ? names : undefined
     },
   } as Setting<readonly string[]>,
-  readUrl: databaseUrl('PostGIS to read from; without it, the one to write to'),
+  readUrl: databaseUrl('PostGIS to read from; by default the one to write to'),
   workerReadUrl: databaseUrl(
-    'the workers of Citus to read from, in any order: what lies on one of them is read there',
+    'Citus workers to read from, in any order; data that a single worker stores is read directly from it',
   ),
   writeUrl: databaseUrl('PostGIS to write to; without any URL, an embedded one is started'),
   ownerUrl: databaseUrl('PostGIS as the role that owns tables, for migrations and imports'),
   data: text('folder of the embedded PostGIS', 'a path', '.data'),
-  ephemeral: flag('embedded PostGIS in a folder that is removed at the end', false),
+  ephemeral: flag('keep the embedded PostGIS in a temporary folder that is removed at the end', false),
   pgBin: {
     does: 'folder of the PostgreSQL programs for the embedded PostGIS',
     allowed: 'a path',
     default: undefined,
     parse: (value: string) => value || undefined,
   } as Setting<string | undefined>,
-  demo: flag('import the demo data where it is missing; true when embedded', undefined),
-  schemas: list('schemas to serve; without it, all that the role can read', []),
+  demo: flag('import the demo data if it is missing; true by default with the embedded PostGIS', undefined),
+  schemas: list('schemas to serve; by default all that the role can read', []),
   excludeSchemas: list('schemas not to serve', []),
   processes: integer(
-    'processes that serve; by default one a core, four at most',
+    'number of serving processes; by default one per core, at most four',
     Math.min(availableParallelism(), 4),
     1,
     256,
   ),
   poolSize: integer(
-    'connections of each process for reading, and as many for writing; beyond 8 reads use as many as the database takes',
+    'connections of each process for reads, and as many for writes; beyond 8, reads use as many as the load of the server allows',
     8,
     1,
     1000,
   ),
-  statementTimeoutMs: integer('longest time of one statement, in milliseconds', 10_000, 100, 3_600_000),
+  statementTimeoutMs: integer('time limit of one statement, in milliseconds', 10_000, 100, 3_600_000),
   bodyLimit: integer('largest body of a change, in bytes', 4 * 1024 * 1024, 1024, 256 * 1024 * 1024),
   requestTimeoutMs: integer(
-    'by when a whole request must have arrived, in milliseconds',
+    'time limit for a complete request to arrive, in milliseconds',
     30_000,
     100,
     3_600_000,
   ),
   startTimeoutMs: integer(
-    'how long a gateway that starts waits for a database that cannot be reached, in milliseconds',
+    'how long a starting gateway waits for a database that cannot be reached, in milliseconds',
     30_000,
     0,
     3_600_000,
   ),
   drainDelayMs: integer(
-    'how long a gateway that is told to stop goes on serving, not ready any more, until balancers have left it; in milliseconds',
+    'how long a stopping gateway still serves while it reports that it is not ready, so that balancers can leave it, in milliseconds',
     0,
     0,
     60_000,
   ),
   logLevel: {
-    does: 'least level to log',
+    does: 'lowest level that is logged',
     allowed: 'trace, debug, info, warn, error or silent',
     default: 'info',
     parse: (value: string) =>
@@ -160,7 +160,7 @@ export const variableOf = (name: string) => `TESSERA_${words(name).replaceAll('-
 /** `poolSize` → `--pool-size`. */
 export const flagOf = (name: string) => `--${words(name)}`
 
-/** Settings by their names of before, which were used and must not be passed over. */
+/** Former names of settings and their present ones. A former name is an error, so that it is not silently ignored. */
 const RENAMED: Readonly<Record<string, Name>> = { workers: 'processes' }
 
 const isFlag = (setting: { allowed: string }) => setting.allowed === 'true or false'
@@ -172,12 +172,12 @@ function parseSetting<T>(setting: Setting<T>, source: string, given: string): T 
   throw new ConfigError(`${source}=${shown}: must be ${setting.allowed}.`)
 }
 
-/** A variable's text, or that of the file which `<variable>_FILE` names: how secrets are mounted. */
+/** Returns the text of a variable, or of the file that `<variable>_FILE` names, as containers mount secrets. */
 function readVariable(environment: NodeJS.ProcessEnv, variable: string): string | undefined {
   const file = environment[`${variable}_FILE`]
   if (!file) return environment[variable]
   if (environment[variable]) {
-    throw new ConfigError(`${variable} and ${variable}_FILE are both set: one of them must go.`)
+    throw new ConfigError(`${variable} and ${variable}_FILE are both set; set only one of them.`)
   }
   try {
     return readFileSync(file, 'utf8').trim()
@@ -191,14 +191,14 @@ function readVariable(environment: NodeJS.ProcessEnv, variable: string): string 
 export type CommandLine<Option extends string> = {
   readonly config: Config
   readonly options: Readonly<Partial<Record<Option, string>>>
-  /** Options that were given more than once, or once, in order. */
+  /** Values of the repeatable options, in the order in which they were given. */
   readonly lists: Readonly<Record<string, readonly string[]>>
   readonly positionals: readonly string[]
 }
 
 /**
- * Flags before environment before defaults. `own` names the options of one command, each with
- * whether it takes a value; they are handed back as they were typed.
+ * Reads the settings: flags override variables, and variables override defaults.
+ * @param own the options of one command: with a value, without one, or repeatable; returned as they were typed
  * @throws ConfigError naming the variable or flag, the value, and what is allowed
  */
 export function readConfig<Option extends string = never>(
@@ -255,10 +255,10 @@ function parseFlags(args: readonly string[], own: Readonly<Record<string, 'value
   }
 }
 
-/** Whether the gateway has to bring its own PostGIS. */
+/** Returns true if no database is configured, so that the embedded PostGIS is used. */
 export const isEmbedded = (config: Config) => !config.readUrl && !config.writeUrl && !config.ownerUrl
 
-/** Whether OpenTelemetry's own variables ask for traces; all others of theirs are for its library to read. */
+/** Returns true if OpenTelemetry's own variables turn traces on; its library reads its other variables itself. */
 export function wantsTraces(
   {
     OTEL_SDK_DISABLED: isDisabled,
@@ -273,7 +273,7 @@ export function wantsTraces(
   return Boolean(exporter || tracesEndpoint)
 }
 
-/** What the system says of itself, for programs that Tessera starts (finding PostgreSQL, a user's HOME). */
+/** Returns the variables of the system by which Tessera finds the programs of PostgreSQL. */
 export const systemEnvironment = (): { readonly path: string; readonly pgConfig: string | undefined } => ({
   path: process.env.PATH ?? '',
   pgConfig: process.env.PG_CONFIG || undefined,

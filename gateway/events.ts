@@ -1,4 +1,4 @@
-// Owns the list of every observable fact; logs (and later metrics) subscribe to it.
+// Owns the list of all observable facts, which go to the log, the terminal and the metrics.
 
 export type Event =
   | { type: 'embedded-starting'; folder: string; binaries: string }
@@ -27,7 +27,7 @@ export type Event =
   | { type: 'endpoint-down'; port: 'read' | 'write'; endpoint: string; error: Error }
   | { type: 'endpoint-up'; port: 'read' | 'write'; endpoint: string }
   | { type: 'read-retried'; endpoint: string; error: Error }
-  /** A read had to see what its secondary did not have yet, and got it there by waiting. */
+  /** A read waited until its secondary had replayed what the read had to see. */
   | { type: 'secondary-awaited'; milliseconds: number }
   | { type: 'secondary-behind'; endpoint: string }
   | { type: 'secondary-missing'; group: number; error: Error }
@@ -39,12 +39,12 @@ export type Event =
       id: string
       method: string
       url: string
-      /** The path with names for its variable parts; undefined where there is no such. */
+      /** Path pattern of the route, with names for its variable parts; undefined if no route matched. */
       route: string | undefined
       status: number
       milliseconds: number
     }
-  /** Told to come again: what was asked is fine, and cannot be served now. */
+  /** The request got a 503: it is valid, but could not be served at that moment. */
   | { type: 'request-refused'; id: string; method: string; url: string; code: string; error: Error }
   | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
   | { type: 'gateway-listening'; url: string; collections: number; processes: number }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Owns the command line: which command, and how it ends. The only process.exit.
+// Owns the command line: chooses the command and ends the process. No other file calls process.exit.
 
 import { readFileSync } from 'node:fs'
 import { ConfigError, flagOf, settings, variableOf } from './config.ts'
@@ -17,17 +17,17 @@ function usage(): string {
   tessera import SOURCE --collection NAME      import GeoJSON, GeoJSONSeq, TopoJSON or CSV; SOURCE is a file, or - for stdin
     --append | --replace                       add to the collection, or replace it
     --id PROPERTY                              the property that identifies a feature
-    --type PROPERTY:TYPE                       a column's type; again for each property
+    --type PROPERTY:TYPE                       type of a column; repeat it for each property
     --title, --description, --license, --attribution TEXT
     --format ${FORMATS.join('|')}
-    --object NAME                              which object of a topology
-    --longitude, --latitude COLUMN             where a CSV has its coordinates
+    --object NAME                              object of a topology to import
+    --longitude, --latitude COLUMN             columns of a CSV that hold its coordinates
     --skip-invalid                             leave out features that are not valid
-    --distribute-by cell|id|reference          on Citus: features that lie together are together (cell), each by
-                                               itself (id), or all of them on every node (reference)
-    --level 8                                  how fine cells are, 0 to 15; chosen from the features without it
-  tessera keys create NAME                     make an API key for changes; it is shown once
-    --read-only                                a key that changes nothing
+    --distribute-by cell|id|reference          on Citus: store neighbouring features together (cell), spread
+                                               them by id (id), or keep all of them on every node (reference)
+    --level 8                                  level of the cells, 0 (coarse) to 15 (fine); by default the import chooses it
+  tessera keys create NAME                     create an API key for changes; it is shown only once
+    --read-only                                a key that allows no changes
     --collections NAME,NAME                    a key for these collections only
   tessera keys list | revoke ID
   tessera migrate                              bring Tessera's own tables up to date
@@ -48,7 +48,7 @@ const version = async () => {
   process.stdout.write(`tessera ${version}\n`)
 }
 
-/** Loaded when they are asked for: who imports does not wait for what serves to be compiled. */
+/** Commands are loaded on demand, so that an import does not wait until the code of the server is compiled. */
 const commands: Record<string, () => Promise<Command>> = {
   serve: async () => (await import('./commands/serve.ts')).serve,
   import: async () => (await import('./commands/import.ts')).runImport,
@@ -62,7 +62,9 @@ const [name = 'serve', ...rest] = process.argv.slice(2)
 const load = commands[name.replace(/^--(help|version)$/, '$1')]
 try {
   if (!load)
-    throw new ConfigError(`There is no command ${name}; there are ${Object.keys(commands).join(', ')}.`)
+    throw new ConfigError(
+      `There is no command ${name}; the commands are ${Object.keys(commands).join(', ')}.`,
+    )
   const command = await load()
   await command(rest)
 } catch (error) {

@@ -1,4 +1,4 @@
-// Owns the processes that serve: as many as there are cores to use, behind one port, replaced when one dies.
+// Owns the serving processes: as many as configured, behind one port, each replaced when it dies.
 
 import cluster, { type Worker as ServingProcess } from 'node:cluster'
 import { once } from 'node:events'
@@ -7,40 +7,43 @@ import { AggregatorRegistry, type Registry } from 'prom-client'
 import { gatewayError } from './errors.ts'
 import type { Emit } from './events.ts'
 
-/** A serving process that could not start; the message is its own, for the person who started Tessera. */
+/** A serving process could not start; its message is for the person who started Tessera. */
 export class ProcessError extends Error {}
 
 export type ProcessesOptions = {
   readonly count: number
-  /** Variables that these processes have beyond ours: where the embedded database is. */
+  /** Additional variables of these processes: the addresses of the embedded database. */
   readonly environment: Readonly<Record<string, string>>
   readonly emit: Emit
 }
 
 export interface Processes {
-  /** Lets them finish what is under way; resolves when the last has ended. */
+  /** Lets the processes finish their requests; resolves when the last process has ended. */
   stop(): Promise<void>
 }
 
-/** What a serving process reports of itself. */
+/** Message that a serving process sends to the watching process. */
 type Message =
   | { readonly type: 'serving'; readonly url: string; readonly collections: number }
   | { readonly type: 'failed'; readonly reason: string }
-  /** It wants to know the metrics of all of them. */
+  /** Requests the metrics of all serving processes. */
   | { readonly type: 'metrics-wanted'; readonly id: number }
-/** What it is answered; undefined where one of them did not tell its own. */
+/** Answer to `metrics-wanted`; `text` is undefined if a process did not report its metrics. */
 type MetricsAnswer = { readonly type: 'metrics'; readonly id: number; readonly text: string | undefined }
 
-/** Whether this process serves, and is not the one that watches. */
+/** True in a serving process, false in the process that watches them. */
 export const isServing = cluster.isWorker
 
-/** A process cuts what is not done by then; one that is still there after this does not answer any more. */
+/**
+ * Time after SIGTERM at which a process is killed. It cuts busy connections itself 30 s after its drain delay
+ * (DRAIN_TIMEOUT_MS in commands/serve.ts); with a delay below 10 s, a process that still runs by now hangs.
+ */
 const STOP_TIMEOUT_MS = 40_000
-/** One that dies again at once must not keep the machine busy with starting it. */
+/** Delay before a process is replaced, so that one that dies at every start does not keep the machine busy. */
 const RESTART_DELAY_MS = 1_000
 
 /**
- * Starts the first process, and once it serves, the others: what prevents one from beginning is told once.
+ * Starts the first process and, once it serves, the others, so that whatever prevents a start is reported only once.
  * @throws ProcessError
  */
 export async function startProcesses({ count, environment, emit }: ProcessesOptions): Promise<Processes> {
@@ -60,7 +63,7 @@ export async function startProcesses({ count, environment, emit }: ProcessesOpti
     let reason: string | undefined
     serving.once('exit', async (code, signal) => {
       processes.delete(serving)
-      // Before any has served, what prevents it is for the person who started us to put right.
+      // Until a process has served, none is replaced: the person who started Tessera has to fix the cause.
       if (isStopping || !hasServed) return
       emit({ type: 'process-died', processId: serving.process.pid!, code, signal, reason })
       await sleep(RESTART_DELAY_MS)
@@ -104,24 +107,25 @@ export async function startProcesses({ count, environment, emit }: ProcessesOpti
   }
 }
 
-/** From within such a process: it takes requests. */
+/** Reports, from a serving process, that it takes requests. */
 export const tellServing = (url: string, collections: number) =>
   process.send?.({ type: 'serving', url, collections } satisfies Message)
 
-/** From within such a process: it cannot begin. Resolves when the message is on its way. */
+/** Reports, from a serving process, that it cannot start; resolves when the message has been sent. */
 export const tellFailure = (reason: string) =>
   new Promise<void>((resolve) =>
     process.send?.({ type: 'failed', reason } satisfies Message, () => resolve()),
   )
 
 /**
- * From within such a process: the metrics of all of them together, in the text format of Prometheus.
- * @param registry its own
- * @returns what asks for them, and throws a GatewayError where one of them does not answer
+ * Shares the metrics of this serving process with the others.
+ * @param registry the metrics of this process
+ * @returns a function that returns the metrics of all serving processes in the text format of Prometheus, and throws
+ * a GatewayError if one of them does not answer
  */
 export function shareMetrics(registry: Registry): () => Promise<string> {
   AggregatorRegistry.setRegistries(registry as Registry<never>)
-  // It listens for those who want to know ours.
+  // Its constructor listens for requests for this process's metrics.
   new AggregatorRegistry()
   const asking = new Map<number, (text: string | undefined) => void>()
   let count = 0
@@ -139,7 +143,7 @@ export function shareMetrics(registry: Registry): () => Promise<string> {
     if (text === undefined)
       throw gatewayError(
         'not-ready',
-        'A process of this gateway is starting, and cannot tell its numbers yet.',
+        'A process of this gateway is still starting and cannot report its metrics yet.',
       )
     return text
   }

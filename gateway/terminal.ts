@@ -1,24 +1,24 @@
-// Owns what a person sees in a terminal: the same events as the log, in words, and the import's progress.
+// Owns the output for a person at a terminal: the events of the log as sentences, and the progress of an import.
 
 import { SingleBar } from 'cli-progress'
 import type { Emit, Event } from './events.ts'
 
-/** How often a line of progress is written where there is no bar. */
+/** Interval between lines of progress if the output is not a terminal, which shows a bar instead. */
 const LINE_INTERVAL_MS = 2_000
 
 const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`
 const counted = (count: number, noun: string) =>
   `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
 
-/** The sentence for an event, or undefined where nobody watching needs one. */
+/** Returns the sentence for an event, or undefined if a person at a terminal does not need one. */
 function sentenceOf(event: Event): string | undefined {
   switch (event.type) {
     case 'embedded-recovered':
-      return `A Tessera before this one was killed; its PostgreSQL (process ${event.processId}) is being stopped.`
+      return `An earlier Tessera was killed; stopping the PostgreSQL that it left behind (process ${event.processId}) …`
     case 'embedded-started':
       return `Embedded PostGIS is up (${seconds(event.milliseconds)}); psql -h ${event.socket} -U tessera_read tessera`
     case 'embedded-died':
-      return `PostgreSQL ended by itself (${event.signal ?? event.code}):\n${event.log}`
+      return `PostgreSQL ended unexpectedly (${event.signal ?? event.code}):\n${event.log}`
     case 'embedded-stopped':
       return `Embedded PostGIS is stopped (${seconds(event.milliseconds)}).`
     case 'database-awaited':
@@ -30,7 +30,7 @@ function sentenceOf(event: Event): string | undefined {
     case 'import-skipped-feature':
       return `Line ${event.line} ${event.reason}: left out.`
     case 'import-left-out-ids':
-      return `Only ${counted(event.count, 'feature')} of ${event.collection} had an id: new ids are given to all.`
+      return `Only ${counted(event.count, 'feature')} of ${event.collection} had an id; all of them get new ids.`
     case 'import-finished': {
       const skipped = event.skipped > 0 ? `, ${event.skipped.toLocaleString('en')} left out` : ''
       return `Imported ${counted(event.features, 'feature')} into ${event.collection}${skipped} (${seconds(event.milliseconds)}).`
@@ -40,11 +40,11 @@ function sentenceOf(event: Event): string | undefined {
     case 'connection-lost':
       return `A ${event.port} connection was lost: ${event.error.message}`
     case 'endpoint-down':
-      return `Nothing is asked of ${event.endpoint} (${event.port} port) until it answers again: ${event.error.message}`
+      return `${event.endpoint} (${event.port} port) is not used until it answers again: ${event.error.message}`
     case 'endpoint-up':
       return `${event.endpoint} (${event.port} port) answers again.`
     case 'secondary-missing':
-      return `Node group ${event.group} is read from its primary until it has a secondary again.`
+      return `Node group ${event.group} has lost its secondary; it is read from its primary until it has one again.`
     case 'secondary-back':
       return `Node group ${event.group} is read from its secondary again.`
     case 'request-failed':
@@ -54,7 +54,7 @@ function sentenceOf(event: Event): string | undefined {
     case 'process-died':
       return `Process ${event.processId} died (${event.reason ?? event.signal ?? event.code}); another takes its place.`
     case 'gateway-draining':
-      return `${event.signal}: finishing what is under way …`
+      return `${event.signal}: finishing the work in progress …`
     case 'gateway-stopped':
       return 'Stopped.'
     default:
@@ -62,7 +62,7 @@ function sentenceOf(event: Event): string | undefined {
   }
 }
 
-/** Writes to a terminal with a bar, to anything else in plain lines. */
+/** Returns a function that writes events; progress is a bar on a terminal, and plain lines on any other output. */
 export function openTerminal(output: NodeJS.WriteStream): Emit {
   let bar: SingleBar | undefined
   let lastLine = 0

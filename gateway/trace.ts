@@ -1,5 +1,5 @@
-// Owns traces: a span for each request and each of its statements, for whoever collects them. Off unless OpenTelemetry's
-// own variables say where to: then nothing of it is loaded, and a span is a call of a function.
+// Owns traces: a span for each request and each of its statements, exported to a collector. Traces are off unless
+// OpenTelemetry's own variables turn them on: then its SDK is not loaded, and `traced` only calls its function.
 
 import {
   type Attributes,
@@ -16,9 +16,9 @@ let isTracing = false
 const tracer = trace.getTracer('tessera')
 
 /**
- * Spans go to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, as OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES
- * and their like say; all are read by the library itself.
- * @returns what sends the last of them
+ * Loads the SDK, which exports spans to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names. The SDK itself reads
+ * OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES and OpenTelemetry's other variables.
+ * @returns a function that sends the last spans
  * @see https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
 export async function openTracing(): Promise<() => Promise<void>> {
@@ -38,7 +38,7 @@ export async function openTracing(): Promise<() => Promise<void>> {
   return () => provider.shutdown()
 }
 
-/** Of work that another program does for us: one span, within that of the request it is for. */
+/** Runs work that another program does for the gateway, in a span within that of the request. */
 export async function traced<T>(
   name: string,
   attributes: () => Attributes,
@@ -58,14 +58,14 @@ export async function traced<T>(
 }
 
 export interface RequestTrace {
-  /** Goes on within the span: what is traced from there on is part of it. */
+  /** Calls `next` within the span, so that everything that is traced from there belongs to it. */
   enter(next: () => void): void
   end(answer: { readonly route: string | undefined; readonly status: number }): void
 }
 
 /**
- * The span of a request, within that of whoever has sent it, as its header `traceparent` says.
- * @returns undefined where nothing is traced
+ * Starts the span of a request, within the caller's span if the header `traceparent` names one.
+ * @returns undefined if traces are off
  */
 export function traceRequest(
   method: string,

@@ -1,4 +1,4 @@
-// Owns what a person is told when a command fails.
+// Owns the message that a person gets when a command fails.
 
 import { ConfigError } from '../config.ts'
 import { EmbeddedError } from '../database/embedded.ts'
@@ -7,7 +7,7 @@ import { GatewayError } from '../errors.ts'
 import { ImportError } from '../features/import/import.ts'
 import { ProcessError } from '../processes.ts'
 
-/** Failures that are told in a sentence; anything else is a bug and shows where it happened. */
+/** Returns the message of an expected failure; anything else is a bug, and its stack is returned. */
 export function explain(error: unknown): string {
   if (
     [ConfigError, EmbeddedError, MigrationError, ImportError, ProcessError].some(

@@ -66,7 +66,7 @@ export async function runImport(args: readonly string[]) {
   if (interruptedBy) process.exitCode = INTERRUPTIONS[interruptedBy]
 }
 
-/** How features are kept together, for a collection that is made anew. */
+/** Parses how the features of a new collection are distributed. */
 function parseDistribution(by: string | undefined, level: string | undefined, isAppend: boolean) {
   const distributeBy = by as DistributeBy | undefined
   if (distributeBy && !DISTRIBUTIONS.includes(distributeBy))
@@ -74,13 +74,13 @@ function parseDistribution(by: string | undefined, level: string | undefined, is
   if (level !== undefined && !(/^\d+$/.test(level) && Number(level) <= MAX_LEVEL))
     throw new ConfigError(`--level=${level}: must be an integer from 0 to ${MAX_LEVEL}.`)
   if (level !== undefined && (distributeBy ?? 'cell') !== 'cell')
-    throw new ConfigError('--level is of cells: it goes with --distribute-by cell.')
+    throw new ConfigError('--level is the level of cells: it only goes with --distribute-by cell.')
   if (isAppend && (by ?? level) !== undefined)
     throw new ConfigError('--append keeps the collection as it is: leave out --distribute-by and --level.')
   return { distributeBy, level: level === undefined ? undefined : Number(level) }
 }
 
-/** `--type height:double` → height, double precision. */
+/** Parses types of columns, as in `--type height:double`. */
 function parseTypes(texts: readonly string[]): Map<string, ColumnType> {
   return new Map(
     texts.map((text) => {

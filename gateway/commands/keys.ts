@@ -1,4 +1,4 @@
-// Owns `tessera keys`: who may change features, once the gateway is not for this machine alone.
+// Owns `tessera keys`: creates, lists and revokes the API keys with which clients may change features.
 
 import { ConfigError, readConfig } from '../config.ts'
 import type { Session } from '../database/session.ts'
@@ -33,8 +33,8 @@ function planWork(
         canWrite: options['read-only'] !== 'true',
         collections,
       })
-      // Alone on standard output, so that a script can take it from there.
-      process.stderr.write('The key, shown this once; keep it where secrets are kept:\n')
+      // The key is the only text on standard output, so that a script can read it.
+      process.stderr.write('This key is shown only once; store it where you keep secrets:\n')
       process.stdout.write(`${text}\n`)
     }
   }
@@ -43,9 +43,9 @@ function planWork(
     return async (session) => {
       if (!(await revokeApiKey(session, subject)))
         throw new ConfigError(
-          `There is no key ${subject} that could be revoked; tessera keys list shows them.`,
+          `There is no key ${subject} that can be revoked; \`tessera keys list\` shows all keys.`,
         )
-      process.stdout.write(`${subject} is revoked; gateways know within a second.\n`)
+      process.stdout.write(`${subject} is revoked; gateways refuse it within a second.\n`)
     }
   }
   throw new ConfigError('keys takes create NAME, list or revoke ID: tessera keys create "field crew"')
@@ -60,7 +60,7 @@ async function list(session: Session) {
     collections?.join(',') ?? 'all collections',
     createdAt.toISOString(),
   ])
-  const table = [['ID', 'NAME', 'MAY', 'OF', 'CREATED'], ...rows]
+  const table = [['ID', 'NAME', 'ALLOWS', 'COLLECTIONS', 'CREATED'], ...rows]
   const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
   const lines = table.map((row) =>
     row

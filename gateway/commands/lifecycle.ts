@@ -1,4 +1,4 @@
-// Owns what every command does around its work: which database, in which order things end, and signals.
+// Owns what all commands share: they find the database, end things in order, and handle signals.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Config, ConfigError, isEmbedded, systemEnvironment } from '../config.ts'
@@ -15,10 +15,13 @@ export type Addresses = {
   readonly ownerUrl: string | undefined
 }
 
-/** What is to be undone at the end, the last first. */
+/** Steps that undo what a command has started; they run at its end, in reverse order. */
 export type Cleanup = AsyncDisposableStack
 
-/** The configured database, or the embedded one, started if need be. */
+/**
+ * Returns the configured database, or starts the embedded one.
+ * @param canShare true if an embedded server that another Tessera runs may be used
+ */
 export async function findDatabase(config: Config, cleanup: Cleanup, canShare: boolean, emit: Emit) {
   const { readUrl, writeUrl, ownerUrl } = config
   const never = new Promise<never>(() => {})
@@ -38,7 +41,8 @@ export async function findDatabase(config: Config, cleanup: Cleanup, canShare: b
     canShare,
     emit,
   })
-  // Registered before it is there: told to stop meanwhile, we wait for it and then stop it.
+  // Registered before the start has finished: after a signal during the start, the cleanup waits for the server
+  // and then stops it.
   cleanup.defer(async () => {
     const started = await starting.catch(() => undefined)
     await started?.stop()
@@ -47,7 +51,7 @@ export async function findDatabase(config: Config, cleanup: Cleanup, canShare: b
   return { addresses: embedded satisfies Addresses, died: embedded.died }
 }
 
-/** Work as the role that owns Tessera's tables, after these have been brought up to date. */
+/** Applies missing migrations, then runs `work`, both as the role that owns Tessera's tables. */
 export async function withOwner(
   addresses: Addresses,
   emit: Emit,
@@ -67,12 +71,12 @@ export async function withOwner(
   }
 }
 
-/** How often a database is looked for that cannot be reached. */
+/** Interval between attempts to reach a database. */
 const AWAIT_INTERVAL_MS = 500
 
 /**
- * Work that begins with a database which may just be starting, or changing places; again, until somebody answers.
- * @throws as `work`: what PostgreSQL refuses at once, that nobody answers after this time
+ * Runs `work`, again and again while no database answers: it may be starting, or changing its primary.
+ * @throws as `work`: at once if PostgreSQL refuses, after `startTimeoutMs` if no database answers
  */
 export async function awaitDatabase<T>(
   { startTimeoutMs }: Config,
@@ -91,16 +95,16 @@ export async function awaitDatabase<T>(
   }
 }
 
-/** An owner's session tells what the driver said. */
+/** Returns true if no database answers. An owner's session throws the driver's own errors, which are judged here. */
 const isAway = (error: unknown) =>
   error instanceof GatewayError
     ? error.code === 'database-unavailable'
     : judge(error, { purpose: 'write', phase: 'within', isCitus: false }).outcome === 'never-sent'
 
-/** Signals that ask us to stop, and what a shell reports of a program that they ended. */
+/** Signals that stop a command, and its exit code then, as shells report it: 128 and the signal's number. */
 export const INTERRUPTIONS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
 type Interruption = keyof typeof INTERRUPTIONS
-/** How long work that was interrupted may take to tidy up after itself. */
+/** Time that interrupted work has to clean up. */
 const CLEANUP_TIMEOUT_MS = 1_000
 
 /**
@@ -124,14 +128,14 @@ export async function runUntilSignal(
     }
   })
   const working = work(cleanup, interrupted)
-  // What fails because it was interrupted is no failure.
+  // Work that fails because of the interruption must not count as an unhandled rejection.
   working.catch(() => {})
   try {
     await Promise.race([working, interrupted])
   } finally {
     await cleanup.disposeAsync()
   }
-  // What lost its database by that ends now, and takes its temporary files with it.
+  // Work that has just lost its database fails now and removes its temporary files.
   await Promise.race([working.catch(() => {}), sleep(CLEANUP_TIMEOUT_MS)])
   return interruptedBy
 }

@@ -1,4 +1,4 @@
-// Owns `tessera migrate`: Tessera's own tables as this version has them.
+// Owns `tessera migrate`: brings Tessera's own tables up to date with this version.
 
 import { readConfig } from '../config.ts'
 import { openTerminal } from '../terminal.ts'

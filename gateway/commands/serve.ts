@@ -1,4 +1,4 @@
-// Owns `tessera serve`: the process that brings everything up and watches, and the processes that answer.
+// Owns `tessera serve`: the process that starts everything and watches it, and the processes that serve requests.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
@@ -16,15 +16,15 @@ import { openTracing } from '../trace.ts'
 import { explain } from './failure.ts'
 import { type Addresses, awaitDatabase, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
 
-/** After this, connections that are still busy while we stop are cut. */
+/** Time after which connections that are still busy during shutdown are cut. */
 const DRAIN_TIMEOUT_MS = 30_000
 
 const onTerminal = () => process.stdout.isTTY === true
 
-/** Brings up what the serving processes need, then them; they end before it does. */
+/** Starts what the serving processes need, then the processes; they end before it. */
 export async function serve(args: readonly string[]) {
   const { config, positionals } = readConfig(args)
-  if (positionals.length > 0) throw new ConfigError(`serve takes no ${positionals[0]}.`)
+  if (positionals.length > 0) throw new ConfigError(`serve takes no argument such as ${positionals[0]}.`)
   const emit = onTerminal() ? openTerminal(process.stdout) : openLog(config.logLevel)
   const isTraced = wantsTraces()
   if (isServing) return serveRequests(config, isTraced, emit)
@@ -50,7 +50,7 @@ export async function serve(args: readonly string[]) {
   emit({ type: 'gateway-stopped' })
 }
 
-/** The embedded database's addresses as variables; those of a configured one each process reads for itself. */
+/** Returns the embedded database's addresses as variables; each process itself reads those of a configured one. */
 const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
   [variableOf('readUrl')]: readUrl,
   [variableOf('writeUrl')]: writeUrl!,
@@ -58,7 +58,7 @@ const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
 })
 
 async function serveRequests(config: Config, isTraced: boolean, log: Emit) {
-  // These reach every process of a terminal: the one that watches us decides.
+  // A terminal sends these to all processes; only the watching process acts on them.
   for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => {})
   const stopping = new AbortController()
   const stopped = new Promise<void>((resolve) => {
@@ -66,9 +66,9 @@ async function serveRequests(config: Config, isTraced: boolean, log: Emit) {
       stopping.abort()
       resolve()
     }
-    // Not once: without a listener, a second signal would end us in the middle of an answer.
+    // Not `once`: without a listener, a second signal would end this process in the middle of a response.
     process.on('SIGTERM', stop)
-    // It is gone, and with it what we need.
+    // The watching process is gone, and with it the socket on which it accepts connections for this one.
     process.once('disconnect', stop)
   })
   const cleanup = new AsyncDisposableStack()
@@ -121,10 +121,13 @@ async function listen(app: FastifyInstance, { host, port }: Config): Promise<str
   return `http://${name.includes(':') ? `[${name}]` : name}:${address.port}`
 }
 
-/** Serves on until balancers have left, each connection with its last answer; lets what is under way end, then closes. */
+/**
+ * Still serves during the delay, so that balancers can leave, and closes each connection after its next response;
+ * then waits for open requests and closes.
+ */
 async function drain(app: FastifyInstance, delayMs: number) {
   app.server.prependListener('request', (_request, response) => response.setHeader('connection', 'close'))
-  // Without whoever started us nobody waits for the end.
+  // If the watching process has died, no new connections arrive, and the delay is skipped.
   if (process.connected) await sleep(delayMs)
   const timer = setTimeout(() => app.server.closeAllConnections(), DRAIN_TIMEOUT_MS)
   await app.close()

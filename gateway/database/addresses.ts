@@ -1,11 +1,12 @@
 // Owns the addresses that lead to one database, such as those of two proxies.
 
-/** A setting names one URL, or several separated by commas. */
+/** Splits a setting that names one URL, or several separated by commas. */
 export const splitUrls = (urls: string): readonly string[] => urls.split(/,(?=postgres(?:ql)?:\/\/)/)
 
 /**
- * Connects to the first address where somebody answers.
- * @throws what the last one said; what PostgreSQL itself refuses, it refuses at every address
+ * Connects to the first address that answers.
+ * @throws the error of the last address; at once if PostgreSQL itself refuses, for example a wrong password, because it
+ * would do so at every address
  */
 export async function connectToFirst<T>(
   urls: readonly string[],
@@ -22,7 +23,7 @@ export async function connectToFirst<T>(
   throw new Error('there is no address')
 }
 
-/** The same address, for the role of another URL. */
+/** Returns the address of one URL with the role of another. */
 export function asRoleOf(roleUrl: string, addressUrl: string): string {
   const [, role = ''] = /^postgres(?:ql)?:\/\/([^@/?]*@)?/.exec(roleUrl)!
   return addressUrl.replace(/^(postgres(?:ql)?:\/\/)(?:[^@/?]*@)?/, (_, scheme) => scheme + role)

@@ -1,35 +1,35 @@
-// Owns how much is asked of the database at once: beyond that, who waits, who goes first, and who is told to come back.
+// Owns admission: how much work runs at the database at once, which work waits and in which order, and what is refused.
 
 import { gatewayError } from '../errors.ts'
 
-/** Who goes first: single features and what serving needs to know, before pages. */
+/** Order of waiting work: single features and the gateway's own queries (`first`) go before pages (`usual`). */
 export type Priority = 'first' | 'usual'
 
 export interface Admission {
   /**
    * Waits for a turn.
-   * @returns what ends it
-   * @throws GatewayError database-busy, at once where the wait would be too long; the signal's reason
+   * @returns a function that ends the turn
+   * @throws GatewayError database-busy, at once if the wait would be too long; the signal's reason
    */
   enter(priority: Priority, signal?: AbortSignal): Promise<() => void>
-  /** Runs work when it is its turn. @throws as enter; as `work` */
+  /** Runs `work` when its turn has come. @throws as enter; as `work` */
   run<T>(work: () => Promise<T>, priority: Priority, signal?: AbortSignal): Promise<T>
-  /** From now on so much may run at once; what runs goes on. */
+  /** Sets how much work may run at once; work that already runs continues. */
   resize(limit: number): void
-  /** How much may run, how much does, and how much waits. */
+  /** Number of pieces of work that may run at once, that run, and that wait. */
   readonly limit: number
   readonly running: number
   readonly waiting: number
 }
 
-/** Nobody wants to wait longer; it also is what bounds memory. */
+/** Longest wait for a turn. It also bounds memory, because work whose expected wait is longer is refused at once. */
 const MAX_WAIT_MS = 2_000
-/** The weight of the newest in the mean time that work takes. */
+/** Weight of the newest value in the moving average of how long work takes. */
 const WEIGHT = 0.1
 
 type Waiting = { readonly start: () => void }
 
-/** @param initialLimit of what runs at once */
+/** @param initialLimit how much work may run at once, until `resize` changes it */
 export function makeAdmission(initialLimit: number): Admission {
   let limit = initialLimit
   let running = 0
@@ -115,4 +115,4 @@ export function makeAdmission(initialLimit: number): Admission {
 }
 
 const busy = () =>
-  gatewayError('database-busy', 'More is asked of the database than it can answer; try again.')
+  gatewayError('database-busy', 'The database gets more requests than it can answer; try again.')

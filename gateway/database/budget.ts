@@ -1,14 +1,14 @@
-// Owns how often anything may be tried again: what fails by overload would only be made worse by repeating it.
+// Owns the retry budget: retries of work that fails because of overload would only add to the overload.
 
-/** Of the requests of late. */
+/** Retries that each request earns, so that at most a tenth of recent requests is retried. */
 const SHARE = 0.1
-/** What quiet times save up: a death takes all that was under way with it, at once. */
+/** Most retries that quiet times save up: when a server dies, everything that runs there fails at once. */
 const MOST = 50
 
 export interface RetryBudget {
-  /** With each request. */
+  /** Adds the share of one request. */
   earn(): void
-  /** @returns whether there may be one more try */
+  /** @returns true if one more retry is allowed */
   spend(): boolean
 }
 

@@ -1,38 +1,38 @@
-// Owns what a request must see: how far nodes have come in their logs, compared with how far they have to be.
+// Owns what a request must see: compares the LSNs that nodes have reached with those that the request requires.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { allEnded, type Lease } from './lease.ts'
 import type { Statement } from './statement.ts'
 
 /**
- * Node group → a place in its write-ahead log, in bytes since its beginning. Without Citus there is group 0 alone.
- * The numbers go on through failovers: a new primary has all that was acknowledged, and its log begins after it.
+ * Node group → an LSN, in bytes from the beginning of its write-ahead log. Without Citus there is only group 0.
+ * LSNs keep growing through failovers: a new primary has everything that was acknowledged, and its log begins after it.
  */
 export type Position = ReadonlyMap<number, bigint>
 
-/** For where nobody knows which groups have part in it; no group of Citus has this number. */
+/** Stands for the groups of a statement if they are not known; it is assumed that no group of Citus has this number. */
 export const ANY_GROUP = 255
-/** Behind everything: only the primary is known to have come as far. */
+/** LSN beyond all others, for a position that is not known; only a primary counts as having reached it. */
 export const UNKNOWN_PLACE = 2n ** 64n - 1n
 
-/** For one request: what its statements must see, and what came of them. */
+/** What the statements of one request must see, and what they have seen. */
 export class Consistency {
-  /** `everything`: also what no other than the primary may know of. */
+  /** Position that reads must have reached; `everything` includes changes that only the primary may have. */
   readonly required: Position | 'everything'
-  /** What was there so long ago must be seen; undefined for no such bound. */
+  /** Reads must see everything that was committed this many milliseconds ago; undefined for no such bound. */
   readonly maxStalenessMs: number | undefined
-  /** Whether reads find out, too, how far what they have seen had come; changes always do. */
+  /** True if reads also find out the position of what they have seen; changes always do. */
   readonly isTracked: boolean
-  /** Where everything is that was required, seen or changed: who is as far sees it all. */
+  /** Position of everything that was required, seen or changed: a node that has reached it sees all of that. */
   readonly position: Map<number, bigint>
-  /** Who was asked; the primary, if any part came from there. */
+  /** Role of the servers that were read: `primary` if any part came from one. */
   source: 'secondary' | 'primary' | undefined
   /**
-   * For how long nobody has been able to change what was read: what was done in that time elsewhere, if anything, is
-   * not seen. In milliseconds; undefined where there is a primary.
+   * Milliseconds for which what was read has had no primary, or has not been complete on its secondary, if that is
+   * longer. Changes of that time, if there were any, are not seen. Undefined if there is a primary.
    */
   orphanedForMs: number | undefined
-  /** How long it took, with waiting for a secondary that was behind, in milliseconds. */
+  /** Milliseconds that reads took, including waits for a secondary that was behind. */
   readMs = 0
 
   constructor({
@@ -46,7 +46,7 @@ export class Consistency {
     this.position = new Map(required === 'everything' ? [] : required)
   }
 
-  /** Whether any secondary will do, at any time. */
+  /** True if any secondary may answer, however far behind it is. */
   get isEventual(): boolean {
     return this.required !== 'everything' && this.required.size === 0 && this.maxStalenessMs === undefined
   }
@@ -64,49 +64,53 @@ export class Consistency {
   }
 }
 
-/** Where something that was read came from. */
+/** Source of something that was read, and how old it may be. */
 export type Origin = Pick<Consistency, 'source' | 'orphanedForMs'>
 
 export function advance(position: Map<number, bigint>, group: number, place: bigint) {
   if (place > (position.get(group) ?? -1n)) position.set(group, place)
 }
 
-/** Where both are. */
+/** Returns the least position that covers both. */
 export function merge(one: Position, other: Position): Position {
   const merged = new Map(one)
   for (const [group, place] of other) advance(merged, group, place)
   return merged
 }
 
-/** What of a position concerns these groups; undefined for all. `everything` where that is not known. */
+/** Returns the part of a position that concerns these groups; `everything` if its groups or these are not known. */
 export function narrow(position: Position, groups: readonly number[] | undefined): Position | 'everything' {
   if (position.size === 0) return position
   if (groups === undefined || position.has(ANY_GROUP)) return 'everything'
   return new Map([...position].filter(([group]) => groups.includes(group)))
 }
 
-/** A secondary has not come as far as it must, and will not soon. */
+/** A secondary has not reached the required position, and is not expected to reach it soon. */
 export class StillBehind extends Error {}
 
-/** How long is waited for a secondary that is behind: replication on a healthy network takes no longer. */
+/** How long a read waits for a secondary that is behind: replication on a healthy network takes no longer. */
 const PATIENCE_MS = 10
 const FIRST_PAUSE_MS = 1
 
-/** On a primary what it has written. Without `synchronous_commit` a commit is acknowledged before it is written. */
+/**
+ * LSN up to which a primary has written its log. If `synchronous_commit` is off, a commit is acknowledged before it is
+ * written, so the insert LSN is used.
+ */
 const WRITTEN = `when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn()
   else pg_current_wal_lsn() end`
 
 const PLACES = {
-  /** What is seen there is of no later place. */
+  /** Upper bound: no row visible here was written after this LSN. */
   seen: `case when pg_is_in_recovery() then pg_last_wal_replay_lsn() ${WRITTEN}`,
   /**
-   * All that was acknowledged before this place is seen there. A primary that died can come back as a secondary with
-   * an end of its log that nobody else has, beyond where the new primary's begins, and is asked until it is rewound:
-   * what it has replayed says nothing. What it was sent does, and a new primary sends it nothing.
+   * Lower bound: every change that was acknowledged before this LSN is visible here. A primary that died can come back
+   * as a secondary whose log ends with records that no other member has, beyond the point where the new primary's log
+   * begins, and it serves reads until it is rewound. Its replay LSN alone therefore proves nothing. Its receive LSN
+   * does, because a new primary sends nothing to a member that was not rewound.
    */
   proven: `case when pg_is_in_recovery()
   then least(pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), '0/0')) ${WRITTEN}`,
-  /** The same of a secondary alone: what a primary has is not copied yet. */
+  /** The same for secondaries only; 0/0 on a primary, whose log does not count as copied. */
   copied: `case when pg_is_in_recovery()
   then least(pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), '0/0')) else '0/0' end`,
 }
@@ -117,22 +121,28 @@ const OWN_PLACE: Readonly<Record<PlaceKind, Statement>> = {
   proven: { name: 'tessera_place_proven', text: `select ${PLACES.proven}`, values: [] },
   copied: { name: 'tessera_place_copied', text: `select ${PLACES.copied}`, values: [] },
 }
-/** Through Citus, of the node that a query of this cell is sent to. An aggregate: a row also where nothing is. */
+/**
+ * Returns the statement that reads, through Citus, the LSN of the node to which a query of this cell is sent. Because
+ * of the aggregate, it returns a row even if the cell has no forwarding rows.
+ */
 const placeBeside = (kind: PlaceKind, cell: number): Statement => ({
   name: `tessera_place_${kind}_beside`,
   text: `select ${PLACES[kind]}, max(cell) from tessera.moved_feature where cell = $1`,
   values: [cell],
 })
 
-/** @param cell one of the group that is asked; undefined for the node itself */
+/**
+ * Returns the statement that reads an LSN.
+ * @param cell a cell of the group in question; undefined for the connected node itself
+ */
 export const placeStatement = (kind: PlaceKind, cell: number | undefined): Statement =>
   cell === undefined ? OWN_PLACE[kind] : placeBeside(kind, cell)
 
-/** Some cell that lies in a group; undefined where none does. */
+/** Returns some cell that is stored in a group; undefined if there is none. */
 export type CellOf = (group: number) => number | undefined
 
 /**
- * Where these groups are at the latest, as seen through a connection: of secondaries, if it reads from secondaries.
+ * Reads the upper bounds of these groups through a connection: those of secondaries, if it reads from secondaries.
  * @throws DatabaseFailure
  */
 export const askPosition = (lease: Lease, groups: readonly number[], cellOf: CellOf): Promise<Position> =>
@@ -151,7 +161,7 @@ async function askPlaces(
       if (!isOwn && cell === undefined) return [group, UNKNOWN_PLACE]
       const [row] = await lease.query(placeStatement(kind, cell))
       const place = parsePlace(row![0]!)
-      // A connection stays with one server, which never goes back.
+      // A connection stays with one server, whose LSN never goes back.
       if (isOwn && kind === 'proven') lease.whereabouts.place = place
       return [group, place]
     }),
@@ -167,17 +177,17 @@ export function parsePlace(text: string): bigint {
   return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`)
 }
 
-/** Of what is required, what this connection is not known to have. */
+/** Returns the required LSNs that this connection is not known to have reached. */
 function missingFrom(lease: Lease, required: Position): [number, bigint][] {
   const { place: known = -1n } = lease.whereabouts
   return [...required].filter(([group, place]) => !isOwnGroup(lease, group) || place > known)
 }
 
 /**
- * What is read through a connection where all that is required is there. How far that is, is asked in front of the
- * read and in the same packet: where it is not far enough, what was read is thrown away, and both are done again.
- * @param read its first statement is sent before it returns; without effects
- * @param patienceMs for how long it is done again
+ * Reads through a connection that has reached the required position. The LSN is queried in front of the read and in
+ * the same packet. If it is not far enough, the result of the read is discarded, and both are sent again.
+ * @param read sends its first statement before it returns, and has no effects
+ * @param patienceMs how long both are repeated
  * @throws StillBehind; as `read`
  */
 export async function readCaughtUp<T>(
@@ -212,6 +222,6 @@ export type CatchUp = {
   readonly required: Position | 'everything'
   readonly patienceMs?: number | undefined
   readonly cellOf: CellOf
-  /** Called where it was waited for, and had come. */
+  /** Called if the read had to wait, and the required position was reached. */
   readonly onAwaited: (milliseconds: number) => void
 }

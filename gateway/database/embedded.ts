@@ -1,4 +1,4 @@
-// Owns the private PostgreSQL + PostGIS that runs as a child where no database is configured.
+// Owns the private PostgreSQL with PostGIS that runs as a child process if no database is configured.
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { existsSync, globSync } from 'node:fs'
@@ -26,12 +26,12 @@ import { openSession } from './session.ts'
 const run = promisify(execFile)
 
 export type EmbeddedOptions = {
-  /** Where the data lives; undefined for a folder that is removed at the end. */
+  /** Folder of the data; undefined for a temporary one that is removed at the end. */
   readonly folder: string | undefined
-  /** PostgreSQL's programs; undefined to find the newest that has PostGIS. */
+  /** Folder of PostgreSQL's programs; undefined to find the newest version that has PostGIS. */
   readonly binaries: string | undefined
   readonly path: string
-  /** Whether one that another Tessera runs on this folder will do: an import beside a gateway. */
+  /** True if the server that another Tessera runs on this folder may be used, as for an import next to a gateway. */
   readonly canShare: boolean
   readonly emit: Emit
 }
@@ -40,13 +40,13 @@ export interface Embedded {
   readonly readUrl: string
   readonly writeUrl: string
   readonly ownerUrl: string
-  /** Settles only if PostgreSQL ends without having been asked to. */
+  /** Resolves only if PostgreSQL ends although `stop` was not called. */
   readonly died: Promise<void>
   /** Stops PostgreSQL cleanly and leaves no process, socket or lock. */
   stop(): Promise<void>
 }
 
-/** Something that the person who started Tessera can put right; the message says how. */
+/** A failure that the person who started Tessera can fix; the message says how. */
 export class EmbeddedError extends Error {}
 
 const OLDEST_MAJOR = 15
@@ -54,18 +54,21 @@ const DATABASE = 'tessera'
 const ROLES = ['postgres', 'tessera_owner', 'tessera_write', 'tessera_read'] as const
 const BOOTSTRAP = new URL('../../sql/bootstrap/roles.sql', import.meta.url)
 
-/** Crash recovery of a large import takes a while; past this something else is wrong. */
+/** Longest start: crash recovery after a large import takes a while; beyond this time something else is wrong. */
 const START_TIMEOUT_MS = 120_000
-/** A fast shutdown writes a checkpoint; past this the child is told to drop everything, which is safe. */
+/** Longest fast shutdown, which writes a checkpoint; after this time an immediate shutdown follows, which is safe. */
 const STOP_TIMEOUT_MS = 30_000
 
 /**
- * Under this name a process reaches the folder that we hand it as descriptor 3, even where it may not
- * pass the folders above it: root's clone of Tessera usually lies in a home that is closed to others.
+ * Path under which a child process reaches the folder that it gets as file descriptor 3, even if it may not
+ * traverse the folders above: root's clone of Tessera is usually in a home folder that is closed to others.
  */
 const HANDED_FOLDER = '/proc/self/fd/3'
 
-/** @throws EmbeddedError where the folder is in use, of another version, or no PostGIS is installed */
+/**
+ * Starts the server.
+ * @throws EmbeddedError if the folder is in use or holds data of another version, or if no PostGIS is installed
+ */
 export async function startEmbedded({
   folder,
   binaries,
@@ -145,8 +148,8 @@ const urlsOf = (socket: string) => ({
 })
 
 /**
- * An exclusive lock on the folder that the kernel releases with the process, however it ends; undefined
- * where another process has it. SQLite is how Node reaches a file lock that holds on every system and
+ * Takes an exclusive lock on the folder, which the kernel releases with the process, however it ends; returns
+ * undefined if another process has it. Through SQLite, Node gets a file lock that holds on every system and
  * across containers.
  */
 function lockFolder(root: string): DatabaseSync | undefined {
@@ -201,7 +204,7 @@ async function findInstallation(
   )
 }
 
-/** An installation that can serve, or undefined: too old, or without PostGIS. */
+/** Returns the installation in a folder; undefined if it is too old or has no PostGIS. */
 async function inspectInstallation(binaries: string): Promise<Installation | undefined> {
   try {
     const { stdout: version } = await run(join(binaries, 'postgres'), ['--version'])
@@ -214,7 +217,7 @@ async function inspectInstallation(binaries: string): Promise<Installation | und
   }
 }
 
-/** The folder of PostgreSQL's programs that a `pg_config` belongs to. */
+/** Returns the folder of PostgreSQL's programs to which a `pg_config` belongs. */
 export async function binariesOf(pgConfig: string): Promise<string> {
   const { stdout } = await run(pgConfig, ['--bindir']).catch((cause) => {
     throw new EmbeddedError(`PG_CONFIG=${pgConfig}: must be a pg_config program (${cause.message.trim()}).`, {
@@ -231,7 +234,7 @@ async function readMajor(data: string): Promise<number | undefined> {
 
 type Owner = { readonly uid: number; readonly gid: number }
 
-/** Whom PostgreSQL runs as where we are root, which it refuses to be; undefined: as ourselves. */
+/** Returns the account to run PostgreSQL as if this process is root, which PostgreSQL refuses; otherwise undefined. */
 async function findOwner(): Promise<Owner | undefined> {
   if (process.getuid?.() !== 0) return undefined
   const accounts = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'))
@@ -244,7 +247,10 @@ async function findOwner(): Promise<Owner | undefined> {
   )
 }
 
-/** What a Tessera that was killed has left: its PostgreSQL, that one's pid file, its socket. We hold the lock. */
+/**
+ * Removes what a killed Tessera has left behind: its PostgreSQL, the pid file, the socket and a folder that initdb has
+ * not completed. The caller must hold the lock.
+ */
 async function recover(root: string, data: string, emit: Emit) {
   const socket = await readFile(join(root, 'socket'), 'utf8').catch(() => undefined)
   const pidFile = join(data, 'postmaster.pid')
@@ -254,14 +260,14 @@ async function recover(root: string, data: string, emit: Emit) {
       emit({ type: 'embedded-recovered', folder: root, processId: pid })
       await endProcess(pid)
     }
-    // By now stale: its process is gone, or another program has the number.
+    // The pid file is stale by now: its process is gone, or another program has the number.
     await rm(pidFile, { force: true })
   }
   if (socket?.startsWith(join(tmpdir(), 'tessera-'))) await rm(socket, { recursive: true, force: true })
   await rm(join(root, 'pg.partial'), { recursive: true, force: true })
 }
 
-/** Whether the process is PostgreSQL on this very folder; a number alone may have been given to another. */
+/** Returns true if the process is PostgreSQL on this very folder; its number may belong to another program by now. */
 async function isServerOf(pid: number, data: string): Promise<boolean> {
   try {
     return (await readlink(`/proc/${pid}/cwd`)) === (await realpath(data))
@@ -280,7 +286,7 @@ const isAlive = (pid: number) => {
   }
 }
 
-/** SIGINT is PostgreSQL's fast shutdown; SIGQUIT its immediate one, from which it recovers. */
+/** Ends PostgreSQL with SIGINT, its fast shutdown, then with SIGQUIT, its immediate one, from which it recovers. */
 async function endProcess(pid: number) {
   for (const signal of ['SIGINT', 'SIGQUIT'] as const) {
     const deadline = performance.now() + STOP_TIMEOUT_MS
@@ -297,10 +303,10 @@ async function endProcess(pid: number) {
 
 const asOwner = (owner: Owner | undefined) => (owner ? { uid: owner.uid, gid: owner.gid } : {})
 const dataArgument = (owner: Owner | undefined, data: string) => (owner ? HANDED_FOLDER : data)
-/** Nothing of the caller's environment: a PGDATA or PGPORT there must not reach the child. */
+/** Environment of the child, with nothing of the caller's: a PGDATA or PGPORT there must not reach it. */
 const cleanEnvironment = { PATH: '/usr/bin:/bin', TZ: 'UTC', LC_ALL: 'C.UTF-8' }
 
-/** Makes the cluster beside its place and moves it there when it is whole. */
+/** Creates the data folder under another name next to its final one, and renames it when it is complete. */
 async function initialize(
   { binaries }: Installation,
   root: string,
@@ -327,7 +333,7 @@ async function initialize(
   await rename(partial, data)
 }
 
-/** Only the user who runs Tessera gets in, over the Unix socket, as any of Tessera's roles. */
+/** Allows only the user who runs Tessera to connect, over the Unix socket, as any of Tessera's roles. */
 async function writeAccessRules(data: string, owner: Owner | undefined) {
   const user = userInfo().username
   const files = {
@@ -359,7 +365,7 @@ async function startServer(
     unix_socket_directories: socket,
     unix_socket_permissions: '0700',
     cluster_name: 'tessera-embedded',
-    // Nobody replicates an embedded server; without it COPY into a new table skips the log.
+    // An embedded server is not replicated; at this level COPY into a new table skips the log.
     wal_level: 'minimal',
     max_wal_senders: '0',
     max_wal_size: '2GB',
@@ -394,7 +400,7 @@ async function spawnServerProgram(
   owner: Owner | undefined,
 ): Promise<Server> {
   const [log, folder] = await Promise.all([open(logFile, 'w'), open(data, 'r')])
-  // In a session of its own: the terminal's Ctrl-C is for us, we then stop the child in our order.
+  // Detached into a session of its own: Ctrl-C in the terminal reaches only Tessera, which stops the child in order.
   const child = spawn(program, args, {
     cwd: '/',
     env: cleanEnvironment,
@@ -410,7 +416,7 @@ async function spawnServerProgram(
   return { child, exited }
 }
 
-/** PostgreSQL writes its state into the eighth line of its pid file, as pg_ctl reads it too. */
+/** Waits for PostgreSQL, which writes its state into the eighth line of its pid file; pg_ctl reads it there, too. */
 async function waitUntilReady(data: string) {
   const deadline = performance.now() + START_TIMEOUT_MS
   while (performance.now() < deadline) {
@@ -421,7 +427,7 @@ async function waitUntilReady(data: string) {
   throw new EmbeddedError(`PostgreSQL was not ready within ${START_TIMEOUT_MS / 1000} s.`)
 }
 
-/** Roles, extension and database; every statement is harmless where it has been done. */
+/** Creates roles, extension and database; every statement may be repeated. */
 async function bootstrap(socket: string) {
   const server = await openSession(urlOf(socket, 'postgres', 'postgres'), 'bootstrap')
   try {

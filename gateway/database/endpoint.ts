@@ -1,4 +1,4 @@
-// Owns one address of the database: the connections there, whether it serves, and what becomes of work when it does not.
+// Owns one address of the database: its connections, its circuit breaker, and what happens to work when it fails.
 
 import CircuitBreaker from 'opossum'
 import type { Emit } from '../events.ts'
@@ -12,49 +12,52 @@ import { startProbe } from './probe.ts'
 export type EndpointOptions = {
   readonly port: Port
   readonly readUrl: string
-  /** At the write port: who changes comes as another role than who reads there. */
+  /** URL for changes at the write port, which use another role than reads there. */
   readonly writeUrl?: string
   readonly poolSize: number
   readonly statementTimeoutMs: number
   readonly emit: Emit
 }
 
-/** Streams last as long as their clients take: apart from the others they cannot starve short reads. */
+/** Kinds of work. Streams last as long as their clients read; with their own pool they cannot starve short reads. */
 export type Work = Purpose | 'stream'
 
 export interface Endpoint {
   /** Host and port, without secrets. */
   readonly name: string
   readonly port: Port
-  /** The node group that is behind it, once that is known; undefined without Citus. */
+  /** Node group of the server behind it; undefined until it is known, and without Citus. */
   readonly group: number | undefined
-  /** False while its breaker is open: nothing is sent there then but probes. */
+  /** False while its breaker is open; only probes are sent there then. */
   readonly isUp: boolean
-  /** When its breaker opened, of performance.now(); undefined while it is closed. */
+  /** Time at which its breaker opened, by performance.now(); undefined while it is closed. */
   readonly downSince: number | undefined
-  /** Who may use it, when more want to than it has connections. */
+  /** Limits how much of each kind of work runs here at once. */
   readonly admissions: Readonly<Record<Work, Admission>>
   /**
-   * Runs work with a connection of its own, and gives that back.
+   * Runs work with a connection of its own, then gives the connection back.
    * @throws DatabaseFailure, or what `work` throws by itself
    */
   use<T>(purpose: Purpose, work: (lease: Lease) => Promise<T>, signal?: AbortSignal): Promise<T>
   /**
-   * Runs the beginning of work that goes on for as long as a client reads; its connection stays leased.
-   * @throws as use; then nothing is leased
+   * Runs the first part of a stream, which lasts as long as its client reads; the connection stays leased.
+   * @throws as use; then no connection stays leased
    */
   begin<T>(work: (lease: Lease) => Promise<T>, signal?: AbortSignal): Promise<T>
   close(): Promise<void>
 }
 
-/** Longer than a busy machine keeps a small question waiting; a frozen one is given up after this. */
+/** Time limit of a probe: longer than a busy machine delays a small query, so that only a frozen one exceeds it. */
 const PROBE_TIMEOUT_MS = 1_500
-/** What is being changed at a server that gives no sign of life is waited for a little longer: it may be only slow. */
+/** How much longer than reads, changes wait at a server that does not answer its probe: it may only be slow. */
 const CHANGE_PATIENCE_MS = 3_000
-/** Where so much was tried in a second, failures of half of it open the breaker. */
+/** The breaker opens if at least this many attempts were made within the window and half of them failed. */
 const TRIES = 3
 const WINDOW_MS = 1_000
-/** The breaker itself would try its luck with a user's request. It is the probe that closes ours. Node's longest timer. */
+/**
+ * The probe closes the circuit. The breaker itself would try a user's request first, so its own reset is effectively
+ * disabled: 2^31 − 1 ms is Node's longest timer.
+ */
 const NEVER_MS = 2 ** 31 - 1
 
 export function openEndpoint({
@@ -75,9 +78,9 @@ export function openEndpoint({
     Promise.all([read.end(), stream.end(), write?.end()])
   let pools = openPools()
   const { name } = pools.read
-  /** Who waits for an answer that will not come where nobody gives a sign of life any more. */
+  /** Connections in use; if the server answers no probe any more, their answers will not come either. */
   const waiting: Record<Purpose, Set<Connection>> = { read: new Set(), write: new Set() }
-  /** Whatever the probe was told, what was under way on another connection is lost with that one. */
+  /** Cuts the connections in use. Their work fails as a lost connection, whatever the error of the probe was. */
   const abandonAll = (purpose: Purpose, error?: Error) => {
     const lost = error && new Error('Connection terminated: no sign of life.', { cause: error })
     for (const connection of waiting[purpose]) abandon(connection, lost)
@@ -88,7 +91,7 @@ export function openEndpoint({
   let downSince: number | undefined
 
   const breaker = new CircuitBreaker((work: () => Promise<unknown>) => work(), {
-    // Deadlines are for PostgreSQL and the driver to keep: this one would forget a query that still runs.
+    // PostgreSQL and the driver keep the deadlines; a timeout of the breaker would forget a query that still runs.
     timeout: false,
     volumeThreshold: TRIES,
     errorThresholdPercentage: 49,
@@ -137,7 +140,10 @@ export function openEndpoint({
     stream: makeAdmission(streamsOf(limit)),
     write: makeAdmission(poolSize),
   }
-  /** Reads fill a server's processors. Changes wait for disks and secondaries, and go first anyway: they are let in. */
+  /**
+   * Adapts the limits of reads, which fill a server's processors. Changes wait for disks and secondaries and have
+   * priority anyway, so their limit stays.
+   */
   function admit(pressure: number) {
     const { read, stream } = admissions
     limit = adapt(limit, pressure, read.waiting + stream.waiting > 0, poolSize)
@@ -153,8 +159,8 @@ export function openEndpoint({
   }
 
   /**
-   * Where one connection was broken others may lead nowhere, too, and would only say so when they are used: a second
-   * try is to have a new one. Those in use end with their work.
+   * Replaces the pools. If one connection is broken, others may be broken too, which shows only when they are used;
+   * a retry needs a new one. Connections in use end with their work.
    */
   function renewPools(from: typeof pools) {
     if (from !== pools || breaker.isShutdown) return
@@ -162,7 +168,7 @@ export function openEndpoint({
     endPools(from)
   }
 
-  /** Runs work with a connection. @param keeps whether the connection stays leased when it has gone well */
+  /** Runs work with a connection. @param keeps true if the connection stays leased after success */
   async function leasing<T>(
     from: Work,
     work: (lease: Lease) => Promise<T>,
@@ -217,7 +223,7 @@ export function openEndpoint({
   }
 }
 
-/** Of so many reads at once, how many may be long. */
+/** Returns how many streams are allowed if this many reads are. */
 const streamsOf = (reads: number) => Math.max(1, reads >> 1)
 
 const isFaultOfEndpoint = (error: unknown) => error instanceof DatabaseFailure && error.scope === 'endpoint'

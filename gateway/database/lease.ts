@@ -1,4 +1,4 @@
-// Owns a connection for as long as one caller has it: its statements, cancelling them, and giving it back as it was found.
+// Owns leases: a connection while one caller uses it, its statements, their cancelling, and its return as it was found.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
@@ -20,22 +20,22 @@ import type { Row, Statement } from './statement.ts'
 export interface Lease {
   readonly connection: Connection
   readonly whereabouts: Whereabouts
-  /** All rows of a statement. @throws DatabaseFailure; the signal's reason */
+  /** Returns all rows of a statement. @throws DatabaseFailure; the signal's reason */
   query(statement: Statement): Promise<Row[]>
-  /** Statements that happen all together, or none where `work` throws. @throws as query, or what `work` throws */
+  /** Runs statements in a transaction, which is rolled back if `work` throws. @throws as query, or as `work` */
   transaction<T>(work: (query: Lease['query']) => Promise<T>, ending?: Ending<T>): Promise<T>
   /**
-   * Gives the connection back, or up where it is in doubt.
-   * @param last a statement that leaves the session as it was found
+   * Gives the connection back, or closes it if its state is in doubt.
+   * @param last a statement that restores the state of the session
    */
   release(last?: string): Promise<void>
 }
 
-/** What goes with the commit of a transaction, in the same packet. */
+/** Statements that are sent in one packet with the commit of a transaction. */
 export type Ending<T> = {
-  /** A last statement, about what came of the others. */
+  /** Returns a last statement, given the result of the others. */
   readonly last?: ((result: T) => Statement) | undefined
-  /** Called when the commit has been sent: statements that come now are behind it. The transaction waits for it. */
+  /** Called when the commit has been sent: its statements run after the commit, and the transaction waits for it. */
   readonly whileCommitting?: (committed: Promise<unknown>) => Promise<void>
 }
 
@@ -43,8 +43,8 @@ const BEGIN: Statement = { text: 'begin', values: [] }
 const COMMIT: Statement = { text: 'commit', values: [] }
 
 /**
- * What statements that go together on one connection give.
- * @throws what the first of them fails with, when nothing is under way any more
+ * Returns the results of statements that run together on one connection.
+ * @throws the error of the first one that failed, after all of them have ended
  */
 export async function allEnded<T>(statements: readonly Promise<T>[]): Promise<T[]> {
   const ended = await Promise.allSettled(statements)
@@ -54,12 +54,13 @@ export async function allEnded<T>(statements: readonly Promise<T>[]): Promise<T[
   })
 }
 
-/** How often a query is cancelled until it ends. */
+/** Interval between cancel requests until the query ends. */
 const CANCEL_INTERVAL_MS = 50
 
 /**
- * Only PostgreSQL's own answer leaves a connection as it was, unless that was its last: told by a shutdown or an
- * administrator to end, it closes the connection a moment later.
+ * Returns true if the connection can still be used after an error. Only an error of PostgreSQL itself leaves it as it
+ * was, and not if it is the last one: after a shutdown or a termination by an administrator (57P0x), PostgreSQL closes
+ * the connection a moment later.
  */
 const isInKnownState = (error: unknown) =>
   error instanceof pg.DatabaseError &&
@@ -67,10 +68,10 @@ const isInKnownState = (error: unknown) =>
   !/^(FATAL|PANIC)$/.test(error.severity) &&
   !/^57P0/.test(error.code ?? '')
 
-/** Of statements that have no name: what they begin with. */
+/** Returns the first word of a statement, which names the span of one without a name. */
 const operationOf = (text: string) => /^\s*(\w+)/.exec(text)![1]!.toLowerCase()
 
-/** What a trace says of a statement: its values are bound, and not in it. */
+/** Returns the attributes of a statement's span. The text holds no values, because they are bound. */
 const describe = ({ name, port }: Pool, text: string) => ({
   'db.system.name': 'postgresql',
   'db.query.text': text,
@@ -78,7 +79,7 @@ const describe = ({ name, port }: Pool, text: string) => ({
   'tessera.port': port,
 })
 
-/** @throws DatabaseFailure; the signal's reason */
+/** Takes a connection from the pool. @throws DatabaseFailure; the signal's reason */
 export async function leaseConnection(
   pool: Pool,
   purpose: Purpose,
@@ -88,7 +89,7 @@ export async function leaseConnection(
   const connection = await pool.connect().catch((error) => {
     throw judge(error, { purpose, phase: 'connect', isCitus: false })
   })
-  // Whoever asked may have left while this waited for its turn.
+  // The client may have left while this waited for a connection.
   if (signal?.aborted) {
     connection.release()
     throw signal.reason
@@ -102,10 +103,10 @@ export async function leaseConnection(
     emit({ type: 'query-cancelled', port: pool.port })
     cancelling = cancelWhileRunning()
   }
-  /** Again and again: a request that overtakes its query finds the session idle, and has no effect. */
+  /** Repeats the cancel request, because one that overtakes its query finds the session idle and has no effect. */
   const cancelWhileRunning = async () => {
     while (running > 0) {
-      // Nobody is there to take it: whoever waits for an answer has none to wait for.
+      // If the server does not take the request, it will not answer the query either.
       if (!(await cancelQuery(connection))) return abandon(connection)
       await sleep(CANCEL_INTERVAL_MS)
     }
@@ -153,11 +154,11 @@ export async function leaseConnection(
     whereabouts,
     query: (statement) => run(statement, 'whole'),
     async transaction(work, { last, whileCommitting } = {}) {
-      // Nobody waits for it by itself: it goes in one packet with the first statement.
+      // Not awaited here, so that it is sent in one packet with the first statement.
       const begun = run(BEGIN, 'within')
       try {
         const [result] = await Promise.all([work((statement) => run(statement, 'within')), begun])
-        // PostgreSQL makes a rollback of the commit where the last statement has failed.
+        // PostgreSQL turns the commit into a rollback if the last statement has failed.
         const ending = last ? [last(result), COMMIT] : [COMMIT]
         const committed = Promise.all(ending.map((statement) => run(statement, 'whole')))
         await Promise.all([committed, whileCommitting?.(committed)])

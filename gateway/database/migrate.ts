@@ -1,4 +1,4 @@
-// Owns the schema's history: applies the files of sql/ in order, each whole or not at all, once.
+// Owns the schema's history: applies each file of sql/ once, in order, completely or not at all.
 
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
@@ -7,16 +7,16 @@ import type { Session } from './session.ts'
 
 export const MIGRATIONS_FOLDER = new URL('../../sql/', import.meta.url)
 
-/** The advisory lock that migrations hold: any constant does, as long as nobody else takes it. */
+/** Advisory lock that migrations hold: any number that no other program locks. */
 const LOCK = 7_355_608
 
-/** A migration that failed or that is not what was applied; the message names the file and the line. */
+/** A migration failed, or differs from what was applied; the message names the file and, if it is known, the line. */
 export class MigrationError extends Error {}
 
 /**
- * Applies what is missing. Several gateways may call it at once: one works, the others wait and then
+ * Applies the missing migrations. Several gateways may call it at once: one works, the others wait and then
  * find nothing to do.
- * @throws MigrationError; the failing file is rolled back whole, those before it stay
+ * @throws MigrationError; the failing file is rolled back completely, those before it stay applied
  */
 export async function migrate(session: Session, emit: Emit, folder: URL = MIGRATIONS_FOLDER): Promise<void> {
   const files = (await readdir(folder)).filter((file) => file.endsWith('.sql')).sort()
@@ -39,7 +39,7 @@ export async function migrate(session: Session, emit: Emit, folder: URL = MIGRAT
       if (recorded === digest) continue
       if (recorded !== undefined) {
         throw new MigrationError(
-          `${file} has changed since it was applied; put it back as it was and write a new migration.`,
+          `${file} has changed since it was applied; restore it, and write a new migration.`,
         )
       }
       const start = performance.now()
@@ -57,7 +57,7 @@ export async function migrate(session: Session, emit: Emit, folder: URL = MIGRAT
 }
 
 function describeFailure(file: string, text: string, cause: Error & { position?: string }): string {
-  // PostgreSQL counts characters, from 1; not all errors have a position.
+  // PostgreSQL counts characters from 1; not all errors have a position.
   const before = cause.position && Array.from(text).slice(0, Number(cause.position) - 1)
   const line = before ? `:${before.filter((character) => character === '\n').length + 1}` : ''
   return `${file}${line}: ${cause.message}`

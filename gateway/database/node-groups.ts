@@ -1,4 +1,4 @@
-// Owns what is known of Citus' node groups: in which a cell lies, and which have lost a member.
+// Owns what is known about the node groups of Citus: which one stores a cell, and which have lost a member.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Emit } from '../events.ts'
@@ -7,48 +7,49 @@ import { DatabaseFailure } from './outcome.ts'
 import { type HashRange, shardOf } from './shards.ts'
 import type { Row, Statement } from './statement.ts'
 
-/** How soon a secondary that is back is read from again. */
+/** Interval between checks whether lost secondaries are back, and between attempts to read an unknown map of shards. */
 const RECHECK_INTERVAL_MS = 500
-/** How often each group's primary is asked for a sign of life, and by when it has given one. */
+/** Interval between queries of each group's primary, and the time limit of such a query. */
 const PRIMARY_INTERVAL_MS = 1_000
 const PRIMARY_TIMEOUT_MS = 2_000
-/** How often the map of shards is read anew. */
+/** Interval between reads of the map of shards. */
 const MAP_INTERVAL_MS = 10_000
 
 export interface NodeGroups {
   /**
-   * Whether all that a statement asks can be read from secondaries.
-   * @param cells what it asks; undefined for anything
+   * Returns true if secondaries have everything that a statement reads.
+   * @param cells the cells that it reads; undefined if it may read any
    */
   haveSecondaries(cells: readonly number[] | undefined): boolean
-  /** The one group that has all of these cells, if one has; undefined where that is not known. */
+  /** Returns the one group that stores all of these cells; undefined if there is none, or it is not known. */
   groupOf(cells: readonly number[] | undefined): number | undefined
   /**
-   * All groups that a statement may have part of its rows in; without Citus the only one, 0. Undefined where that is
-   * not known.
-   * @param cells what it asks; undefined for anything
+   * Returns all groups that may store rows of a statement; without Citus only group 0. Undefined if they are not
+   * known.
+   * @param cells the cells of the statement; undefined if it may concern any
    */
   groupsOf(cells: readonly number[] | undefined): Promise<readonly number[] | undefined>
-  /** Some cell that lies in the group; undefined where none does. */
+  /** Returns some cell that is stored in the group; undefined if there is none. */
   cellOf(group: number): number | undefined
-  /** Those that have lost their secondaries. */
+  /** Returns the groups that have lost their secondaries. */
   missing(): readonly number[]
-  /** The same of primaries: changes of these wait. */
+  /** Returns the groups that have lost their primaries; their changes wait. */
   orphaned(): readonly number[]
   /**
-   * Since when some group that a statement may ask has had no primary, of performance.now(); undefined where all have.
-   * @param cells what it asks; undefined for anything
+   * Returns the earliest time since which a group that a statement may read has had no primary, by performance.now();
+   * undefined if all have one.
+   * @param cells the cells that it reads; undefined if it may read any
    */
   orphanedSince(cells: readonly number[] | undefined): number | undefined
   /**
-   * The last time at which the secondaries of all groups that a statement may ask had everything that their primaries
-   * had, of performance.now(); as far as it is known, at the earliest when this was made.
-   * @param cells what it asks; undefined for anything
+   * Returns the last known time at which the secondaries of all groups that a statement may read had everything that
+   * their primaries had, by performance.now(); at the earliest the time at which this object was created.
+   * @param cells the cells that it reads; undefined if it may read any
    */
   completeAt(cells: readonly number[] | undefined): number
-  /** Reads the map of shards anew, unless it just was: one of them is not where it is said to be. */
+  /** Reads the map of shards again, unless it has just been read, because a shard is not where the map has it. */
   lookAgain(): Promise<void>
-  /** Takes note of a failure whose scope is a node. */
+  /** Records a failure whose scope is a node. */
   note(failure: DatabaseFailure): void
   stop(): void
 }
@@ -57,7 +58,7 @@ type Shard = HashRange & { readonly group: number }
 type Layout = {
   readonly isCitus: boolean
   readonly shards: readonly Shard[]
-  /** By host and port. */
+  /** Host and port → node group. */
   readonly nodes: ReadonlyMap<string, number>
 }
 const COORDINATOR = 0
@@ -69,7 +70,7 @@ const HAS_CITUS: Statement = {
   values: [],
 }
 
-/** All that is sharded by cell lies beside this table. */
+/** Shards of all tables that are sharded by cell, because they are colocated with this one. */
 const SHARDS: Statement = {
   name: 'tessera_shards',
   text: `select shardminvalue, shardmaxvalue, groupid from pg_dist_shard join pg_dist_placement using (shardid)
@@ -87,20 +88,20 @@ const askIn = (cell: number): Statement => ({
   values: [cell],
 })
 
-/** What a primary had at some time, of performance.now(). */
+/** LSN of a primary at some time, by performance.now(). */
 type Sight = { readonly at: number; readonly place: bigint }
 
 type Read = (statement: Statement, signal?: AbortSignal) => Promise<Row[]>
 
-/** Who is asked. */
+/** Ways to query the database. */
 export type Readers = {
-  /** Whoever answers. */
+  /** Queries any server that answers. */
   readonly read: Read
-  /** @throws where no secondary has what is asked */
+  /** Queries secondaries. @throws if no secondary has the data */
   readonly readFromSecondary: Read
-  /** @throws where no primary has what is asked; undefined where there is no way to primaries */
+  /** Queries primaries; undefined if there is no write port. @throws if no primary has the data */
   readonly readFromPrimary: Read | undefined
-  /** Whether those are others. */
+  /** True if reads go to other addresses than writes. */
   readonly isReplicated: boolean
 }
 
@@ -109,22 +110,22 @@ export function watchNodeGroups(
   emit: Emit,
 ): NodeGroups {
   const missing = new Set<number>()
-  /** When a group's primary was last seen; and of those that have lost it. */
+  /** Group → time at which its primary last answered; `orphans` has that time for groups without a primary. */
   const seenAt = new Map<number, number>()
   const orphans = new Map<number, number>()
-  /** When a group's secondary last had all that its primary had. */
+  /** Group → time at which its secondary last had everything that its primary had. */
   const levelAt = new Map<number, number>()
-  /** Of each group, what its primary had when, and its secondary has not been seen with yet. */
   let watched: ReadonlySet<number> = new Set()
+  /** Group → an LSN of its primary that its secondary is not known to have reached yet. */
   const copies = new Map<number, { readonly isAsked: boolean; readonly sight: Sight }>()
   const madeAt = performance.now()
-  /** Whose primary has not answered in time once. */
+  /** Groups whose primary has once not answered in time. */
   const silent = new Set<number>()
-  /** A failure that does not say where: until it is looked at anew, nobody knows which group is well. */
+  /** True after a failure that names no node: until the next check it is not known which group is affected. */
   let isUnclear = false
   let layout: Layout | undefined
   let loading: Promise<Layout> | undefined
-  /** When it was asked for last, of performance.now(). */
+  /** Time at which the map was last queried, by performance.now(). */
   let lookedAt = 0
   let isChecking = false
   const stopping = new AbortController()
@@ -141,7 +142,7 @@ export function watchNodeGroups(
     return { isCitus: true, shards, nodes: new Map(nodes) }
   }
 
-  /** Once for all who want it now. @throws where nobody answers */
+  /** Reads the map of shards, once for all concurrent callers. @throws if no server answers */
   async function refresh(): Promise<Layout> {
     if (!loading) {
       lookedAt = performance.now()
@@ -162,7 +163,7 @@ export function watchNodeGroups(
     }
   }
 
-  /** Until every group is well again. */
+  /** Checks the secondaries until every group has one again. */
   async function check(failure: DatabaseFailure) {
     isChecking = true
     for (let first = true; first || isUnclear || missing.size > 0; first = false) {
@@ -185,7 +186,7 @@ export function watchNodeGroups(
     isChecking = false
   }
 
-  /** Shards may be moved to other nodes; until that is known here, a query takes the longer way. */
+  /** Keeps the map up to date. Until it knows that a shard has moved, queries of that shard take the longer way. */
   async function keepMap() {
     while (!stopping.signal.aborted && layout !== ONE_NODE) {
       await refresh().catch(() => {})
@@ -201,12 +202,12 @@ export function watchNodeGroups(
   }
 
   /**
-   * Whether the secondary has what its primary had at some time: the first of these times that it has not reached yet
-   * is kept, so that one that is always a little behind is known to follow.
+   * Checks whether the secondary has reached an earlier LSN of its primary. That LSN is kept until it is reached, so
+   * that a secondary that is always a little behind is seen to follow.
    */
   async function followCopy(group: number, cell: number | undefined, now: Sight) {
     const { isAsked, sight } = copies.get(group) ?? { isAsked: false, sight: now }
-    // One that hangs keeps nobody else waiting.
+    // While a query of the secondary hangs, no other is sent, and nothing waits for it.
     if (isAsked) return
     copies.set(group, { isAsked: true, sight })
     const copied = await placeOf('copied', cell, readFromSecondary).catch(() => 0n)
@@ -215,7 +216,7 @@ export function watchNodeGroups(
     copies.delete(group)
   }
 
-  /** Whether a group has its primary, and its secondary what that has. */
+  /** Checks whether a group has its primary, and whether its secondary follows. */
   async function see(group: number, ask: Read) {
     const at = performance.now()
     const cell = cellOfGroup(group, layout)
@@ -226,9 +227,9 @@ export function watchNodeGroups(
       if (orphans.delete(group)) emit({ type: 'primary-back', group })
       if (isReplicated) followCopy(group, cell, { at, place: written })
     } catch (error) {
-      // Where the coordinator itself is gone, nobody knows; its address says so.
+      // If the coordinator itself is gone, the group's state is unknown; the breaker of its address opens instead.
       if (orphans.has(group) || (error instanceof DatabaseFailure && error.scope !== 'node')) return
-      // No answer in time may be our own slowness, or the machine's: the next is waited for.
+      // A single answer that is late may be due to a slow machine; only a second one in a row counts.
       if (!(error instanceof DatabaseFailure) && !silent.has(group)) return void silent.add(group)
       orphans.set(group, seenAt.get(group) ?? at)
       emit({ type: 'primary-missing', group, error: error as Error })
@@ -236,11 +237,11 @@ export function watchNodeGroups(
   }
 
   async function watchPrimaries(ask: Read) {
-    // One node that is not replicated has nobody to be compared with, and its address says whether it is there.
+    // A single node without replication has no secondary to compare with, and its address shows whether it serves.
     while (!stopping.signal.aborted && (isReplicated || layout !== ONE_NODE)) {
       const groups = new Set(layout === ONE_NODE ? [COORDINATOR] : layout?.shards.map(({ group }) => group))
       watched = groups
-      // One that is no more has lost nothing.
+      // A group that no longer exists has lost nothing.
       for (const group of orphans.keys()) if (!groups.has(group)) orphans.delete(group)
       await Promise.all([...groups].map((group) => see(group, ask)))
       const { signal } = stopping
@@ -294,7 +295,7 @@ export function watchNodeGroups(
   }
 }
 
-/** The group that a failure names, by its number or by one of its nodes. */
+/** Returns the group that an error message names, by its number or by one of its nodes. */
 function groupIn(message: string, layout: Layout | undefined): number | undefined {
   const [, number] = /node group (\d+)/.exec(message) ?? []
   if (number !== undefined) return Number(number)
@@ -304,7 +305,7 @@ function groupIn(message: string, layout: Layout | undefined): number | undefine
 
 const groupOfCell = (cell: number, layout: Layout | undefined) => shardOf(layout?.shards, cell)?.group
 
-/** Some cell that lies in the group; undefined where it has no shard. */
+/** Returns some cell that is stored in the group; undefined if the group has no shard. */
 function cellOfGroup(group: number, layout: Layout | undefined): number | undefined {
   if (!layout?.shards.some((shard) => shard.group === group)) return undefined
   for (let cell = 0; ; cell++) if (groupOfCell(cell, layout) === group) return cell

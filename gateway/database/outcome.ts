@@ -1,62 +1,63 @@
-// Owns what a failure means: what PostgreSQL or the driver said → whether it has happened, whose fault it was, what to answer.
+// Owns the judgement of failures: an error of PostgreSQL or the driver → whether the statement took effect, what
+// failed, and what to answer.
 
 import pg from 'pg'
 import { gatewayError } from '../errors.ts'
 
-/** The server cannot be reached, is starting, stopping, or full. */
+/** The server is starting or stopping, has crashed, or has no free connection. */
 const UNAVAILABLE = /^(57P0[123]|53300)$/
-/** In recovery, for a change. A read that is told so would write, and is refused everywhere. */
+/** A change reached a server in recovery. A read with this error would write, and every server refuses it. */
 const READ_ONLY = '25006'
 /** Citus cannot reach another node, or has lost it. */
 const CITUS_CONNECTION = /^08...$/
-/** The same, found out at the end of a transaction or in the middle of one: internal errors by their codes. */
+/** The same, noticed in or at the end of a transaction; by their codes these are internal errors. */
 const CITUS_TRANSACTION =
   /^(could not commit transaction for shard|failed to prepare transaction|failure on connection marked as essential|execution cannot recover from multiple connection failures|cannot perform query, because modifications were made over a connection)/
-/** Citus, passing on what a node has said. */
+/** Routine of an error that Citus passes on from a node. */
 const CITUS_PASSED_ON = 'ReportResultError'
-/** Citus, right after a failover: the group's only other member is the primary that was lost. */
+/** Error of Citus right after a failover, while the group's only other member is the primary that was lost. */
 const NO_MEMBER = /node group \d+ does not have a (primary|secondary) node/
-/** Citus, in a backend that has lost its own server while it waited for another: an internal error by its code. */
+/** Error of Citus in a backend that lost its own server while it waited for a node; by its code an internal error. */
 const SERVER_GONE = /^postmaster was shut down/
 const CANCELLED = '57014'
-/** No disk or memory left, a limit for one query reached, a disk that fails. The next address may have what it takes. */
+/** Disk or memory is full, a configured limit is reached, or a disk fails. Another address may have the resources. */
 const EXHAUSTED = /^(53[124]00|58030)$/
-/** undefined table, column, function; wrong object type; privilege gone; plan outlived its table's shape. */
+/** undefined table, column or function; wrong data type; missing privilege; plan of a table that has changed */
 const CHANGED = /^(42P01|42703|42883|42804|42501|0A000)$/
 /** division by zero, see shard-statement.ts; undefined table; privilege missing */
 const MISPLACED = /^(22012|42P01|42501)$/
 /** invalid text, number out of range, no such day or time zone, character not in the encoding */
 const NOT_A_VALUE = /^22(P02|P05|003|007|008|009|021)$/
 
-/** What node-postgres says of a pool that gave no connection, and of a socket that went away. */
+/** Messages of node-postgres if a pool gives no connection in time, and if a connection is lost. */
 const NO_CONNECTION = /timeout exceeded when trying to connect/
 const LOST_CONNECTION =
   /Connection terminated|Query read timeout|Client has encountered a connection error|not queryable|ECONN|ENOENT|EPIPE|EAI_AGAIN|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH/
 
-/** What is known of a statement that failed. */
+/** What is known about a failed statement. */
 export type Outcome =
-  /** It has not happened: whatever it was, it can be tried again, anywhere. */
+  /** It had no effect and can be retried anywhere. */
   | 'never-sent'
-  /** It read, and can be read elsewhere. */
+  /** A read, which can be retried elsewhere. */
   | 'retryable'
-  /** It would fail the same everywhere. A change has not happened. */
+  /** It would fail in the same way everywhere. A change had no effect. */
   | 'final'
-  /** A change that has happened or not; only looking tells. */
+  /** A change that may have happened; only a query can find out. */
   | 'unknown'
 
 /** What has failed. */
 export type Scope =
-  /** The address, or who is behind it: nothing else will be served there either. */
+  /** The address or the server behind it: nothing else will be served there either. */
   | 'endpoint'
-  /** Not who was asked, but a node that it needs: another way to the same node will not help. */
+  /** Not the server that was queried, but a node that it needs: another way to the same node will not help. */
   | 'node'
   | 'statement'
 
-/** A failure of the database, judged. */
+/** A judged failure of the database. */
 export class DatabaseFailure extends Error {
   readonly outcome: Outcome
   readonly scope: Scope
-  /** What whoever asked is to be told: a GatewayError, a RefusedChange, or a bug as it is. */
+  /** Error for the caller: a GatewayError, a RefusedChange, or the original error if it is a bug. */
   readonly answer: Error
 
   constructor(outcome: Outcome, scope: Scope, answer: Error, cause: unknown) {
@@ -67,10 +68,10 @@ export class DatabaseFailure extends Error {
   }
 }
 
-/** When it failed. */
+/** Phase in which a statement failed. */
 export type Phase =
   | 'connect'
-  /** In a transaction that was not to be committed yet. */
+  /** In a transaction, before its commit was sent. */
   | 'within'
   /** In a statement that is a transaction of its own, or in the commit of one. */
   | 'whole'
@@ -78,22 +79,25 @@ export type Phase =
 export type Circumstances = {
   readonly purpose: 'read' | 'write'
   readonly phase: Phase
-  /** Whether Citus was asked: its nodes commit for themselves what is of one of them alone. */
+  /** True if the statement went through Citus, whose nodes commit a change by themselves if it concerns only one. */
   readonly isCitus: boolean
 }
 
-/** What a failed statement means. */
+/** Judges the error of a failed statement. */
 export function judge(error: unknown, circumstances: Circumstances): DatabaseFailure {
   const cause = error instanceof Error ? error : new Error(String(error))
   const [outcome, scope] = outcomeOf(cause, circumstances)
   return new DatabaseFailure(outcome, scope, answerTo(cause, outcome, circumstances.purpose), cause)
 }
 
-/** A shard's own table was asked where it is not: it has another node, or is none any more, see Statement. */
+/**
+ * Returns true if a shard's own table was queried on a node that does not store the shard: it has moved, or no longer
+ * exists. See Statement.
+ */
 export const isMisplaced = (error: unknown) =>
   error instanceof DatabaseFailure && MISPLACED.test((error.cause as pg.DatabaseError).code ?? '')
 
-/** Nobody has been asked, because nobody would have answered. */
+/** Returns the failure of work that was not sent, because no server would have answered. */
 export const unreachable = (cause: Error | undefined) =>
   new DatabaseFailure('never-sent', 'endpoint', unavailable(cause), cause)
 
@@ -102,27 +106,27 @@ function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [O
   const code = (cause as pg.DatabaseError).code ?? ''
   if (phase === 'connect') {
     if (NO_CONNECTION.test(cause.message)) return ['final', 'statement']
-    // What PostgreSQL refuses, such as a password, it refuses at every address.
+    // PostgreSQL refuses a wrong password, for example, at every address.
     const isRefused = isAnswer && !UNAVAILABLE.test(code) && code !== READ_ONLY
     return isRefused ? ['final', 'statement'] : ['never-sent', 'endpoint']
   }
-  /** Of what is broken off in the middle. */
+  /** Outcome of a statement whose connection broke before its answer. */
   const brokenOff = purpose === 'read' ? 'retryable' : phase === 'within' ? 'never-sent' : 'unknown'
   if (cause instanceof DoubtfulSuccess) return ['unknown', 'statement']
   if (!isAnswer)
     return LOST_CONNECTION.test(`${code} ${cause.message}`) ? [brokenOff, 'endpoint'] : ['final', 'statement']
-  // Citus says so before it asks anybody.
+  // Citus reports this before it queries any node.
   if (NO_MEMBER.test(cause.message)) return [purpose === 'read' ? 'retryable' : 'never-sent', 'node']
   if (CITUS_CONNECTION.test(code) || CITUS_TRANSACTION.test(cause.message)) return [brokenOff, 'node']
-  // A primary no longer.
+  // The server is no longer a primary.
   if (code === READ_ONLY && purpose === 'write')
     return ['never-sent', cause.routine === CITUS_PASSED_ON ? 'node' : 'endpoint']
   if (UNAVAILABLE.test(code) || SERVER_GONE.test(cause.message))
     return [brokenOff, cause.routine === CITUS_PASSED_ON ? 'node' : 'endpoint']
-  // On a secondary: what it replays was in the way.
+  // On a secondary, the query conflicted with what it replays.
   if (IN_THE_WAY.test(code) && purpose === 'read') return ['retryable', 'statement']
   if (EXHAUSTED.test(code) && purpose === 'read') return ['retryable', 'statement']
-  // The coordinator was cancelled; the node that it had sent the change to may have been quicker.
+  // The coordinator was cancelled, but the node to which it had sent the change may have committed before.
   if (code === CANCELLED && purpose === 'write' && phase === 'whole' && isCitus)
     return ['unknown', 'statement']
   return ['final', 'statement']
@@ -141,7 +145,7 @@ function answerTo(cause: Error, outcome: Outcome, purpose: Circumstances['purpos
   }
 }
 
-/** What is expected to fail, as the failure it is; anything else comes back as it is: a bug, answered with 500. */
+/** Returns the GatewayError of an expected failure; returns anything else unchanged: a bug, answered with 500. */
 function explain(cause: Error): Error {
   const code = (cause as pg.DatabaseError).code ?? ''
   if (NO_CONNECTION.test(cause.message)) {
@@ -175,19 +179,20 @@ function explain(cause: Error): Error {
   return cause
 }
 
-/** The same of a change, whose table's rules are told apart. */
+/** Does the same for a change, and recognizes by which kind of rule the table has refused it. */
 function explainRefusal(cause: Error): Error {
   if (!(cause instanceof pg.DatabaseError)) return explain(cause)
   const code = cause.code ?? ''
   const refused = REFUSALS.find(([pattern]) => pattern.test(code))
   if (refused) return new RefusedChange(refused[1], cause)
   if (code !== CANCELLED && !IN_THE_WAY.test(code)) return explain(cause)
-  return gatewayError('database-busy', 'Another change was in the way; try again.', {}, cause)
+  return gatewayError('database-busy', 'The change was in conflict with another one; try again.', {}, cause)
 }
 
 /**
- * Warnings with which a change succeeds and yet may be lost: PostgreSQL no longer waits for the secondary, or
- * Citus could not commit on a node. In whatever language; a trigger's own warnings come from elsewhere.
+ * Returns true for a warning with which a change succeeds and yet may be lost: PostgreSQL no longer waits for the
+ * secondary, or Citus could not commit on a node. The routine identifies it in every language; warnings of triggers
+ * come from other routines.
  */
 export const isDoubtful = ({ severity, routine, message }: Notice) =>
   severity === 'WARNING' && (DOUBTFUL_ROUTINES.has(routine ?? '') || DOUBTFUL.test(message ?? ''))
@@ -197,18 +202,18 @@ export type Notice = {
   readonly routine: string | undefined
   readonly message: string | undefined
 }
-/** A change that PostgreSQL says it has made, with such a warning. */
+/** A change that PostgreSQL has reported as done, with such a warning. */
 export class DoubtfulSuccess extends Error {}
 
 const DOUBTFUL_ROUTINES = new Set(['SyncRepWaitForLSN', 'FinishRemoteTransactionCommit'])
-/** From a worker, where Citus has passed it on and is the routine itself. */
+/** The same warnings of a worker: Citus passes them on with a routine of its own, so the message identifies them. */
 const DOUBTFUL = /wait for synchronous replication|failed to commit transaction on/
 
-/** How the database's own rules may forbid a change. */
+/** Kind of the database's own rule that forbids a change. */
 export type Refusal =
-  /** a value that is there already, or a reference to what is not there, or from what still is */
+  /** a value that already exists, a reference to a row that does not exist, or a row that is still referenced */
   | 'conflict'
-  /** null where there must be a value, a check or a trigger that does not hold, a value that does not fit */
+  /** a missing value, a failed check or trigger, or a value that does not fit */
   | 'invalid'
   /** row-level security */
   | 'forbidden'
@@ -216,13 +221,13 @@ export type Refusal =
 /** A change that PostgreSQL refused by a rule of the table. Nothing has changed. */
 export class RefusedChange extends Error {
   readonly refusal: Refusal
-  /** Whose rule it is: not always the table that was to be changed. */
+  /** Schema and table of the rule, which is not always the table to be changed. */
   readonly schema: string | undefined
   readonly table: string | undefined
   readonly constraint: string | undefined
-  /** The columns it is about, as far as the error says. */
+  /** Columns that the error names; empty if it names none. */
   readonly columns: readonly string[]
-  /** Which of the statement's values it is about, from 1. */
+  /** Number of the statement's parameter that the error names, from 1; undefined if it names none. */
   readonly parameter: number | undefined
 
   constructor(refusal: Refusal, cause: pg.DatabaseError) {
@@ -231,7 +236,7 @@ export class RefusedChange extends Error {
     this.schema = cause.schema
     this.table = cause.table
     this.constraint = cause.constraint
-    // In whatever language: "Key (name, country)=(Andorra, AD) already exists."
+    // Matches in every language, as in "Key (name, country)=(Andorra, AD) already exists."
     const [, names] = /\(([^()]+)\)=\(/.exec(cause.detail ?? '') ?? []
     this.columns = cause.column ? [cause.column] : (names?.split(', ').map(unquoted) ?? [])
     const [, parameter] = /portal .*parameter \$(\d+)/.exec(cause.where ?? '') ?? []
@@ -242,14 +247,15 @@ export class RefusedChange extends Error {
 const unquoted = (name: string) => name.replace(/^"(.*)"$/s, '$1').replaceAll('""', '"')
 
 const REFUSALS: readonly (readonly [pattern: RegExp, refusal: Refusal])[] = [
-  // unique, foreign key, exclusion
+  // unique, foreign key, restrict, exclusion
   [/^23(505|503|001|P01)$/, 'conflict'],
-  // not null, check, a view's check option; values that do not fit; a computed column; a trigger's own word
+  // not null, check, a view's check option; values that do not fit, or exceed a limit; a computed column; what is not
+  // supported; an exception of a trigger
   [/^(23502|23514|44000|22...|54...|428C9|0A000|P0001)$/, 'invalid'],
   [/^42501$/, 'forbidden'],
 ]
 
-/** serialization failure (or, on a secondary, a conflict with what it replays), deadlock, lock not available */
+/** serialization failure (on a secondary, a conflict with what it replays), deadlock, lock not available */
 const IN_THE_WAY = /^(40001|40P01|55P03)$/
 
 const unknownOutcome = (cause: Error) =>
@@ -260,7 +266,7 @@ const unknownOutcome = (cause: Error) =>
     cause,
   )
 
-/** Nothing has happened: the statement, and with it its transaction, is rolled back. */
+/** Returns the error of exhausted resources. The statement, and with it its transaction, has been rolled back. */
 const exhausted = (cause: Error) =>
   gatewayError(
     'database-exhausted',
@@ -272,6 +278,6 @@ const exhausted = (cause: Error) =>
 const unavailable = (cause: Error | undefined) =>
   gatewayError('database-unavailable', 'The database cannot be reached at the moment; try again.', {}, cause)
 
-/** PROJ refused coordinates that its projection is not defined for. */
+/** Returns true if PROJ refused coordinates for which the projection is not defined. */
 export const isProjectionFailure = (error: unknown) =>
   error instanceof pg.DatabaseError && error.code === 'XX000' && /transform|proj/i.test(error.message)

@@ -1,27 +1,27 @@
-// Owns waiting for a primary: changes of a node group that has none wait in line, and one at a time tries its luck.
+// Owns parking: changes of a node group without a primary wait in line, and only one of them at a time retries.
 //
-// If each tried by itself, those that wait would do to the others' coordinator what no load does. Changes of other
-// groups do not wait.
+// If every waiting change retried on its own, their retries would overload the coordinator that the other groups
+// depend on. Changes of other groups do not wait.
 
-/** How soon after one has failed the next tries. */
+/** Time between a failed attempt and the next one. */
 const INTERVAL_MS = 100
-/** So many wait at most; more would all come at once when it is over. */
+/** Most changes that wait; more would overload the new primary when all of them continue at once. */
 const MAX_WAITING = 200
 
-/** A change's turn, to be ended when it has been tried. @param isServed whether the group has a primary */
+/** Ends a change's turn after its attempt. @param isServed true if the group has a primary */
 export type Turn = (isServed: boolean) => void
 
 export interface Parking {
   /**
-   * At once, where nobody has found that the group has no primary; else when its turn has come.
-   * @returns undefined where that takes longer, or too many wait
+   * Waits for a turn; returns at once if no change has found the group without a primary.
+   * @returns undefined if the wait is longer than `patienceMs`, or too many changes wait
    */
   enter(group: number, patienceMs: number): Promise<Turn | undefined>
-  /** How many wait. */
+  /** Number of changes that wait. */
   readonly waiting: number
 }
 
-/** Those that wait for one group, in line. */
+/** Changes that wait for one group, in order. */
 type Line = { readonly members: Set<(turn: Turn) => void>; isTried: boolean }
 
 export function makeParking(intervalMs = INTERVAL_MS): Parking {
@@ -43,7 +43,7 @@ export function makeParking(intervalMs = INTERVAL_MS): Parking {
       }, intervalMs)
     }
 
-  /** Of a group that is in order as far as anybody knows. */
+  /** Returns a turn for a group that is not known to lack a primary. */
   const freeTurn =
     (group: number): Turn =>
     (isServed) => {

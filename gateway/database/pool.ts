@@ -1,4 +1,4 @@
-// Owns the connections to one address: how many, their deadlines, what they are set up with, and cancelling what they run.
+// Owns the connections to one address: their number, deadlines and session settings, and the cancelling of queries.
 
 import { connect, type Socket } from 'node:net'
 import pg from 'pg'
@@ -6,9 +6,9 @@ import type { Emit } from '../events.ts'
 import { makePressureGauge } from './pressure.ts'
 import type { ProbeConnection } from './probe.ts'
 
-/** Where an address leads: to secondaries, or to the primary. */
+/** Kind of an address: `read` leads to secondaries, `write` to the primary. */
 export type Port = 'read' | 'write'
-/** What connections are for; who writes comes as another role than who reads. */
+/** Purpose of connections; writes use another role than reads. */
 export type Purpose = 'read' | 'write'
 
 export type PoolOptions = {
@@ -22,37 +22,37 @@ export type PoolOptions = {
 
 export type Connection = pg.PoolClient
 
-/** How long a connection is waited for; for its turn whoever wants one waits in admission.ts before that. */
+/** Longest wait for a connection of the pool; before that, work waits for its turn in admission.ts. */
 const QUEUE_TIMEOUT_MS = 5_000
-/** By when a server has taken a connection. Shorter than the queue's, which is no sign of a fault. */
+/** Time limit to connect to a server. Shorter than QUEUE_TIMEOUT_MS, because exceeding that is no sign of a fault. */
 const CONNECT_TIMEOUT_MS = 2_000
-/** The driver gives up this long after the server should have: only a dead server is that late. */
+/** How much longer than the server's own statement timeout the driver waits: only a dead server is that late. */
 const DRIVER_GRACE_MS = 2_000
-/** A connection is renewed after this, so that none outlives a rolling restart; not all of them at once. */
+/** Age at which a connection is replaced, so that none outlives a rolling restart; it differs between pools. */
 export const MAX_LIFETIME_S = 1_800
 const LIFETIME_JITTER = 0.2
 /**
- * So many stay open when nobody needs them: who comes after a quiet time, or when another address was lost, is not kept
- * waiting by TLS and a password. One, for every process has some at every address.
+ * Connections that stay open while idle, so that the first work after a quiet time, or after another address was lost,
+ * does not wait for TLS and authentication. One is enough, because every process has some at every address.
  */
 const WARM = 1
-/** How long a cancelled query may take to end before its connection is given up. */
+/** Time in which the server must take a cancel request; otherwise the connection is given up. */
 const CANCEL_TIMEOUT_MS = 1_000
 
-/** What a session is set up with, per setting why. Values are our own, never a caller's. */
+/** Returns the settings of a session. Their values are constants, never a caller's. */
 const sessionOptions = (purpose: Purpose) =>
   Object.entries({
-    // A second lock on the door: the role's own privileges are the first.
+    // A second protection; the first is the privileges of the role.
     ...(purpose === 'read' ? { default_transaction_read_only: 'on' } : {}),
-    // Many small queries: a parallel or compiled plan only takes the cores from the others.
+    // With many small queries, a parallel or compiled plan only takes cores from the others.
     jit: 'off',
     max_parallel_workers_per_gather: '0',
-    // A client that went away without a word is noticed while its query still runs.
+    // The server notices during a query that its client has gone silently.
     client_connection_check_interval: '1000',
-    // Citus: one connection to each worker for a query of many shards. More are opened while others wait, and
-    // with eight clients that made such queries four times slower. Without Citus it is a name for nothing.
+    // Citus uses one connection to each worker for a query of many shards. By default it opens more while others
+    // wait, which made such queries four times slower with eight clients. Without Citus this has no effect.
     'citus.max_adaptive_executor_pool_size': '1',
-    // Names of properties stand in statements as JSON, whose backslashes are to stay.
+    // Statements contain names of properties as JSON, whose backslashes must stay.
     standard_conforming_strings: 'on',
     TimeZone: 'UTC',
     DateStyle: 'ISO',
@@ -61,7 +61,7 @@ const sessionOptions = (purpose: Purpose) =>
     .map(([name, value]) => `-c ${name}=${value}`)
     .join(' ')
 
-/** The URL may have options of its own, which the driver would take instead of ours. */
+/** Adds options to a URL. It may have options of its own, which the driver would otherwise use instead. */
 function withOptions(url: string, options: string): string {
   const [address, query] = url.split('?', 2)
   const parameters = new URLSearchParams(query)
@@ -69,22 +69,22 @@ function withOptions(url: string, options: string): string {
   return `${address}?${parameters}`
 }
 
-/** Results are passed through as the text PostgreSQL sent; nothing is parsed that nobody looks at. */
+/** Leaves results as the text that PostgreSQL sent, because most of them are passed on without being parsed. */
 const rawTypes = { getTypeParser: () => (value: unknown) => value } as unknown as pg.CustomTypesConfig
 
-/** An address leads where it should not; nothing has been asked of what is there. */
+/** An address leads to the wrong kind of member; no work has been sent there. */
 export class WrongMember extends Error {}
 
-/** Where a connection has come out. */
+/** Facts about the server that a connection has reached. */
 export type Whereabouts = {
   readonly isCitus: boolean
-  /** Whether the node itself is one, whomever Citus asks from there. */
+  /** True if the node itself is a secondary, whichever nodes Citus queries from there. */
   readonly isSecondary: boolean
-  /** Whether what is read through it comes from secondaries. */
+  /** True if reads through the connection come from secondaries. */
   readonly readsSecondaries: boolean
-  /** Of Citus, the group of the node itself; undefined without Citus. */
+  /** Node group of the node itself; undefined without Citus. */
   readonly group: number | undefined
-  /** How far the node itself is known to have come, see consistency.ts. */
+  /** LSN that the node itself is known to have reached, see consistency.ts. */
   place?: bigint
 }
 
@@ -95,7 +95,11 @@ const WHEREABOUTS = {
 }
 const GROUP = { text: 'select groupid from pg_dist_local_group', rowMode: 'array' as const }
 
-/** @returns where it has come out, and when it was told so, by the server's clock in milliseconds. @throws WrongMember */
+/**
+ * Checks that a connection has reached the right kind of member.
+ * @returns the member, and the time at which it answered, by its own clock in milliseconds
+ * @throws WrongMember
+ */
 async function checkMember(
   client: pg.ClientBase,
   port: Port,
@@ -117,7 +121,7 @@ async function checkMember(
   }
 }
 
-/** @throws WrongMember */
+/** Returns the server that a connection has reached. @throws WrongMember */
 async function findWhereabouts(client: pg.ClientBase, port: Port): Promise<Whereabouts> {
   const { servedMs: _, ...member } = await checkMember(client, port)
   if (!member.isCitus) return { ...member, group: undefined }
@@ -131,8 +135,8 @@ export const whereaboutsOf = (connection: Connection) => whereabouts.get(connect
 class PoolClient extends pg.Client {
   constructor(options: pg.ClientConfig) {
     super({ ...options, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
-    // One that breaks also fails the query that waits for it, or the next; without a listener it would end
-    // the process, for the pool listens only while nobody has it.
+    // A connection that breaks also fails its running query, or the next. Without a listener the event would end
+    // the process, because the pool only listens while the connection is idle.
     this.on('error', () => {})
   }
 }
@@ -141,15 +145,15 @@ export interface Pool {
   /** Host and port. */
   readonly name: string
   readonly port: Port
-  /** A connection, which must be released. */
+  /** Returns a connection, which must be released. */
   connect(): Promise<Connection>
   /**
-   * For how long the driver waits for a statement, in milliseconds: longer than the server, which has as much time for
-   * each of those before it.
-   * @param place among those under way on its connection, from 1
+   * Returns how long the driver waits for a statement, in milliseconds: longer than the server, whose time limit
+   * also applies to each statement before it.
+   * @param place number of the statement among those that run on its connection, from 1
    */
   patienceMs(place: number): number
-  /** Has one ready for whoever comes, where there is none; returns at once. */
+  /** Opens a connection for the next work if there is none; returns at once. */
   warm(): void
   end(): Promise<void>
 }
@@ -168,7 +172,7 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
     maxLifetimeSeconds: Math.round(MAX_LIFETIME_S * (1 - LIFETIME_JITTER * Math.random())),
     idleTimeoutMillis: 60_000,
     keepAlive: true,
-    // Who asks how far a secondary is, and then for what it has, waits for both once.
+    // The query for a secondary's LSN and the read after it take one round trip.
     pipeline: true,
     types: rawTypes,
     async onConnect(client: pg.ClientBase) {
@@ -177,7 +181,7 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
   } as pg.PoolConfig)
   // Without a listener, an idle connection that breaks would end the process.
   pool.on('error', (error) => emit({ type: 'connection-lost', port, error }))
-  /** Who waits for a connection: the driver forgets them when the pool ends, and they would wait until their time is up. */
+  /** Callers that wait for a connection. When the pool ends, the driver forgets them, and they would wait in vain. */
   const waiting = new Set<(error: Error) => void>()
   return {
     name: nameOf(url),
@@ -199,7 +203,7 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
       }),
     warm() {
       if (pool.totalCount >= WARM) return
-      // Whoever asks the address next hears what is wrong with it.
+      // The next work at this address gets the error.
       pool.connect().then(
         (connection) => connection.release(),
         () => {},
@@ -213,13 +217,13 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
   }
 }
 
-/** As the driver understands the URL: `localhost:5432`, or the path of a socket. */
+/** Returns the name of an address as the driver reads its URL: `localhost:5432`, or the path of a socket. */
 function nameOf(url: string): string {
   const { host, port } = new pg.Client({ connectionString: url })
   return host.startsWith('/') ? `${host}/.s.PGSQL.${port}` : `${host}:${port}`
 }
 
-/** A connection of its own, which asks where it has come out. */
+/** Opens a separate connection, which checks with each probe that it has reached the right kind of member. */
 export async function openProbeConnection(
   port: Port,
   url: string,
@@ -256,10 +260,10 @@ export async function openProbeConnection(
   }
 }
 
-/** Milliseconds, never set back. */
+/** Returns milliseconds of a clock that is never set back. */
 const now = () => performance.timeOrigin + performance.now()
 
-/** What the driver knows of every connection; its types do not say so. */
+/** Members of every connection of the driver that its types do not declare. */
 type Internals = {
   readonly host: string
   readonly port: number
@@ -268,23 +272,23 @@ type Internals = {
   readonly connection: { readonly stream: Pick<Socket, 'cork' | 'uncork' | 'destroy'> }
 }
 
-/** What is sent until this turn of the event loop's work is done leaves in one packet. */
+/** Sends everything that is written before the next tick in one packet. */
 export function gather(client: pg.ClientBase) {
   const { stream } = (client as unknown as Internals).connection
   stream.cork()
   process.nextTick(() => stream.uncork())
 }
 
-/** Cuts the wire; what waits for an answer fails at once. */
+/** Destroys the socket; queries that wait for an answer fail at once. */
 export function abandon(client: pg.ClientBase, error?: Error) {
   ;(client as unknown as Internals).connection.stream.destroy(error)
 }
 
 /**
- * Asks the server to cancel what `client` runs, and resolves once the server has taken the request.
- * After that, and after the query's own end, the connection is safe to use again: a cancel that
- * arrives late finds the session idle, where PostgreSQL ignores it.
- * @returns whether the server took it in time; if not, the connection must be given up
+ * Requests the server to cancel the query of `client`, and resolves once the server has taken the request.
+ * After that, and after the end of the query, the connection is safe to use again: a cancel request that
+ * arrives late finds the session idle, and PostgreSQL ignores it.
+ * @returns true if the server took the request in time; if not, the connection must be given up
  * @see https://www.postgresql.org/docs/current/protocol-flow.html, "Canceling Requests in Progress"
  */
 export function cancelQuery(client: Connection): Promise<boolean> {
@@ -303,7 +307,7 @@ export function cancelQuery(client: Connection): Promise<boolean> {
     socket.setTimeout(CANCEL_TIMEOUT_MS, () => settle(false))
     socket.on('connect', () => socket.write(request))
     socket.on('error', () => settle(false))
-    // The server closes without an answer, after it has sent the signal.
+    // The server closes the connection without an answer, after it has signalled the backend.
     socket.on('end', () => settle(true))
     socket.resume()
   })

@@ -1,24 +1,25 @@
-// Owns how hard a server is pressed, and how much it is asked at once for that.
+// Owns the pressure on a server, and the number of reads that run there at once because of it.
 //
-// A small question that is always the same waits only where others are before it. How long, the server's own clock
-// tells: the moment of its answer less the moment of asking is how far the clocks are apart, plus the way, plus the
-// wait; the least of it is the first two. So LEDBAT (RFC 6817) finds the queue of a network. How long pages take would
-// not tell: they differ a thousandfold, and this process has them wait as well.
+// A small query that is always the same waits only if others are before it. The server's own clock shows how long: the
+// time at which it answers, minus the time at which the query was sent, is the difference of the clocks plus the
+// network delay plus the wait. The least of these values has no wait in it. LEDBAT (RFC 6817) finds the queue of a
+// network in this way. The duration of pages does not show the wait: it differs a thousandfold between pages, and they
+// wait in this process, too.
 
-/** When a question was sent and its answer came, by our clock, and when it was answered, by the server's. Milliseconds. */
+/** Times in milliseconds: a query is sent and its answer received by this process's clock, served by the server's. */
 export type Timing = { readonly sentMs: number; readonly servedMs: number; readonly receivedMs: number }
 
-/** @returns pressure: 0 where nobody was before it, 1 where it waited as long as is right, more where too long */
+/** @returns the pressure: 0 if the query did not wait, 1 if it waited as long as intended, more if it waited longer */
 export type PressureGauge = (timing: Timing) => number
 
-/** A little queue keeps a server busy; in this time two or three queries of a core take their turn. */
+/** Intended wait: a short queue keeps a server busy, and each core completes two or three queries in this time. */
 const RIGHT_WAIT_MS = 1
-/** The further away, the more the way itself takes now less and now more: this part of it is no wait. */
+/** Share of the round trip that does not count as wait, because the delay of a distant server varies more. */
 const PART_OF_WAY = 0.5
-/** The least is that of this time, or twice it: clocks drift apart, and ways change. */
+/** The least delay is that of the last one to two such periods, because clocks drift and network routes change. */
 const MEMORY_MS = 20_000
 
-/** Of one connection: another may lead to another server, with another clock. */
+/** Creates the gauge of one connection; another connection may lead to another server with another clock. */
 export function makePressureGauge(): PressureGauge {
   let since = Number.NEGATIVE_INFINITY
   let leasts: readonly [Delays, Delays] = [NONE, NONE]
@@ -41,16 +42,17 @@ const leastOf = (a: Delays, b: Delays): Delays => ({
   around: Math.min(a.around, b.around),
 })
 
-/** So much is asked in any case: fewer made no server faster, and leave one idle that is far away. */
+/** Least limit of concurrent reads: fewer made no server faster, and leave a distant one idle. */
 export const SURE = 8
-/** What one answer adds that tells of no pressure, and takes away for each time that the wait is too long. */
+/** Share by which a probe without pressure raises the limit; each intended wait after the first lowers it by as much. */
 const STEP = 0.1
 const MOST_STEPS_DOWN = 4
 
 /**
- * All processes see the same pressure, so each takes the same share.
- * @param isWanted whether anything waits for its turn
- * @returns how much may be asked at once from now on, if it was `limit`
+ * Adapts the limit of concurrent reads to the pressure. All processes see the same pressure, so each takes the same
+ * share.
+ * @param isWanted true if reads wait for their turn; otherwise the limit is not raised
+ * @returns the new limit
  */
 export function adapt(limit: number, pressure: number, isWanted: boolean, most: number): number {
   const steps = Math.max(-MOST_STEPS_DOWN, 1 - pressure)

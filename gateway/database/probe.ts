@@ -1,36 +1,36 @@
-// Owns asking an address again and again whether somebody is there, over a connection that nothing else uses.
+// Owns the probe of an address: queries it at intervals, over a connection that nothing else uses.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** The soonest that a death is noticed where nobody asks; a connection that is closed is noticed at once. */
+/** Interval of probes, which notice the death of an unused server; a connection that is closed is noticed at once. */
 const INTERVAL_MS = 250
-/** A timer that fires this late was kept waiting by ourselves, and is no evidence against anybody. */
+/** A timer that fires this late was delayed by this process itself, and is no evidence against the server. */
 const LATENESS_MS = 250
 
 export interface ProbeConnection {
   /**
-   * @returns how hard the server is pressed, see pressure.ts
-   * @throws where it does not serve as it should, and after `timeoutMs`
+   * @returns the pressure on the server, see pressure.ts
+   * @throws if it does not serve as it should, and after `timeoutMs`
    */
   ask(): Promise<number>
-  /** Of Citus, that of the node where it has come out; undefined elsewhere. */
+  /** Node group of the node that the connection has reached; undefined without Citus. */
   readonly group: number | undefined
-  /** Resolves when it is closed, from whichever side. */
+  /** Resolves when either side has closed the connection. */
   readonly closed: Promise<void>
   close(): void
 }
 
 export type ProbeOptions = {
-  /** @throws where there is nobody, and after `timeoutMs` */
+  /** @throws if no server answers, and after `timeoutMs` */
   readonly connect: () => Promise<ProbeConnection>
-  /** By when `connect` and `ask` have answered. */
+  /** Time limit of `connect` and of `ask`, in milliseconds. */
   readonly timeoutMs: number
   readonly onAnswer: (group: number | undefined, pressure: number) => void
   readonly onFailure: (error: Error) => void
 }
 
 export interface Probe {
-  /** Goes on with a new connection, now: the one that there is says nothing of whether others can be made. */
+  /** Continues at once with a new connection: the present one does not show whether others can be opened. */
   renew(): void
   stop(): void
 }

@@ -1,4 +1,4 @@
-// Owns one connection of the owner role, for work that spans statements: migrations and imports.
+// Owns one connection of the owner role, for work of several statements: migrations and imports.
 
 import type { Writable } from 'node:stream'
 import pg from 'pg'
@@ -6,21 +6,22 @@ import { from as copyFrom } from 'pg-copy-streams'
 import { connectToFirst, splitUrls } from './addresses.ts'
 
 export interface Session {
-  /** Rows as objects of parsed values. */
+  /** Returns rows as objects with parsed values. */
   query<T extends object>(text: string, values?: readonly unknown[]): Promise<T[]>
   /** Runs `work` in a transaction: committed when it returns, rolled back when it throws. */
   transaction<T>(work: () => Promise<T>): Promise<T>
-  /** A stream into `COPY … FROM STDIN`; it finishes when the server has taken all rows. */
+  /** Opens a stream into `COPY … FROM STDIN`, which finishes when the server has taken all rows. */
   copyInto(text: string): Writable
   close(): Promise<void>
 }
 
-/** For all addresses together. */
+/** Time limit to connect, for all addresses together. */
 const CONNECT_TIMEOUT_MS = 10_000
 
 /**
- * @param url one or several, see addresses.ts
- * @throws the driver's error where no server can be reached or it refuses
+ * Opens a session.
+ * @param url one URL or several, see addresses.ts
+ * @throws the driver's error if no server can be reached, or if it refuses
  */
 export async function openSession(url: string, applicationName: string): Promise<Session> {
   const urls = splitUrls(url)
@@ -39,7 +40,7 @@ export async function openSession(url: string, applicationName: string): Promise
         await client.query('commit')
         return result
       } catch (error) {
-        // The connection may be gone, and with it the transaction; the first error is the one to tell.
+        // The connection may be gone, and the transaction with it; the first error is the one to report.
         await client.query('rollback').catch(() => {})
         throw error
       }
@@ -55,10 +56,10 @@ async function connect(url: string, timeoutMs: number, applicationName: string):
     connectionTimeoutMillis: timeoutMs,
     application_name: `tessera-${applicationName}`,
     keepAlive: true,
-    // An owner's session that lost its client must not keep its locks.
+    // A session whose client is gone must not keep its locks.
     options: '-c client_connection_check_interval=1000 -c TimeZone=UTC -c client_min_messages=warning',
   })
-  // One that breaks also fails the query that waits for it; without a listener it would end the process.
+  // A connection that breaks also fails its running query; without a listener the event would end the process.
   client.on('error', () => {})
   await client.connect()
   return client

@@ -1,9 +1,9 @@
-// Owns in which shard Citus keeps a row: that of the hash of an integer.
+// Owns the assignment of rows to the shards of Citus, by the hash of an integer.
 
-/** A shard has all rows whose hash lies in this range, its ends among them. */
+/** Range of hashes whose rows a shard stores, both ends included. */
 export type HashRange = { readonly least: number; readonly most: number }
 
-/** The one of these that has the rows of a value; undefined where none does. */
+/** Returns the shard that stores the rows of a value; undefined if none does. */
 export function shardOf<Shard extends HashRange>(
   shards: readonly Shard[] | undefined,
   value: number,
@@ -13,7 +13,7 @@ export function shardOf<Shard extends HashRange>(
 }
 
 /**
- * PostgreSQL's hash of an integer, by which Citus spreads rows: Bob Jenkins' final mix of one word.
+ * Returns PostgreSQL's hash of an integer, by which Citus distributes rows: Bob Jenkins' final mix of one word.
  * @see https://burtleburtle.net/bob/c/lookup3.c
  */
 export function hashOfInteger(value: number): number {

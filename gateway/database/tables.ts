@@ -1,4 +1,4 @@
-// Owns the shape of Tessera's own tables; `npm run migration` turns a change here into a file of sql/.
+// Owns the definitions of Tessera's own tables; `npm run migration` turns a change here into a file of sql/.
 
 import {
   boolean,
@@ -14,7 +14,7 @@ import {
 
 export const tessera = pgSchema('tessera')
 
-/** What is known of a collection beyond its table. A table without a row here is served all the same. */
+/** Metadata of collections. A table without a row here is served, too. */
 export const collectionTable = tessera.table(
   'collection',
   {
@@ -25,9 +25,9 @@ export const collectionTable = tessera.table(
     /** An SPDX identifier or a URL. */
     license: text('license'),
     attribution: text('attribution'),
-    /** Which column `datetime` is about; null for the first temporal one. */
+    /** Column to which `datetime` applies; null for the first temporal one. */
     temporalColumn: text('temporal_column'),
-    /** Whether Tessera created the table, and so may alter it. */
+    /** True if Tessera created the table and so may alter it. */
     isManaged: boolean('is_managed').notNull().default(false),
     createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
   },
@@ -36,20 +36,20 @@ export const collectionTable = tessera.table(
 
 const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
 
-/** Who may change features. Of the secret only its hash is kept. */
+/** Keys with which clients may change features. Only the hash of a secret is stored. */
 export const apiKeyTable = tessera.table('api_key', {
   /** The part of a key that may be shown. */
   id: text('id').primaryKey(),
   name: text('name').notNull(),
   secretHash: bytea('secret_hash').notNull(),
   canWrite: boolean('can_write').notNull().default(true),
-  /** Ids of the collections that it is for; null for all. */
+  /** Ids of the collections for which the key is valid; null for all. */
   collections: text('collections').array(),
   createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
   revokedAt: timestamp('revoked_at', { withTimezone: true }),
 })
 
-/** Where a feature is that has left the cell that its id begins with, see features/cell.ts. */
+/** Forwarding rows of features that have left their home cell, see features/sharding/forwarding.ts. */
 export const movedFeatureTable = tessera.table(
   'moved_feature',
   {
@@ -67,18 +67,18 @@ export const movedFeatureTable = tessera.table(
   ],
 )
 
-/** What consistency tokens are signed with: one row, the same for all gateways of a database and of no other. */
+/** Key that signs consistency tokens: one row, the same for all gateways of a database, different for each database. */
 export const tokenKeyTable = tessera.table('token_key', { key: bytea('key').notNull() })
 
-/** What came of changes, by the key of whoever asked for them, see features/changes/idempotency-key.ts. */
+/** Outcomes of changes by their idempotency keys, see features/changes/idempotency-key.ts. */
 export const changeKeyTable = tessera.table(
   'change_key',
   {
-    /** Beside whose features it lies. */
+    /** Cell next to whose features the row is stored. */
     cell: integer('cell').notNull(),
-    /** Of whoever asked, what was asked for, and the key. */
+    /** Hash of the caller, the target of the change, and the key. */
     hash: bytea('hash').notNull(),
-    /** Of body and conditions. */
+    /** Hash of the body and the conditions. */
     request: bytea('request').notNull(),
     outcome: text('outcome').notNull(),
     featureId: text('feature_id'),

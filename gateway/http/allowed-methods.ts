@@ -1,4 +1,4 @@
-// Owns what a resource says to methods that it does not have: 405, and to OPTIONS: those that it has.
+// Owns the answers to other methods: 405 to those that a resource does not have, and to OPTIONS those that it has.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import { gatewayError } from '../errors.ts'
@@ -7,13 +7,13 @@ import { answerPreflight } from './cross-origin.ts'
 const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 /**
- * Notes the methods of each URL from now on.
- * @returns what completes them, to be registered after all routes
+ * Records the methods of each URL that is registered from now on.
+ * @returns a plugin that adds the missing methods, to be registered after all routes
  */
 export function watchMethods(app: FastifyInstance) {
   const methods = new Map<string, Set<string>>()
   app.addHook('onRoute', ({ url, method }) => {
-    // Plugins answer to anything with wildcards; a resource of ours has an address.
+    // Wildcards are from plugins, which answer any path; Tessera's own resources have none.
     if (url.includes('*')) return
     const known = methods.get(url) ?? new Set()
     for (const name of [method].flat()) known.add(name)
@@ -26,11 +26,11 @@ export function watchMethods(app: FastifyInstance) {
         url,
         method: METHODS.filter((method) => !known.has(method)),
         schema: { hide: true },
-        // Before a body is looked at: whatever it is, it is not wanted.
+        // In this hook no body has been read yet.
         onRequest(request) {
           throw gatewayError(
             'method-not-allowed',
-            `${request.method} is not possible here; ${allow.join(', ')} are.`,
+            `${request.method} is not allowed here; allowed are ${allow.join(', ')}.`,
             { allow },
           )
         },
@@ -47,7 +47,7 @@ export function watchMethods(app: FastifyInstance) {
   }
 }
 
-/** Also to a browser that asks for a script. */
+/** Answers OPTIONS, also as the preflight of a browser. */
 export function answerOptions(request: FastifyRequest, reply: FastifyReply, allow: readonly string[]) {
   const names = allow.join(', ')
   answerPreflight(request, reply, names)
@@ -56,8 +56,8 @@ export function answerOptions(request: FastifyRequest, reply: FastifyReply, allo
 }
 
 /**
- * A header whose name keeps its capitals, which Fastify would lower: the name means the same, but editors
- * in use look for exactly this one (QGIS before 3.44, https://github.com/qgis/QGIS/issues/61729).
+ * Sets a header whose name keeps its capitals, which Fastify would change to lower case. Names are equal in either
+ * case, but editors in use look for this spelling (QGIS before 3.44, https://github.com/qgis/QGIS/issues/61729).
  */
 export function setSpelled(reply: FastifyReply, name: string, value: string) {
   reply.raw.setHeader(name, value)

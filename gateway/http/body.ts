@@ -1,4 +1,4 @@
-// Owns how bodies are read: which types there are, and JSON that is refused before it costs memory.
+// Owns the reading of bodies: which media types are accepted, and which JSON is refused before it costs memory.
 
 import { isUtf8 } from 'node:buffer'
 import { hash } from 'node:crypto'
@@ -11,20 +11,20 @@ export const PATCH_TYPES = ['application/merge-patch+json', 'application/json'] 
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What tells one body from another; empty for none. */
+    /** Hash of the body; empty without one. */
     bodyHash: string
   }
 }
 
-/** Deeper than any feature: a collection within a collection takes three levels. */
+/** Deepest nesting of brackets, more than any feature needs: each geometry collection in another takes two levels. */
 const MAX_DEPTH = 100
 
-/** Within `scope`, bodies of these types are JSON, and others are refused. */
+/** Accepts bodies of these types within `scope` and parses them as JSON; others are refused. */
 export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
   scope.decorateRequest('bodyHash', '')
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser([...types], { parseAs: 'buffer' }, (request, body, done) => {
-    // Some clients name a type for the body that they do not send.
+    // Some clients send a Content-Type, but no body.
     if (request.method === 'DELETE') return done(null)
     request.bodyHash = hash('sha256', body)
     try {
@@ -36,11 +36,13 @@ export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
   scope.addHook('onRequest', (request, _reply, done) => {
     const encoding = request.headers['content-encoding']
     if (encoding === undefined || encoding === 'identity') return done()
-    done(gatewayError('media-type-unsupported', `Bodies must be sent as they are, without ${encoding}.`))
+    done(
+      gatewayError('media-type-unsupported', `Bodies must be sent without the Content-Encoding ${encoding}.`),
+    )
   })
 }
 
-/** @throws GatewayError request-malformed */
+/** Parses a body as JSON. @throws GatewayError request-malformed */
 export function parseBody(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw malformed('is not valid UTF-8')
   const text = bytes.toString('utf8').replace(/^\uFEFF/, '')
@@ -59,7 +61,7 @@ const [OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACE, CLOSE_BRACKET] = [...'{[}]'].map((
   character.charCodeAt(0),
 )
 
-/** How deep brackets nest, strings left out. */
+/** Returns how deep brackets nest outside of strings. */
 function depthOf(text: string): number {
   let depth = 0
   let deepest = 0

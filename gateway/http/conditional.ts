@@ -1,16 +1,16 @@
-// Owns ETag and 304 (RFC 9110, 8.8.3 and 13.1.2). @fastify/etag knows neither lists nor `*`, and tags errors.
+// Owns ETag and 304 (RFC 9110, 8.8.3 and 13.1.2). @fastify/etag supports neither lists nor `*`, and tags errors.
 
 import { hash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 
-/** An entity tag of a text. */
+/** Returns the entity tag of a text. */
 export const entityTag = (text: string | Buffer) => `"${hash('sha1', text, 'base64url')}"`
 
-/** Tags every whole answer that has no tag yet, and answers 304 where the client has it. */
+/** Tags every complete response that has no tag yet, and answers 304 if the client has it already. */
 export function conditional(app: FastifyInstance) {
   app.addHook('onSend', (request, reply, payload, done) => {
     if (reply.statusCode !== 200 || (request.method !== 'GET' && request.method !== 'HEAD')) return done()
-    // The same address has an answer for each format.
+    // A URL has a different response for each format, encoding and preference.
     reply.header('vary', 'accept, accept-encoding, prefer, consistency-token')
     let tag = reply.getHeader('etag') as string | undefined
     if (tag === undefined && (typeof payload === 'string' || Buffer.isBuffer(payload))) {
@@ -20,12 +20,12 @@ export function conditional(app: FastifyInstance) {
     const known = request.headers['if-none-match']
     if (tag === undefined || known === undefined || !isAmong(tag, known)) return done()
     reply.code(304).removeHeader('content-type').removeHeader('content-length')
-    // Fastify empties the answer to HEAD itself, and wants something to empty.
+    // Fastify itself removes the body of a response to HEAD, and needs one to remove.
     return request.method === 'HEAD' ? done() : done(null, null)
   })
 }
 
-/** Weak comparison, as If-None-Match asks for. */
+/** Returns true if the tag is in the list, by the weak comparison that If-None-Match requires. */
 function isAmong(tag: string, known: string): boolean {
   const strip = (text: string) => text.trim().replace(/^W\//, '')
   return known.trim() === '*' || known.split(',').some((candidate) => strip(candidate) === strip(tag))

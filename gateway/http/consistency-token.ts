@@ -1,7 +1,7 @@
-// Owns the text of consistency tokens: a position in the logs of node groups, signed, so that no gateway has to remember it.
+// Owns the text of consistency tokens: a signed position of node groups, so that no gateway has to store it.
 //
-// In base64url: version (1 byte), when it was issued (seconds, 4), for each group its number (4) and place (8), and
-// the first 12 bytes of the HMAC-SHA-256 of all that. Big-endian.
+// A token is base64url of: version (1 byte), time of issue (Unix seconds, 4 bytes), the number (4 bytes) and LSN
+// (8 bytes) of each group, and the first 12 bytes of the HMAC-SHA-256 of all that. Numbers are big-endian.
 
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Position } from '../database/consistency.ts'
@@ -11,17 +11,17 @@ const VERSION = 1
 const HEAD_BYTES = 5
 const GROUP_BYTES = 12
 const MAC_BYTES = 12
-/** After a day nobody is behind by it any more, and a database may have been restored from before it. */
+/** Longest age, in seconds: no secondary is a day behind, and the database may have been restored meanwhile. */
 const MAX_AGE_S = 86_400
-/** Clocks of gateways differ by less. */
+/** Largest difference between the clocks of gateways, in seconds. */
 const MAX_SKEW_S = 300
 
 export interface ConsistencyTokens {
-  /** Undefined for a database that has no key: nobody has migrated it. */
+  /** Returns the token of a position; undefined if the database has no key, because it was not migrated. */
   encode(position: Position): Promise<string | undefined>
   /**
-   * `everything` where nobody can say what is meant: it is too old, or of another database.
-   * @returns undefined for what has not the form of a token
+   * Returns the position of a token; `everything` if it cannot be trusted: it is too old, or of another database.
+   * @returns undefined if the text does not have the form of a token
    */
   decode(text: string): Promise<Position | 'everything' | undefined>
 }
@@ -60,7 +60,7 @@ export function makeConsistencyTokens(
     async decode(text) {
       const bytes = Buffer.from(text, 'base64url')
       const groups = (bytes.length - HEAD_BYTES - MAC_BYTES) / GROUP_BYTES
-      // What is not base64url is left out in silence.
+      // `Buffer.from` silently skips characters that are not base64url.
       if (bytes.toString('base64url') !== text || !Number.isInteger(groups) || groups < 0) return undefined
       if (bytes.readUInt8(0) !== VERSION) return undefined
       const secret = await loadKey()

@@ -1,4 +1,4 @@
-// Owns what scripts of other origins may do here (CORS): whatever other clients may, since no cookie knows who they are.
+// Owns CORS: scripts of other origins may do whatever other clients may, because no cookie identifies a user.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
@@ -16,10 +16,10 @@ const EXPOSED_HEADERS = [
   'Server-Timing',
   'Idempotent-Replayed',
 ].join(', ')
-/** For how many seconds a browser need not ask again. */
+/** Seconds for which a browser may reuse the answer to a preflight. */
 const PREFLIGHT_AGE_S = 86_400
 
-/** Every answer may be read. */
+/** Lets scripts of every origin read every response. */
 export function crossOrigin(app: FastifyInstance) {
   app.addHook('onRequest', (_request, reply, done) => {
     reply.header('access-control-allow-origin', '*').header('access-control-expose-headers', EXPOSED_HEADERS)
@@ -27,13 +27,13 @@ export function crossOrigin(app: FastifyInstance) {
   })
 }
 
-/** Where a browser asks whether a script may (a preflight), it may. @param methods separated by commas */
+/** Allows a script what a browser's preflight requests for it. @param methods separated by commas */
 export function answerPreflight({ headers }: FastifyRequest, reply: FastifyReply, methods: string) {
   if (!headers['access-control-request-method']) return
   reply
     .header('access-control-allow-methods', methods)
     .header('access-control-max-age', String(PREFLIGHT_AGE_S))
-  // Whatever a script may send, but never what only proxies may say: whom it comes from.
+  // A script may send any headers except those with which only proxies may name the client.
   const allowed = headers['access-control-request-headers']
     ?.split(',')
     .filter((header) => !/^\s*(x-)?forwarded/i.test(header))

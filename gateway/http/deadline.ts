@@ -1,30 +1,30 @@
-// Owns how long an answer is waited for: until the client leaves, or the time is up that it, or we, have set.
+// Owns the deadline of a request: the client leaves, or the time limit of the client or of the gateway is reached.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { gatewayError } from '../errors.ts'
 import { applyPreference, preferenceOf } from './prefer.ts'
 
-/** What a read may prefer; what else it says means nothing here. */
+/** Header with the preferences of a read; unknown preferences are ignored. */
 export const preferHeader = {
   prefer: Type.Optional(
     Type.String({
       description:
-        '`wait=5`: an answer is of no use after five seconds. `consistency=strong`: everything that was committed is seen, `monotonic`: as the tokens say, and the answer has one, `eventual`: whatever a secondary has; `max-staleness=5`: what was committed five seconds ago is seen.',
+        '`wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago.',
       example: 'wait=5',
     }),
   ),
 }
 
-/** In milliseconds; undefined where none is said that we understand. */
+/** Returns the preferred wait in milliseconds; undefined without a valid one. */
 function readWait(request: FastifyRequest): number | undefined {
   const seconds = preferenceOf(request, 'wait')
   return seconds !== undefined && /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1_000 : undefined
 }
 
 /**
- * Aborts, with the failure to answer with as its reason, when nobody waits any more.
- * @param longestMs what is waited without a word of the client; undefined for as long as it stays
+ * Returns a signal that aborts when the client leaves or the time is up; its reason is the error to answer with.
+ * @param longestMs the gateway's time limit, which the client can only shorten; undefined for none
  */
 export function deadlineOf(
   request: FastifyRequest,
@@ -47,13 +47,13 @@ export function deadlineOf(
     controller.signal.addEventListener('abort', () => clearTimeout(timer))
     reply.raw.once('close', () => clearTimeout(timer))
   }
-  // It may have left before we got here, and would not be heard leaving again.
+  // The client may have left already, and then `close` is not emitted again.
   if (reply.raw.destroyed || reply.raw.socket?.destroyed) leave()
   else reply.raw.once('close', leave)
   return controller.signal
 }
 
-/** For what others wait for too: it is not broken off at the deadline, only waited for no longer. */
+/** Waits for a shared answer until the deadline. Others may wait for it, too, so it is not cancelled. */
 export function before<T>(deadline: AbortSignal, answer: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const end = () => reject(deadline.reason)

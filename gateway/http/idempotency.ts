@@ -1,4 +1,4 @@
-// Owns the Idempotency-Key header: how a client says that a change it repeats is the same one.
+// Owns the Idempotency-Key header, by which a client marks a repeated change as the same one.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
@@ -11,29 +11,29 @@ import {
   KEY_HEADERS,
 } from '../features/changes/idempotency-key.ts'
 
-/** What a change may say of it. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ */
+/** Request header of changes. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ */
 export const idempotencyHeaders = {
   'idempotency-key': Type.Optional(
     Type.String({
       description:
-        'Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time.',
+        'A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time.',
       example: '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
     }),
   ),
 }
-/** What answers to changes say of it. */
+/** Response header of repeated changes. */
 export const repeatedHeader = {
   'Idempotent-Replayed': {
     type: 'string',
     enum: ['true'],
-    description: 'The change had been made already, under the same key; this is what came of it then.',
+    description: 'The change had already been made under the same key; this is its outcome of that time.',
   },
 }
 
-/** A string as structured fields write it (RFC 8941), or bare. */
+/** A string of structured fields (RFC 8941), or the same without quotes. */
 const KEY = /^(?:"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"|([\x21\x23-\x2b\x2d-\x7e]{1,255}))$/
 
-/** The key that a request came with, the client's before a balancer's; `text` is undefined where it is not one. */
+/** Returns the key of a request, the client's before a balancer's; `text` is undefined if the key is not valid. */
 function sentKeyOf({ headers }: FastifyRequest) {
   for (const giver of ['client', 'balancer'] as const) {
     const written = headers[KEY_HEADERS[giver].toLowerCase()]
@@ -44,7 +44,7 @@ function sentKeyOf({ headers }: FastifyRequest) {
   return undefined
 }
 
-/** @throws GatewayError header-invalid */
+/** Returns the valid key of a request; undefined if it has none. @throws GatewayError header-invalid */
 function givenKeyOf(request: FastifyRequest): GivenKey | undefined {
   const sent = sentKeyOf(request)
   if (!sent) return undefined
@@ -59,9 +59,9 @@ function givenKeyOf(request: FastifyRequest): GivenKey | undefined {
 }
 
 /**
- * What a balancer sends here it may have sent to another gateway before, which died over it: what this one knows of a
- * change is not all, and only its key tells.
- * @returns the error; of a change that comes again, with its key
+ * Adds a balancer's key to an error with status 503. The balancer may have sent the change to another gateway before,
+ * which died; this gateway does not know whether it happened there, and only a repetition with the key finds out.
+ * @returns the error, with the key if a balancer has given one
  */
 export function withGivenKey(error: GatewayError, request: FastifyRequest): GatewayError {
   const { code, message, facts } = error
@@ -73,7 +73,7 @@ export function withGivenKey(error: GatewayError, request: FastifyRequest): Gate
 }
 
 /**
- * The key of a change: as it was given, or one of ours where that helps; undefined for none.
+ * Returns the key of a change: the given one, or one of the gateway if that helps; undefined for none.
  * @throws GatewayError header-invalid
  */
 export async function keyOfChange(request: FastifyRequest, keys: ChangeKeys): Promise<ChangeKey | undefined> {

@@ -1,4 +1,4 @@
-// Owns what Prometheus is told: each metric, from events and from the state of the database.
+// Owns the metrics for Prometheus, from events and from the state of the database.
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { DatabaseStatus, Load } from '../database/database.ts'
@@ -8,27 +8,27 @@ export interface Metrics {
   readonly registry: Registry
   /** Counts an event. */
   readonly observe: Emit
-  /** From then on its state is told, too. */
+  /** Adds metrics of the database's state. */
   watch(database: { status(): DatabaseStatus; lag(): Promise<ReadonlyMap<number, number>> }): void
 }
 
-/** From a look-up by id to the longest statement, in seconds. */
+/** Seconds, from a look-up by id to the longest statement. */
 const DURATION_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** Of a secondary that is some milliseconds behind, in seconds. */
+/** Seconds of waits for a secondary that is some milliseconds behind. */
 const WAIT_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
 
-/** Events that are only counted, by the labels that they have. */
+/** Events that are only counted, with their labels. */
 const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: string, ...labels: string[]]>> = {
-  'read-retried': ['tessera_reads_retried_total', 'Reads that were tried again', 'endpoint'],
+  'read-retried': ['tessera_reads_retried_total', 'Reads that were retried', 'endpoint'],
   'secondary-behind': [
     'tessera_secondaries_behind_total',
-    'Reads that went to the primary because a secondary had not come as far as they had to see',
+    'Reads that went to the primary because a secondary did not have what they had to see',
     'endpoint',
   ],
   'endpoint-down': [
     'tessera_endpoint_failures_total',
-    'How often an address was given up',
+    'How often the circuit breaker of an address opened',
     'port',
     'endpoint',
   ],
@@ -43,9 +43,17 @@ const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: strin
     'group',
   ],
   'connection-lost': ['tessera_connections_lost_total', 'Idle connections that broke', 'port'],
-  'query-cancelled': ['tessera_queries_cancelled_total', 'Queries that nobody waited for any more', 'port'],
-  'request-refused': ['tessera_requests_refused_total', 'Requests that were told to come again', 'code'],
-  'request-failed': ['tessera_requests_failed_total', 'Requests that met a bug'],
+  'query-cancelled': [
+    'tessera_queries_cancelled_total',
+    'Queries for which no client waited any more',
+    'port',
+  ],
+  'request-refused': [
+    'tessera_requests_refused_total',
+    'Requests that were answered with status 503',
+    'code',
+  ],
+  'request-failed': ['tessera_requests_failed_total', 'Requests that failed because of a bug'],
 }
 
 export function makeMetrics(): Metrics {
@@ -60,7 +68,7 @@ export function makeMetrics(): Metrics {
   })
   const wait = new Histogram({
     name: 'tessera_secondary_wait_seconds',
-    help: 'How long reads waited for a secondary to come as far as they had to see; those that went on to the primary are tessera_secondaries_behind_total',
+    help: 'How long reads waited for a secondary to have what they had to see; tessera_secondaries_behind_total counts those that went on to the primary',
     buckets: WAIT_BUCKETS,
     registers,
   })
@@ -116,9 +124,9 @@ export function makeMetrics(): Metrics {
         'min',
       )
       for (const [state, help] of Object.entries({
-        running: 'Work under way at an address',
-        waiting: 'Work that waits for its turn there',
-        limit: 'How much may be under way there; of reads it follows how hard the server is pressed',
+        running: 'Work that runs at an address',
+        waiting: 'Work that waits for its turn at an address',
+        limit: 'How much work may run at an address at once; for reads it follows the pressure on the server',
       }) as [keyof Load, string][])
         gauge(`tessera_endpoint_${state}`, help, [...address, 'purpose'], (gauge, { endpoints }) => {
           for (const { port, endpoint, load } of endpoints)
@@ -127,7 +135,7 @@ export function makeMetrics(): Metrics {
         })
       gauge(
         'tessera_staleness_seconds',
-        'How old what is read of a node group without a primary is; absent where there is one',
+        'Age of the data that is read from a node group without a primary; absent if there is one',
         ['group'],
         (gauge, { stalenessMs }) => {
           for (const [group, ms] of stalenessMs) gauge.set({ group }, ms / 1_000)
@@ -145,7 +153,7 @@ export function makeMetrics(): Metrics {
       )
       new Counter({
         name: 'tessera_reads_total',
-        help: 'Reads that were answered, by who answered',
+        help: 'Reads that were answered, by the role of the server',
         labelNames: ['source'],
         registers,
         collect() {
@@ -161,7 +169,7 @@ export function makeMetrics(): Metrics {
         aggregator: 'max',
         async collect() {
           this.reset()
-          // Where nobody can say it, the metric is absent.
+          // If a server does not answer, the metric is absent.
           const lag = await database.lag().catch(() => [])
           for (const [group, bytes] of lag) this.set({ group }, bytes)
         },

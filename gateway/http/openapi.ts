@@ -5,10 +5,10 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { named } from './schemas.ts'
 
-/** Bumped with the API, not with each release of Tessera. */
+/** Changes with the API, not with each release of Tessera. */
 const API_VERSION = '0.1.0'
 
-/** A parameter per property, whose names only each collection knows: OpenAPI's form for that is an object. */
+/** One parameter for each property. Their names depend on the collection, which OpenAPI expresses as an object. */
 const PROPERTY_PARAMETERS = {
   name: 'property',
   in: 'query',
@@ -22,7 +22,7 @@ const PROPERTY_PARAMETERS = {
 type Parameter = { in: string; style?: string; explode?: boolean; schema: { type?: string } }
 type Document = { paths?: Record<string, { get?: { parameters?: Parameter[] } }> }
 
-/** What route schemas cannot say: how lists are written in a URL, and that properties are parameters. */
+/** Adds what route schemas cannot express: how lists are written in a URL, and that properties are parameters. */
 function completeParameters(document: Document) {
   for (const { get } of Object.values(document.paths ?? {})) {
     for (const parameter of get?.parameters ?? []) {
@@ -34,7 +34,7 @@ function completeParameters(document: Document) {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** What the document says of the body: its media types, and the name of its schema. */
+    /** Description of the body in the document: its media types, and the name of its schema. */
     readonly body?: { readonly types: readonly string[]; readonly schema: string }
   }
 }
@@ -53,20 +53,24 @@ export async function registerOpenapi(app: FastifyInstance) {
       servers: [{ url: '/' }],
       components: {
         securitySchemes: {
-          apiKey: { type: 'http', scheme: 'bearer', description: 'As `tessera keys create` makes it.' },
+          apiKey: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'A key that `tessera keys create` has created.',
+          },
         },
       },
-      // Everything can be read by everybody.
+      // Reads need no key.
       security: [],
       tags: [
         { name: 'Capabilities', description: 'What this API is and can do.' },
         { name: 'Data', description: 'Collections and their features.' },
-        { name: 'Changes', description: 'New features, changed and removed ones.' },
-        { name: 'Operations', description: 'For those who run it.' },
+        { name: 'Changes', description: 'Create, change and remove features.' },
+        { name: 'Operations', description: 'For operators of the gateway.' },
       ],
     },
-    // Bodies are checked against the collection's own columns, which no schema of a route knows: what the
-    // document says of them stands beside the schema, where Fastify does not look.
+    // Bodies are checked against the collection's own columns, which no route schema knows. Their description is
+    // in the route's config, which Fastify does not validate against.
     transform({ schema, url, route }) {
       const body = route.config?.body
       if (!body) return { schema, url }

@@ -1,4 +1,4 @@
-// Owns how lists are written in a URL: their items separated by commas, as OpenAPI's `explode: false` has it.
+// Owns lists in URLs: their items are separated by commas, which is `explode: false` in OpenAPI.
 
 import type { FastifyInstance } from 'fastify'
 

@@ -1,8 +1,8 @@
-// Owns the Prefer header: what a client would like, and what of it was done (RFC 7240).
+// Owns the Prefer header (RFC 7240): the preferences of a client, and those that were applied.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** The value of a preference, empty where it has none; undefined where it is not there. */
+/** Returns the value of a preference, empty if it has none; undefined if the request has no such preference. */
 export function preferenceOf({ headers }: FastifyRequest, name: string): string | undefined {
   if (headers.prefer === undefined) return undefined
   for (const preference of String(headers.prefer).split(',')) {

@@ -1,4 +1,4 @@
-// Owns what a failed request answers: anything thrown → RFC 9457, logged once.
+// Owns the responses of failed requests: any error → a problem document (RFC 9457), logged once.
 
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
@@ -17,10 +17,10 @@ import { withGivenKey } from './idempotency.ts'
 import { wantsHtml } from './negotiate.ts'
 
 const MEDIA_TYPE = 'application/problem+json'
-/** When to come back after a failure that passes: a failover takes seconds. */
+/** Seconds until a client should retry after a passing failure: a failover takes seconds. */
 const RETRY_AFTER_S = 2
 
-/** Fastify's own codes for what clients do wrong. */
+/** Status of an error of Fastify that the client has caused → error code. */
 const FRAMEWORK_CODES: Record<number, ErrorCode> = {
   400: 'request-malformed',
   404: 'resource-not-found',
@@ -36,13 +36,13 @@ export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
   app.setNotFoundHandler((request, reply) => {
     const error = gatewayError(
       'resource-not-found',
-      `There is nothing at ${pathOf(request.url)}; / lists what there is.`,
+      `There is no resource at ${pathOf(request.url)}; / lists the existing ones.`,
     )
     return sendProblem(error, request, reply, emit)
   })
 }
 
-/** Also for what fails before there is a route, see Fastify's frameworkErrors. */
+/** Sends a problem, also for errors before a route is found, see Fastify's frameworkErrors. */
 export function sendProblem(error: Error, request: FastifyRequest, reply: FastifyReply, emit: Emit) {
   const expected = withGivenKey(toGatewayError(error, request), request)
   const { code } = expected
@@ -76,7 +76,7 @@ const pathOf = (url: string) => url.split('?', 1)[0]!
 function toGatewayError(error: Error & Partial<FastifyError>, request: FastifyRequest): GatewayError {
   if (error instanceof GatewayError) return error
   if (error.validation?.[0]) return describeValidation(error.validation[0], request)
-  // Fastify's and its plugins': whatever they call it, the status says whose fault it is.
+  // An error of Fastify or a plugin: whatever its name, its status shows whose fault it is.
   const { statusCode = 500 } = error
   const isTheirs = statusCode >= 400 && statusCode < 500
   const code = isTheirs ? (FRAMEWORK_CODES[statusCode] ?? 'request-malformed') : undefined
@@ -84,7 +84,7 @@ function toGatewayError(error: Error & Partial<FastifyError>, request: FastifyRe
   if (code === 'media-type-unsupported' && types)
     return gatewayError(code, `Send the body as ${types.join(' or ')}, named in Content-Type.`, {}, error)
   if (code) return gatewayError(code, `${error.message.replace(/\.$/, '')}.`, {}, error)
-  // Who leaves in the middle of a body.
+  // The client left in the middle of its body.
   if (error.code === 'ECONNRESET' && request.raw.destroyed)
     return gatewayError('request-abandoned', 'The client went away.', {}, error)
   return gatewayError(
@@ -95,7 +95,7 @@ function toGatewayError(error: Error & Partial<FastifyError>, request: FastifyRe
   )
 }
 
-/** A parameter that its schema refuses: the schema's own words say what would be right. */
+/** Returns the error of a parameter that its schema refuses; the schema's own text says what would be right. */
 function describeValidation(fault: FastifySchemaValidationError, request: FastifyRequest): GatewayError {
   if (fault.keyword === 'additionalProperties') {
     const name = String(fault.params.additionalProperty)
@@ -107,8 +107,8 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
   }
   const name = fault.instancePath.split('/')[1] ?? ''
   const schema = parametersOf(request)[name]
-  // A list's example reads as it is written in a URL, its items separated by commas.
   if (!schema) return invalidParameter(name, 'given once', 'value')
+  // String() separates the items of a list by commas, as a URL does.
   return invalidParameter(name, schema['x-expected'] ?? fault.message ?? 'valid', String(schema.example))
 }
 
@@ -118,7 +118,7 @@ const parametersOf = (request: FastifyRequest) =>
   (request.routeOptions.schema?.querystring as { properties?: Record<string, ParameterSchema> })
     ?.properties ?? {}
 
-/** What is not even HTTP: answered on the bare socket. */
+/** Answers, directly on the socket, a request that Node could not read as HTTP. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket) {
   if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
   const code: ErrorCode =

@@ -1,21 +1,21 @@
-// Owns the address under which clients see this gateway, which every link begins with.
+// Owns the URL under which clients reach this gateway, with which every link begins.
 
 import proxyAddr from '@fastify/proxy-addr'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Without a slash at its end. */
+    /** URL under which the client reaches this gateway, without a slash at its end. */
     readonly publicUrl: string
   }
 }
 
 export type Trust = (address: string, hop: number) => boolean
 
-/** How many addresses' answers are remembered: a proxy has few, and reading an address costs microseconds. */
+/** Most addresses whose trust is cached: a proxy has few addresses, and checking one takes microseconds. */
 const MAX_REMEMBERED = 1_000
 
-/** Whose X-Forwarded-* headers count: for Fastify's own use, and for the prefix that it does not know. */
+/** Returns a check for trusted proxies' X-Forwarded-* headers, used by Fastify and for those it does not support. */
 export function compileTrust(names: readonly string[]): Trust {
   const trust = proxyAddr.compile([...names])
   const known = new Map<string, boolean>()
@@ -31,11 +31,11 @@ export function compileTrust(names: readonly string[]): Trust {
 }
 
 const HOST = /^[\w.-]+(:\d{1,5})?$|^\[[\da-fA-F:.]+\](:\d{1,5})?$/
-/** A longer one is none, but work for every pattern. */
+/** Longest prefix: a longer one is not genuine, and only costs time in every pattern. */
 const MAX_PREFIX_LENGTH = 200
 const PREFIX = /^(\/[\w.~-]+)+$/
 
-/** @param fixed TESSERA_PUBLIC_URL, where the operator knows better than any header */
+/** Adds `publicUrl` to requests. @param fixed TESSERA_PUBLIC_URL, which overrides all headers */
 export function publicUrl(
   app: FastifyInstance,
   { fixed, trust }: { fixed: string | undefined; trust: Trust },
@@ -48,7 +48,7 @@ export function publicUrl(
 }
 
 function urlOf(request: FastifyRequest, trust: Trust): string {
-  // A name that is none could break out of a link's place in a page or a cache's key.
+  // An invalid host name could break out of a link in a page, or out of the key of a cache.
   const host = HOST.test(request.host) ? request.host : `localhost:${request.socket.localPort}`
   const scheme = request.protocol === 'https' ? 'https' : 'http'
   if (!trust(request.socket.remoteAddress ?? '', 0)) return `${scheme}://${host}`

@@ -4,7 +4,7 @@ import { type TSchema, Type } from 'typebox'
 import { GEOMETRY_TYPES } from '../features/values/geometry.ts'
 import { DOCUMENT_FORMATS, type Formats, JSON_FORMAT } from './negotiate.ts'
 
-/** Schemas with a name of their own in the document. */
+/** Schemas that have names in the document. */
 export const Link = Type.Object(
   {
     href: Type.String({ format: 'uri' }),
@@ -23,12 +23,12 @@ export const Problem = Type.Object(
     status: Type.Integer(),
     detail: Type.String({ description: 'What is wrong, and what would be right.' }),
     code: Type.String(),
-    requestId: Type.String({ description: 'Under which the log knows this request.' }),
+    requestId: Type.String({ description: 'Id of this request in the log.' }),
     parameter: Type.Optional(Type.String({ description: 'The parameter that is at fault.' })),
     example: Type.Optional(Type.String({ description: 'A value that would be right.' })),
     errors: Type.Optional(
       Type.Array(Type.Object({ pointer: Type.String(), detail: Type.String() }), {
-        description: 'Each thing that is wrong with the body: where (a JSON pointer), and why.',
+        description: 'Each fault of the body: its place (a JSON pointer), and what is wrong.',
       }),
     ),
   },
@@ -45,7 +45,7 @@ export const Geometry = Type.Object(
     $id: 'Geometry',
     additionalProperties: true,
     nullable: true,
-    description: 'RFC 7946; null where the feature has no place.',
+    description: 'RFC 7946; null if the feature has no geometry.',
   },
 )
 
@@ -67,7 +67,7 @@ export const FeatureCollection = Type.Object(
     features: Type.Array(Type.Ref('Feature#')),
     numberReturned: Type.Integer({ minimum: 0 }),
     numberMatched: Type.Optional(
-      Type.Integer({ minimum: 0, description: 'Left out where counting would cost too much.' }),
+      Type.Integer({ minimum: 0, description: 'Left out if counting would cost too much.' }),
     ),
     timeStamp: Type.String({ format: 'date-time' }),
     links: Type.Array(Type.Ref('Link#')),
@@ -80,14 +80,16 @@ const Distribution = Type.Object(
     by: Type.Enum(['cell', 'column', 'reference'], {
       type: 'string',
       description:
-        'What decides on the node of a feature: its place, the value of a column, or nothing, because all nodes have it.',
+        'What decides on which node a feature is stored: its cell, the value of a column, or nothing, because all nodes store it (reference).',
     }),
-    column: Type.Optional(Type.String({ description: 'That column.' })),
+    column: Type.Optional(Type.String({ description: 'The column, if `by` is `column`.' })),
     level: Type.Optional(
-      Type.Integer({ description: 'Of cells: the globe has 2^level columns of them, and as many rows.' }),
+      Type.Integer({
+        description: 'The level of the cells: the globe has 2^level columns and as many rows.',
+      }),
     ),
   },
-  { description: 'How features are kept together, and spread where there are several nodes.' },
+  { description: 'How features are grouped, and distributed if there are several nodes.' },
 )
 
 export const Collection = Type.Object(
@@ -131,12 +133,12 @@ export const QueryPlan = Type.Object(
     statementOfShard: Type.Optional(
       Type.String({
         description:
-          'What is asked instead where the gateway has a way to the node that has the one shard it needs; left out where there is no such statement.',
+          'The statement that is sent instead if the gateway can reach the node with the only shard that it needs; left out if there is none.',
       }),
     ),
     cells: Type.Optional(
       Type.Array(Type.Integer(), {
-        description: 'Where alone it looks; left out where it looks everywhere.',
+        description: 'The only cells that it reads; left out if it reads any.',
       }),
     ),
     nodeGroups: Type.Optional(
@@ -144,10 +146,10 @@ export const QueryPlan = Type.Object(
     ),
     tasks: Type.Optional(
       Type.Integer({
-        description: 'How many queries of shards Citus makes of it; left out where it has no part in it.',
+        description: 'How many queries of shards Citus makes of it; left out if Citus is not involved.',
       }),
     ),
-    plan: Type.Unsafe<unknown>({ description: "PostgreSQL's plan, as of EXPLAIN (FORMAT JSON)." }),
+    plan: Type.Unsafe<unknown>({ description: "PostgreSQL's plan, as from EXPLAIN (FORMAT JSON)." }),
   },
   { $id: 'QueryPlan' },
 )
@@ -160,7 +162,7 @@ const ownId = Type.Optional(Type.Union([Type.String(), Type.Number()]))
 
 export const NewFeature = Type.Object(
   { type: Type.Literal('Feature'), id: ownId, geometry: Type.Ref('Geometry#'), properties },
-  { $id: 'NewFeature', description: 'The id only where clients give it.' },
+  { $id: 'NewFeature', description: 'It has an id only if clients choose the ids.' },
 )
 
 export const FeaturePatch = Type.Object(
@@ -170,7 +172,10 @@ export const FeaturePatch = Type.Object(
     geometry: Type.Optional(Type.Ref('Geometry#')),
     properties: Type.Optional(properties),
   },
-  { $id: 'FeaturePatch', description: 'RFC 7396: what is left out stays as it is, null removes.' },
+  {
+    $id: 'FeaturePatch',
+    description: 'RFC 7396: members that are left out stay as they are; null removes a value.',
+  },
 )
 
 export const named: readonly TSchema[] = [
@@ -185,13 +190,13 @@ export const named: readonly TSchema[] = [
   FeaturePatch,
 ]
 
-/** A response of one media type; Fastify and the document know them by it. */
+/** Describes a response and its media types, for Fastify and the document. */
 export const content = (description: string, types: readonly string[], schema: TSchema) => ({
   description,
   content: Object.fromEntries(types.map((type) => [type, { schema }])),
 })
 
-/** A response that people can look at too; a page has the same in it as its JSON. */
+/** Adds an HTML page to a response, with the same content as its JSON. */
 export const orPage = <T extends { content: object }>(response: T) => ({
   ...response,
   content: { ...response.content, 'text/html': { schema: Type.String() } },
@@ -200,31 +205,31 @@ export const orPage = <T extends { content: object }>(response: T) => ({
 export const problemOf = (description: string) =>
   orPage(content(description, ['application/problem+json'], Type.Ref('Problem#')))
 
-/** What may go wrong with every read. */
+/** Problems of every read. */
 export const problems = {
   400: problemOf('A parameter is unknown or has a wrong value.'),
-  406: problemOf('None of the formats there are is acceptable.'),
+  406: problemOf('None of the available formats is acceptable.'),
   500: problemOf('A bug; the log has the details.'),
   503: problemOf('The database cannot answer at the moment; try again.'),
 }
-/** What may go wrong with every change. */
+/** Problems of every change. */
 export const changeProblems = {
   400: problemOf('The request, a parameter or a header is malformed.'),
   401: problemOf('A valid API key is needed.'),
-  403: problemOf('This key, this site or this role may not do it.'),
-  405: problemOf('The collection is not for changes of this kind.'),
+  403: problemOf('This key, this site or this role may not make the change.'),
+  405: problemOf('The collection does not allow changes of this kind.'),
   408: problemOf('The body took too long to arrive.'),
-  409: problemOf('Another feature is in the way; nothing has changed.'),
-  412: problemOf('The feature is not what If-Match names; nothing has changed.'),
+  409: problemOf('The change conflicts with another feature; nothing has changed.'),
+  412: problemOf('The feature is not the version that If-Match names; nothing has changed.'),
   413: problemOf('The body is too large.'),
-  415: problemOf('Bodies of this type are not read.'),
+  415: problemOf('Bodies of this type are not accepted.'),
   422: problemOf('The feature is not valid: each fault is named; nothing has changed.'),
   500: problemOf('A bug; the log has the details.'),
-  503: problemOf('The database cannot answer at the moment; the code tells whether to try again.'),
+  503: problemOf('The database cannot answer at the moment; the code shows whether to try again.'),
 }
 export const notFound = problemOf('There is no such collection or feature.')
 
-/** `f`: which of the formats; without it, Accept decides. */
+/** Describes `f`, which chooses the format; without it, Accept decides. */
 export const formatParameter = (formats: Formats) => {
   const names = formats.map(({ name }) => name) as [string, ...string[]]
   return Type.Optional(
@@ -237,24 +242,24 @@ export const formatParameter = (formats: Formats) => {
   )
 }
 
-/** `explain`: the query itself in the place of what it finds. */
+/** Describes `explain`, which returns the query instead of its result. */
 export const explainParameter = Type.Optional(
   Type.Integer({
     minimum: 1,
     maximum: 1,
     description:
-      'The query in the place of what it finds: its SQL, its plan, the cells it looks in, the shards it asks. For this machine only.',
+      'Returns the query instead of its result: its SQL, its plan, the cells that it reads and the shards that it queries. For clients on this machine only.',
     example: 1,
     'x-expected': '1',
   }),
 )
 
-/** The parameters of a resource that only has formats. */
+/** Parameters of a resource of which only the format can be chosen. */
 export const formatQuery = Type.Object(
   { f: formatParameter(DOCUMENT_FORMATS) },
   { additionalProperties: false },
 )
-/** The same where no person looks. */
+/** The same for a resource that has no page. */
 export const jsonQuery = Type.Object({ f: formatParameter([JSON_FORMAT]) }, { additionalProperties: false })
 
 export const collectionParams = Type.Object({

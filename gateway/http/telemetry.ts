@@ -1,4 +1,4 @@
-// Owns where events go: lines of JSON on standard output, and each request's own event.
+// Owns the log of events, JSON lines on standard output, and the event of each request.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { pino } from 'pino'
@@ -25,13 +25,13 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'secondary-missing': 'warn',
   'primary-missing': 'warn',
   'request-finished': 'debug',
-  // Of a database that is gone or overrun there would be more of these than anybody reads.
+  // If the database is down or overloaded, there are too many of these to read.
   'request-refused': 'debug',
   'request-failed': 'error',
   'process-died': 'error',
 }
 
-/** @returns what every part of Tessera tells its events to */
+/** Opens the log. @returns the function to which every part of Tessera sends its events */
 export function openLog(level: string): Emit {
   const log = pino(
     { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
@@ -46,7 +46,7 @@ export function openLog(level: string): Emit {
   }
 }
 
-/** What is known of an error, and no more: drivers hang whole connections with their keys on theirs. */
+/** Returns only the known members of an error, because drivers attach whole connections with secrets to errors. */
 function describe(error: Error & { code?: unknown; severity?: unknown }): Record<string, unknown> {
   const { name, message, code, severity, stack, cause } = error
   return { name, message, code, severity, stack, cause: cause instanceof Error ? describe(cause) : undefined }
@@ -69,7 +69,7 @@ export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
     const { id, method, url, headers } = request
     const start = performance.now()
     request.trace = traceRequest(method, url.split('?', 1)[0]!, headers)
-    // Not Fastify's onResponse, which hears nothing of who leaves before the answer.
+    // Not Fastify's onResponse, which is not called if the client leaves before the response.
     reply.raw.once('close', () => {
       const route = request.routeOptions.url
       const status = reply.raw.writableFinished ? reply.statusCode : errors['request-abandoned'].status
@@ -86,6 +86,6 @@ export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
     })
     enterTrace(request, done)
   })
-  // The body comes by events of its connection, which know nothing of the request.
+  // The body arrives in events of the connection, which are outside of the request's trace.
   app.addHook('preValidation', (request, _reply, done) => enterTrace(request, done))
 }

@@ -13,7 +13,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Where everything else is */
+        /** The landing page, which links to everything else */
         get: operations["getLandingPage"];
         put?: never;
         post?: never;
@@ -146,8 +146,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Numbers for Prometheus
-         * @description For this machine, and for whoever has an API key for all collections.
+         * Metrics for Prometheus
+         * @description For clients on this machine, and for those with an API key for all collections.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -166,8 +166,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How the cluster is, as this gateway sees it
-         * @description For this machine, and for whoever has an API key for all collections.
+         * The state of the cluster, as this gateway sees it
+         * @description For clients on this machine, and for those with an API key for all collections.
          */
         get: operations["getCluster"];
         put?: never;
@@ -185,7 +185,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process lives */
+        /** Whether the process is alive */
         get: operations["getLiveness"];
         put?: never;
         post?: never;
@@ -202,7 +202,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether requests can be served: whether a database answers that can be read from */
+        /** Whether requests can be served: a database that can be read answers */
         get: operations["getReadiness"];
         put?: never;
         post?: never;
@@ -233,13 +233,13 @@ export interface components {
             /** @description What is wrong, and what would be right. */
             detail: string;
             code: string;
-            /** @description Under which the log knows this request. */
+            /** @description Id of this request in the log. */
             requestId: string;
             /** @description The parameter that is at fault. */
             parameter?: string;
             /** @description A value that would be right. */
             example?: string;
-            /** @description Each thing that is wrong with the body: where (a JSON pointer), and why. */
+            /** @description Each fault of the body: its place (a JSON pointer), and what is wrong. */
             errors?: {
                 pointer: string;
                 detail: string;
@@ -247,7 +247,7 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
-        /** @description RFC 7946; null where the feature has no place. */
+        /** @description RFC 7946; null if the feature has no geometry. */
         Geometry: ({
             /** @enum {string} */
             type: "Point" | "MultiPoint" | "LineString" | "MultiLineString" | "Polygon" | "MultiPolygon" | "GeometryCollection";
@@ -271,7 +271,7 @@ export interface components {
             type: "FeatureCollection";
             features: components["schemas"]["Feature"][];
             numberReturned: number;
-            /** @description Left out where counting would cost too much. */
+            /** @description Left out if counting would cost too much. */
             numberMatched?: number;
             /** Format: date-time */
             timeStamp: string;
@@ -295,16 +295,16 @@ export interface components {
                 };
             };
             crs: string[];
-            /** @description How features are kept together, and spread where there are several nodes. */
+            /** @description How features are grouped, and distributed if there are several nodes. */
             distribution?: {
                 /**
-                 * @description What decides on the node of a feature: its place, the value of a column, or nothing, because all nodes have it.
+                 * @description What decides on which node a feature is stored: its cell, the value of a column, or nothing, because all nodes store it (reference).
                  * @enum {string}
                  */
                 by: "cell" | "column" | "reference";
-                /** @description That column. */
+                /** @description The column, if `by` is `column`. */
                 column?: string;
-                /** @description Of cells: the globe has 2^level columns of them, and as many rows. */
+                /** @description The level of the cells: the globe has 2^level columns and as many rows. */
                 level?: number;
             };
             links: components["schemas"]["Link"][];
@@ -314,18 +314,18 @@ export interface components {
             statement: string;
             /** @description The values bound to it. */
             parameters: unknown[];
-            /** @description What is asked instead where the gateway has a way to the node that has the one shard it needs; left out where there is no such statement. */
+            /** @description The statement that is sent instead if the gateway can reach the node with the only shard that it needs; left out if there is none. */
             statementOfShard?: string;
-            /** @description Where alone it looks; left out where it looks everywhere. */
+            /** @description The only cells that it reads; left out if it reads any. */
             cells?: number[];
             /** @description The node groups of Citus that have these cells. */
             nodeGroups?: number[];
-            /** @description How many queries of shards Citus makes of it; left out where it has no part in it. */
+            /** @description How many queries of shards Citus makes of it; left out if Citus is not involved. */
             tasks?: number;
-            /** @description PostgreSQL's plan, as of EXPLAIN (FORMAT JSON). */
+            /** @description PostgreSQL's plan, as from EXPLAIN (FORMAT JSON). */
             plan: unknown;
         };
-        /** @description The id only where clients give it. */
+        /** @description It has an id only if clients choose the ids. */
         NewFeature: {
             /** @enum {string} */
             type: "Feature";
@@ -336,7 +336,7 @@ export interface components {
                 [key: string]: unknown;
             };
         };
-        /** @description RFC 7396: what is left out stays as it is, null removes. */
+        /** @description RFC 7396: members that are left out stay as they are; null removes a value. */
         FeaturePatch: {
             /** @enum {string} */
             type?: "Feature";
@@ -392,7 +392,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description None of the formats there are is acceptable. */
+            /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
                     [name: string]: unknown;
@@ -458,7 +458,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description None of the formats there are is acceptable. */
+            /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
                     [name: string]: unknown;
@@ -529,7 +529,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description None of the formats there are is acceptable. */
+            /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
                     [name: string]: unknown;
@@ -596,7 +596,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description None of the formats there are is acceptable. */
+            /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
                     [name: string]: unknown;
@@ -643,7 +643,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What is known of the collection. */
+            /** @description The description of the collection. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -673,7 +673,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description None of the formats there are is acceptable. */
+            /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
                     [name: string]: unknown;
@@ -724,7 +724,7 @@ export interface operations {
                 cursor?: string;
                 /** @description The format; without it, the Accept header decides. */
                 f?: "json" | "html";
-                /** @description The query in the place of what it finds: its SQL, its plan, the cells it looks in, the shards it asks. For this machine only. */
+                /** @description Returns the query instead of its result: its SQL, its plan, the cells that it reads and the shards that it queries. For clients on this machine only. */
                 explain?: number;
                 /** @description Any property of the collection: features whose value is equal, as in country=AD. */
                 property?: {
@@ -732,7 +732,7 @@ export interface operations {
                 };
             };
             header?: {
-                /** @description `wait=5`: an answer is of no use after five seconds. `consistency=strong`: everything that was committed is seen, `monotonic`: as the tokens say, and the answer has one, `eventual`: whatever a secondary has; `max-staleness=5`: what was committed five seconds ago is seen. */
+                /** @description `wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago. */
                 prefer?: string;
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
@@ -792,7 +792,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description None of the formats there are is acceptable. */
+            /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
                     [name: string]: unknown;
@@ -830,7 +830,7 @@ export interface operations {
             header?: {
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
-                /** @description Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time. */
+                /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
                 /** @description `return=minimal` for an answer without the feature. */
                 prefer?: string;
@@ -855,7 +855,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same key; this is what came of it then. */
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
                     /** @description Where the new feature is. */
                     Location?: string;
@@ -885,7 +885,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not do it. */
+            /** @description This key, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -905,7 +905,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The collection is not for changes of this kind. */
+            /** @description The collection does not allow changes of this kind. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -925,7 +925,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Another feature is in the way; nothing has changed. */
+            /** @description The change conflicts with another feature; nothing has changed. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -935,7 +935,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The feature is not what If-Match names; nothing has changed. */
+            /** @description The feature is not the version that If-Match names; nothing has changed. */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -955,7 +955,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Bodies of this type are not read. */
+            /** @description Bodies of this type are not accepted. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -985,7 +985,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The database cannot answer at the moment; the code tells whether to try again. */
+            /** @description The database cannot answer at the moment; the code shows whether to try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1002,11 +1002,11 @@ export interface operations {
             query?: {
                 /** @description The format; without it, the Accept header decides. */
                 f?: "json" | "html";
-                /** @description The query in the place of what it finds: its SQL, its plan, the cells it looks in, the shards it asks. For this machine only. */
+                /** @description Returns the query instead of its result: its SQL, its plan, the cells that it reads and the shards that it queries. For clients on this machine only. */
                 explain?: number;
             };
             header?: {
-                /** @description `wait=5`: an answer is of no use after five seconds. `consistency=strong`: everything that was committed is seen, `monotonic`: as the tokens say, and the answer has one, `eventual`: whatever a secondary has; `max-staleness=5`: what was committed five seconds ago is seen. */
+                /** @description `wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago. */
                 prefer?: string;
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
@@ -1068,7 +1068,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description None of the formats there are is acceptable. */
+            /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
                     [name: string]: unknown;
@@ -1106,7 +1106,7 @@ export interface operations {
             header?: {
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
-                /** @description Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time. */
+                /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
@@ -1135,7 +1135,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same key; this is what came of it then. */
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1150,7 +1150,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same key; this is what came of it then. */
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
                     /** @description Where the new feature is. */
                     Location?: string;
@@ -1167,7 +1167,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same key; this is what came of it then. */
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1193,7 +1193,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not do it. */
+            /** @description This key, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1213,7 +1213,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The collection is not for changes of this kind. */
+            /** @description The collection does not allow changes of this kind. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1233,7 +1233,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Another feature is in the way; nothing has changed. */
+            /** @description The change conflicts with another feature; nothing has changed. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1243,7 +1243,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The feature is not what If-Match names; nothing has changed. */
+            /** @description The feature is not the version that If-Match names; nothing has changed. */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -1263,7 +1263,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Bodies of this type are not read. */
+            /** @description Bodies of this type are not accepted. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1293,7 +1293,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The database cannot answer at the moment; the code tells whether to try again. */
+            /** @description The database cannot answer at the moment; the code shows whether to try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1311,7 +1311,7 @@ export interface operations {
             header?: {
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
-                /** @description Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time. */
+                /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
@@ -1331,7 +1331,7 @@ export interface operations {
                 headers: {
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same key; this is what came of it then. */
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1357,7 +1357,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not do it. */
+            /** @description This key, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1377,7 +1377,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The collection is not for changes of this kind. */
+            /** @description The collection does not allow changes of this kind. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1397,7 +1397,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Another feature is in the way; nothing has changed. */
+            /** @description The change conflicts with another feature; nothing has changed. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1407,7 +1407,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The feature is not what If-Match names; nothing has changed. */
+            /** @description The feature is not the version that If-Match names; nothing has changed. */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -1427,7 +1427,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Bodies of this type are not read. */
+            /** @description Bodies of this type are not accepted. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1457,7 +1457,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The database cannot answer at the moment; the code tells whether to try again. */
+            /** @description The database cannot answer at the moment; the code shows whether to try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1475,7 +1475,7 @@ export interface operations {
             header?: {
                 /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
                 "consistency-token"?: string;
-                /** @description Of your choice, a new one for each change, such as a UUID: repeated with the same key within a day, the change is not made again, and answered as the first time. */
+                /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
                 /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
                 "if-match"?: string;
@@ -1504,7 +1504,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same key; this is what came of it then. */
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1519,7 +1519,7 @@ export interface operations {
                     ETag?: string;
                     /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
                     "Consistency-Token"?: string;
-                    /** @description The change had been made already, under the same key; this is what came of it then. */
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
                     [name: string]: unknown;
                 };
@@ -1545,7 +1545,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not do it. */
+            /** @description This key, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1565,7 +1565,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The collection is not for changes of this kind. */
+            /** @description The collection does not allow changes of this kind. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1585,7 +1585,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Another feature is in the way; nothing has changed. */
+            /** @description The change conflicts with another feature; nothing has changed. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1595,7 +1595,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The feature is not what If-Match names; nothing has changed. */
+            /** @description The feature is not the version that If-Match names; nothing has changed. */
             412: {
                 headers: {
                     [name: string]: unknown;
@@ -1615,7 +1615,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Bodies of this type are not read. */
+            /** @description Bodies of this type are not accepted. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1645,7 +1645,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The database cannot answer at the moment; the code tells whether to try again. */
+            /** @description The database cannot answer at the moment; the code shows whether to try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1666,7 +1666,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Its text format. */
+            /** @description Prometheus' text format. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1685,7 +1685,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description An API key is needed from elsewhere. */
+            /** @description Clients on other machines need an API key. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1695,7 +1695,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The key is not for this. */
+            /** @description The API key does not allow this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1739,7 +1739,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Its state. */
+            /** @description The state of the cluster. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1752,7 +1752,7 @@ export interface operations {
                             endpoint: string;
                             /** @enum {string} */
                             port: "read" | "write";
-                            /** @description The node group of Citus that is behind it. */
+                            /** @description The node group of Citus behind it. */
                             group?: number;
                             /** @description False while its circuit breaker is open. */
                             isUp: boolean;
@@ -1760,33 +1760,33 @@ export interface operations {
                                 read: {
                                     running: number;
                                     waiting: number;
-                                    /** @description How much may run at once; of reads it follows how hard the server is pressed. */
+                                    /** @description How much may run at once; for reads it follows the pressure on the server. */
                                     limit: number;
                                 };
                                 stream: {
                                     running: number;
                                     waiting: number;
-                                    /** @description How much may run at once; of reads it follows how hard the server is pressed. */
+                                    /** @description How much may run at once; for reads it follows the pressure on the server. */
                                     limit: number;
                                 };
                                 write: {
                                     running: number;
                                     waiting: number;
-                                    /** @description How much may run at once; of reads it follows how hard the server is pressed. */
+                                    /** @description How much may run at once; for reads it follows the pressure on the server. */
                                     limit: number;
                                 };
                             };
                         }[];
                         /** @description Node groups that are read from their primary until they have a secondary again. */
                         groupsWithoutSecondary: number[];
-                        /** @description Node groups whose changes wait, and whose reads say so with Tessera-Staleness. */
+                        /** @description Node groups whose changes wait, and whose reads report their age in Tessera-Staleness. */
                         groupsWithoutPrimary: number[];
-                        /** @description How old what is read of the groups without a primary is: whatever was changed in so many seconds is not seen. */
+                        /** @description How old the data is that is read from groups without a primary: changes of the last so many seconds may be missing. */
                         staleness: {
                             group: number;
                             seconds: number;
                         }[];
-                        /** @description How far secondaries are behind their primaries; left out where somebody does not answer. */
+                        /** @description How far secondaries are behind their primaries; left out if a server does not answer. */
                         lag?: {
                             group: number;
                             bytes: number;
@@ -1795,7 +1795,7 @@ export interface operations {
                         parked: number;
                         /** @description Reads that wait for a member that is being replaced. */
                         parkedReads: number;
-                        /** @description Reads of this process since its start, by who answered. */
+                        /** @description Reads of this process since its start, by the role of the server that answered. */
                         reads: {
                             secondary: number;
                             primary: number;
@@ -1813,7 +1813,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description An API key is needed from elsewhere. */
+            /** @description Clients on other machines need an API key. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1823,7 +1823,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The key is not for this. */
+            /** @description The API key does not allow this. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1867,7 +1867,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does. */
+            /** @description It is alive. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1913,7 +1913,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description They can. */
+            /** @description They can be served. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1922,9 +1922,9 @@ export interface operations {
                     "application/json": {
                         /** @enum {string} */
                         status: "ok";
-                        /** @description Whether features can be changed too. */
+                        /** @description Whether features can be changed, too. */
                         writes: boolean;
-                        /** @description Node groups whose changes wait for a primary, where there are any; they can be read. */
+                        /** @description Node groups whose changes wait for a primary, if there are any; they can still be read. */
                         groupsWithoutPrimary?: number[];
                     };
                 };

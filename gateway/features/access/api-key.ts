@@ -1,4 +1,4 @@
-// Owns API keys: made, listed and revoked by the owner of the database, checked by whoever serves.
+// Owns API keys: the owner of the database creates, lists and revokes them, and gateways check them.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { sql } from 'drizzle-orm'
@@ -13,29 +13,29 @@ export type ApiKey = {
   readonly id: string
   readonly name: string
   readonly canWrite: boolean
-  /** Ids of the collections that it is for; undefined for all. */
+  /** Ids of the collections for which the key is valid; undefined for all. */
   readonly collections: readonly string[] | undefined
 }
 
 export type NewApiKey = Omit<ApiKey, 'id'>
 
 export interface ApiKeys {
-  /** Whether there ever was one. @throws GatewayError where they cannot be read */
+  /** Returns true if there ever was a key. @throws GatewayError if keys cannot be read */
   exist(): Promise<boolean>
-  /** The key of this text, if there is one that has not been revoked. @throws GatewayError as `exist` */
+  /** Returns the key with this text, if it exists and has not been revoked. @throws GatewayError as `exist` */
   find(text: string): Promise<ApiKey | undefined>
 }
 
-/** What begins a key, so that people and scanners of secrets know one when they see it. */
+/** Prefix of keys, by which people and secret scanners recognize them. */
 const PREFIX = 'tessera'
 const ID_BYTES = 6
-/** Too many to guess, so that a plain hash keeps it as well as a slow one would. */
+/** Length of a random secret, which is too long to guess, so that a plain hash protects it as well as a slow one. */
 const SECRET_BYTES = 24
 const KEY = new RegExp(`^${PREFIX}_([0-9a-f]{${ID_BYTES * 2}})_([\\w-]{${(SECRET_BYTES / 3) * 4}})$`)
 
 const hashOf = (secret: string) => createHash('sha256').update(secret).digest()
 
-/** @returns the key's text, which nobody can tell again */
+/** Creates a key. @returns its text, which is not stored and cannot be shown again */
 export async function createApiKey(session: Session, key: NewApiKey): Promise<string> {
   const id = randomBytes(ID_BYTES).toString('hex')
   const secret = randomBytes(SECRET_BYTES).toString('base64url')
@@ -70,7 +70,7 @@ export async function listApiKeys(session: Session): Promise<ListedApiKey[]> {
   }))
 }
 
-/** @returns whether there was such a key, not revoked before */
+/** Revokes a key. @returns false if there is no such key, or it has been revoked before */
 export async function revokeApiKey(session: Session, id: string): Promise<boolean> {
   const rows = await session.query(
     'update tessera.api_key set revoked_at = now() where id = $1 and revoked_at is null returning id',
@@ -79,9 +79,9 @@ export async function revokeApiKey(session: Session, id: string): Promise<boolea
   return rows.length > 0
 }
 
-/** How long keys are believed without a look: a key that is revoked works no longer than this. */
+/** How long loaded keys are used before they are read again: a revoked key works no longer than this. */
 const MAX_AGE_MS = 1_000
-/** How soon to look again for a key that is not known: it may be new, or made up. */
+/** Least interval between reads for keys that are not known: such a key may be new, or invented. */
 const MIN_AGE_MS = 100
 
 type Known = { readonly key: ApiKey; readonly secretHash: Buffer }
@@ -93,10 +93,10 @@ const allKeys = statementOf(
       from ${apiKeyTable}`,
 )
 
-/** Reads at the write port: who may read features need not see the hashes of keys. */
+/** Reads keys at the write port, so that the role that reads features need not see their hashes. */
 export function makeApiKeys(database: Database): ApiKeys {
   let known = new Map<string, Known>()
-  /** One that is revoked counts: who had keys once did not mean to open everything by taking the last away. */
+  /** True if there is a key, even a revoked one: revoking the last key must not allow changes without a key again. */
   let hasAny = false
   let loadedAt = Number.NEGATIVE_INFINITY
   let loading: Promise<void> | undefined
@@ -126,7 +126,7 @@ export function makeApiKeys(database: Database): ApiKeys {
   }
 
   const refresh = async (maxAgeMs: number) => {
-    // Without a write port nothing can be changed, whoever asks.
+    // Without a write port no client can change anything.
     if (!database.canWrite || performance.now() - loadedAt <= maxAgeMs) return
     loading ??= load().finally(() => {
       loading = undefined

@@ -1,9 +1,9 @@
-// Owns that a change is made once: what came of it is kept beside the feature, under the key of whoever asked.
+// Owns the guarantee that a change happens once: its outcome is stored next to the feature, under the caller's key.
 //
-// The outcome lies in the shard of the feature and is written in the transaction of the change: either both have
-// happened or neither, and no other node has to be asked. Where a repeated change lies, its address says, and of a
-// new feature its place. A new feature somewhere else under a key that was used already would not be found so; for
-// that alone a client's key is claimed first, in the shard that the key itself says.
+// The outcome is stored in the shard of the feature, in the transaction of the change: either both happen or neither
+// does, and no other node is involved. The URL of a repeated change leads to its outcome; for a new feature, its
+// geometry does. A new feature elsewhere, under a key that was already used, would not be found in this way. For this
+// case alone, a client's key is claimed first, in the shard that follows from the key itself.
 
 import { hash, randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
@@ -15,40 +15,40 @@ import { type ErrorCode, GatewayError, gatewayError } from '../../errors.ts'
 import { type Collection, cellsOfStatement } from '../collections/collection.ts'
 import type { StoredFeature } from '../query/stored-feature.ts'
 
-/** What came of a change. */
+/** Outcome of a change. */
 export type Outcome =
   | { readonly kind: 'created' | 'changed'; readonly item: StoredFeature }
-  /** Of what is no more there is nothing to tell. */
+  /** A removed feature has nothing to return. */
   | { readonly kind: 'removed'; readonly item?: undefined }
 
-/** The same, and whether it was so already when the change was asked for again. */
+/** Outcome of a change, and whether the change had already happened when this request repeated it. */
 export type Done = Outcome & { readonly isRepeated: boolean }
 
-/** The change that is meant, whoever repeats it. */
+/** Identity of a change, which is the same in every repetition. */
 export type ChangeKey = {
-  /** As clients write it. */
+  /** The key as clients write it. */
   readonly text: string
-  /** Of whoever asked, what was asked for, and the key. */
+  /** Hash of the caller, the target of the change, and the key. */
   readonly hash: Buffer
-  /** Of everything else that decides on what becomes of it: two changes under one key are the same by this. */
+  /** Hash of everything else that decides the outcome; if it differs, the key was used for another change. */
   readonly request: Buffer
   readonly giver: KeyGiver
 }
 
 /**
- * Who has chosen a key: the client; what stands before the gateway, which repeats at another what it has sent to one that
- * died; or the gateway itself, so that nobody else can know of it yet.
+ * Origin of a key: the client; a balancer, which sends a change to another gateway if the first one has died; or this
+ * gateway, so that no other program can know the key yet.
  */
 export type KeyGiver = 'client' | 'balancer' | 'gateway'
-/** Where they write it. */
+/** Headers that carry keys. */
 export const KEY_HEADERS = { client: 'Idempotency-Key', balancer: 'Tessera-Change-Key' } as const
 export type GivenKey = { readonly text: string; readonly giver: keyof typeof KEY_HEADERS }
 
-/** What a change is, apart from its key. */
+/** Facts that identify a change, apart from its key. */
 export type ChangeIdentity = {
-  /** Whose the key is: others may choose the same. */
+  /** Owner of the key, because different callers may choose the same key. */
   readonly caller: string
-  /** What is to be changed, and how. */
+  /** Method and resource of the change. */
   readonly target: string
   /** Body and conditions. */
   readonly content: string
@@ -56,20 +56,20 @@ export type ChangeIdentity = {
 
 export interface ChangeKeys {
   /**
-   * The key of a change; undefined where it needs none.
-   * @throws GatewayError header-invalid where the database keeps none
+   * Returns the key of a change; undefined if it needs none.
+   * @throws GatewayError header-invalid if a key was sent and the database stores none
    */
   keyOf(given: GivenKey | undefined, identity: ChangeIdentity): Promise<ChangeKey | undefined>
-  /** Stops removing what has expired. */
+  /** Stops the removal of expired keys. */
   stop(): void
 }
 
-/** As long as whoever has given a key, or was told of it, may come back with it. */
+/** Seconds for which an outcome is stored: as long as its client or balancer may repeat the change. */
 const LIFETIME_S: Readonly<Record<KeyGiver, number>> = { client: 86_400, balancer: 600, gateway: 600 }
 const SWEEP_INTERVAL_MS = 600_000
-/** What expires within this is removed by one statement: so little that it holds up nobody. */
+/** One statement removes the keys that expire within this time: so few that it delays no other statement. */
 const SWEEP_SPAN = '1 minute'
-/** How soon a database without the table is looked at again. */
+/** Time after which a database without the table is checked again. */
 const RECHECK_MS = 10_000
 
 export function makeChangeKeys(database: Database): ChangeKeys {
@@ -82,13 +82,13 @@ export function makeChangeKeys(database: Database): ChangeKeys {
     areKept = isUsable === 't'
     return areKept
   }
-  // Several gateways at once find the less.
+  // If several gateways sweep at the same time, each simply finds fewer expired keys.
   const sweeping = setInterval(
     async () => {
       try {
         if (database.canWrite && (await checkKept())) await removeExpired(database)
       } catch {
-        // The next time will do.
+        // The next sweep removes what this one has missed.
       }
     },
     SWEEP_INTERVAL_MS * (1 + Math.random()),
@@ -96,13 +96,13 @@ export function makeChangeKeys(database: Database): ChangeKeys {
 
   return {
     async keyOf(given, { caller, target, content }) {
-      // Where nobody can take over from the primary, nobody could tell either.
+      // Without replication no other server can take over from the primary, and none could report the outcome.
       if (given === undefined && !database.isReplicated) return undefined
       if (!(await checkKept())) {
         if (given === undefined) return undefined
         throw gatewayError(
           'header-invalid',
-          `This database keeps no idempotency keys; \`tessera migrate\` would make their table. Until then no ${KEY_HEADERS[given.giver]} can be sent${given.giver === 'balancer' ? ', as what stands before this gateway does' : ''}.`,
+          `This database stores no idempotency keys; \`tessera migrate\` creates their table. Until then no ${KEY_HEADERS[given.giver]} can be sent${given.giver === 'balancer' ? ', as the balancer in front of this gateway does' : ''}.`,
           { header: KEY_HEADERS[given.giver] },
         )
       }
@@ -119,10 +119,10 @@ export function makeChangeKeys(database: Database): ChangeKeys {
 }
 
 /**
- * Makes a change once, however often it is asked for under its key, and whatever dies meanwhile.
- * @param cell where it is kept, beside the feature; undefined for a collection without cells
- * @param make the change itself, in a transaction; it throws where there is nothing to change
- * @throws GatewayError; as `make` where it has not happened before either
+ * Makes a change once, however often it is requested under its key, and whatever fails meanwhile.
+ * @param cell the cell next to whose features the outcome is stored; undefined for a collection without cells
+ * @param make makes the change in a transaction; throws if there is nothing to change
+ * @throws GatewayError; as `make` if the change has not happened before either
  */
 export async function changeOnce(
   database: Database,
@@ -136,7 +136,8 @@ export async function changeOnce(
   try {
     const outcome = await database.transact(
       async (query, isRepeated) => {
-        // One that its client has not repeated, and is still under way, is waited for, where it keeps its outcome.
+        // If the gateway itself repeats the change, its first attempt may still hold the lock. Then no lock is
+        // taken: inserting the outcome waits for that attempt instead.
         if (isRepeated) mayBeDone = true
         else if (key.giver === 'client') await takeUp(query, key)
         return make(query)
@@ -148,7 +149,7 @@ export async function changeOnce(
     if (error instanceof GatewayError && error.code === 'change-outcome-unknown')
       throw unknownUnder(key, error)
     if (!isVerdict(error) || !mayBeDone) throw error
-    // It may be no verdict on this change, but what is left to do after it.
+    // The error may only mean that the change has already happened; its stored outcome shows that.
     const [kept] = await database.write(compileLook(key, place), { isRepeatable: true })
     if (!kept) throw error
     return { ...readOutcome(kept, key), isRepeated: true }
@@ -156,8 +157,9 @@ export async function changeOnce(
 }
 
 /**
- * That this key is for this request alone, wherever another would put a feature. Where the node that would know is
- * away nothing is claimed: that a change is made once does not depend on it, and the feature's own node may be there.
+ * Claims a key for one request, wherever another request with the key would create its feature. If the node of the
+ * claim is down, nothing is claimed: that the change happens once does not depend on the claim, and the feature's own
+ * node may be up.
  * @throws GatewayError idempotency-key-reused
  */
 export async function claimKey(database: Database, key: ChangeKey, collection: Collection): Promise<void> {
@@ -173,17 +175,17 @@ export async function claimKey(database: Database, key: ChangeKey, collection: C
 }
 const AWAY: readonly ErrorCode[] = ['database-unavailable', 'change-outcome-unknown']
 
-/** Nobody else makes the same change meanwhile. @throws GatewayError change-in-progress */
+/** Locks a key, so that no other request makes the same change meanwhile. @throws GatewayError change-in-progress */
 async function takeUp(query: Query, { hash }: ChangeKey): Promise<void> {
   const [[isOurs]] = (await query(compileLock(hash.readBigInt64BE()))) as [Row]
   if (isOurs === 't') return
   throw gatewayError(
     'change-in-progress',
-    'The change with this Idempotency-Key is still being made; try again.',
+    'The change with this Idempotency-Key is still in progress; try again.',
   )
 }
 
-/** What is said of the change itself, rather than of the way to the database. */
+/** Errors that judge the change itself, unlike failures on the way to the database. */
 const VERDICTS: readonly ErrorCode[] = [
   'change-forbidden',
   'feature-changed',
@@ -217,10 +219,10 @@ function readOutcome([request, kind, id, text, version]: Row, key: ChangeKey): O
   return { kind: kind as 'created' | 'changed', item: { id: id!, text: text!, version: version! } }
 }
 
-/** Where a key is kept. */
+/** Cell in which an outcome is stored, and the cells that statements about it concern. */
 type Place = { readonly cell: number; readonly cells: readonly number[] | undefined }
 
-/** Any number will do, spread evenly. */
+/** Returns a cell for a key. Any number will do, as long as keys are spread evenly. */
 const cellOfKey = ({ hash }: ChangeKey) => hash.readInt32BE(8)
 
 const { cell, hash: keyHash, request, outcome, featureId, feature, version, expiresAt } = changeKeyTable
@@ -250,8 +252,8 @@ function compileKeep(key: ChangeKey, place: Place, done: Outcome): Statement {
 const NOTHING = { id: null, text: null, version: null }
 
 /**
- * One row with what was kept, or none. By a change: what is answered again is replicated first, which what is merely
- * read need not be.
+ * Compiles the look-up of a stored outcome: one row, or none. It is an UPDATE, so that an outcome that is returned
+ * again has been replicated; one that is only read might not be.
  */
 function compileLook({ hash }: ChangeKey, place: Place): Statement {
   const template = templateOf(
@@ -263,7 +265,7 @@ function compileLook({ hash }: ChangeKey, place: Place): Statement {
   return fillTemplate(template, { cell: place.cell, hash }, place.cells)
 }
 
-/** One row with whom the key is for. */
+/** Compiles the claim of a key: one row with the hash of the request that owns it. */
 function compileClaimKey(key: ChangeKey, collection: Collection): Statement {
   const template = templateOf(
     'claim a key',
@@ -275,7 +277,7 @@ function compileClaimKey(key: ChangeKey, collection: Collection): Statement {
   const claimed = cellOfKey(key)
   const values = {
     cell: claimed,
-    // Another name than its outcome has: both may come to lie in one cell.
+    // Another hash than that of the outcome, because both may be stored in one cell.
     hash: hashOfClaim(key.hash),
     request: key.request,
     lifetime: LIFETIME_S[key.giver],
@@ -284,7 +286,10 @@ function compileClaimKey(key: ChangeKey, collection: Collection): Statement {
 }
 const hashOfClaim = (key: Buffer) => hash('sha256', key, 'buffer')
 
-/** Until the end of the transaction. Not what makes sure that a change is made once, but the quicker answer. */
+/**
+ * Compiles a lock until the end of the transaction. It only gives a quicker answer; that a change happens once follows
+ * from the primary key of the table.
+ */
 function compileLock(number: bigint): Statement {
   const template = templateOf(
     'lock a key',
@@ -293,7 +298,7 @@ function compileLock(number: bigint): Statement {
   return fillTemplate(template, { number: String(number) })
 }
 
-/** Removes the keys that have expired, little by little. @throws GatewayError */
+/** Removes expired keys, few at a time. @throws GatewayError */
 export async function removeExpired(database: Database): Promise<void> {
   for (;;) {
     const [row] = await database.write(OLDEST)
@@ -319,7 +324,7 @@ const IS_USABLE: Statement = {
   values: [],
 }
 
-/** Their bare names, as INSERT takes them. */
+/** Returns the bare names of columns, as INSERT takes them. */
 const columns = (...all: readonly { readonly name: string }[]): SQL =>
   sql.join(
     all.map(({ name }) => sql.identifier(name)),

@@ -1,4 +1,4 @@
-// Owns what a body may say of a feature: checked against the collection, every fault at once.
+// Owns the check of a feature's body against its collection, which reports all faults at once.
 
 import { type Fault, gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
@@ -7,37 +7,38 @@ import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
 import { GEOMETRY_TYPES, GeometryError, type ParsedGeometry, parseGeometry } from '../values/geometry.ts'
 import { describeValue, parseValue } from '../values/value.ts'
 
-/** A new feature, one in place of another, or a merge patch of one (RFC 7396). */
+/** Kind of a body: a new feature, a replacement, or a merge patch (RFC 7396). */
 export type BodyKind = 'create' | 'replace' | 'update'
 
-/** What a column is to become: a value that PostgreSQL reads, or a patch of the JSON that is there. */
+/** New content of a column: a value that PostgreSQL parses, or a patch of its JSON. */
 export type ColumnChange = {
   readonly column: Column
   readonly value: string | null | readonly unknown[] | { readonly patch: JsonObject }
 }
 
 export type ItemBody = {
-  /** Only where the client gives a new feature its id. */
+  /** Set only if the client chooses the id of a new feature. */
   readonly id: string | undefined
-  /** Undefined where it stays as it is. */
+  /** Undefined if the geometry stays as it is. */
   readonly geometry: ParsedGeometry | null | undefined
-  /** In the order of the collection's columns. */
+  /** Changes in the order of the collection's columns. */
   readonly changes: readonly ColumnChange[]
 }
 
-/** JsonObject that are no part of what is stored; clients send them back as they were read. */
+/** Members that a body may have. `links` and `bbox` are ignored: clients send them back as they were read. */
 const IGNORED_MEMBERS = new Set(['type', 'links', 'bbox', 'id', 'geometry', 'properties'])
-/** Each is a step of the statement that merges it. */
+/** Most objects in a patch of JSON, because each is a step of the statement that merges it. */
 const MAX_PATCHED_OBJECTS = 50
-/** Spaces at the end of a text that PostgreSQL would drop. */
+/** Most trailing spaces beyond the length of a column, which PostgreSQL drops. */
 const MAX_PADDING = 1_000
-/** A number with a larger exponent is no measurement, and PostgreSQL writes out its every digit. */
+/** Largest exponent of a number: a larger one is no measurement, and PostgreSQL would write out every digit. */
 const MAX_EXPONENT = 400
 
 type Report = (pointer: string, detail: string) => undefined
 
 /**
- * @param id of the feature, where the URL has it
+ * Parses the body of a change.
+ * @param id the feature's id, if the URL has it
  * @throws GatewayError feature-invalid, with a fault for each thing that is wrong
  */
 export function parseItemBody(
@@ -58,7 +59,7 @@ export function parseItemBody(
     report('/type', 'must be "Feature"')
   for (const name of Object.keys(body)) {
     if (!IGNORED_MEMBERS.has(name))
-      report(pointerOf(name), 'is no member of a feature; what describes it belongs into properties')
+      report(pointerOf(name), 'is not a member of a feature; its attributes belong in properties')
   }
   const parsed: ItemBody = {
     id: parseId(body.id, collection, kind, id, report),
@@ -93,7 +94,7 @@ function parseId(
   const id = typeof text === 'string' ? parseValue(text, column) : undefined
   if (known !== undefined) {
     if (given !== undefined && id !== known)
-      report('/id', `must be left out or that of the address, ${JSON.stringify(known)}: it cannot change`)
+      report('/id', `must be left out or be that of the URL, ${JSON.stringify(known)}: it cannot change`)
     return kind === 'create' ? known : undefined
   }
   if (given === undefined) {
@@ -115,7 +116,7 @@ function parsePlace(
   report: Report,
 ): ParsedGeometry | null | undefined {
   if (geometry === undefined) {
-    if (kind !== 'update') report('/geometry', 'is missing; null is for features without a place')
+    if (kind !== 'update') report('/geometry', 'is missing; use null for a feature without a geometry')
     return undefined
   }
   if (!changes!.columns.has(column)) return report('/geometry', 'cannot be changed here')
@@ -125,7 +126,7 @@ function parsePlace(
   }
   const base = type.replace(/Z?M?$/, '')
   const wanted = GEOMETRY_TYPES.find((name) => name.toUpperCase() === base)
-  // A merge patch may leave the type as it is where there is but one that it can be.
+  // A merge patch may leave out the type if the collection has only one.
   const isPartial = kind === 'update' && wanted && isObject(geometry) && !('type' in geometry)
   try {
     const parsed = parseGeometry(withPlainNumbers(isPartial ? { ...geometry, type: wanted } : geometry))
@@ -133,7 +134,7 @@ function parsePlace(
       return report(
         '/geometry/type',
         wanted
-          ? `must be "${wanted}", as all of this collection, and is "${parsed.type}"`
+          ? `must be "${wanted}", like all features of this collection, but is "${parsed.type}"`
           : `is "${parsed.type}", but this collection holds ${type}, which GeoJSON cannot express`,
       )
     }
@@ -141,7 +142,7 @@ function parsePlace(
       return report(
         '/geometry/coordinates',
         dimension === 3
-          ? 'must have positions with a height, as all of this collection'
+          ? 'must have positions with a height, like all features of this collection'
           : 'must have positions of two numbers: this collection has no heights',
       )
     }
@@ -152,7 +153,7 @@ function parsePlace(
   }
 }
 
-/** Coordinates are numbers to PostGIS, of no more digits than JavaScript's. */
+/** Converts coordinates to plain numbers: PostGIS stores no more digits than a JavaScript number has. */
 function withPlainNumbers(value: unknown): unknown {
   if (value instanceof ExactNumber) return Number(value.text)
   if (Array.isArray(value)) return value.map(withPlainNumbers)
@@ -181,15 +182,15 @@ function parseProperties(
     if (!known.has(name)) {
       report(
         pointerOf('properties', name),
-        `is no property of this collection; it has ${[...known].join(', ')}`,
+        `is not a property of this collection, which has ${[...known].join(', ')}`,
       )
     }
   }
   const writable = collection.changes!.columns
   return collection.properties.flatMap((column): ColumnChange[] => {
     const pointer = pointerOf('properties', column.name)
-    // By its own name only: what every object inherits is no property. Editors send null for what was left
-    // blank in a new feature: where it cannot be null, that is the default.
+    // Object.hasOwn, because what every object inherits is not a property. Editors send null for fields that were
+    // left blank in a new feature; if the column cannot be null, its default is meant.
     const isBlank =
       kind !== 'update' && given[column.name] === null && !column.isNullable && column.hasDefault
     if (!Object.hasOwn(given, column.name) || isBlank) {
@@ -198,7 +199,7 @@ function parseProperties(
       return []
     }
     if (!writable.has(column.name)) {
-      // A feature that was read is sent back whole.
+      // A client that replaces a feature sends back everything it has read, including computed values.
       if (kind !== 'replace' || !column.isComputed)
         report(
           pointer,
@@ -230,7 +231,7 @@ function expectedOf(column: Column): string {
   return `${expected}${length}${digits}${orNull}, for example ${shown}`
 }
 
-/** @returns undefined where the column cannot hold it */
+/** Parses the value of a property. @returns undefined if the column cannot hold it */
 function parseProperty(given: unknown, column: Column, kind: BodyKind): ColumnChange['value'] | undefined {
   if (given === null) return column.isNullable ? null : undefined
   if (column.kind === 'json') {
@@ -245,7 +246,7 @@ function parseProperty(given: unknown, column: Column, kind: BodyKind): ColumnCh
   return value !== undefined && fits(value, column) ? value : undefined
 }
 
-/** JSON's types are kept: "5" is no number, and 5 no text. */
+/** Returns the text of a JSON value, if its type fits the column: "5" is not a number, and 5 is not a text. */
 function textOf(given: unknown, { kind }: Column): string | undefined {
   const number =
     given instanceof ExactNumber ? given.text : typeof given === 'number' ? String(given) : undefined
@@ -256,7 +257,7 @@ function textOf(given: unknown, { kind }: Column): string | undefined {
     case 'boolean':
       return typeof given === 'boolean' ? String(given) : undefined
     case 'other':
-      // Whatever PostgreSQL reads from text; it is the judge.
+      // PostgreSQL decides whether it can parse the text.
       return (
         number ?? (typeof given === 'boolean' ? String(given) : typeof given === 'string' ? given : undefined)
       )
@@ -267,7 +268,7 @@ function textOf(given: unknown, { kind }: Column): string | undefined {
 
 function fits(text: string, { type, maxLength, maxDigits, labels, kind }: Column): boolean {
   if (labels) return labels.includes(text)
-  // PostgreSQL counts characters, not UTF-16 units; spaces beyond the length it drops by itself.
+  // PostgreSQL counts characters, not UTF-16 units, and drops spaces beyond the length.
   if (kind === 'string' && maxLength !== undefined)
     return [...text.trimEnd()].length <= maxLength && text.length <= maxLength * 2 + MAX_PADDING
   if (kind !== 'number') return true
@@ -277,7 +278,7 @@ function fits(text: string, { type, maxLength, maxDigits, labels, kind }: Column
   return maxDigits === undefined || Math.abs(value) < 10 ** maxDigits
 }
 
-/** Elements as text; lists of lists stay lists. */
+/** Returns the elements of a list as text, and nested lists as lists; undefined if an element is an object. */
 function parseList(list: readonly unknown[]): unknown[] | undefined {
   const elements = list.map((element) => {
     if (element === null) return null
@@ -288,11 +289,11 @@ function parseList(list: readonly unknown[]): unknown[] | undefined {
   return elements.includes(undefined) ? undefined : elements
 }
 
-/** Objects within objects: what a merge patch has to go into. */
+/** Returns the number of nested objects, this one included, into which a merge patch has to descend. */
 const countObjects = (value: unknown): number =>
   isObject(value) ? Object.values(value).reduce<number>((sum, member) => sum + countObjects(member), 1) : 0
 
-/** PostgreSQL's text has neither NUL nor half a surrogate pair. */
+/** Returns true if PostgreSQL can store the value: text without NUL and half surrogate pairs, and no huge exponents. */
 function isStorable(value: unknown): boolean {
   if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed()
   if (value instanceof ExactNumber)

@@ -1,9 +1,9 @@
--- The collections there are: one JSON array, in a stable order, so that an unchanged catalog is the same text.
+-- All collections as one JSON array, in a stable order, so that an unchanged catalog gives the same text.
 -- $1: schemas to serve, or an empty array for all; $2: schemas not to serve.
 
 with
 
--- Tables, views, materialized, partitioned and foreign tables with a geometry column that the role can read.
+-- Tables, views, materialized views, partitioned and foreign tables with a geometry column that the role can read.
 relation as (
   select
     c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relhassubclass,
@@ -11,7 +11,7 @@ relation as (
     g.attnotnull as geometry_is_required
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
-  -- The first geometry column is the feature's; a table can have but one collection.
+  -- The first geometry column is the feature's, because a table is only one collection.
   join lateral (
     select a.attname, a.attnum, a.atttypmod, a.attnotnull
     from pg_attribute a
@@ -35,8 +35,8 @@ relation as (
     )
 ),
 
--- Tables whose features are sharded by place: a check says how each row's cell follows from its geometry. Of such
--- a table the cell is part of every key, because Citus wants it so; without it a key still tells features apart.
+-- Tables whose features are sharded by cell: a check constraint derives each row's cell from its geometry. Citus
+-- requires the cell in every key of such a table; without the cell, a key still identifies features.
 cell_check as (
   select k.conrelid, min(substring(pg_get_constraintdef(k.oid) from 'cell = tessera\.cell\(geom, (\d+)\)'))::int as level
   from pg_constraint k
@@ -44,7 +44,7 @@ cell_check as (
   group by k.conrelid
 ),
 
--- What tells rows apart: the primary key, else a unique index without nulls; the shortest wins.
+-- The columns that identify a row: the primary key, else the shortest unique index without nulls.
 row_key as (
   select distinct on (i.indrelid) i.indrelid, case when c.level is null then i.columns else array_remove(i.columns, 'cell') end as columns
   from (
@@ -63,18 +63,18 @@ row_key as (
     where x.indisunique and x.indisvalid and x.indimmediate and x.indpred is null and x.indexprs is null
   ) i
   left join cell_check c on c.conrelid = i.indrelid
-  -- Fewer names than columns: one may be null, or must not be read.
+  -- An index with fewer names than columns has a column that may be null, or that the role must not read.
   where cardinality(i.columns) = i.indnkeyatts
   order by i.indrelid, i.indisprimary desc, i.indnkeyatts, i.columns
 ),
 
--- A view of one table shows that table's key, if it shows those columns: its rule notes where each of its
--- columns comes from. Only such views can be changed without triggers; of others, rows may come up twice.
+-- A view of one table has that table's key if it shows the key's columns; its rule records the origin of each
+-- column. Only such views can be changed without triggers; other views may show a row twice.
 view_key as (
   select v.oid, array_agg(shown.name order by shown.position) as columns, bool_or(c.level is not null) as is_over_cells
   from relation v
   join pg_rewrite rule on rule.ev_class = v.oid and rule.ev_type = '1'
-  -- What a view depends on by its rule: the tables it reads, once per column.
+  -- The dependencies of a view's rule are the tables that it reads, once per column.
   join lateral (
     select min(d.refobjid::bigint)::oid as oid
     from pg_depend d
@@ -107,7 +107,7 @@ select coalesce(json_agg(json_build_object(
   'table', r.relname,
   'kind', r.relkind,
   'comment', obj_description(r.oid, 'pg_class'),
-  -- Rounded up to a power of ten, so that it changes seldom; 0 where nothing is known.
+  -- Rounded up to a power of ten, so that it seldom changes; 0 if it is not known.
   'estimatedRows', case when r.reltuples > 0 then (10 ^ ceil(log(r.reltuples::numeric)))::bigint else 0 end,
   'geometryColumn', r.geometry_column,
   'geometryType', postgis_typmod_type(r.geometry_typmod),
@@ -117,20 +117,20 @@ select coalesce(json_agg(json_build_object(
   'key', coalesce(k.columns, v.columns),
   'level', c.level,
   'isOverCells', coalesce(v.is_over_cells, false),
-  -- A parent of others shows their rows, which its own key and places do not tell apart.
+  -- A parent table also shows the rows of its children, which neither its own key nor ctid identifies.
   'hasChildren', r.relhassubclass and r.relkind = 'r',
   'columns', (
     select coalesce(json_agg(json_build_object(
       'name', a.attname,
-      -- A domain is treated as what it is made of.
+      -- A domain is treated as its base type.
       'type', coalesce(nullif(b.typname, ''), t.typname),
       'category', t.typcategory,
       'isNullable', not a.attnotnull,
       'hasDefault', a.atthasdef or a.attidentity <> '',
-      -- Computed by PostgreSQL alone: nobody can give it a value.
+      -- Only PostgreSQL computes the value; no client can set it.
       'isComputed', a.attgenerated <> '' or a.attidentity = 'a',
       'maxLength', case when coalesce(nullif(b.typname, ''), t.typname) in ('varchar', 'bpchar') and modifier > 4 then modifier - 4 end,
-      -- As PostgreSQL packs numeric(precision, scale).
+      -- Precision minus scale, as PostgreSQL packs numeric(precision, scale).
       'maxDigits', case when coalesce(nullif(b.typname, ''), t.typname) = 'numeric' and modifier > 4
         then ((modifier - 4) >> 16 & 65535) - ((modifier - 4 & 2047 # 1024) - 1024) end,
       'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = coalesce(b.oid, t.oid)),
@@ -144,7 +144,7 @@ select coalesce(json_agg(json_build_object(
       and has_column_privilege(r.oid, a.attnum, 'select')
       and t.typname not in ('geometry', 'geography', 'raster', 'box2d', 'box3d')
   ),
-  -- Part of the row all the same, apart from what PostgreSQL computes.
+  -- Columns that are not shown but are part of the row, except those that PostgreSQL computes.
   'hidden', (
     select coalesce(json_agg(a.attname order by a.attnum), '[]')
     from pg_attribute a
@@ -155,9 +155,9 @@ select coalesce(json_agg(json_build_object(
         and t.typname not in ('geometry', 'geography', 'raster', 'box2d', 'box3d'))
   )
 ) order by r.nspname, r.relname), '[]') as collections,
-  -- Whether there is a table of Tessera's own that says more of them.
+  -- Whether Tessera's own table, with metadata of collections, can be read.
   coalesce(has_table_privilege(to_regclass('tessera.collection'), 'select'), false) as is_registered,
-  -- Whether tables may be spread over the nodes of Citus.
+  -- Whether Citus is installed, so that tables may be distributed over nodes.
   to_regclass('pg_catalog.pg_dist_partition') is not null as is_citus
 from relation r
 left join row_key k on k.indrelid = r.oid

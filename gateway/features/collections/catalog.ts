@@ -1,4 +1,4 @@
-// Owns the list of collections: discovered from PostgreSQL's catalog, kept true while tables come, change and go.
+// Owns the list of collections: read from PostgreSQL's catalog, and kept up to date as tables come, change and go.
 
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
@@ -23,7 +23,7 @@ export interface Catalog {
   get(id: string): Collection
   /** Ordered by id. */
   list(): readonly Collection[]
-  /** Looks at once; without it, changes are noticed within RELOAD_INTERVAL_MS. */
+  /** Reads the catalog now; without it, changes are noticed within RELOAD_INTERVAL_MS. */
   reload(): Promise<void>
   close(): void
 }
@@ -36,7 +36,7 @@ export type CatalogOptions = {
   readonly emit: Emit
 }
 
-/** Two of these and a query fit into the five seconds in which a new table must appear. */
+/** Two such intervals and a query fit into the five seconds within which a new table must appear. */
 const RELOAD_INTERVAL_MS = 2_000
 
 const discovery = readFileSync(new URL('catalog.sql', import.meta.url), 'utf8')
@@ -46,10 +46,10 @@ const privileges: Statement = {
   values: [],
 }
 
-/** Versions are never given twice, so that a statement compiled for a table that is gone is not found again. */
+/** Versions are never reused, so that a statement that was compiled for a former table is not found again. */
 let lastVersion = 0
 
-/** Loads the catalog, then keeps it. @throws GatewayError where the first load fails */
+/** Loads the catalog, then keeps it up to date. @throws GatewayError if the first load fails */
 export async function openCatalog({
   database,
   schemas,
@@ -58,11 +58,11 @@ export async function openCatalog({
 }: CatalogOptions): Promise<Catalog> {
   let collections = new Map<string, Collection>()
   let seen = ''
-  /** What each collection was made from: an unchanged one stays the same object. */
+  /** Facts from which each collection was created; if they are unchanged, the collection stays the same object. */
   let origins = new Map<string, string>()
   let loading: Promise<void> = Promise.resolve()
   let queued: Promise<void> | undefined
-  /** What may be changed, as JSON, when it was last known. */
+  /** Last known result of changeable.sql, as JSON. */
   let changeable = '[]'
   const srids = new Map<string, number>()
 
@@ -114,7 +114,7 @@ export async function openCatalog({
     emit({ type: 'catalog-changed', collections: collections.size })
   }
 
-  /** A view's column, or one made without a type, does not say its system: its first geometry does. */
+  /** Finds the coordinate system of columns that do not declare it, such as those of views, from a first geometry. */
   async function findSrids(relations: readonly Relation[]) {
     for (const { oid, schema, table, geometryColumn, srid } of relations) {
       if (srid !== 0 || srids.has(oid)) continue
@@ -122,13 +122,13 @@ export async function openCatalog({
       const first = statementOf(
         sql`select ST_SRID(${column}) from ${sql.identifier(schema)}.${sql.identifier(table)} where ${column} is not null limit 1`,
       )
-      // A view that fails when it is read fails its own requests, not the catalog.
+      // If a view cannot be read, its own requests fail, but not the catalog.
       const [row] = await database.read(first).catch(() => [])
       if (row?.[0]) srids.set(oid, Number(row[0]))
     }
   }
 
-  /** Reading goes on while the write port is away, with what was known before. */
+  /** Finds out what may be changed. While the write port is down, reads go on with what was known before. */
   async function findChangeable() {
     if (!database.canWrite) return
     try {
@@ -139,7 +139,7 @@ export async function openCatalog({
     }
   }
 
-  /** One that is under way may have looked already: whoever asks now gets the next. */
+  /** Loads the catalog again after a load that is running, because that one may have read it before a change. */
   const reload = () => {
     queued ??= loading
       .catch(() => {})
@@ -162,7 +162,7 @@ export async function openCatalog({
       if (collection) return collection
       throw gatewayError(
         'collection-not-found',
-        `There is no collection ${JSON.stringify(id)}; /collections lists those there are.`,
+        `There is no collection ${JSON.stringify(id)}; /collections lists the existing ones.`,
         {
           collection: id,
         },
@@ -175,15 +175,16 @@ export async function openCatalog({
 }
 
 /**
- * Rows of a table's number, the column by which Citus spreads it, null for one that is on every node, and its shards as
- * JSON, where that column may be the cell: as node-groups.ts takes it, all of those lie beside tessera.moved_feature.
+ * Returns rows of a table's oid, the column by which Citus distributes it (null if it is on every node), and its shards
+ * as JSON. Shards are listed only if that column may be the cell and the table is colocated with tessera.moved_feature,
+ * as node-groups.ts assumes.
  */
 const distributions: Statement = {
   name: 'tessera_distributions',
   text: `select logicalrelid::oid::text, spread_by, (
       select coalesce(json_agg(json_build_object(
         'id', shardid, 'least', shardminvalue::int, 'most', shardmaxvalue::int,
-        -- Its schema comes first, or is left out.
+        -- The last part is the table's name; a schema may precede it.
         'table', name[cardinality(name)]
       ) order by shardid), '[]')
       from pg_dist_shard s, parse_ident(shard_name(logicalrelid, shardid)) as name
@@ -195,7 +196,7 @@ const distributions: Statement = {
   values: [CELL_COLUMN],
 }
 
-/** Rows of a collection's id and what is registered of it, as JSON. */
+/** Returns rows of a collection's id and its metadata as JSON. */
 const registrations = statementOf(
   sql`select
           case when schema_name = 'public' then table_name else schema_name || '.' || table_name end,

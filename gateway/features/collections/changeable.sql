@@ -1,10 +1,10 @@
--- What the role of the write port may change: one JSON array, in a stable order, of relations that
+-- What the role of the write port may change, as one JSON array in a stable order, for relations that
 -- catalog.sql may have found.
 
 select coalesce(json_agg(json_build_object(
   'schema', n.nspname,
   'table', c.relname,
-  -- Bits 3, 2, 4: what the relation itself, or a view's triggers, allow of INSERT, UPDATE, DELETE.
+  -- Bits 3, 2 and 4: whether the relation itself, or a view's triggers, allow INSERT, UPDATE and DELETE.
   'canCreate', changes & 8 > 0 and has_any_column_privilege(c.oid, 'insert'),
   'canUpdate', changes & 4 > 0 and has_any_column_privilege(c.oid, 'update'),
   'canRemove', changes & 16 > 0 and has_table_privilege(c.oid, 'delete'),
@@ -34,5 +34,5 @@ where c.relkind in ('r', 'v', 'p', 'f')
     join pg_type t on t.oid = a.atttypid and t.typname = 'geometry'
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   )
-  -- Who changes a feature must be able to read it: the whole row tells one version from another.
+  -- The role must be able to read a feature to change it, because a version is a hash of the complete row.
   and has_table_privilege(c.oid, 'select')

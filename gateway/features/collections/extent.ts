@@ -1,4 +1,4 @@
-// Owns where and when a collection's features are, as far as the database can say it cheaply.
+// Owns the extent of a collection in space and time, as far as the database can compute it cheaply.
 
 import { sql } from 'drizzle-orm'
 import type { Database } from '../../database/database.ts'
@@ -8,20 +8,20 @@ import { columnOf } from '../values/column.ts'
 import { type Collection, tableOf } from './collection.ts'
 
 export type Extent = {
-  /** West, south, east, north in degrees; undefined where there is no feature, or too many to look at. */
+  /** West, south, east, north in degrees; undefined if there is no feature, or the extent is not known. */
   readonly bbox: readonly [number, number, number, number] | undefined
-  /** RFC 3339, null where it is open or not known; undefined without a temporal column. */
+  /** Start and end (RFC 3339), null if open or not known; undefined without a temporal column. */
   readonly interval: readonly [string | null, string | null] | undefined
 }
 
 export interface Extents {
-  /** Never fails: what cannot be found out is left out. */
+  /** Returns the extent. It never fails, but leaves out what cannot be found out. */
   of(collection: Collection, principal: Principal): Promise<Extent>
 }
 
 /** An extent this old is computed again, in the background. */
 const MAX_AGE_MS = 60_000
-/** A larger table is not read for its extent: PostgreSQL's statistics have to do. */
+/** Most estimated rows of a table that is read for its extent; for a larger one, PostgreSQL's statistics are used. */
 const MAX_EXACT_ROWS = 1_000_000
 
 type Entry = { readonly extent: Promise<Extent>; computedAt: number; isRenewing: boolean }

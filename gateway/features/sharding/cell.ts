@@ -1,24 +1,24 @@
-// Owns the grid that features are sharded by: a place → its cell, boxes → the cells that can hold what meets them.
+// Owns the grid by which features are sharded: a place → its cell, boxes → the cells of features that may meet them.
 
 import type { Box } from '../values/box.ts'
 
 /**
- * At a level the globe is cut into 2^level columns and 2^level rows of equal degrees. A cell's number is its
- * quadkey, read in base 4: dropping the last digit gives the cell around it, one level up. Numbers of this
- * level are below 2^30, and so fit into PostgreSQL's integer.
+ * Finest level. At each level the globe is divided into 2^level columns and 2^level rows of equal degrees. A
+ * cell's number is its quadkey, read in base 4: without its last digit, it is that of the enclosing cell one level
+ * up. Numbers of this level are below 2^30 and so fit into PostgreSQL's integer.
  */
 export const MAX_LEVEL = 15
 
-/** The cell of features that are larger than any cell of the level, and so may reach into every one. */
+/** Cell of features that are larger than a cell of the level and so may reach into every one. */
 export const OVERSIZE = -1
-/** The cell of features that are at no place: without a geometry, or with an empty one. */
+/** Cell of features without a place: their geometry is null or empty. */
 export const NOWHERE = -2
 
-/** What of a feature's extent decides on its cell, at whatever level. */
+/** Facts about a feature's extent that decide its cell at every level. */
 export type Place = {
-  /** Of the centre, at MAX_LEVEL. */
+  /** Quadkey of the centre at MAX_LEVEL. */
   readonly quadkey: number
-  /** The finest level at which the feature is no larger than a cell; -1 where it is larger than the globe. */
+  /** Finest level at which the feature is no larger than a cell; -1 if it is larger than the globe. */
   readonly finest: number
 }
 
@@ -36,19 +36,19 @@ export function cellAt(place: Place | undefined, level: number): number {
   return level > place.finest ? OVERSIZE : place.quadkey >> (2 * (MAX_LEVEL - level))
 }
 
-/** The cell of a feature with this extent. sql/0002_cells.sql computes the same. */
+/** Returns the cell of a feature with this extent. sql/0002_cells.sql computes the same. */
 export const cellOf = (extent: Box | undefined, level: number) => cellAt(extent && placeOf(extent), level)
 
-/** About the size of a large city and its surroundings, which one shard then answers for. */
+/** A cell is about the size of a large city and its surroundings, so that a single shard answers for them. */
 const DEFAULT_LEVEL = 8
-/** So many that shards are of like size, whichever cells fall to which. */
+/** Enough cells per shard that hashing evens out shard sizes. */
 const CELLS_PER_SHARD = 8
-/** Where there are few features, not one cell for each. */
+/** Average features per cell that are enough, so that a few features do not get one cell each. */
 const FEATURES_PER_CELL = 10
-/** Features in the oversize cell are looked through by every query. */
+/** Largest share of features in the oversize cell, which every query of a box reads. */
 const MAX_OVERSIZE = 0.02
 
-/** The level for features like these: finer where they lie close together, coarser where many are large. */
+/** Chooses the level for features like these: finer if they are close together, coarser if many are large. */
 export function chooseLevel(places: readonly Place[], shards: number): number {
   const enough = Math.min(CELLS_PER_SHARD * shards, places.length / FEATURES_PER_CELL)
   const countCells = (level: number) => new Set(places.map((place) => cellAt(place, level))).size
@@ -59,13 +59,13 @@ export function chooseLevel(places: readonly Place[], shards: number): number {
   return level
 }
 
-/** With a hair more, for what rounding does. */
+/** Half a cell, with a margin for rounding errors. */
 const HALF = 0.5 + 1e-9
 
 /**
- * The cells to look in for features that meet a box; undefined where there would be more than `most`.
- * @param hasExtent whether features can be more than points: then their centres, which decide on the cell,
- * may lie up to half a cell outside of the box
+ * Returns the cells of features that may meet one of the boxes; undefined if there are more than `most`.
+ * @param hasExtent true if features can be more than points: their centres, which decide their cells, may then
+ * be up to half a cell outside of the box
  */
 export function cellsOf(
   boxes: readonly Box[],
@@ -87,15 +87,15 @@ export function cellsOf(
   return cells.size > most ? undefined : [...cells]
 }
 
-/** From the west; what lies beyond ±180° belongs to the outermost column. */
+/** Returns the column, counted from the west; longitudes beyond ±180° belong to the outermost column. */
 const columnAt = (longitude: number, level: number) => stepAt((longitude + 180) / 360, level)
-/** From the north. */
+/** Returns the row, counted from the north. */
 const rowAt = (latitude: number, level: number) => stepAt((90 - latitude) / 180, level)
 
 const stepAt = (fraction: number, level: number) =>
   Math.min(Math.max(Math.floor(fraction * 2 ** level), 0), 2 ** level - 1)
 
-/** The bits of column and row by turns. */
+/** Interleaves the bits of column and row. */
 const quadkeyOf = (column: number, row: number) => spread(column) | (spread(row) << 1)
 
 /** Puts a zero before each bit of a number below 2^16. */

@@ -1,23 +1,23 @@
-// Owns the ids of features that are sharded by place: the cell where they were made, a dot, and the rest.
+// Owns the ids of features that are sharded by cell: the home cell, in which they were created, a dot, and a local id.
 
 import { randomInt } from 'node:crypto'
 
-/** An id keeps its first cell: a feature that moves on leaves word there, see forwarding.ts. */
+/** Returns the id of a new feature. It keeps this cell: a feature that moves leaves a forwarding row there. */
 export const itemIdOf = (cell: number, local: string) => `${cell}.${local}`
 
 const ID = /^(-?\d{1,10})\../s
 
-/** The cell that an id begins with; undefined where it is the id of nothing. */
+/** Returns the home cell with which an id begins; undefined if no feature can have such an id. */
 export function homeOf(id: string): number | undefined {
   const cell = Number(ID.exec(id)?.[1] ?? Number.NaN)
   return Number.isInteger(cell) && Math.abs(cell) < 2 ** 31 ? cell : undefined
 }
 
-/** Without letters that look like digits. */
+/** Digits and letters, without letters that look like digits. */
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
-/** 60 bits: of a million ids in one cell, two are the same once in two million times. */
+/** 60 bits: the chance that two of a million ids in one cell are equal is one in two million. */
 const LENGTH = 12
 
-/** By chance rather than from a sequence: no round trip, and nobody to ask who could be away. */
+/** Returns a random id, rather than one of a sequence, which needs a round trip and a node that may be down. */
 export const makeLocalId = () =>
   Array.from({ length: LENGTH }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')

@@ -1,4 +1,4 @@
-// Owns features that change cells: the row goes to its new cell, and word of it stays where its id says it was made.
+// Owns moves of features to other cells: the row goes to its new cell, and a forwarding row stays in its home cell.
 
 import { type SQL, sql } from 'drizzle-orm'
 import type { Statement } from '../../database/database.ts'
@@ -17,9 +17,9 @@ const isOf = ({ schema, table }: Collection) => sql`${schemaName} = ${schema} an
 const placeholder = (name: string) => sql`${sql.placeholder(name)}`
 
 /**
- * One row with the cell where a feature is now, or none where there is no such feature. Home and the word of who
- * has left it lie together: both are read at one moment, and exactly one of them knows.
- * @param home the cell that its id begins with
+ * Compiles the look-up of the cell in which a feature is now: one row, or none if there is no such feature. Features
+ * and forwarding rows of a home cell are stored together, so both are read at one moment, and exactly one has the cell.
+ * @param home the cell with which the id begins
  */
 export function compileWhereabouts(collection: Collection, id: string, home: number): Statement {
   const template = templateOf(
@@ -33,9 +33,10 @@ export function compileWhereabouts(collection: Collection, id: string, home: num
 }
 
 /**
- * One row with the cell where a feature is, if there is one, as its word says: home where it has left none, which
- * then is left. Until the transaction ends nobody else can claim it: who moves a feature, or removes it away from
- * home, begins so, and all wait in line for one row of one node.
+ * Compiles the claim of a feature, which locks its forwarding row until the end of the transaction and returns the cell
+ * that the row names. If there is no such row, it is created and names the home cell. Every transaction that moves a
+ * feature, or removes it from another cell than its home, starts with a claim, so that all of them wait in line for
+ * one row of one node.
  */
 export function compileClaim(collection: Collection, id: string, home: number): Statement {
   const template = templateOf(`claim ${collection.version}`, () => {
@@ -48,7 +49,7 @@ export function compileClaim(collection: Collection, id: string, home: number): 
   return fillTemplate(template, { id, home }, cellsOfStatement(collection, home))
 }
 
-/** Says where a feature is that is not at home. */
+/** Compiles the forwarding row of a feature that is not in its home cell. */
 export function compileForward(collection: Collection, id: string, home: number, to: number): Statement {
   const template = templateOf(`forward ${collection.version}`, () => {
     const { schema, table } = collection
@@ -60,7 +61,7 @@ export function compileForward(collection: Collection, id: string, home: number,
   return fillTemplate(template, { id, home, to }, cellsOfStatement(collection, home))
 }
 
-/** For a feature that is at home again, or nowhere any more. */
+/** Compiles the removal of a forwarding row, if its feature is back in its home cell or no longer exists. */
 export function compileForget(collection: Collection, id: string, home: number): Statement {
   const template = templateOf(
     `forget ${collection.version}`,
@@ -70,12 +71,12 @@ export function compileForget(collection: Collection, id: string, home: number):
   return fillTemplate(template, { id, home }, cellsOfStatement(collection, home))
 }
 
-/** What becomes of a column in a row that is moved. */
+/** New value of a column in a row that moves. */
 export type Assignment = { readonly name: string; readonly value: SQL }
 
 /**
- * Takes a row from its cell: one row with the texts of all columns that stay as they are, or none.
- * @param where the row, and the condition of the change
+ * Composes the removal of a row from its cell: one row with the texts of all columns that stay as they are, or none.
+ * @param where selects the row, with the condition of the change
  */
 export function departure(collection: Collection, kept: readonly Assignment[], where: SQL): SQL {
   const values = kept.map(({ value }) => sql`(${value})::text`)

@@ -1,8 +1,8 @@
-// Owns what a column of a collection is: its name, the kind of its values, and what they must be.
+// Owns the description of a collection's column: its name, the kind of its values, and their limits.
 
 import { sql } from 'drizzle-orm'
 
-/** How a column's values are written in a request and compared. */
+/** Kind of a column's values, which decides how requests write them and how they are compared. */
 export type ColumnKind =
   | 'integer'
   | 'number'
@@ -20,17 +20,17 @@ export type Column = {
   readonly type: string
   readonly kind: ColumnKind
   readonly isNullable: boolean
-  /** Whether a new row that says nothing of it gets a value all the same. */
+  /** True if a new row gets a value even if none is given. */
   readonly hasDefault: boolean
-  /** Whether PostgreSQL alone gives it its value. */
+  /** True if only PostgreSQL can set the value. */
   readonly isComputed: boolean
-  /** Whether its values are lists. */
+  /** True if its values are lists. */
   readonly isArray: boolean
-  /** In characters. */
+  /** Longest text, in characters; undefined without a limit. */
   readonly maxLength: number | undefined
-  /** Before the decimal point. */
+  /** Most digits before the decimal point; undefined without a limit. */
   readonly maxDigits: number | undefined
-  /** The values there are, of an enum. */
+  /** Values of an enum; undefined for other types. */
   readonly labels: readonly string[] | undefined
   readonly description: string | undefined
 }

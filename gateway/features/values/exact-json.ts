@@ -1,6 +1,6 @@
-// Owns JSON whose numbers stay what was written, where a JavaScript number would change them.
+// Owns JSON whose numbers keep their text if a JavaScript number would change them.
 
-/** A number as the text it was: it goes to PostgreSQL, and into JSON, digit by digit. */
+/** A number that is kept as its text, so that PostgreSQL and JSON output get every digit. */
 export class ExactNumber {
   readonly text: string
   constructor(text: string) {
@@ -9,7 +9,7 @@ export class ExactNumber {
   get isInteger(): boolean {
     return INTEGER.test(this.text)
   }
-  /** For JSON.stringify; see https://github.com/tc39/proposal-json-parse-with-source */
+  /** Lets JSON.stringify write the text; see https://github.com/tc39/proposal-json-parse-with-source */
   toJSON(): unknown {
     return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(this.text)
   }
@@ -17,12 +17,12 @@ export class ExactNumber {
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** JSON's own objects: neither null, nor a list, nor a number that is kept as its text. */
+/** Returns true for an object of JSON, which is not null, a list, or a number that is kept as its text. */
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
 
 const INTEGER = /^-?\d+$/
-/** Fewer digits than this fit into a JavaScript number, whatever they are. */
+/** Any decimal number of up to this many digits fits into a JavaScript number. */
 const SAFE_DIGITS = 15
 const MANY_DIGITS = /\d[\d.]{15,}|[eE]\+?\d{3}/
 const LONG_INTEGER = /\d{16,}/
@@ -30,11 +30,12 @@ const LONG_INTEGER = /\d{16,}/
 type Keep = 'integers' | 'all'
 
 /**
- * @param keep 'integers' for those beyond 2^53 alone; 'all' for decimals of more digits than a number has too
+ * Parses JSON.
+ * @param keep 'integers' keeps the text of integers beyond 2^53; 'all' also that of decimals with too many digits
  * @throws SyntaxError
  */
 export function parseExactJson(text: string, keep: Keep = 'integers'): unknown {
-  // The reviver makes it many times slower, and such numbers are rare.
+  // A reviver makes parsing many times slower, and such numbers are rare.
   if (!(keep === 'all' ? MANY_DIGITS : LONG_INTEGER).test(text)) return JSON.parse(text)
   return JSON.parse(text, (_name, value, context?: { source?: string }) => {
     const source = context?.source
@@ -48,7 +49,7 @@ export function parseExactJson(text: string, keep: Keep = 'integers'): unknown {
 
 function significantDigits(source: string): number {
   const digits = source.replace(/[eE].*$/, '').replace(/[-.]/g, '')
-  // By hand: a pattern for zeros at the end takes the square of the time where there are many within.
+  // Loops, because a pattern for trailing zeros takes quadratic time if there are many zeros inside.
   let [start, end] = [0, digits.length]
   while (digits[start] === '0') start++
   while (end > start && digits[end - 1] === '0') end--

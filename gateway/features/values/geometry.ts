@@ -1,4 +1,4 @@
-// Owns what a valid GeoJSON geometry is (RFC 7946) and its text for PostgreSQL.
+// Owns the check of GeoJSON geometries (RFC 7946), and their text for PostgreSQL.
 
 import type { Box } from './box.ts'
 
@@ -15,20 +15,20 @@ export type GeometryType = (typeof GEOMETRY_TYPES)[number]
 
 export type ParsedGeometry = {
   readonly type: GeometryType
-  /** 2, or 3 where positions have a height. */
+  /** 3 if positions have a height, otherwise 2. */
   readonly dimension: 2 | 3
-  /** Undefined where it has no position at all. */
+  /** Undefined if it has no positions. */
   readonly extent: Box | undefined
-  /** GeoJSON, without any member that is not of the geometry. */
+  /** GeoJSON with only the members of a geometry. */
   readonly text: string
 }
 
-/** Why a geometry is refused, completing "the geometry …". */
+/** A geometry is not valid; the message completes "the geometry …". */
 export class GeometryError extends Error {}
 
 type Check = { dimension: 2 | 3 | undefined; west: number; south: number; east: number; north: number }
 
-/** How deep collections may nest: RFC 7946 advises against any; PostGIS itself takes 200. */
+/** Deepest nesting of geometry collections: RFC 7946 advises against any nesting; PostGIS itself takes 200 levels. */
 const MAX_NESTING = 32
 
 /** @throws GeometryError */
@@ -90,12 +90,12 @@ function fail(reason: string): never {
 }
 
 function arrayOf(value: unknown): unknown[] {
-  if (!Array.isArray(value)) fail('has coordinates that are not nested as its type asks')
+  if (!Array.isArray(value)) fail('has coordinates that are not nested as its type requires')
   return value
 }
 
 function checkPosition(value: unknown, check: Check) {
-  if (!Array.isArray(value)) fail('has coordinates that are not nested as its type asks')
+  if (!Array.isArray(value)) fail('has coordinates that are not nested as its type requires')
   const [longitude, latitude] = value
   if (value.length < 2 || value.length > 3)
     fail(`has a position of ${value.length} numbers instead of 2 or 3`)

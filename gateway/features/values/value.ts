@@ -1,4 +1,4 @@
-// Owns the text of single values: what a request may write for a column, and what it means to PostgreSQL.
+// Owns the text of single values: what a request may write for a column, and what PostgreSQL gets.
 
 import type { Column } from './column.ts'
 
@@ -12,25 +12,25 @@ const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$/
 const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
 const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[-+]([01]\d|2[0-3]):?[0-5]\d)?$/
-/** From UTC, other than none. */
+/** An offset from UTC other than zero. */
 const OFFSET = /:.*[-+](?!00:?00$)\d{2}:?\d{2}$/
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i
-/** A longer number is no measurement, but work for the server. */
+/** Longest text of a number: a longer one is no measurement, and only costs the server time. */
 const MAX_NUMBER_LENGTH = 100
 
-/** Whether year, month and day name a day that exists. */
+/** Returns true if year, month and day name a day that exists. */
 export function isCalendarDay([, year, month, day]: RegExpExecArray): boolean {
   const date = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)))
   return Number(year) > 0 && date.getUTCMonth() === Number(month) - 1 && date.getUTCDate() === Number(day)
 }
 
-/** Whether the text has the pattern's form, and its day exists. */
+/** Returns true if the text matches the pattern and its day exists. */
 export const isDay = (text: string, pattern: RegExp) => {
   const match = pattern.exec(text)
   return match !== null && isCalendarDay(match)
 }
 
-/** The value in its one canonical form, or undefined where no row can hold it. */
+/** Returns the value for PostgreSQL, integers and UUIDs in canonical form; undefined if no row can hold it. */
 export function parseValue(text: string, { kind, type }: Column): string | undefined {
   // PostgreSQL's text has no NUL.
   if (text.includes('\0')) return undefined
@@ -49,7 +49,7 @@ export function parseValue(text: string, { kind, type }: Column): string | undef
     case 'date':
       return isDay(text, DATE) ? text : undefined
     case 'timestamp':
-      // Without a zone PostgreSQL would drop the offset, and keep another time.
+      // In a timestamp without time zone, PostgreSQL would drop the offset and so store another time.
       if (type === 'timestamp' && OFFSET.test(text)) return undefined
       return isDay(text, TIMESTAMP) || isDay(text, DATE) ? text : undefined
     case 'uuid':
@@ -64,7 +64,7 @@ export function parseValue(text: string, { kind, type }: Column): string | undef
   }
 }
 
-/** What a value must be, completing "must be …", and one that is. */
+/** Describes the values of a column: `expected` completes "must be …", `example` is such a value. */
 export function describeValue({ kind, type }: Column): {
   readonly expected: string
   readonly example: string

@@ -1,4 +1,4 @@
-// Owns who may change features: an API key, or nobody in particular where only this machine can ask.
+// Owns the authentication of changes: by an API key, or without one if only this machine can reach the gateway.
 
 import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -7,14 +7,14 @@ import type { ApiKey, ApiKeys } from '../../features/access/api-key.ts'
 import { holderOf } from '../../features/access/principal.ts'
 
 export type LocalityOptions = {
-  /** What the gateway listens on. */
+  /** Host on which the gateway listens. */
   readonly host: string
-  /** TESSERA_PUBLIC_URL: whoever sets it means others to come. */
+  /** TESSERA_PUBLIC_URL: unless it names this machine, other machines are expected to call. */
   readonly publicUrl: string | undefined
 }
 export type AuthenticateOptions = LocalityOptions & { readonly keys: ApiKeys }
 
-/** Every route of `scope` changes something: before its body is looked at, its client must be allowed to. */
+/** Checks, before a body is read, that the caller may make changes; every route of `scope` makes one. */
 export function authenticate(scope: FastifyInstance, { keys, ...locality }: AuthenticateOptions) {
   const isFromHere = makeLocality(locality)
 
@@ -25,7 +25,7 @@ export function authenticate(scope: FastifyInstance, { keys, ...locality }: Auth
       reply.header('www-authenticate', 'Bearer realm="tessera"')
       throw gatewayError(
         'credentials-missing',
-        'Changes need an API key here: Authorization: Bearer tessera_…; `tessera keys create` makes one.',
+        'Changes need an API key here: Authorization: Bearer tessera_…; `tessera keys create` creates one.',
       )
     }
     const key = await findKey(keys, authorization, reply)
@@ -34,7 +34,7 @@ export function authenticate(scope: FastifyInstance, { keys, ...locality }: Auth
   })
 }
 
-/** Who operates the gateway: whoever is at this machine, or has a key that is for all collections. */
+/** Creates the check that a caller operates the gateway: it is on this machine, or has a key for all collections. */
 export function makeOperatorCheck({ keys, ...locality }: AuthenticateOptions) {
   const isFromHere = makeLocality(locality)
   return async (request: FastifyRequest, reply: FastifyReply) => {
@@ -44,12 +44,12 @@ export function makeOperatorCheck({ keys, ...locality }: AuthenticateOptions) {
       reply.header('www-authenticate', 'Bearer realm="tessera"')
       throw gatewayError(
         'credentials-missing',
-        'This is shown to the machine itself; from elsewhere it needs an API key: Authorization: Bearer tessera_…',
+        "This is shown to clients on the gateway's own machine; others need an API key: Authorization: Bearer tessera_…",
       )
     }
     const { id, collections } = await findKey(keys, authorization, reply)
     if (collections)
-      throw gatewayError('permission-missing', `The API key ${id} is for ${collections.join(', ')} alone.`)
+      throw gatewayError('permission-missing', `The API key ${id} is only for ${collections.join(', ')}.`)
   }
 }
 
@@ -59,7 +59,7 @@ async function findKey(keys: ApiKeys, authorization: string, reply: FastifyReply
   const key = text === undefined ? undefined : await keys.find(text)
   if (key === undefined) {
     reply.header('www-authenticate', 'Bearer realm="tessera", error="invalid_token"')
-    throw gatewayError('credentials-invalid', 'The API key is none, or has been revoked.')
+    throw gatewayError('credentials-invalid', 'The API key does not exist, or has been revoked.')
   }
   return key
 }
@@ -78,22 +78,26 @@ const isLoopback = (host: string) => {
   return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'))
 }
 
-/** @returns whether a request comes from this machine, and nobody else's could have come */
+/** @returns a check that a request comes from this machine, and that the gateway is meant for this machine only */
 export function makeLocality({ host, publicUrl }: LocalityOptions): (request: FastifyRequest) => boolean {
   const isOpen = isLoopback(host) && (publicUrl === undefined || isLoopback(new URL(publicUrl).hostname))
   return (request) => isOpen && isLocal(request)
 }
 
-/** All the way: whoever a proxy names is heard, and may name others before itself. By the name asked for too: a page may have its own name resolve to this machine. */
+/**
+ * Returns true if every address on a request's way is this machine's, because a proxy names the client before it, which
+ * may itself name others. The host name of the URL must be local too: a foreign page can let its own name resolve to
+ * this machine.
+ */
 const isLocal = (request: FastifyRequest) =>
   (request.ips ?? [request.ip]).every(isLoopback) && isLoopback(request.hostname)
 
-/** A browser tells whose page it is that asks; on a machine without keys it must be ours. */
+/** Refuses changes by pages of other origins, which browsers name: without keys, only the gateway's own pages may. */
 function refuseOtherSites(request: FastifyRequest) {
   const { origin } = request.headers
   if (origin === undefined || origin === new URL(request.publicUrl).origin) return
   throw gatewayError(
     'origin-forbidden',
-    `Pages of ${origin} cannot change features here without an API key; \`tessera keys create\` makes one.`,
+    `Pages of ${origin} cannot change features here without an API key; \`tessera keys create\` creates one.`,
   )
 }

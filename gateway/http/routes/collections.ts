@@ -1,4 +1,4 @@
-// Owns the list of collections and what is said of each.
+// Owns the list of collections and the description of each.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
@@ -67,7 +67,7 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
         querystring: formatQuery,
         response: {
           200: orPage(
-            content('What is known of the collection.', JSON_FORMAT.types, Type.Ref('Collection#')),
+            content('The description of the collection.', JSON_FORMAT.types, Type.Ref('Collection#')),
           ),
           404: notFound,
           ...problems,

@@ -1,4 +1,4 @@
-// Owns whether this gateway lives, and whether it can serve.
+// Owns the health of this gateway: whether it is alive, and whether it can serve.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
@@ -9,10 +9,10 @@ import { content, jsonQuery, problems } from '../schemas.ts'
 const Liveness = Type.Object({ status: Type.Literal('ok') })
 const Readiness = Type.Object({
   status: Type.Literal('ok'),
-  writes: Type.Boolean({ description: 'Whether features can be changed too.' }),
+  writes: Type.Boolean({ description: 'Whether features can be changed, too.' }),
   groupsWithoutPrimary: Type.Optional(
     Type.Array(Type.Integer(), {
-      description: 'Node groups whose changes wait for a primary, where there are any; they can be read.',
+      description: 'Node groups whose changes wait for a primary, if there are any; they can still be read.',
     }),
   ),
 })
@@ -30,11 +30,11 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
     {
       schema: {
         operationId: 'getLiveness',
-        summary: 'Whether the process lives',
+        summary: 'Whether the process is alive',
         tags: ['Operations'],
         querystring: jsonQuery,
         response: {
-          200: content('It does.', ['application/json'], Liveness),
+          200: content('It is alive.', ['application/json'], Liveness),
           400: problems[400],
           500: problems[500],
         },
@@ -48,11 +48,11 @@ export const health: FastifyPluginAsyncTypebox<{ database: Database; isDraining:
     {
       schema: {
         operationId: 'getReadiness',
-        summary: 'Whether requests can be served: whether a database answers that can be read from',
+        summary: 'Whether requests can be served: a database that can be read answers',
         tags: ['Operations'],
         querystring: jsonQuery,
         response: {
-          200: content('They can.', ['application/json'], Readiness),
+          200: content('They can be served.', ['application/json'], Readiness),
           400: problems[400],
           500: problems[500],
           503: problems[503],

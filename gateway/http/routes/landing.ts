@@ -1,4 +1,4 @@
-// Owns what the API says of itself: landing page, conformance, definition.
+// Owns the API's description of itself: landing page, conformance, definition.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
@@ -30,7 +30,7 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
     {
       schema: {
         operationId: 'getLandingPage',
-        summary: 'Where everything else is',
+        summary: 'The landing page, which links to everything else',
         tags: ['Capabilities'],
         querystring: formatQuery,
         response: {

@@ -1,4 +1,4 @@
-// Owns what whoever operates a gateway asks: numbers for Prometheus, and how the cluster behind it is.
+// Owns the resources for operators: metrics for Prometheus, and the state of the cluster behind the gateway.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
@@ -12,7 +12,7 @@ const Load = Type.Object({
   running: Type.Integer(),
   waiting: Type.Integer(),
   limit: Type.Integer({
-    description: 'How much may run at once; of reads it follows how hard the server is pressed.',
+    description: 'How much may run at once; for reads it follows the pressure on the server.',
   }),
 })
 const ClusterState = Type.Object({
@@ -20,7 +20,7 @@ const ClusterState = Type.Object({
     Type.Object({
       endpoint: Type.String({ description: 'Host and port.' }),
       port: Type.Enum(['read', 'write'], { type: 'string' }),
-      group: Type.Optional(Type.Integer({ description: 'The node group of Citus that is behind it.' })),
+      group: Type.Optional(Type.Integer({ description: 'The node group of Citus behind it.' })),
       isUp: Type.Boolean({ description: 'False while its circuit breaker is open.' }),
       load: Type.Object({ read: Load, stream: Load, write: Load }),
     }),
@@ -30,28 +30,28 @@ const ClusterState = Type.Object({
     description: 'Node groups that are read from their primary until they have a secondary again.',
   }),
   groupsWithoutPrimary: Type.Array(Type.Integer(), {
-    description: 'Node groups whose changes wait, and whose reads say so with Tessera-Staleness.',
+    description: 'Node groups whose changes wait, and whose reads report their age in Tessera-Staleness.',
   }),
   staleness: Type.Array(Type.Object({ group: Type.Integer(), seconds: Type.Integer() }), {
     description:
-      'How old what is read of the groups without a primary is: whatever was changed in so many seconds is not seen.',
+      'How old the data is that is read from groups without a primary: changes of the last so many seconds may be missing.',
   }),
   lag: Type.Optional(
     Type.Array(Type.Object({ group: Type.Integer(), bytes: Type.Integer() }), {
-      description: 'How far secondaries are behind their primaries; left out where somebody does not answer.',
+      description: 'How far secondaries are behind their primaries; left out if a server does not answer.',
     }),
   ),
   parked: Type.Integer({ description: 'Changes that wait for a primary.' }),
   parkedReads: Type.Integer({ description: 'Reads that wait for a member that is being replaced.' }),
   reads: Type.Object(
     { secondary: Type.Integer(), primary: Type.Integer() },
-    { description: 'Reads of this process since its start, by who answered.' },
+    { description: 'Reads of this process since its start, by the role of the server that answered.' },
   ),
 })
 
 type Services = AuthenticateOptions & {
   readonly database: Database
-  /** In the text format of Prometheus, of all processes of this gateway. */
+  /** Returns the metrics of all processes of this gateway in the text format of Prometheus. */
   readonly readMetrics: () => Promise<string>
 }
 
@@ -65,14 +65,14 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
     reply.header('cache-control', 'no-store')
   })
   const schema = {
-    description: 'For this machine, and for whoever has an API key for all collections.',
+    description: 'For clients on this machine, and for those with an API key for all collections.',
     tags: ['Operations'],
     security: [{ apiKey: [] }],
   }
   const refusals = {
     400: problems[400],
-    401: problemOf('An API key is needed from elsewhere.'),
-    403: problemOf('The key is not for this.'),
+    401: problemOf('Clients on other machines need an API key.'),
+    403: problemOf('The API key does not allow this.'),
     500: problems[500],
     503: problems[503],
   }
@@ -83,8 +83,8 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
       schema: {
         ...schema,
         operationId: 'getMetrics',
-        summary: 'Numbers for Prometheus',
-        response: { 200: content('Its text format.', [METRICS_TYPE], Type.String()), ...refusals },
+        summary: 'Metrics for Prometheus',
+        response: { 200: content("Prometheus' text format.", [METRICS_TYPE], Type.String()), ...refusals },
       },
     },
     async (_request, reply) => reply.type(`${METRICS_TYPE}; charset=utf-8`).send(await readMetrics()),
@@ -96,9 +96,12 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
       schema: {
         ...schema,
         operationId: 'getCluster',
-        summary: 'How the cluster is, as this gateway sees it',
+        summary: 'The state of the cluster, as this gateway sees it',
         querystring: jsonQuery,
-        response: { 200: content('Its state.', ['application/json'], ClusterState), ...refusals },
+        response: {
+          200: content('The state of the cluster.', ['application/json'], ClusterState),
+          ...refusals,
+        },
       },
     },
     async () => {
