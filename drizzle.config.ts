@@ -1,4 +1,4 @@
-// Where `npm run migration` reads the tables and writes the next migration; it never touches a database.
+// Owns the settings of `npm run migration`, which compares the tables in the code with sql/ and needs no database.
 
 import { defineConfig } from 'drizzle-kit'
 

@@ -1,4 +1,4 @@
-// Owns the set-up that npm runs first: Node packages, and on Debian and Ubuntu the system packages.
+// Owns the set-up that npm runs before a script: Node packages, system packages on Debian and Ubuntu, and Patroni.
 // Plain JavaScript without dependencies: it runs on whatever Node a fresh machine has.
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -15,7 +15,7 @@ installNodePackages()
 installSystemPackages()
 if (['test', 'scenarios'].includes(purpose)) installPatroni()
 
-/** Once per lockfile: a stamp in node_modules says for which one it was done. */
+/** Runs npm ci once per lockfile: a stamp in node_modules holds the hash of the lockfile that was installed. */
 function installNodePackages() {
   const digest = createHash('sha256')
     .update(readFileSync(join(folder, 'package-lock.json')))
@@ -23,7 +23,7 @@ function installNodePackages() {
   const stamp = join(folder, 'node_modules', '.tessera-setup')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) return
   say('Setting up: installing the Node packages of package-lock.json (npm ci) …')
-  // Not the npm of the script that we run in, whose settings would leak into this one.
+  // Runs the npm on PATH, not npm_execpath, the npm that runs this script.
   const result = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: folder,
     stdio: ['ignore', 2, 2],
@@ -33,13 +33,13 @@ function installNodePackages() {
   writeFileSync(stamp, digest)
 }
 
-/** By the cluster's own set-up, on the Node that has just come with the packages. */
+/** Installs Patroni with the cluster's own set-up, which runs on the Node that npm ci has installed. */
 function installPatroni() {
   const node = join(folder, 'node_modules', '.bin', 'node')
   const result = spawnSync(node, [join(folder, 'cluster', 'main.ts'), 'setup'], { stdio: ['ignore', 2, 2] })
   if (result.status === 0) return
   if (purpose !== 'test') fail('The cluster cannot be set up; see above.')
-  // Its tests skip themselves, and say so.
+  // The tests of the cluster skip themselves and report why.
   say('The cluster cannot be set up; see above. Its tests will be skipped.')
 }
 
@@ -70,14 +70,14 @@ function installSystemPackages() {
     })
     if (result.status !== 0) throw new Error(`${[first, ...rest].join(' ')} failed; see above.`)
   }
-  // Debian would start a server of its own with the package; Tessera's is private to its folder.
+  // Debian's package would create and start a server of its own; Tessera's server is private to its data folder.
   const noServer = '/etc/postgresql-common/createcluster.d/tessera.conf'
-  // Nor do the others' servers start: Tessera runs its own, when it is told to.
+  // Keeps the servers of other packages (etcd, HAProxy) from starting too: Tessera starts its own when asked to.
   const policy = '/usr/sbin/policy-rc.d'
   const isFree = !existsSync(policy)
   const isNew =
     packages.some((name) => name.startsWith('postgresql')) && !existsSync('/etc/postgresql-common')
-  // Ctrl-C ends apt-get, and then what it leaves is put right here.
+  // Ctrl-C ends apt-get but not this process, which still has to remove these two files.
   process.on('SIGINT', () => {})
   try {
     if (isFree) root('sh', '-c', `printf '#!/bin/sh\\nexit 101\\n' > ${policy} && chmod +x ${policy}`)
@@ -97,7 +97,7 @@ function installSystemPackages() {
   if (process.exitCode) process.exit()
 }
 
-/** What this purpose needs and the machine lacks, each with the Debian packages that bring it. */
+/** Returns what this purpose needs and the machine lacks, each with the Debian packages that provide it. */
 function findMissing() {
   const needs = [
     {
@@ -138,7 +138,7 @@ function findMissing() {
 function hasPostgis() {
   const { TESSERA_READ_URL, TESSERA_WRITE_URL, TESSERA_PG_BIN, PG_CONFIG } = process.env
   if (purpose === 'start' && (TESSERA_READ_URL || TESSERA_WRITE_URL)) return true
-  // Named by hand: the gateway checks it, and says what is wrong with it.
+  // Set by the user: the gateway checks it and reports what is wrong with it.
   if (TESSERA_PG_BIN || PG_CONFIG) return true
   const candidates = ['/usr/lib/postgresql', '/opt/homebrew/opt', '/usr/local/opt'].flatMap((place) =>
     list(place).map((name) => join(place, name, 'bin')),
@@ -161,7 +161,7 @@ function hasPostgis() {
   })
 }
 
-/** The newest that the distribution has. */
+/** Returns the packages of the newest PostgreSQL that the distribution has with PostGIS. */
 function postgisPackages() {
   const search = () => {
     const { stdout } = spawnSync('apt-cache', ['search', '--names-only', '^postgresql-[0-9]+-postgis-3$'], {
@@ -199,7 +199,7 @@ function hasVirtualEnvironments() {
   return spawnSync('python3', ['-c', 'import venv, ensurepip'], { stdio: 'ignore' }).status === 0
 }
 
-/** Also where a person's PATH does not lead, but the system's programs are. */
+/** Looks in /usr/sbin too: it holds system programs, and a user's PATH may lack it. */
 function hasProgram(name) {
   return `${process.env.PATH ?? ''}:/usr/sbin`.split(':').some((place) => {
     try {

@@ -1,4 +1,4 @@
-// Owns k6: where it is, how it is installed, and one run of a script.
+// Owns k6: how it is found, how it is installed, and one run of a script.
 
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,7 +9,7 @@ import { delimiter, join } from 'node:path'
 const PACKAGE = 'go.k6.io/k6@v1.8.1'
 const ELSEWHERE = 'https://grafana.com/docs/k6/latest/set-up/install-k6/'
 
-/** @returns the path of the program; undefined where there is none */
+/** @returns the path of the program; undefined if it is not installed */
 export function findK6(): string | undefined {
   const { PATH = '', GOBIN, GOPATH } = process.env
   const folders = [...PATH.split(delimiter), GOBIN ?? join(GOPATH ?? join(homedir(), 'go'), 'bin')]
@@ -25,15 +25,15 @@ function isProgram(file: string): boolean {
   }
 }
 
-/** Builds it with Go, where that is there. @throws Error saying how else to come by it */
+/** Builds k6 with Go. @throws Error that names other ways to install it, if Go is missing or fails */
 export function installK6(report: (line: string) => void) {
   const found = findK6()
-  if (found) return report(`k6 is there: ${found}`)
+  if (found) return report(`k6 is already installed: ${found}`)
   report(`go install ${PACKAGE} (some minutes) …`)
   try {
     execFileSync('go', ['install', PACKAGE], { stdio: 'inherit' })
   } catch {
-    throw new Error(`Go could not install k6. It can be had in other ways: ${ELSEWHERE}`)
+    throw new Error(`Go could not install k6. For other ways to install it, see ${ELSEWHERE}`)
   }
   report(`k6 is installed: ${findK6()}`)
 }
@@ -43,18 +43,18 @@ export const versionOf = (k6: string) => execFileSync(k6, ['version'], { encodin
 export type Run = {
   readonly script: string
   readonly environment: Readonly<Record<string, string>>
-  /** Where its own report (HTML), what it sums up (JSON) and its record (NDJSON, a line a second) are to be. */
+  /** Paths for k6's own report (HTML), its summary (JSON) and its record (NDJSON, one line per second). */
   readonly reportFile: string
   readonly summaryFile: string
   readonly recordFile: string
-  /** Tags by whose values everything is recorded, too. */
+  /** Tags for whose values k6 keeps separate records. */
   readonly tags: readonly string[]
 }
 
-/** By these k6 says that a threshold was crossed; others are failures of its own. */
+/** Exit code of k6 if a threshold was crossed; other codes than 0 are failures of k6 itself. */
 export const THRESHOLDS_CROSSED = 99
 
-/** Runs a script to its end; what interrupts us interrupts it, and then it still cleans up. @returns its exit code */
+/** Runs a script to its end. The first SIGINT or SIGTERM goes to k6, which then still cleans up. @returns its exit code */
 export async function runK6(
   k6: string,
   { script, environment, reportFile, summaryFile, recordFile, tags }: Run,
@@ -65,7 +65,7 @@ export async function runK6(
       ...process.env,
       ...environment,
       K6_WEB_DASHBOARD: 'true',
-      // No page while it runs: no port is opened.
+      // Opens no port: the dashboard's page is not needed while k6 runs.
       K6_WEB_DASHBOARD_PORT: '-1',
       K6_WEB_DASHBOARD_PERIOD: '1s',
       K6_WEB_DASHBOARD_EXPORT: reportFile,
@@ -73,11 +73,11 @@ export async function runK6(
       K6_WEB_DASHBOARD_TAGS: tags.join(','),
     },
     stdio: ['ignore', 'ignore', 'pipe'],
-    // Out of the terminal's reach: a second signal would end it without cleaning up.
+    // In a process group of its own, out of the terminal's reach: a second signal would end k6 without cleaning up.
     detached: true,
   })
   onStart()
-  // Of each request that got no answer it writes a line; those are counted, and the rest is told.
+  // k6 writes a line for each request without a response. The script counts those, so only other lines are printed.
   child.stderr.setEncoding('utf8')
   child.stderr.on('data', (text: string) => {
     const lines = text.split('\n').filter((line) => line && !line.includes('Request Failed'))

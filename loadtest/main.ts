@@ -1,4 +1,4 @@
-// Owns `npm run loadtest`: what is asked for, one run from its settings to its report, and two runs compared.
+// Owns `npm run loadtest`: its command line, a run from its settings to its report, and the comparison of two runs.
 
 import { execFileSync, spawn } from 'node:child_process'
 import {
@@ -24,25 +24,25 @@ import { compare, limitOf, numbersOf, type Summary, show, summarize, timeOf } fr
 
 const folder = import.meta.dirname
 const SCRIPTS: Readonly<Record<string, string>> = {
-  read: 'people look at a map: views, features, filters, pages',
-  write: 'editors make, change and remove features',
-  mixed: 'both, as READ_RATIO and WRITE_RATIO say',
-  'read-your-writes': 'who has made a change looks at it, and must see it',
-  session: 'a person, who thinks in between',
+  read: 'users look at a map: views, features, filters, pages',
+  write: 'editors create, change and remove features',
+  mixed: 'readers and editors, in the proportion of READ_RATIO to WRITE_RATIO',
+  'read-your-writes': 'users look at what they have just changed, and must see it',
+  session: 'a person looks at a map, with pauses to think',
   soak: 'mixed at an easy pace, for an hour',
   spike: 'a tenth of the users, suddenly all, and a tenth again',
   failover: 'mixed in each part of the cluster, while a member is lost',
 }
-/** What scripts need not know. */
+/** Variables of this program; scripts/settings.ts has those that the scripts read too. */
 const OWN_VARIABLES = {
-  RESULTS: ['where results go', join(folder, 'results')],
-  FAULT: ['of failover: kill, crash, freeze, partition, switchover, or none', 'kill'],
-  MEMBER: ['of failover: which member; the name of a group means its primary', 'w1'],
+  RESULTS: ['folder for results', join(folder, 'results')],
+  FAULT: ['for failover: kill, crash, freeze, partition, switchover or none', 'kill'],
+  MEMBER: ['for failover: the member; the name of a group means its primary', 'w1'],
 } as const
 const { RESULTS = OWN_VARIABLES.RESULTS[1] } = process.env
 const FAULTS = ['kill', 'crash', 'freeze', 'partition', 'switchover', 'none']
 
-/** By whose values k6 records everything, too: see scripts/users.ts. */
+/** Tags for whose values k6 keeps separate records; scripts/users.ts sets them. */
 const TAGS = ['kind', 'flow', 'reason']
 const PROGRESS_INTERVAL_MS = 1_000
 
@@ -58,17 +58,17 @@ function usage(): string {
 
 ${list(Object.entries(SCRIPTS))}
 
-  setup               installs k6, where Go is there
-  compare A B         two results, by folder
+  setup               installs k6, if Go is installed
+  compare A B         compares two results, by folder
 
 Variables:
 ${list(settings)}
 
-The exit code is 0 where all thresholds are met.
+The exit code is 0 if all thresholds are met and no feature is left behind.
 `
 }
 
-/** What cannot be done as it was asked; the message is for the person who did. */
+/** A call that cannot be carried out; the message is for the user. */
 class UsageError extends Error {}
 
 type Fault = { readonly kind: string; readonly member: string }
@@ -80,7 +80,10 @@ function readFault(name: string): Fault | undefined {
   return { kind, member }
 }
 
-/** Strikes after a third of the run time, for another third; not where the run ends before. */
+/**
+ * Injects the fault when all users have come and a third of the run time has passed; it lasts for another third.
+ * Does nothing if the run ends before that.
+ */
 async function strike(
   { kind, member }: Fault,
   { users, spawnRate, runTime }: Settings,
@@ -102,15 +105,15 @@ async function strike(
   const code = await new Promise<number | null>((resolve) => child.once('exit', resolve))
   if (code !== 0)
     throw new UsageError(
-      'The fault could not be made, see above: failover needs a cluster here (npm run cluster -- up), or FAULT=none.',
+      'The fault could not be injected, see above: failover needs a cluster on this machine (npm run cluster -- up), or FAULT=none.',
     )
   happenings.push({ at: Date.now(), what: `${kind} of ${member} is over`, isTrouble: false })
 }
 
-/** How often it is looked whether users have come. */
+/** Milliseconds between checks whether users have come. */
 const BUSY_CHECK_MS = 200
 
-/** A line a second: how it goes. */
+/** Prints the progress of a run, one line per second. */
 async function tellProgress(
   recordFile: string,
   reader: ReturnType<typeof makeRecordReader>,
@@ -153,7 +156,7 @@ function progressOf({ at, metrics }: Snapshot, all: readonly Snapshot[]): string
   return parts.join(', ')
 }
 
-/** Of what is called so. @returns undefined where nobody can be asked */
+/** Counts what the run left behind. @returns undefined if the gateway does not answer or does not know the number */
 async function countLeft({ target, collection, mark }: Settings): Promise<number | undefined> {
   const url = `${target}/collections/${encodeURIComponent(collection)}/items?name=${encodeURIComponent(mark)}&limit=1`
   const response = await fetch(url, { headers: { prefer: 'consistency=strong' } }).catch(() => undefined)
@@ -167,16 +170,21 @@ async function checkTarget({ target, collection }: Settings) {
   const response = await fetch(url).catch(() => undefined)
   if (!response)
     throw new UsageError(
-      `Nobody answers at TARGET=${target}. npm start serves there, or npm run cluster -- up, or name another.`,
+      `No gateway answers at TARGET=${target}. Start one (npm start, or npm run cluster -- up, which prints its address), or set another TARGET.`,
     )
   if (!response.ok)
-    throw new UsageError(`${url} answers ${response.status}: COLLECTION must be one that is served.`)
+    throw new UsageError(
+      `${url} returned ${response.status}: COLLECTION must be a collection that the gateway serves.`,
+    )
 }
 
 const commit = () => {
   try {
     const text = (...args: string[]) => execFileSync('git', args, { cwd: folder, encoding: 'utf8' }).trim()
-    return text('rev-parse', '--short', 'HEAD') + (text('status', '--porcelain') ? ' and changes' : '')
+    return (
+      text('rev-parse', '--short', 'HEAD') +
+      (text('status', '--porcelain') ? ' with uncommitted changes' : '')
+    )
   } catch {
     return 'unknown'
   }
@@ -187,7 +195,7 @@ async function play(name: string): Promise<number> {
   const settings = readSettings(process.env, name === 'soak' ? { runTime: 3_600 } : {})
   const fault = readFault(name)
   const k6 = findK6()
-  if (!k6) throw new UsageError('k6 is not installed: npm run loadtest -- setup')
+  if (!k6) throw new UsageError('k6 is not installed; npm run loadtest -- setup installs it.')
   await checkTarget(settings)
   const startedAt = new Date().toISOString()
   const place = join(RESULTS, `${startedAt.slice(0, 19).replaceAll(':', '')}-${name}`)
@@ -215,10 +223,11 @@ async function play(name: string): Promise<number> {
   ending.abort()
   await Promise.all([progress, stop()])
   await striking
-  if (code !== 0 && code !== THRESHOLDS_CROSSED) throw new UsageError(`k6 has ended with ${code}; see above.`)
+  if (code !== 0 && code !== THRESHOLDS_CROSSED)
+    throw new UsageError(`k6 ended with exit code ${code}; see above.`)
   const { snapshots } = reader
   const { apiKey: _, ...told } = settings
-  // Without what users knew, which is much and no result.
+  // setup_data has all cities that the users know: it is large, and no result.
   const { setup_data: __, ...k6Summary } = JSON.parse(readFileSync(file('k6.json'), 'utf8'))
   writeFileSync(file('k6.json'), JSON.stringify(k6Summary, null, 2))
   const summary = summarize(k6Summary, snapshots, observation, {
@@ -240,7 +249,7 @@ function tellSummary(summary: Summary, place: string): number {
   for (const [name, value] of numbersOf(summary)) say(`  ${name.padEnd(30)}${show(value)}`)
   for (const [reason, count] of Object.entries(errors)) say(`  ${`not served: ${reason}`.padEnd(30)}${count}`)
   for (const { metric, condition, isMet } of thresholds) say(`  ${isMet ? '✔' : '✖'} ${metric}: ${condition}`)
-  if (left) say(`  ✖ ${left} features called ${summary.settings.mark} were left behind`)
+  if (left) say(`  ✖ ${left} features named ${summary.settings.mark} were left behind`)
   say(limitOf(summary))
   say(`${join(place, 'index.html')}`)
   return left || thresholds.some(({ isMet }) => !isMet) ? 1 : 0
@@ -259,7 +268,7 @@ const [name = '', ...rest] = process.argv.slice(2)
 try {
   if (name === 'setup') installK6(say)
   else if (name === 'compare' && rest.length === 2) {
-    // biome-ignore lint/suspicious/noConsole: the table is what was asked for
+    // biome-ignore lint/suspicious/noConsole: the table is the output of this command
     console.table(compare(readResult(rest[0]!), readResult(rest[1]!)))
   } else if (Object.hasOwn(SCRIPTS, name) && rest.length === 0) process.exitCode = await play(name)
   else throw new UsageError(`${name ? `There is no ${[name, ...rest].join(' ')}.\n\n` : ''}${usage()}`)

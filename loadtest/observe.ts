@@ -1,17 +1,17 @@
-// Owns looking on while a load test runs: what this machine's processes do, and what the gateways say of the cluster.
+// Owns the observation of a load test: the CPU that this machine's processes use, and the state of the cluster.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Something that happened, for the time axis. */
+/** An event for the time axis of the report. */
 export type Happening = {
   /** Milliseconds since 1970. */
   readonly at: number
   readonly what: string
   readonly isTrouble: boolean
 }
-/** Cores that each kind of process used, on average since the last look. */
+/** Cores that each program used, on average since the sample before. */
 export type Usage = { readonly at: number; readonly cores: Readonly<Record<string, number>> }
 
 export type Observation = { readonly happenings: Happening[]; readonly usage: Usage[] }
@@ -20,7 +20,7 @@ export type Observer = { readonly observation: Observation; stop(): Promise<void
 const CLUSTER_INTERVAL_MS = 500
 const CPU_INTERVAL_MS = 1_000
 
-/** Programs by their command lines; what is none of them is others. */
+/** Programs by their command lines; all other processes are summed up as OTHERS. */
 const PROGRAMS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ['k6', /(^|\/)k6\0/],
   ['gateway', /gateway\/main\.ts/],
@@ -30,7 +30,7 @@ const PROGRAMS: readonly (readonly [name: string, pattern: RegExp])[] = [
 ]
 const OTHERS = 'others'
 
-/** @param apiKey of an operator, where the gateways are elsewhere */
+/** @param apiKey key of an operator; needed if the gateways are on another machine */
 export function observe(target: string, apiKey: string | undefined): Observer {
   const observation: Observation = { happenings: [], usage: [] }
   const stopping = new AbortController()
@@ -51,7 +51,7 @@ type ClusterState = {
   readonly groupsWithoutSecondary: readonly number[]
 }
 
-/** What is told of in one state and not in the one before, and the other way round. */
+/** Polls the state of the cluster, and records when each trouble begins and when it is over. */
 async function watchCluster(
   target: string,
   apiKey: string | undefined,
@@ -59,8 +59,8 @@ async function watchCluster(
   signal: AbortSignal,
 ) {
   const headers = apiKey ? { authorization: `Bearer ${apiKey}` } : {}
-  // Each process of a gateway speaks for itself, and whichever answers does: something is over when nobody has told of
-  // it for a while.
+  // Each process of a gateway knows only its own state, and any of them may answer: a trouble is over once no response
+  // has reported it for OVER_MS.
   const toldAt = new Map<string, number>()
   while (!signal.aborted) {
     const state = await fetch(`${target}/cluster`, { headers, signal: AbortSignal.timeout(2_000) })
@@ -73,7 +73,7 @@ async function watchCluster(
     }
     for (const [trouble, last] of toldAt) {
       if (!state || at - last < OVER_MS) continue
-      happenings.push({ at: last, what: `no more: ${trouble}`, isTrouble: false })
+      happenings.push({ at: last, what: `over: ${trouble}`, isTrouble: false })
       toldAt.delete(trouble)
     }
     await sleep(CLUSTER_INTERVAL_MS, undefined, { signal }).catch(() => {})
@@ -90,7 +90,7 @@ const troublesOf = ({ endpoints, groupsWithoutPrimary, groupsWithoutSecondary }:
 ]
 
 async function watchProcesses({ usage }: Observation, signal: AbortSignal) {
-  // Where it cannot be seen, it is not told.
+  // Without /proc, as on macOS, the use of CPU is not reported.
   if (!existsSync('/proc/self/stat')) return
   const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
   let before = readTicks()
@@ -102,7 +102,7 @@ async function watchProcesses({ usage }: Observation, signal: AbortSignal) {
     seenAt += seconds * 1_000
     const cores: Record<string, number> = {}
     for (const [pid, { program, ticks }] of now) {
-      // Whatever began in between has used what it has; process numbers are not given away again so soon.
+      // All ticks of a process that started in between count. Process ids are not reused so soon.
       const used = ticks - (before.get(pid)?.ticks ?? 0)
       cores[program] = (cores[program] ?? 0) + used / ticksPerSecond / seconds
     }
@@ -111,7 +111,7 @@ async function watchProcesses({ usage }: Observation, signal: AbortSignal) {
   }
 }
 
-/** Of each process: what it is, and what it has used since it began. */
+/** Returns the program of each process, and the CPU ticks that it has used since its start. */
 function readTicks(): Map<number, { readonly program: string; readonly ticks: number }> {
   const found = new Map<number, { readonly program: string; readonly ticks: number }>()
   for (const name of readdirSync('/proc')) {
@@ -119,13 +119,13 @@ function readTicks(): Map<number, { readonly program: string; readonly ticks: nu
     try {
       const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
       const commandLine = readFileSync(`/proc/${name}/cmdline`, 'utf8')
-      // Behind the name in parentheses, which may have anything in it: user and system time are the 12th and 13th.
+      // User and system time are the 12th and 13th field after the name, which is in parentheses and may have any text.
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
       const ticks = Number(fields[11]) + Number(fields[12])
       const program = PROGRAMS.find(([, pattern]) => pattern.test(commandLine))?.[0] ?? OTHERS
       found.set(Number(name), { program, ticks })
     } catch {
-      // It has just ended.
+      // The process has just ended.
     }
   }
   return found

@@ -1,6 +1,6 @@
-// Owns what k6 records while it runs: a line a second with everything of that second → curves.
+// Owns the record that k6 writes during a run: one line per second → a snapshot of all metrics of that second.
 
-/** Of one second: metric, with its tag where it is by one (`http_reqs{kind:read}`) → aggregate → value. */
+/** One second: metric, with its tag if it is recorded by tag (`http_reqs{kind:read}`) → aggregate → value. */
 export type Snapshot = {
   /** Milliseconds since 1970. */
   readonly at: number
@@ -9,7 +9,7 @@ export type Snapshot = {
 
 type Aggregates = Readonly<Record<string, readonly string[]>>
 
-/** Reads a record as it grows. */
+/** Returns a reader of a record that still grows. */
 export function makeRecordReader() {
   let rest = ''
   let aggregates: Aggregates = {}
@@ -22,14 +22,14 @@ export function makeRecordReader() {
     if (event === 'metric')
       for (const [name, { type }] of Object.entries<{ type: string }>(data)) types[name] = type
     if (event !== 'snapshot') return
-    // Values alone, of all metrics that are known then, by name.
+    // A snapshot has values only: those of all metrics known so far, in the order of their names.
     const names = Object.keys(types).toSorted()
     const metrics: Record<string, Record<string, number>> = {}
     for (const [index, name] of names.entries()) {
       const values: readonly number[] | undefined = data[index]
       const type = types[name]!
       const keys = aggregates[type] ?? []
-      // Nothing was added in this second: of a counter that is a figure, of others there is none.
+      // Without a sample in this second a counter is 0, and other metrics have no value.
       const isSilent = !values || values.length === 0
       if (isSilent && type !== 'counter') continue
       metrics[name] = Object.fromEntries(keys.map((key, at) => [key, isSilent ? 0 : values[at]!]))
@@ -39,7 +39,7 @@ export function makeRecordReader() {
 
   return {
     snapshots: snapshots as readonly Snapshot[],
-    /** @param text what has come since */
+    /** @param text what was appended since the last call */
     add(text: string) {
       const lines = (rest + text).split('\n')
       rest = lines.pop()!
@@ -48,7 +48,7 @@ export function makeRecordReader() {
   }
 }
 
-/** The values of a tag by which a metric was recorded: `reasonsOf(snapshots, 'errors', 'reason')`. */
+/** Returns the values of a tag for which a metric was recorded: `tagValues(snapshots, 'errors', 'reason')`. */
 export function tagValues(snapshots: readonly Snapshot[], metric: string, tag: string): readonly string[] {
   const prefix = `${metric}{${tag}:`
   const names = snapshots

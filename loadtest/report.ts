@@ -1,4 +1,4 @@
-// Owns the page about a run: its curves on one time axis, what happened meanwhile, its numbers. One file, nothing loaded.
+// Owns the report page of a run: curves on one time axis, events and numbers, in one file that loads nothing.
 
 import { html } from 'ghtml'
 import type { Happening } from './observe.ts'
@@ -11,7 +11,7 @@ type Chart = {
   readonly title: string
   readonly unit: string
   readonly curves: readonly Curve[]
-  /** Where the axis ends at least. */
+  /** Least value at which the axis ends. */
   readonly most?: number
 }
 
@@ -23,7 +23,7 @@ const TOP = 14
 const BOTTOM = 24
 const COLORS = ['#1f77b4', '#d95f02', '#2a9d5c', '#b0307f', '#7a5cc4', '#8c6d1f', '#4b8f9c', '#666666']
 const TICKS = 4
-/** So much room the number of a mark takes. */
+/** Width of the number of a mark, in the units of the drawing. */
 const NUMBER_WIDTH = 14
 
 export type Report = {
@@ -58,17 +58,17 @@ export function renderReport({ summary, snapshots, usage }: Report): string {
   const programs = [...new Set(usage.flatMap(({ cores }) => Object.keys(cores)))]
   const charts: Chart[] = [
     {
-      title: 'Answers',
-      unit: 'a second',
+      title: 'Responses',
+      unit: 'per second',
       curves: [
         curve('reads', 'http_reqs{kind:read}', 'rate'),
         curve('writes', 'http_reqs{kind:write}', 'rate'),
       ],
     },
-    { title: 'Answers by part of the cluster', unit: 'a second', curves: byTag('http_reqs', 'flow') },
-    { title: 'How long reads took', unit: 'ms', curves: latencies('read') },
-    { title: 'How long writes took', unit: 'ms', curves: latencies('write') },
-    { title: 'Not served', unit: 'a second', curves: byTag('errors', 'reason'), most: 1 },
+    { title: 'Responses by part of the cluster', unit: 'per second', curves: byTag('http_reqs', 'flow') },
+    { title: 'Duration of reads', unit: 'ms', curves: latencies('read') },
+    { title: 'Duration of writes', unit: 'ms', curves: latencies('write') },
+    { title: 'Not served', unit: 'per second', curves: byTag('errors', 'reason'), most: 1 },
     {
       title: 'Answered by secondaries',
       unit: '%',
@@ -133,7 +133,7 @@ svg text { font-size: 11px; fill: currentColor; }
     .map(([name, value]) => row(name, show(value)))
     .join('')}!${Object.entries(summary.errors)
     .map(([reason, count]) => row(`not served: ${reason}`, String(count)))
-    .join('')}!${row('left behind', show(summary.left))}</table></section>
+    .join('')}!${row('features left behind', show(summary.left))}</table></section>
 <section><h2>Settings</h2><table>!${Object.entries({
     ...settings,
     commit: summary.commit,
@@ -186,7 +186,7 @@ function renderChart(
     const path = points.map(([seconds, value]) => `${x(seconds).toFixed(1)},${y(value).toFixed(1)}`).join(' ')
     return html`<polyline fill="none" stroke="${colorOf(index)}" stroke-width="1.6" points="${path}"/>`
   })
-  // Of those that lie close together the first is numbered: one number over another could not be read.
+  // Only the first of several marks close together gets a number: overlapping numbers could not be read.
   let numberedAt = Number.NEGATIVE_INFINITY
   const flags = marks.map(({ seconds, isTrouble, what }, index) => {
     const at = x(seconds).toFixed(1)
@@ -204,13 +204,13 @@ function renderChart(
 <div class="legend">!${legend.join('')}</div></section>`
 }
 
-/** Of a long run there are more values than a function takes arguments. */
+/** Returns the greatest value. A long run has more values than Math.max could take as arguments. */
 const greatest = (least: number, values: readonly number[]) =>
   values.reduce((most, value) => Math.max(most, value), least)
 
 const colorOf = (index: number) => COLORS[index % COLORS.length]!
 
-/** The next of 1, 2, 5, 10, 20, 50 …, so that the axis reads well. */
+/** Rounds up to the next of 1, 2, 5, 10, 20, 50 …, so that the axis is easy to read. */
 function niceCeiling(value: number): number {
   if (value <= 0) return 1
   const magnitude = 10 ** Math.floor(Math.log10(value))

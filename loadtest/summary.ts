@@ -1,11 +1,11 @@
-// Owns what a load test comes to: the numbers of one run, and of two beside each other.
+// Owns the results of a load test: the numbers of one run, and two runs next to each other.
 
 import { cpus, totalmem } from 'node:os'
 import type { Happening, Observation } from './observe.ts'
 import { type Snapshot, tagValues } from './record.ts'
 import type { Settings } from './scripts/settings.ts'
 
-/** Milliseconds. */
+/** Number of requests, and percentiles of their duration in milliseconds. */
 export type Latency = {
   readonly count: number
   readonly p50: number
@@ -18,7 +18,7 @@ export type Threshold = { readonly metric: string; readonly condition: string; r
 export type Summary = {
   readonly name: string
   readonly startedAt: string
-  /** While users were there. */
+  /** Seconds in which users sent requests. */
   readonly seconds: number
   readonly settings: Omit<Settings, 'apiKey'>
   readonly k6: string
@@ -26,23 +26,23 @@ export type Summary = {
   readonly machine: string
   readonly reads: Latency
   readonly writes: Latency
-  /** Percent. */
+  /** Percentage of reads among all requests. */
   readonly readShare: number
   readonly perSecond: number
-  /** What was not served, by what came instead. */
+  /** Number of requests that were not served, by what came back instead. */
   readonly errors: Readonly<Record<string, number>>
-  /** Percent of the answers that say where they are from; undefined where none does. */
+  /** Percentage of secondaries among the responses that report their source; undefined if none does. */
   readonly fromSecondaries: number | undefined
   readonly thresholds: readonly Threshold[]
-  /** What the run has written and not removed; undefined where nobody could be asked. */
+  /** Number of features that the run wrote and did not remove; undefined if it is not known. */
   readonly left: number | undefined
-  /** Cores of this machine, on average while all were there, and how many there are. */
+  /** Cores that each program used, on average while users sent requests; and the cores of this machine. */
   readonly cores: Readonly<Record<string, number>>
   readonly allCores: number
   readonly happenings: readonly Happening[]
 }
 
-/** What k6 writes with --summary-export. */
+/** The file that k6 writes with --summary-export. */
 export type K6Summary = {
   readonly metrics: Readonly<Record<string, Readonly<Record<string, unknown>>>>
 }
@@ -59,12 +59,12 @@ function latencyOf({ metrics }: K6Summary, kind: string): Latency {
   return { count: numberOf(metrics[`${kind}s`], 'count'), p50: p50!, p95: p95!, p99: p99! }
 }
 
-/** When users were there, in milliseconds since 1970: neither before nor after them anything is measured. */
+/** Returns when users sent requests, in milliseconds since 1970. What lies before or after that is not measured. */
 export function timeOf(snapshots: readonly Snapshot[]): { readonly from: number; readonly to: number } {
   const isBusy = ({ metrics }: Snapshot) =>
     ['read', 'write'].some((kind) => metrics[`http_reqs{kind:${kind}}`]?.count)
   const busy = snapshots.filter(isBusy)
-  // A snapshot is of the second before it.
+  // A snapshot covers the second before its time.
   return { from: (busy[0]?.at ?? 0) - 1_000, to: busy.at(-1)?.at ?? 0 }
 }
 
@@ -81,7 +81,7 @@ export function summarize(
   const all = reads.count + writes.count
   const told = metrics.from_secondary
   const thresholds = Object.entries(metrics).flatMap(([metric, { thresholds = {} }]) =>
-    // k6 says which have failed.
+    // k6 reports whether a condition has failed.
     Object.entries(thresholds as Record<string, boolean>).map(([condition, hasFailed]) => ({
       metric,
       condition,
@@ -93,12 +93,12 @@ export function summarize(
   for (const { cores: used } of meanwhile)
     for (const [program, count] of Object.entries(used))
       cores[program] = (cores[program] ?? 0) + count / meanwhile.length
-  // k6 does not sum up by tag.
+  // k6's summary has no totals by tag.
   const countOf = (reason: string) =>
     snapshots.reduce((sum, { metrics }) => sum + (metrics[`errors{reason:${reason}}`]?.count ?? 0), 0)
   const reasons = tagValues(snapshots, 'errors', 'reason')
   const errors = Object.fromEntries(reasons.map((reason) => [reason, countOf(reason)]))
-  // Of the last part of a second there is no snapshot.
+  // The last part of a second has no snapshot.
   const late = numberOf(metrics.errors, 'count') - sumOf(errors)
   if (late > 0) errors['at the very end'] = late
   return {
@@ -118,10 +118,10 @@ export function summarize(
   }
 }
 
-/** What held the run back, in a sentence. */
+/** Returns a sentence about what limited the run. */
 export function limitOf({ cores, allCores }: Pick<Summary, 'cores' | 'allCores'>): string {
   const used = Object.entries(cores).toSorted(([, a], [, b]) => b - a)
-  if (used.length === 0) return 'This machine does not tell what its processes use.'
+  if (used.length === 0) return 'The CPU use of this machine is not known.'
   const sum = sumOf(cores)
   const shares = used
     .filter(([, count]) => count >= 0.01)
@@ -130,9 +130,9 @@ export function limitOf({ cores, allCores }: Pick<Summary, 'cores' | 'allCores'>
   const isFull = sum > FULL * allCores
   const [most] = used
   const verdict = isFull
-    ? `all of it was in use, most of it by ${most![0]}`
-    : 'it had some left: what held the run back was waiting, or is elsewhere'
-  return `Of the ${allCores} cores of this machine ${sum.toFixed(2)} were in use (${shares}): ${verdict}. k6, and whatever of gateways and databases runs here, share them.`
+    ? `the machine was fully used, most of it by ${most![0]}`
+    : 'the machine had capacity left, so the run was limited by waiting, or by another machine'
+  return `${sum.toFixed(2)} of the ${allCores} cores of this machine were in use (${shares}): ${verdict}. k6 shares them with the gateways and databases that run here.`
 }
 const FULL = 0.9
 
@@ -141,11 +141,11 @@ const timesOf = (kind: string, { count, p50, p95, p99 }: Latency) =>
     ([name, ms]) => [`${kind} ${name}, ms`, count > 0 ? ms : undefined] as const,
   )
 
-/** One row for each number: its name, and what it was. */
+/** Returns the numbers of a run, each with its name. */
 export const numbersOf = (
   summary: Summary,
 ): readonly (readonly [name: string, value: number | undefined])[] => [
-  ['requests a second', summary.perSecond],
+  ['requests per second', summary.perSecond],
   ['reads', summary.reads.count],
   ['writes', summary.writes.count],
   ['share of reads, %', summary.readShare],
@@ -155,7 +155,7 @@ export const numbersOf = (
   ['answered by secondaries, %', summary.fromSecondaries],
 ]
 
-/** Of two runs: each number of both, and how many times the first the second is. */
+/** Returns each number of two runs, and the second as a multiple of the first. */
 export function compare(one: Summary, other: Summary): readonly Readonly<Record<string, string | number>>[] {
   const others = new Map(numbersOf(other))
   return numbersOf(one).map(([name, value]) => {

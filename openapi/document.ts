@@ -1,4 +1,4 @@
-// Owns the making of openapi.json and of the client's types: the routes' own schemas, without a database.
+// Owns the generation of openapi.json and of the client's types from the schemas of the routes, without a database.
 
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -15,11 +15,11 @@ export const TYPES_FILE = new URL('client/schema.d.ts', import.meta.url)
 const CLIENT_FOLDER = fileURLToPath(new URL('client/', import.meta.url))
 const GENERATOR = fileURLToPath(new URL('client/node_modules/openapi-typescript/bin/cli.js', import.meta.url))
 
-/** The document as `npm run openapi` writes it. */
+/** Returns the document that `npm run openapi` writes. */
 export async function makeDocument(): Promise<string> {
   const { config } = readConfig([], {}, {})
   const emit = () => {}
-  // Never connected to: no request is made.
+  // No request is sent to the app, so it does not matter whether a database answers at this URL.
   const database = openDatabase({ ...config, readUrl: 'postgresql://nobody@localhost/none', emit })
   const catalog: Catalog = {
     get() {
@@ -38,7 +38,10 @@ export async function makeDocument(): Promise<string> {
   return `${JSON.stringify(document, null, 2)}\n`
 }
 
-/** The types of a document, as the client uses them: features are features there, and plans for people. */
+/**
+ * Returns the TypeScript types of a document for the client, without query plans: they are for people to read, and with
+ * them the type of a response would be a feature or a plan.
+ */
 export async function makeTypes(document: string): Promise<string> {
   const generating = promisify(execFile)(process.execPath, [GENERATOR], {
     cwd: CLIENT_FOLDER,

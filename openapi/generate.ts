@@ -1,4 +1,4 @@
-// `npm run openapi`: writes openapi.json and the client's types anew.
+// Owns `npm run openapi`, which rewrites openapi.json and the client's types.
 
 import { writeFile } from 'node:fs/promises'
 import { DOCUMENT_FILE, makeDocument, makeTypes, TYPES_FILE } from './document.ts'

@@ -1,4 +1,5 @@
-// Holds the code to the house: who may import what, who may touch the world, and what names and texts are.
+// Tests the rules of the house: what a file may import, which files may use the environment and end the process, and what
+// names and documents must be like.
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -23,7 +24,7 @@ const importsOf = (file: string) =>
     ([, from, bare]) => (from ?? bare)!,
   )
 
-/** The floor of a file, from the ground up; a file imports from its own floor or from below. */
+/** Floors (layers) of the gateway, lowest first. A file imports only from its own floor or from a lower one. */
 const FLOORS = [
   /^gateway\/(errors|events|trace)\.ts$/,
   /^gateway\/(database|cql2)\//,
@@ -34,18 +35,18 @@ const FLOORS = [
 ]
 const floorOf = (file: string) => FLOORS.findIndex((floor) => floor.test(file))
 
-test('every file of the gateway stands on a floor', () => {
+test('every file of the gateway belongs to a floor', () => {
   assert.deepEqual(
     sources.filter((file) => floorOf(file) < 0),
     [],
   )
 })
 
-test('imports go downwards only', () => {
+test('imports never go up to a higher floor', () => {
   for (const file of sources) {
     for (const target of importsOf(file).filter((name) => name.startsWith('.'))) {
       const path = normalize(join(dirname(file), target))
-      // What config reads is a type to everybody, and a value only where the process begins.
+      // Every file may import the types of config.ts, but only the top floor may import its values.
       if (path === 'gateway/config.ts' && new RegExp(`import type [^\\n]*'${target}'`).test(read(file)))
         continue
       assert.ok(floorOf(path) <= floorOf(file), `${file} imports ${path}, which is above it`)
@@ -53,11 +54,11 @@ test('imports go downwards only', () => {
   }
 })
 
-/** Folders of what it all means, each on those before it. */
+/** Folders of features/, in order: each may import from those before it. */
 const FEATURES = ['values', 'access', 'collections', 'sharding', 'formats', 'query', 'changes', 'import']
 const rankOf = (file: string) => FEATURES.indexOf(file.split('/')[2]!)
 
-test('folders of features stand on one another in order', () => {
+test('a folder of features/ imports only from folders before it', () => {
   for (const file of sources.filter((name) => name.startsWith('gateway/features/'))) {
     assert.ok(rankOf(file) >= 0, `${file} is in none of ${FEATURES.join(', ')}`)
     for (const target of importsOf(file).filter((name) => name.startsWith('.'))) {
@@ -68,7 +69,7 @@ test('folders of features stand on one another in order', () => {
   }
 })
 
-test('no file imports itself in a circle', () => {
+test('imports have no cycles', () => {
   const graph = new Map(
     sources.map((file) => [
       file,
@@ -103,7 +104,7 @@ onlyIn('imports OpenTelemetry', /@opentelemetry/, /^gateway\/trace\.ts$/)
 onlyIn('reads the environment', /process\.env/, /^gateway\/config\.ts$/)
 onlyIn('ends the process', /process\.exit\(/, /^gateway\/main\.ts$/)
 
-test('cluster/ and loadtest/ know ports and URLs, never gateway code', () => {
+test('cluster/ and loadtest/ use ports and URLs, and never import code of the gateway', () => {
   for (const file of tracked.filter((name) => /^(cluster|loadtest)\/.*\.ts$/.test(name))) {
     for (const target of importsOf(file)) assert.ok(!target.includes('gateway/'), `${file} imports ${target}`)
   }
@@ -115,7 +116,7 @@ test('the first line of a source file says what it owns', () => {
   }
 })
 
-test('no file has a name that says nothing', () => {
+test('no file has a meaningless name', () => {
   const banned = /^(utils?|helpers?|common|manager|service|index|misc|test\d+)\./
   assert.deepEqual(
     tracked.filter((file) => banned.test(basename(file))),
@@ -123,8 +124,8 @@ test('no file has a name that says nothing', () => {
   )
 })
 
-test('nothing of a machine or a registry is committed', () => {
-  // Put together here, so that this file does not hold what it looks for.
+test('no path of a machine and no host of a registry is committed', () => {
+  // Assembled from parts, so that this file does not have the text that it looks for.
   const hosts = [
     ['registry', 'npmjs'].join('.'),
     ['proxy', 'golang'].join('.'),
@@ -138,7 +139,7 @@ test('nothing of a machine or a registry is committed', () => {
   }
 })
 
-test('nothing is left to do later', () => {
+test('no file has a mark for work to be done later', () => {
   const mark = new RegExp(
     `\\b(${['TO', 'FIX'].map((start, index) => start + ['DO', 'ME'][index]).join('|')})\\b`,
   )
@@ -148,7 +149,7 @@ test('nothing is left to do later', () => {
 
 const documents = tracked.filter((file) => file.endsWith('.md') && !file.startsWith('openapi/client/'))
 
-test('documents link to what is there', () => {
+test('documents link to files that exist', () => {
   for (const document of documents)
     for (const [, target] of read(document).matchAll(/\]\((?!https?:|mailto:|#)([^)#\s]+)/g)) {
       const path = normalize(join(dirname(document), target!))
@@ -159,8 +160,8 @@ test('documents link to what is there', () => {
     }
 })
 
-test('documents name files that are there', () => {
-  // What has been released names what was there then.
+test('documents name files that exist', () => {
+  // The changelog of a release names files that existed then.
   for (const document of documents.filter((name) => name !== 'CHANGELOG.md'))
     for (const [, path] of read(document).matchAll(
       /`((?:gateway|cluster|loadtest|openapi|sql|docs)\/[\w./-]+\.\w+)`/g,

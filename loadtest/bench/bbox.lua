@@ -1,4 +1,4 @@
--- wrk: a page of 100 features of a box of one degree, each request another of a grid where every page is full.
+-- wrk: requests a page of 100 features in a box of one degree, drawn from a grid in which every page is full.
 math.randomseed(20)
 local west, south, east, north =
   tonumber(os.getenv('BENCH_WEST')), tonumber(os.getenv('BENCH_SOUTH')), tonumber(os.getenv('BENCH_EAST')), tonumber(os.getenv('BENCH_NORTH'))

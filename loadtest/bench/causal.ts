@@ -1,5 +1,5 @@
-// Owns what `npm run bench -- causal` measures: clients that change a feature through one gateway and read it through
-// another of the same cluster, with the token of the change, at the primary, and as it comes.
+// Owns `npm run bench -- causal`: clients change a feature through one gateway and read it through another one of the
+// same cluster, with the token of the change, at the primary, and as it comes (without either).
 
 import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 import { databaseUrls, gatewayUrl } from '../../cluster/database-urls.ts'
@@ -9,7 +9,7 @@ import { type Duration, median, span, startGateway, writeReport } from './measur
 const CONNECTIONS = [1, 8]
 const COLLECTION = '/collections/cities/items'
 
-/** What a read says beside its address, by the token of the change before it. */
+/** Headers of the read, given the token of the change before it. */
 const WAYS: Readonly<Record<string, (token: string) => Record<string, string>>> = {
   'with its token': (token) => ({ 'consistency-token': token }),
   'at the primary': () => ({ prefer: 'consistency=strong' }),
@@ -39,7 +39,7 @@ const ask = (url: string, headers: Record<string, string>, method = 'GET', body?
     sent.end(body)
   })
 
-/** Clients that each change a feature of their own and look at once. */
+/** Plays clients that each change a feature of their own and read it at once. */
 async function play(
   [here, there]: readonly [string, string],
   ids: readonly string[],
@@ -71,7 +71,7 @@ async function play(
 }
 
 export async function measureCausal({ rounds, seconds }: Duration) {
-  process.stderr.write('a cluster of eight members …\n')
+  process.stderr.write('starting a cluster of eight members …\n')
   const trial = await openTrial({}, () => {})
   const { place, credentials } = trial.cluster
   const gateways: Awaited<ReturnType<typeof startGateway>>[] = []

@@ -1,5 +1,5 @@
-// Owns what `npm run bench` measures: what the gateway reaches over HTTP (wrk) of what its own SQL reaches without it
-// (pgbench), side by side in one run: in turn, so that a noisy machine disturbs both, and by medians.
+// Owns `npm run bench -- gateway`: how many requests the gateway serves over HTTP (wrk), compared with the transactions
+// that its own SQL reaches without it (pgbench).
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -23,20 +23,20 @@ type Case = {
   readonly connections: number
   readonly script: string
   readonly request: string
-  /** Of a request that changes something: its method, the type of its body, its body. */
+  /** Method, content type and body of a request that changes something; undefined for a read. */
   readonly change?: readonly [method: string, type: string, body: string]
-  /** What pgbench does first, to choose values. */
+  /** Commands with which pgbench first draws values. */
   readonly choose: string
-  /** What pgbench puts where the gateway bound a value of `request`; other values stay as they are. */
+  /** Expressions that pgbench uses instead of values that the gateway bound; other values stay as they are. */
   readonly bind: Readonly<Record<string, string>>
-  /** What the ratio is to be at the least. */
+  /** Least ratio that is aimed at. */
   readonly target: number
 }
 
-/** The cities once more, by ids that pgbench can draw at random: it has no variables but numbers. */
+/** The cities with numbers as ids, which pgbench can draw at random: its variables can only be numbers. */
 const BY_ID = 'cities_by_id'
 
-/** One degree squares in which every page of 100 is full, and none has more than numberMatched counts. */
+/** Squares of one degree with at least 100 features, so that pages are full, and no more than numberMatched counts. */
 const GRID = { west: 6, south: 47, east: 10, north: 50 }
 
 const bboxCase = (connections: number, target: number): Case => ({
@@ -83,13 +83,13 @@ const updateCase: Case = {
   bind: { '4242': ':id', 'Town 7': `'Town ' || :n` },
   target: 0.25,
 }
-// Changes last: they leave the table larger.
+// Changes run last, because they make the table larger.
 const cases = [idCase(8, 0.25), idCase(64, 0.5), bboxCase(8, 0.45), bboxCase(64, 0.6), insertCase, updateCase]
 
 const psql = async (socket: string, sql: string) =>
   (await run('psql', ['-h', socket, '-U', 'tessera_read', '-Atc', sql, 'tessera'])).stdout.trim()
 
-/** The statements that the gateway sends for a request, from the log of the embedded server. */
+/** Returns the statements that the gateway sends for a request, from the log of the embedded server. */
 async function statementsOf(
   socket: string,
   data: string,
@@ -158,7 +158,7 @@ export async function measureGateway({ rounds, seconds }: Duration) {
     for (const item of cases) {
       const statements = await statementsOf(socket, data, url, item)
       const file = join(scratch, 'statements.sql')
-      process.stderr.write(`${item.name}: ${statements.length} statement(s) a request\n`)
+      process.stderr.write(`${item.name}: ${statements.length} statement(s) per request\n`)
       await writeFile(file, item.choose + statements.map((text) => `${text};\n`).join(''))
       const { script, connections } = item
       const load = (duration: number) => wrk(url, script, connections, duration, environment)

@@ -1,4 +1,4 @@
--- wrk: one feature by id, each request another.
+-- wrk: requests a feature by an id drawn at random.
 math.randomseed(20)
 local most = tonumber(os.getenv('BENCH_MAX_ID'))
 function request()

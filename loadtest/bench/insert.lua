@@ -1,4 +1,4 @@
--- wrk: a new feature with each request, somewhere else.
+-- wrk: creates a feature at a random point with each request.
 math.randomseed(20)
 wrk.headers['Content-Type'] = 'application/geo+json'
 function request()

@@ -1,5 +1,5 @@
-// Owns `npm run bench`: which measurement, and how long. All compare in one run and in turn, so that a noisy
-// machine disturbs both sides, and by medians.
+// Owns `npm run bench`: which measurement runs, and for how long. Each measures its sides in turn within one run, so
+// that a noisy machine disturbs all of them, and reports medians.
 
 import { parseArgs } from 'node:util'
 import { measureCausal } from './causal.ts'

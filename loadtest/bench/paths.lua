@@ -1,4 +1,4 @@
--- wrk: requests of the paths in the file BENCH_PATHS, each at random; with what BENCH_PREFER prefers, if anything.
+-- wrk: requests random paths of the file BENCH_PATHS, with BENCH_PREFER as the header Prefer if it is set.
 math.randomseed(20)
 local paths = {}
 for path in io.lines(os.getenv('BENCH_PATHS')) do paths[#paths + 1] = path end

@@ -1,5 +1,5 @@
-// Owns what `npm run bench -- sharding` measures: a whole cluster, where the same cities are once sharded by place,
-// once by id, and once lie on the coordinator alone, as on any node. All are asked for by the same way in.
+// Owns `npm run bench -- sharding`: the same cities on one cluster, distributed by cell, distributed by id, and as a
+// plain table on the coordinator, as on a single node. All are queried through the same proxy.
 
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -19,26 +19,26 @@ import {
   wrk,
 } from './measure.ts'
 
-/** Where one side of a case is, and what it asks there. */
+/** Paths that one side of a case requests. */
 type Side = readonly string[]
 type Case = {
   readonly name: string
-  /** What requests prefer; such cases are for the gateway alone. */
+  /** Prefer header of the requests; a case with one is measured only through the gateway. */
   readonly prefer?: string
-  /** Paths at the collection that is sharded by place. */
+  /** Paths at the collection that is distributed by cell. */
   readonly byCell: Side
-  /** The same where there is one node. */
+  /** The same at the table on one node. */
   readonly oneNode: Side
-  /** The same where every shard has to be asked. */
+  /** The same at a collection for which every shard has to be queried. */
   readonly fanOut: Side
 }
 
 const CONNECTIONS = [1, 8]
-/** Cells of level 8 in the middle of Europe, where every one is full of places. */
+/** Cells of level 8 in central Europe, each of which has many cities. */
 const CELLS = { level: 8, west: 132, east: 135, north: 54, south: 60 }
 const IDS = 100
 
-/** A box within each cell. */
+/** Returns a box within each of the cells. */
 function boxes(): string[] {
   const { level, west, east, north, south } = CELLS
   const [width, height] = [360 / 2 ** level, 180 / 2 ** level]
@@ -53,7 +53,7 @@ function boxes(): string[] {
   return found
 }
 
-/** What is beside the demo's own cities. */
+/** Creates the table and the view that are compared with the demo's cities. */
 async function makeTables(trial: Trial) {
   await trial.query(`
     set role tessera_owner;
@@ -86,14 +86,14 @@ async function makeCases(trial: Trial): Promise<Case[]> {
       fanOut: pages('cities_by_id'),
     },
     { name: 'item by id', ...byId },
-    // Look-ups are joined else, and those that ask every shard gain the more by it.
+    // Without this preference look-ups are joined into one statement, and those of every shard gain most from that.
     { name: 'item by id, each a statement', prefer: 'consistency=eventual', ...byId },
   ]
 }
 
 type Plan = {
   readonly statement: string
-  /** With the same parameters. */
+  /** The statement for the shard's own table, with the same parameters. */
   readonly statementOfShard?: string
   readonly parameters: readonly unknown[]
   readonly tasks?: number
@@ -107,8 +107,8 @@ async function planOf(url: string, path: string): Promise<Plan> {
 }
 
 /**
- * A script that sends what the gateway sends: few statements, each time with the values of another plan. pgbench
- * binds its variables, which are numbers alone: an id, two numbers with a dot between, is put together of them.
+ * Returns a pgbench script that sends what the gateway sends: few statements, each time with the values of a random
+ * plan. pgbench can bind only numbers, so an id (two numbers with a dot between) is concatenated from two variables.
  */
 function scriptOf(plans: readonly Plan[], statementOf = ({ statement }: Plan) => statement): string {
   const [{ parameters }] = plans as [Plan]
@@ -120,7 +120,7 @@ function scriptOf(plans: readonly Plan[], statementOf = ({ statement }: Plan) =>
     return ifElse('n', index, [...settings, `\\set statement ${statements.indexOf(statementOf(plan))}`])
   })
   let position = 0
-  // In brackets: a colon may stand before it.
+  // In parentheses, in case a colon precedes it: pgbench would read `::` as a cast.
   const next = () => `(:v${position++})`
   const values = parameters.map((value) =>
     typeof value === 'string' ? value.split('.').map(next).join(" || '.' || ") : next(),
@@ -132,7 +132,7 @@ function scriptOf(plans: readonly Plan[], statementOf = ({ statement }: Plan) =>
   return [`\\set n random(0, ${plans.length - 1})`, ...cases, '\\endif', ...texts, '\\endif', ''].join('\n')
 }
 
-/** One of the cases of a variable in a script, from 0. */
+/** Returns one branch of a conditional on a variable in a script; the branches are numbered from 0. */
 const ifElse = (variable: string, value: number, lines: readonly string[]) =>
   [`\\${value === 0 ? 'if' : 'elif'} :${variable} = ${value}`, ...lines].join('\n')
 
@@ -140,7 +140,7 @@ export async function measureSharding({ rounds, seconds }: Duration) {
   const scratch = await mkdtemp(join(tmpdir(), 'tessera-bench-'))
   await chmod(scratch, 0o711)
   const say = (text: string) => process.stderr.write(`${text}\n`)
-  say('a cluster of eight members …')
+  say('starting a cluster of eight members …')
   const trial = await openTrial({}, () => {})
   const { place, credentials } = trial.cluster
   const urlOf = (role: 'tessera_read' | 'tessera_owner') => databaseUrls(place.topology, credentials, role)
@@ -151,7 +151,7 @@ export async function measureSharding({ rounds, seconds }: Duration) {
       TESSERA_WORKER_READ_URL: gatewayUrl(place.topology, credentials, 'tessera_worker_read'),
       TESSERA_OWNER_URL: urlOf('tessera_owner'),
     }
-    // Its first start migrates the database, and imports the demo data.
+    // The first start migrates the database and imports the demo data.
     await (await startGateway(['--demo'], environment)).stop()
     await makeTables(trial)
     const source = join(scratch, 'cities.geojsonl')
@@ -162,7 +162,7 @@ export async function measureSharding({ rounds, seconds }: Duration) {
     gateway = await startGateway([], environment)
     const { url } = gateway
 
-    // The first of the proxies, as the gateway comes in, with the settings of the gateway's sessions.
+    // pgbench connects like the gateway: through the first proxy, with the settings of the gateway's sessions.
     const readUrl = new URL(environment.TESSERA_READ_URL.split(',')[0]!)
     const password = { PGPASSWORD: decodeURIComponent(readUrl.password) }
     readUrl.password = ''
@@ -170,7 +170,7 @@ export async function measureSharding({ rounds, seconds }: Duration) {
     readUrl.searchParams.set('options', options)
     const whereAt = (port: number | string) => {
       readUrl.port = String(port)
-      // libpq takes no plus sign for a space.
+      // libpq does not read a plus sign as a space.
       return [readUrl.href.replaceAll('+', '%20')]
     }
     const atCoordinator = whereAt(readUrl.port)
@@ -185,7 +185,7 @@ export async function measureSharding({ rounds, seconds }: Duration) {
         await writeFile(join(scratch, `${side}.sql`), scriptOf(plans))
         await writeFile(join(scratch, side), paths.join('\n'))
         if (side !== 'byCell') continue
-        // As the gateway asks: where the cells lie. Those of one worker, which is asked then.
+        // The gateway queries the worker that has the cells. pgbench connects to one worker, so it gets only its plans.
         group = plans[0]!.nodeGroups![0]!
         const near = plans.filter(({ nodeGroups }) => nodeGroups![0] === group)
         await writeFile(

@@ -1,4 +1,4 @@
--- wrk: another name for a feature, each request of another.
+-- wrk: gives a random feature a new name with each request.
 math.randomseed(20)
 local most = tonumber(os.getenv('BENCH_MAX_ID'))
 wrk.headers['Content-Type'] = 'application/merge-patch+json'

@@ -1,5 +1,5 @@
-// Plays people who read and edit in one part of the world each, while a machine dies: reads go on, changes of its node
-// group pause, those of others do not, and nobody misses what was made.
+// Plays users who each read or edit in one part of the world while a member is lost: reads go on, changes of its node
+// group pause, other changes do not, and all users see their own changes.
 
 import { check, sleep } from 'k6'
 import exec from 'k6/execution'
@@ -19,7 +19,7 @@ import {
   type World,
 } from './users.ts'
 
-/** It is about a fault, not about a machine with nothing left to give. */
+/** Seconds that a user pauses after each turn: the test is about a fault, not about a saturated machine. */
 const PAUSE_S = 0.1
 
 export const options = optionsOf({
@@ -36,7 +36,7 @@ export const setup = () => {
 export const teardown = ({ world }: { world: World }) => cleanUp(world)
 
 export default function ({ world, places }: { world: World; places: Places }) {
-  // k6 hands out what was set up in another order each time.
+  // k6 does not keep the order of the keys of what setup returns.
   const names = Object.keys(places).toSorted()
   const user = exec.vu.idInTest
   const name = names[user % names.length]!
@@ -57,6 +57,6 @@ function edit(city: City, world: World, flow: string) {
   if (!own) return
   const changed = update(own, { tags: { flow } })
   const seen = changed && lookAtOwn(changed)
-  if (seen !== undefined) check(seen, { 'a change is seen by who made it': () => seen === changed!.value })
+  if (seen !== undefined) check(seen, { 'users see their own changes': () => seen === changed!.value })
   remove(own, { tags: { flow } })
 }

@@ -1,4 +1,4 @@
-// Plays people who look at what they have just changed, with the token of the change: never may they see less.
+// Plays users who read what they have just changed, with the token of the change, and must never see an older value.
 
 import { check } from 'k6'
 import {
@@ -25,8 +25,8 @@ export default function (world: World) {
   for (let change = 0; latest && change < CHANGES; change++) {
     const { value } = latest
     const seen = lookAtOwn(latest)
-    if (seen !== undefined) check(seen, { 'a change is seen by who made it': () => seen === value })
-    // Of one that was not served nobody knows what there is to see.
+    if (seen !== undefined) check(seen, { 'users see their own changes': () => seen === value })
+    // If a change was not served, it is not known which value to expect, so the user stops here.
     latest = update(latest)
   }
   if (made) remove(made)

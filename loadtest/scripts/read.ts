@@ -1,4 +1,4 @@
-// Plays people who look at a map, each as fast as it is answered.
+// Plays users who look at a map, each sending a request as soon as the one before is answered.
 
 import { findWorld, lookAround, optionsOf } from './users.ts'
 

@@ -1,4 +1,4 @@
-// Plays a person: opens the collection, moves the map about, looks at a feature or two, and thinks in between.
+// Plays a person who opens the collection, moves the map, looks at some features, and pauses to think in between.
 
 import { sleep } from 'k6'
 import {

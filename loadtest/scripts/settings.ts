@@ -1,44 +1,44 @@
-// Owns what a load test is told: variables → settings, by the names that people know from locust.
+// Owns the settings of a load test: environment variables → settings, with the names that users of locust know.
 
 export type Settings = {
-  /** Where the gateways are; no slash at its end. */
+  /** URL of the gateways, without a slash at its end. */
   readonly target: string
-  /** Of points, with text properties `name`, `country` and `admin1`. */
+  /** Name of a collection of points with the text properties `name`, `country` and `admin1`. */
   readonly collection: string
-  /** How many come, and how many a second. */
+  /** Number of users, and how many of them come per second. */
   readonly users: number
   readonly spawnRate: number
-  /** Seconds, when all have come. */
+  /** Seconds that the users stay after all have come. */
   readonly runTime: number
   readonly readRatio: number
   readonly writeRatio: number
-  /** Milliseconds: what 95 % of reads, and of writes, are to take at the most. */
+  /** Milliseconds that 95 % of reads, and of writes, may take at most. */
   readonly p95: number
-  /** What is written bears this name, and is removed by it. */
+  /** Name of every feature that the run writes; it removes them by this name. */
   readonly mark: string
   readonly apiKey: string | undefined
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** What differs from the usual for one script. */
+/** Defaults of one script that differ from the usual ones. */
 export type Defaults = { readonly runTime?: number }
 
-/** A variable that cannot be; its message names it, the value, and what is allowed. */
+/** An invalid variable; the message has its name, its value, and what is allowed. */
 export class SettingsError extends Error {}
 
-/** Each variable: what it does, and its default. */
+/** Each variable with its meaning and its default. */
 export const variables = {
-  TARGET: ['where the gateways are', 'http://localhost:8080'],
-  COLLECTION: ['what is read and written', 'cities'],
-  USERS: ['how many come', '50'],
-  SPAWN_RATE: ['how many of them a second', '10'],
-  RUN_TIME: ['how long they stay when all have come: seconds, or as in 90s, 10m, 1h', '30'],
-  READ_RATIO: ['of mixed: how many parts are reads', '80'],
-  WRITE_RATIO: ['and how many are writes', '20'],
-  P95: ['what 95 % of reads, and of writes, take at the most, in milliseconds', '1000'],
-  API_KEY: ['for changes, where the gateways want one', ''],
-  RUN_MARK: ['the name of what is written; it is removed by it', ''],
+  TARGET: ['URL of the gateways', 'http://localhost:8080'],
+  COLLECTION: ['collection that is read and written', 'cities'],
+  USERS: ['how many users come', '50'],
+  SPAWN_RATE: ['how many of them come per second', '10'],
+  RUN_TIME: ['how long they stay after all have come: seconds, or as in 90s, 10m, 1h', '30'],
+  READ_RATIO: ['for mixed: how many parts are reads', '80'],
+  WRITE_RATIO: ['for mixed: how many parts are writes', '20'],
+  P95: ['what 95 % of reads, and of writes, may take at most, in milliseconds', '1000'],
+  API_KEY: ['for changes, if the gateways require a key', ''],
+  RUN_MARK: ['the name of what is written; the run removes it by this name', ''],
 } as const satisfies Record<string, readonly [does: string, fallback: string]>
 type Variable = keyof typeof variables
 
@@ -66,7 +66,7 @@ export function readSettings(environment: Environment, { runTime }: Defaults = {
   const collection = given('COLLECTION')
   if (/[\s/?#]/.test(collection)) fail('COLLECTION', 'the name of a collection, as at /collections')
   const [readRatio, writeRatio] = [whole('READ_RATIO', 0, 1_000_000), whole('WRITE_RATIO', 0, 1_000_000)]
-  if (readRatio + writeRatio === 0) fail('WRITE_RATIO', 'more than 0 where READ_RATIO is 0')
+  if (readRatio + writeRatio === 0) fail('WRITE_RATIO', 'more than 0 if READ_RATIO is 0')
   return {
     target,
     collection,

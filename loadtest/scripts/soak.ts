@@ -1,4 +1,4 @@
-// Plays what mixed does at an easy pace for an hour: what grows, leaks or slows down shows.
+// Plays what mixed plays, at an easy pace for an hour: growth, leaks and slowdowns become visible.
 
 import { sleep } from 'k6'
 import { cleanUp, findWorld, makeMixedUser, optionsOf, type World } from './users.ts'

@@ -1,5 +1,5 @@
-// Plays a link that spreads: a tenth of the users, suddenly all of them, and a tenth again. What is too much is refused
-// honestly, and afterwards it is as before.
+// Plays a rush, as when a link spreads: a tenth of the users, suddenly all of them, and a tenth again. What is too much
+// may be refused with 503 and Retry-After; afterwards service is as before.
 
 import { cleanUp, findWorld, makeMixedUser, optionsOf } from './users.ts'
 

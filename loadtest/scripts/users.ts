@@ -1,4 +1,4 @@
-// Owns what all load tests share: how many come and for how long, what a user can do, and what is counted of the answers.
+// Owns what all load tests share: the number of users over time, what a user can do, and how responses are counted.
 
 import { sleep } from 'k6'
 import http, { type Params, type RefinedResponse, type ResponseType } from 'k6/http'
@@ -13,17 +13,17 @@ export type City = {
   readonly latitude: number
   readonly country: string
 }
-/** What the users of a run know when they come. */
+/** Data that the users of a run have from the start. */
 export type World = { readonly cities: readonly City[]; readonly mark: string }
 
 type Answer = RefinedResponse<ResponseType | undefined>
 type Kind = 'read' | 'write'
 
-/** How often each kind was asked for. */
+/** Number of requests of each kind. */
 const asked = { read: new Counter('reads'), write: new Counter('writes') }
-/** What was not served, by what came instead. */
+/** Number of requests that were not served, by what came back instead. */
 const errors = new Counter('errors')
-/** What came is neither an answer nor a refusal that says when to come again. */
+/** Number of failures other than a refusal that tells the client when to retry (503 with Retry-After). */
 const unexplained = new Counter('unexplained')
 const fromSecondary = new Rate('from_secondary')
 
@@ -31,13 +31,16 @@ let settings: Settings = readSettings(__ENV)
 http.setResponseCallback(http.expectedStatuses({ min: 200, max: 399 }))
 
 export type Shape = Defaults & {
-  /** What its users do; both, by default. */
+  /** Kinds of requests that its users send; both by default. */
   readonly kinds?: readonly Kind[]
   readonly stages?: (settings: Settings) => Stage[]
   readonly thresholds?: Options['thresholds']
 }
 
-/** All come at the spawn rate and stay for the run time; what is not served is no more than one in a thousand. */
+/**
+ * Returns k6's options. By default all users come at the spawn rate and stay for the run time, and less than 0.1 % of
+ * the requests may fail.
+ */
 export function optionsOf({
   kinds = ['read', 'write'],
   stages = comeAndStay,
@@ -51,7 +54,7 @@ export function optionsOf({
         executor: 'ramping-vus',
         stages: stages(settings),
         gracefulRampDown: '5s',
-        // A change that waits for a primary is one that has been asked for.
+        // A change that waits for a primary must be able to finish.
         gracefulStop: kinds.includes('write') ? '20s' : '2s',
       },
     },
@@ -67,7 +70,7 @@ export function optionsOf({
     setupTimeout: '2m',
     teardownTimeout: '5m',
     userAgent: 'tessera-loadtest',
-    // What nobody looks at would only cost time here.
+    // Bodies that no script reads would only cost k6 time.
     discardResponseBodies: true,
   }
 }
@@ -82,7 +85,7 @@ const itemAt = (id: string) => `${items()}/${encodeURIComponent(id)}`
 
 function paramsOf(kind: string, { headers = {}, tags = {}, ...params }: Params): Params {
   const key = settings.apiKey ? { Authorization: `Bearer ${settings.apiKey}` } : {}
-  // Addresses of single features would each be a metric of their own.
+  // Without this name k6 would keep separate metrics for the URL of every single feature.
   return { ...params, headers: { ...key, ...headers }, tags: { name: kind, kind, ...tags } }
 }
 
@@ -108,7 +111,7 @@ const change = (method: string, url: string, body: object | null, params: Params
   return note('write', http.request(method, url, text, paramsOf('write', params)))
 }
 
-/** Cities of all over the world, the first of them the most popular. Fails where there are none. */
+/** Reads cities from all over the world, the most popular ones first. Throws if there are none. */
 export function findWorld(): World {
   const cities: City[] = []
   const params = paramsOf('setup', { responseType: 'text' })
@@ -118,7 +121,7 @@ export function findWorld(): World {
       const response = http.get(`${items()}?bbox=${bbox}&limit=${CITIES_OF_TILE}`, params)
       if (response.status !== 200)
         throw new Error(
-          `${items()} answers ${response.status || response.error}: is TARGET a gateway that serves?`,
+          `${items()} returned ${response.status || response.error}: is TARGET a gateway that serves this collection?`,
         )
       for (const { id, geometry, properties } of (response.json() as unknown as Page).features) {
         const [longitude, latitude] = geometry.coordinates
@@ -126,8 +129,8 @@ export function findWorld(): World {
       }
     }
   }
-  if (cities.length === 0) throw new Error(`${settings.collection} has no features to look at.`)
-  // Neighbours are not of neighbouring rank; the same in every run.
+  if (cities.length === 0) throw new Error(`${settings.collection} has no features to read.`)
+  // Shuffles the ranks, so that the popular cities are not neighbours; in the same order in every run.
   return { cities: cities.toSorted((a, b) => rankOf(a) - rankOf(b)), mark: settings.mark }
 }
 const TILE_DEGREES = 20
@@ -146,13 +149,13 @@ type Page = {
 
 let zipf: ((uniform: number) => number) | undefined
 
-/** Somewhere, the popular places more often. */
+/** Draws a city, popular ones more often. */
 export function chooseCity({ cities }: World): City {
   zipf ??= makeZipf(cities.length)
   return cities[zipf(Math.random())]!
 }
 
-/** Of a map: from a city's streets to its country. */
+/** Widths of the map's view, from a city's streets to its country. */
 const VIEW_DEGREES = [0.25, 0.5, 1, 2, 4]
 
 export function lookAtMap({ longitude, latitude }: City, params: Params = {}): Answer {
@@ -169,7 +172,7 @@ export const lookAtFeature = ({ id }: Pick<City, 'id'>, params: Params = {}) => 
 
 export const filter = ({ country }: City) => get(`${items()}?country=${encodeURIComponent(country)}&limit=20`)
 
-/** From page to page of a filter, by the links that each has. @returns how many were asked for */
+/** Follows the next links of a filtered list. @returns the number of pages requested */
 function pageOn({ country }: City): number {
   let url: string | undefined = `${items()}?country=${encodeURIComponent(country)}&limit=100`
   let count = 0
@@ -185,8 +188,8 @@ function pageOn({ country }: City): number {
 const PAGES = 3
 
 /**
- * One look of a map session: most are moves of the view, some a feature, a few a filter or its pages.
- * @returns how many requests it was
+ * Plays one step of a map session: mostly a move of the view, sometimes a feature, rarely a filter or its pages.
+ * @returns the number of requests sent
  */
 export function lookAround(world: World): number {
   const city = chooseCity(world)
@@ -198,7 +201,7 @@ export function lookAround(world: World): number {
   return 1
 }
 
-/** A feature of our own, and the token with which it is seen wherever it is read. */
+/** A feature that this user created, its last value, and the token of its last change. */
 export type Own = { readonly id: string; readonly token: string; readonly value: string }
 
 const ownFeature = ({ longitude, latitude, country }: City, mark: string) => ({
@@ -214,14 +217,14 @@ const ownParams = (type: string, { headers, ...params }: Params): Params => ({
 })
 const tokenOf = ({ headers }: Answer) => headers['Consistency-Token'] ?? ''
 
-/** @returns undefined where it was not served */
+/** @returns undefined if the request was not served */
 export function create(city: City, { mark }: World, params: Params = {}): Own | undefined {
   const response = change('POST', items(), ownFeature(city, mark), ownParams('application/geo+json', params))
   if (response.status !== 201) return undefined
   return { id: String(response.json('id')), token: tokenOf(response), value: 'new' }
 }
 
-/** @returns undefined where it was not served */
+/** @returns undefined if the request was not served */
 export function update({ id }: Own, params: Params = {}): Own | undefined {
   const value = String(Math.random())
   const body = { properties: { admin1: value } }
@@ -232,8 +235,8 @@ export function update({ id }: Own, params: Params = {}): Own | undefined {
 export const remove = ({ id }: Own, params: Params = {}) => change('DELETE', itemAt(id), null, params)
 
 /**
- * What `update` has written, as it is read with its token.
- * @returns nothing of it where it is not seen; undefined where it was not served
+ * Reads what `update` has written, with the token of the change.
+ * @returns an empty text if the feature is not there; undefined if the request was not served
  */
 export function lookAtOwn({ id, token }: Own): string | undefined {
   const headers: Record<string, string> = token ? { 'Consistency-Token': token } : {}
@@ -242,7 +245,7 @@ export function lookAtOwn({ id, token }: Own): string | undefined {
   return response.status === 200 ? String(response.json('properties.admin1')) : undefined
 }
 
-/** Makes a feature, changes it and removes it, one request each time that it is called. */
+/** Returns a function that creates a feature, changes it and removes it, with one request per call. */
 export function makeWriter(): (world: World) => void {
   let own: Own | undefined
   let isChanged = false
@@ -252,14 +255,14 @@ export function makeWriter(): (world: World) => void {
       isChanged = false
     } else if (!isChanged) isChanged = update(own) !== undefined
     else {
-      // What is not removed now is removed in the end: where the answer was lost, it may be gone.
+      // Not retried: if only the response was lost, the feature is gone; otherwise cleanUp removes it.
       remove(own)
       own = undefined
     }
   }
 }
 
-/** Reads and writes in proportion: each time what is behind. */
+/** Returns a function that reads or writes, whichever is behind its proportion. */
 export function makeMixedUser(): (world: World) => void {
   const write = makeWriter()
   let [reads, writes] = [0, 0]
@@ -274,10 +277,10 @@ export function makeMixedUser(): (world: World) => void {
   }
 }
 
-/** Cities of each node group of Citus, the popular first; of all, where there is none. */
+/** Cities of each node group of Citus, the popular ones first; all cities under one name if there is no Citus. */
 export type Places = Readonly<Record<string, readonly City[]>>
 
-/** Whose features lie where, as the gateway says; it tells those on its own machine alone. */
+/** Finds the node groups of the cities with `explain=1`, which a gateway answers only to its own machine. */
 export function findPlaces({ cities }: World): Places {
   const places: Record<string, City[]> = {}
   for (const city of cities.slice(0, EXPLAINED_CITIES)) {
@@ -292,10 +295,10 @@ export function findPlaces({ cities }: World): Places {
 }
 const EXPLAINED_CITIES = 60
 
-/** Where it is not served: a failover takes seconds. */
+/** Seconds between two attempts, which may fall into a failover of some seconds. */
 const CLEANUP_PAUSE_S = 0.5
 
-/** Removes what the run has written and what was broken off. */
+/** Removes what the run has written, including what interrupted users left. */
 export function cleanUp({ mark }: World) {
   const query = `${items()}?name=${encodeURIComponent(mark)}&limit=1000`
   const headers = { Prefer: 'consistency=strong' }
@@ -309,10 +312,10 @@ export function cleanUp({ mark }: World) {
     const { features } = response.json() as unknown as Page
     const wasEmpty = isEmpty
     isEmpty = features.length === 0
-    // Twice in a row: what was on its way when its user was stopped may still be made.
+    // Empty twice in a row: a request in flight when its user was stopped may still create a feature.
     if (isEmpty && wasEmpty) return
     if (isEmpty) sleep(CLEANUP_PAUSE_S)
     for (const { id } of features) http.del(itemAt(String(id)), null, paramsOf('cleanup', {}))
   }
-  throw new Error(`Not all of what is called ${mark} could be removed.`)
+  throw new Error(`Could not remove all features named ${mark}.`)
 }

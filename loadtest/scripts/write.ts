@@ -1,4 +1,4 @@
-// Plays editors: each makes a feature, changes it and removes it, as fast as that is done.
+// Plays editors who create, change and remove a feature, each sending a request as soon as the one before is answered.
 
 import { cleanUp, findWorld, makeWriter, optionsOf } from './users.ts'
 

@@ -1,8 +1,8 @@
-// Owns who is popular: of things by rank, the first are asked for most and the last still now and then.
+// Owns the popularity of features: the first ranks are drawn most often, and the last still now and then.
 
 /**
- * Zipf's law: the thing of rank n is drawn in proportion to 1 / n ** exponent.
- * @returns from a number between 0 and 1, evenly distributed, to an index from 0
+ * Draws by Zipf's law: the thing of rank n is drawn in proportion to 1 / n ** exponent.
+ * @returns a function from a number between 0 and 1, evenly distributed, to an index from 0
  */
 export function makeZipf(count: number, exponent = 1): (uniform: number) => number {
   const sums: number[] = []

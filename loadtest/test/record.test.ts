@@ -1,4 +1,4 @@
-// What k6 records and what it leaves out: a pause is one in the curve.
+// Tests the reader of k6's record: a second without requests must show in the curves.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -6,17 +6,17 @@ import { makeRecordReader } from '../record.ts'
 
 const line = (event: string, data: unknown) => `${JSON.stringify({ event, data })}\n`
 
-test('a second without requests counts none, and has no percentiles', () => {
+test('a second without requests has a count of 0, and no percentiles', () => {
   const reader = makeRecordReader()
   const text = [
     line('param', { aggregates: { counter: ['count', 'rate'], gauge: ['value'], trend: ['med'] } }),
     line('metric', { time: { type: 'gauge' }, http_reqs: { type: 'counter' }, vus: { type: 'gauge' } }),
     line('metric', { http_req_duration: { type: 'trend' } }),
-    // By name: http_req_duration, http_reqs, time, vus.
+    // In the order of the names: http_req_duration, http_reqs, time, vus.
     line('snapshot', [[12], [3, 3], [1_000], [0]]),
     line('snapshot', [[], [], [2_000], []]),
   ].join('')
-  // As it grows: in the middle of a line.
+  // The record may have grown to the middle of a line.
   reader.add(text.slice(0, 150))
   reader.add(text.slice(150))
   const [busy, idle] = reader.snapshots

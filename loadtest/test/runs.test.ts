@@ -1,4 +1,4 @@
-// Every script, played by the real k6 for a moment at a real gateway, with its report looked at in a browser.
+// Tests every script: the real k6 runs it for a moment against a real gateway.
 
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
@@ -20,7 +20,7 @@ const WRITERS = ['write', 'mixed', 'read-your-writes', 'soak', 'spike', 'failove
 
 const skip = findK6()
   ? false
-  : 'SKIPPED: k6 is not installed (npm run loadtest -- setup); no load test was tried'
+  : 'SKIPPED: k6 is not installed (npm run loadtest -- setup installs it), so no load test was run'
 if (skip) process.stderr.write(`\n*** ${skip} ***\n\n`)
 
 const results = mkdtempSync(join(tmpdir(), 'tessera-loadtest-'))
@@ -39,14 +39,14 @@ const environmentOf = (environment: Record<string, string>) => ({
   RESULTS: results,
   USERS: String(USERS),
   SPAWN_RATE: '4',
-  // Whether it is quick is not what is tried here.
+  // Speed is not tested here.
   P95: '60000',
   RUN_TIME: '5',
   FAULT: 'none',
   ...environment,
 })
 
-/** @returns how it ended, and what it said */
+/** @returns its exit code and its output */
 async function loadtest(args: readonly string[], environment: Record<string, string> = {}) {
   const env = environmentOf(environment)
   return run(process.execPath, [MAIN, ...args], { env }).then(
@@ -62,11 +62,11 @@ const readSummary = (name: string): Summary => {
   return JSON.parse(readFileSync(join(results, folder, 'summary.json'), 'utf8'))
 }
 
-test('each script is served, leaves nothing behind and tells what it measured', {
+test('each script is served, leaves nothing behind and reports what it measured', {
   skip,
   timeout: 300_000,
 }, async (t) => {
-  // All at once: that takes as long as one of them.
+  // All at once, which takes only as long as one of them.
   const ended = await Promise.all(NAMES.map(async (name) => ({ name, ...(await loadtest([name])) })))
   for (const { name, code, text } of ended)
     await t.test(name, () => {
@@ -83,14 +83,14 @@ test('each script is served, leaves nothing behind and tells what it measured', 
       assert.match(text, /reads\/s, /)
     })
 
-  await t.test('of mixed, four fifths are reads', () => {
+  await t.test('four fifths of the requests of mixed are reads', () => {
     const { readShare, reads, writes } = readSummary('mixed')
-    // Each user may just be in the middle of its share.
+    // Each user may have stopped in the middle of its proportion.
     const tolerance = 1 + (100 * 3 * USERS) / (reads.count + writes.count)
     assert.ok(Math.abs(readShare - 80) <= tolerance, String(readShare))
   })
 
-  await t.test('nothing that was written is there any more', async () => {
+  await t.test('no feature that was written is left', async () => {
     for (const name of WRITERS) {
       const { mark } = readSummary(name).settings
       const url = `${gateway!.url}/collections/cities/items?name=${encodeURIComponent(mark)}`
@@ -99,28 +99,28 @@ test('each script is served, leaves nothing behind and tells what it measured', 
     }
   })
 
-  await t.test('two of them are compared', async () => {
+  await t.test('two results can be compared', async () => {
     const [one, other] = ['read', 'mixed'].map(
       (name) => readdirSync(results).find((entry) => entry.endsWith(`-${name}`))!,
     )
     const { code, text } = await loadtest(['compare', one!, other!])
     assert.equal(code, 0, text)
-    assert.match(text, /requests a second/)
+    assert.match(text, /requests per second/)
     assert.match((await loadtest(['compare', one!, 'none'])).text, /There is no result none; there are /)
   })
 })
 
-test('a threshold that is not met is told, and is no success', { skip }, async () => {
+test('a threshold that is not met is reported, and the exit code is 1', { skip }, async () => {
   const { code, text } = await loadtest(['read'], { RUN_TIME: '1', P95: '1' })
   assert.equal(code, 1, text)
   assert.match(text, /✖ http_req_duration\{kind:read\}: p\(95\)<1$/m)
 })
 
-test('who is interrupted, and impatient, cleans up all the same', { skip, timeout: 60_000 }, async () => {
+test('a run that is interrupted twice still cleans up', { skip, timeout: 60_000 }, async () => {
   const RUN_MARK = 'of one who was interrupted'
   const child = spawn(process.execPath, [MAIN, 'write'], {
     env: environmentOf({ RUN_TIME: '60', RUN_MARK }),
-    // As a terminal has it: what it interrupts, it interrupts with all its children.
+    // In a process group of its own, so that the signal reaches its children too, as in a terminal.
     detached: true,
   })
   const ended = once(child, 'exit')
@@ -132,20 +132,24 @@ test('who is interrupted, and impatient, cleans up all the same', { skip, timeou
   while ((await countWritten()) === 0) await sleep(50)
   process.kill(-child.pid!, 'SIGINT')
   await sleep(20)
-  // Cleaning up may be done by then.
+  // The run may have cleaned up and ended by then.
   if (child.exitCode === null) process.kill(-child.pid!, 'SIGINT')
   const [code] = await ended
   assert.notEqual(code, 0)
   assert.equal(await countWritten(), 0)
 })
 
-test('what cannot be done is said before anything is', { skip }, async () => {
+test('an invalid call is reported before anything is run', { skip }, async () => {
   const wrong: readonly (readonly [string[], Record<string, string>, RegExp])[] = [
     [['rea'], {}, /^There is no rea\.\n\n.*npm run loadtest -- NAME/],
     [['read'], { USERS: 'x' }, /^USERS=x: must be a whole number/],
     [['failover'], { FAULT: 'earthquake' }, /^FAULT=earthquake: must be one of kill, /],
-    [['read'], { TARGET: 'http://127.0.0.1:1' }, /^Nobody answers at TARGET=http:\/\/127\.0\.0\.1:1\./],
-    [['read'], { COLLECTION: 'nothing' }, /answers 404: COLLECTION must be one that is served\.$/m],
+    [['read'], { TARGET: 'http://127.0.0.1:1' }, /^No gateway answers at TARGET=http:\/\/127\.0\.0\.1:1\./],
+    [
+      ['read'],
+      { COLLECTION: 'nothing' },
+      /returned 404: COLLECTION must be a collection that the gateway serves\.$/m,
+    ],
   ]
   for (const [args, environment, message] of wrong) {
     const { code, text } = await loadtest(args, environment)

@@ -1,6 +1,6 @@
-// The replicated cluster in containers, as `docker compose up` makes it: primaries are killed, frozen and cut off,
-// and so is what stands around them, while features are posted through the gateway. Who is struck is succeeded in
-// seconds, nobody else notices, and what was acknowledged is there.
+// Tests the replicated cluster in containers, as `docker compose up` starts it. While features are posted through the
+// gateway, primaries are killed, frozen and cut off, and services next to them are killed. A lost primary is succeeded
+// within seconds, other node groups are not affected, and every acknowledged feature is there.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -17,13 +17,16 @@ const skip = whyNoContainers([
 const { compose, docker, url, statisticsUrl } = await openProject('docker-compose.yml', skip)
 const client = makeClient(url)
 
-/** Who look up at once whether what was acknowledged is there. */
+/** Number of concurrent look-ups of the features that were acknowledged. */
 const CHECKERS = 16
-/** By when HAProxy leads to a successor. Of one that is frozen the kernel goes on answering: its silence is waited for. */
+/**
+ * Milliseconds within which HAProxy leads to a successor. It takes longer for a frozen primary, because its kernel still
+ * accepts connections: only its silence shows that it is lost.
+ */
 const SUCCESSION_MS = { killed: 8_000, 'cut off': 8_000, frozen: 12_000 }
-/** Of an untouched group: a busy machine, but no failover. */
+/** Longest pause of a group that has lost nothing, in milliseconds: as on a busy machine, but without a failover. */
 const UNTOUCHED_PAUSE_MS = 5_000
-/** By when all are whole again; how long that takes is measured, not promised. */
+/** Milliseconds within which the cluster is healthy again. No such time is promised, so it is generous. */
 const WHOLE_MS = 180_000
 
 type Status = {
@@ -37,7 +40,7 @@ type Status = {
   readonly faults: readonly string[]
 }
 
-/** With a cluster that is not whole, the command's exit code says so too. */
+/** Reads the status, also if the command fails because the cluster is not healthy. */
 const readStatus = async (): Promise<Status> => {
   const command = ['run', '--rm', '--no-deps', '--no-TTY', 'prepare', 'status', '--json']
   const text = await compose(...command).catch((error: { stdout: string }) => error.stdout)
@@ -54,14 +57,14 @@ async function untilWhole(withinMs: number) {
   }
 }
 
-/** Of each group its primary and its timeline: what changes with a succession alone. */
+/** Returns the primary and the timeline of each group, which change only when a primary is succeeded. */
 async function readReigns(): Promise<Readonly<Record<string, string>>> {
   const { members } = await readStatus()
   const primaries = members.filter(({ role }) => role === 'primary')
   return Object.fromEntries(primaries.map(({ group, name, timeline }) => [group, `${name} ${timeline}`]))
 }
 
-/** Whom HAProxy leads changes of a group to; undefined where it leads them to nobody. */
+/** Returns the member to which HAProxy sends the changes of a group; undefined if there is none. */
 async function servedBy(group: string): Promise<string | undefined> {
   const response = await fetch(`${statisticsUrl}/;csv`)
   const [head, ...lines] = (await response.text()).split('\n').map((line) => line.split(','))
@@ -72,7 +75,7 @@ async function servedBy(group: string): Promise<string | undefined> {
   ]
 }
 
-/** A degree of longitude whose features lie in each worker group, as a member says that is asked by itself. */
+/** Returns for each worker group a longitude whose features it has. Queries the database, not the gateway. */
 async function findPlaces(): Promise<Readonly<Record<string, number>>> {
   const sql = `select distinct on (groupid) groupid, x from generate_series(-171, 171, 15) x
     join pg_dist_placement on shardid = get_shard_id_for_distribution_column('cities',
@@ -94,7 +97,7 @@ let key = ''
 
 type Poster = { readonly group: string; longestPauseMs: number; readonly acknowledged: string[] }
 
-/** Posts features into each worker group, one after another; a refusal is no acknowledgement. */
+/** Posts features into each worker group, one after another, and keeps those that were acknowledged. */
 function startPosting() {
   let isRunning = true
   assert.equal(Object.keys(places).length, 3)
@@ -196,7 +199,9 @@ test('one command brings up the cluster, its gateway and the demo data', {
   key = made.trim()
 })
 
-test('members are reached through HAProxy alone, and nobody sees secrets of others', { skip }, async () => {
+test('members are reached only through HAProxy, and the gateway does not see the secrets of others', {
+  skip,
+}, async () => {
   const published = await compose('ps', '--format', '{{.Service}} {{.Publishers}}')
   for (const line of published.trim().split('\n'))
     if (!line.startsWith('proxy')) assert.doesNotMatch(line, /127\.0\.0\.1|0\.0\.0\.0/, line)
@@ -231,7 +236,7 @@ const inflict: Readonly<Record<'killed' | 'frozen' | 'cut off', Inject>> = {
     return () => docker(['unpause'], name)
   },
   async 'cut off'(name) {
-    // From the one network that it has.
+    // A member has one network.
     const format = '{{range $network, $_ := .NetworkSettings.Networks}}{{$network}}{{end}}'
     const network = (await docker(['inspect', '--format', format], name)).trim()
     await docker(['network', 'disconnect', network], name)
@@ -239,7 +244,7 @@ const inflict: Readonly<Record<'killed' | 'frozen' | 'cut off', Inject>> = {
   },
 }
 
-/** Under control groups of version 1 a busy container may escape the freezer: again, then. */
+/** Pauses a container. With cgroups v1 a busy container may escape the freezer, so this is repeated. */
 async function pause(name: string, attempts = 20): Promise<void> {
   await docker(['pause'], name).catch(async (error) => {
     if (attempts === 0 || !/unable to freeze/.test(error.message)) throw error
@@ -258,7 +263,7 @@ const strikes: readonly [what: keyof typeof inflict, group: string][] = [
 
 for (const [what, group] of strikes) {
   const whose = group === 'c' ? "the coordinator's" : "a worker's"
-  test(`${whose} primary is ${what}: it is succeeded, others do not notice, and nothing is lost`, {
+  test(`${whose} primary is ${what}: it is succeeded, other groups are not affected, and nothing is lost`, {
     skip,
     timeout: 400_000,
   }, async () => {
@@ -281,7 +286,7 @@ for (const [what, group] of strikes) {
           `${group} ${what}: succeeded after ${(successionMs / 1_000).toFixed(1)} s, features after ${(servedMs / 1_000).toFixed(1)} s\n`,
         )
         assert.ok(successionMs < SUCCESSION_MS[what], `${group} was succeeded after ${successionMs} ms`)
-        // Long enough for whoever wrongly thinks that others are lost, too.
+        // Long enough for a wrong failover of another group to show.
         await sleep(15_000)
         for (const poster of posting.posters)
           if (group !== 'c' && poster.group !== group)
@@ -304,7 +309,10 @@ for (const [what, group] of strikes) {
   })
 }
 
-/** How a former primary and its successor, both frozen, come back; the successor's lease has run out after LEASE_MS. */
+/**
+ * Orders in which a former primary and its successor come back after both were frozen. After LEASE_MS the successor's
+ * leader key has expired.
+ */
 const comebacks: Readonly<Record<string, (former: Undo, successor: Undo) => Promise<unknown>>> = {
   'the former primary first': async (former, successor) => {
     await sleep(LEASE_MS)
@@ -330,12 +338,12 @@ const comebacks: Readonly<Record<string, (former: Undo, successor: Undo) => Prom
 }
 const LEASE_MS = 26_000
 const COMEBACK_MS = 12_000
-/** So long a successor takes changes alone. */
+/** Milliseconds in which only the successor takes changes. */
 const REIGN_MS = 600
 
 for (const group of ['w1', 'c'])
   for (const [order, comeBack] of Object.entries(comebacks))
-    test(`${group}'s primary is frozen, then its successor, and ${order} comes back: nothing is lost`, {
+    test(`${group}'s primary and then its successor are frozen, and come back (${order}): nothing is lost`, {
       skip,
       timeout: 400_000,
     }, async () => {
@@ -363,7 +371,7 @@ for (const group of ['w1', 'c'])
       }
     })
 
-/** Its master and its worker, in a container without procps. */
+/** Kills the master and the worker of HAProxy, in a container without procps. */
 const KILL_PROXY =
   'for name in $(grep -lx haproxy /proc/[0-9]*/comm); do kill -9 $(echo $name | cut -d/ -f3); done'
 
@@ -371,7 +379,7 @@ const neighbours: readonly [what: string, inject: () => Promise<() => Promise<un
   [
     "a member's proxy",
     async () => {
-      // It ends, its member with it, and the engine starts both again.
+      // The member's container ends with its proxy, and the engine starts it again.
       await compose('exec', '--no-TTY', (await servedBy('w1'))!, 'bash', '-c', KILL_PROXY)
       return async () => {}
     },
@@ -403,7 +411,7 @@ for (const [what, inject] of neighbours) {
   })
 }
 
-test('all containers are killed at once: it serves again, and nothing is lost', {
+test('all containers are killed at once: the cluster serves again, and nothing is lost', {
   skip,
   timeout: 600_000,
 }, async () => {
@@ -422,7 +430,7 @@ test('all containers are killed at once: it serves again, and nothing is lost', 
   }
 })
 
-test('it stops when it is told to', { skip, timeout: 120_000 }, async () => {
+test('the cluster stops when it is told to', { skip, timeout: 120_000 }, async () => {
   await compose('stop', '--timeout', '60')
   const codes = await compose('ps', '--all', '--format', '{{.Service}} {{.ExitCode}}')
   for (const line of codes.trim().split('\n')) assert.match(line, / (0|143)$/, line)

@@ -1,4 +1,4 @@
-// The gateway beside one PostGIS, built and run for real: asked for items, and again after each restart.
+// Tests the containers of a gateway and one PostGIS: they are built and started, and serve items, also after a restart.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -43,20 +43,20 @@ test('one command brings up the gateway, PostGIS and the demo data', { skip, tim
 })
 
 for (const service of ['gateway', 'database']) {
-  test(`it serves again after a restart of the ${service}`, { skip, timeout: 120_000 }, async () => {
+  test(`the gateway serves again after a restart of the ${service}`, { skip, timeout: 120_000 }, async () => {
     await compose('restart', '--timeout', '40', service)
     await untilReady(60_000)
     await expectItems()
   })
 }
 
-test('an initialization of the database that was broken off is made again', {
+test('an initialization of the database that was interrupted is started again', {
   skip,
   timeout: 300_000,
 }, async () => {
   await compose('down', '--volumes', '--timeout', '40')
   const starting = compose('up', '--detach', 'database')
-  // While the scripts of Tessera's roles have not run yet: PostGIS alone takes a second or two.
+  // The marker exists until the initialization is complete; PostGIS alone takes a second or two of it.
   const marker = '/var/lib/postgresql/data/tessera-initializing'
   const deadline = performance.now() + 120_000
   while (
@@ -73,7 +73,9 @@ test('an initialization of the database that was broken off is made again', {
   await expectItems()
 })
 
-test('the gateway is not root, writes nowhere, and sees no more than it must', { skip }, async () => {
+test('the gateway is not root, its file system is read-only, and no password is in the log', {
+  skip,
+}, async () => {
   const inGateway = (...command: string[]) => compose('exec', '--no-TTY', 'gateway', ...command)
   assert.equal((await inGateway('id', '-u')).trim(), '1000')
   await assert.rejects(inGateway('touch', '/opt/tessera/x'), /Read-only file system/)
@@ -85,7 +87,9 @@ test('the gateway is not root, writes nowhere, and sees no more than it must', {
   }
 })
 
-test('changes need a key, which the container makes; pages have what they load', { skip }, async () => {
+test('changes need a key, which a command in the container creates; pages find their assets', {
+  skip,
+}, async () => {
   const change = (headers: Record<string, string> = {}) =>
     client('/collections/cities/items/24587.5', {
       method: 'PATCH',
@@ -110,7 +114,7 @@ test('changes need a key, which the container makes; pages have what they load',
   for (const [, address] of assets) assert.equal((await fetch(address!)).status, 200, address)
 })
 
-test('it stops when it is told to, by itself', { skip, timeout: 60_000 }, async () => {
+test('the gateway stops by itself when it is told to', { skip, timeout: 60_000 }, async () => {
   const start = performance.now()
   await compose('stop', '--timeout', '40', 'gateway')
   assert.ok(performance.now() - start < 20_000)

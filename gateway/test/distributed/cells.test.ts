@@ -1,5 +1,5 @@
-// Spatial sharding: PostgreSQL and the gateway agree on every cell, named cells hide nothing, and a feature that
-// moves is found by its id wherever it is, in the cell where it is, and nowhere twice.
+// Tests spatial sharding: PostgreSQL and the gateway agree on every cell, a query of some cells misses no feature, and
+// a feature that moves is found by its id and in its present cell, and never twice.
 
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
@@ -34,7 +34,7 @@ async function load(
   await catalog.reload()
 }
 
-/** Of any type, near one another or not, some across the whole globe. */
+/** Returns a geometry of any type; one in ten may be up to 120 degrees wide. */
 function makeGeometry(): { type: string; coordinates?: unknown; geometries?: unknown } {
   const [x, y] = [from(-180, 180), from(-90, 90)]
   const size = random() < 0.1 ? 60 : 3
@@ -91,7 +91,7 @@ before(() =>
   ),
 )
 
-test('PostgreSQL computes the same cell', async () => {
+test('PostgreSQL computes the same cell as the gateway', async () => {
   const extents = Array.from({ length: 5_000 }, () => {
     const level = Math.floor(from(0, 16))
     const step = 360 / 2 ** level
@@ -125,14 +125,14 @@ test('PostgreSQL computes the same cell', async () => {
   assert.deepEqual(nowhere, { a: -2, b: -2, c: -2 })
 })
 
-test('a check computes it also where nothing is found by a search path, as in replication and restored dumps', async () => {
+test('a check constraint computes the cell also with an empty search path, as in replication and restored dumps', async () => {
   await session.query(`do $$ begin
     perform set_config('search_path', '', true);
     perform tessera.cell('SRID=4326;POINT(2.35 48.85)'::public.geometry, 8);
   end $$`)
 })
 
-test('for 10,000 boxes, no feature that meets one is in a cell that is not named for it', async () => {
+test('for 10,000 boxes, every feature that intersects a box is in one of the cells computed for it', async () => {
   const boxes = Array.from({ length: 10_000 }, () => {
     const box = makeBox()
     return { ...box, cells: cellsOf([box], 6, true, 16) }
@@ -150,10 +150,10 @@ test('for 10,000 boxes, no feature that meets one is in a cell that is not named
   assert.equal(row!.hidden, 0)
 })
 
-test('pages of boxes hold what the table holds', async () => {
+test('a page of a box has the features that PostGIS finds in the box', async () => {
   for (let number = 0; number < 100; number++) {
     const { minLongitude, minLatitude, maxLongitude, maxLatitude } = makeBox()
-    // Over the antimeridian too.
+    // Some boxes cross the antimeridian.
     const corners =
       number % 10 === 0
         ? [maxLongitude, minLatitude, minLongitude, maxLatitude]
@@ -192,7 +192,7 @@ const cellAt = ([x, y]: number[]) =>
   cellOf({ minLongitude: x!, minLatitude: y!, maxLongitude: x!, maxLatitude: y! }, 8)
 const to = (coordinates: number[]) => ({ geometry: { type: 'Point', coordinates } })
 
-test('a feature that moves keeps its id, and is where it went', async () => {
+test('a feature that moves keeps its id, and is found at its new location', async () => {
   await load('travellers', [
     {
       geometry: { type: 'Point', coordinates: PARIS },
@@ -214,7 +214,7 @@ test('a feature that moves keeps its id, and is where it went', async () => {
   const read = await client(item)
   assert.equal(read.headers.get('etag'), moved.headers.get('etag'))
   assert.deepEqual(read.json.geometry.coordinates, TOKYO)
-  // Away from home it is changed like any other, and a tag of before matches nothing.
+  // Outside its home cell it is changed like any other feature, and an older ETag no longer matches.
   assert.equal((await patch(ann!, { properties: { n: 5 } })).json.properties.n, 5)
   assert.equal((await patch(ann!, to(PARIS), { 'if-match': read.headers.get('etag')! })).status, 412)
   const back = await patch(ann!, to(PARIS), { 'if-match': (await client(item)).headers.get('etag')! })
@@ -222,7 +222,7 @@ test('a feature that moves keeps its id, and is where it went', async () => {
   assert.equal(back.json.properties.n, 5)
   const words = () => session.query("select id from tessera.moved_feature where table_name = 'travellers'")
   assert.deepEqual(await words(), [])
-  // Replaced elsewhere, with what it does not name as in a new feature; then removed.
+  // PUT moves it away again, and properties that the body lacks are as in a new feature. Then it is removed.
   const replaced = await client(item, {
     method: 'PUT',
     headers: { 'content-type': 'application/geo+json' },
@@ -237,7 +237,7 @@ test('a feature that moves keeps its id, and is where it went', async () => {
   assert.equal((await patch(ann!, to(PARIS))).status, 404)
 })
 
-test('a new feature has an id of its cell, and is found by it', async () => {
+test('the id of a new feature begins with its cell, and the feature is found by it', async () => {
   const made = await client('/collections/travellers/items', {
     method: 'POST',
     headers: { 'content-type': 'application/geo+json' },
@@ -258,14 +258,14 @@ const put = (collection: string, id: string, feature: object, headers: Record<st
     body: JSON.stringify({ type: 'Feature', ...feature }),
   })
 
-test('what is looked up at once is asked for together, in each shard by one statement', async () => {
+test('concurrent look-ups are sent together, with one statement for each shard', async () => {
   const rows = await session.query<{ id: string }>('select id from cities order by md5(id) limit 60')
   const places = rows.map(({ id }) => id)
   const [moved] = await idsAt(PARIS)
   const collection = catalog.get('travellers')
   const statements: Statement[] = []
   let roundTrips = 0
-  // From primaries: secondaries may not have it yet.
+  // Reads from primaries: secondaries may not have the features yet.
   const lookup = makeItemLookup({
     ...database,
     within() {
@@ -295,7 +295,7 @@ test('what is looked up at once is asked for together, in each shard by one stat
     assert.ok(!groups.has(undefined))
     assert.equal(roundTrips, groups.size)
   } else assert.equal(statements.length, 1)
-  // One that is away from home is found like the others.
+  // A feature outside its home cell is found like the others.
   await patch(moved!, to(TOKYO))
   const ids = [moved!, ...(await idsAt(PARIS)), ...(await idsAt(TOKYO)), `${cellAt(TOKYO)}.none`]
   const others = await Promise.all(ids.map((id) => lookup.find(ANYONE, collection, id)))
@@ -303,7 +303,7 @@ test('what is looked up at once is asked for together, in each shard by one stat
   await patch(moved!, to(PARIS))
 })
 
-test('a client may choose an id of the cell, and no other', async () => {
+test('a client may choose an id that begins with the cell of the feature, and no other', async () => {
   const dora = { ...to(TOKYO), properties: { name: 'Dora', extra: {} } }
   const cell = cellAt(TOKYO)
   const id = `${cell}.dora`
@@ -314,7 +314,7 @@ test('a client may choose an id of the cell, and no other', async () => {
   assert.equal((await put('travellers', id, dora, { 'if-none-match': '*' })).status, 412)
   assert.equal((await put('travellers', id, { ...dora, ...to(PARIS) })).status, 200)
   assert.deepEqual((await client(`/collections/travellers/items/${id}`)).json.geometry.coordinates, PARIS)
-  // It has moved on, and its id with it.
+  // The feature has moved, but its id is still taken.
   assert.equal((await put('travellers', id, dora, { 'if-none-match': '*' })).status, 412)
   for (const wrong of ['dora', `${cell + 1}.dora`]) {
     const { status, json } = await put('travellers', wrong, dora)
@@ -328,7 +328,7 @@ test('a client may choose an id of the cell, and no other', async () => {
   assert.ok(racing.every(({ status }) => [201, 409, 412].includes(status)))
 })
 
-test('collections by id take any id of theirs; where a sequence counts, none', async () => {
+test('a collection distributed by id takes any id of its type, but none if a sequence assigns the ids', async () => {
   const feature = { ...to(PARIS), properties: { name: 'one' } }
   await load('by_code', [{ ...feature, id: 'a' }], { distributeBy: 'id' })
   await load('by_number', [feature], { distributeBy: 'id' })
@@ -338,7 +338,7 @@ test('collections by id take any id of theirs; where a sequence counts, none', a
   assert.equal((await put('by_number', '77', feature)).status, 404)
 })
 
-test('a plan tells where a query looks, and this machine alone', async () => {
+test('a plan shows which cells and nodes a query reads, and only to clients on this machine', async () => {
   const plan = async (path: string) => (await client(`/collections/${path}explain=1`)).json
   const berlin = await plan('cities/items?bbox=13.1,52.35,13.75,52.67&')
   const europe = await plan('cities/items?bbox=-10,36,30,60&')
@@ -368,7 +368,7 @@ test('a plan tells where a query looks, and this machine alone', async () => {
   assert.equal((await client('/collections/cities/items?explain=2')).json.parameter, 'explain')
 })
 
-test('a table that somebody else has distributed is asked in one shard for one value of its column', {
+test('a query for one value of the distribution column reads one shard, also of a table that Tessera did not distribute', {
   skip: !isCitus && 'needs Citus',
 }, async () => {
   await session.query(`
@@ -387,14 +387,14 @@ test('a table that somebody else has distributed is asked in one shard for one v
   assert.deepEqual(distribution, { by: 'column', column: 'country' })
 })
 
-test('a collection tells how it is kept', async () => {
+test('a collection reports how it is distributed', async () => {
   const distributionOf = async (id: string) => (await client(`/collections/${id}`)).json.distribution
   assert.deepEqual(await distributionOf('cities'), { by: 'cell', level: 8 })
   assert.deepEqual(await distributionOf('countries'), isCitus ? { by: 'reference' } : undefined)
   assert.deepEqual(await distributionOf('by_code'), isCitus ? { by: 'column', column: 'id' } : undefined)
 })
 
-/** A session at the secondary of a node group. */
+/** Opens a session at the secondary of a node group. */
 async function openWorker(t: TestContext, group: number): Promise<Session> {
   for (const url of splitUrls(testDatabase().workerReadUrl!)) {
     const worker = await openSession(url, 'test')
@@ -408,7 +408,7 @@ async function openWorker(t: TestContext, group: number): Promise<Session> {
   throw new Error(`there is no worker of group ${group}`)
 }
 
-test('what has moved to another node is not read from what is left of it', {
+test('features of a shard that has moved to another node are not read from what is left on the old node', {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const [id] = (await idsAt(PARIS)) as [string]
@@ -447,14 +447,14 @@ test('what has moved to another node is not read from what is left of it', {
   const [left] = await old.query<{ count: number }>(`select count(*)::int from ${table} where id = $1`, [id])
   assert.equal(left!.count, 1)
   await assert.rejects(lookIn(old), { code: '22012' })
-  // Where the gateway's map of shards is of before, too.
+  // The gateway finds the new value even if its map of shards is still the old one.
   const nameOf = async () => (await client(`/collections/travellers/items/${id}`)).json.properties.name
   await until(async () => (await nameOf()) === name)
   await until(async () => (await lookIn(current))[0]!.concat.includes(name))
   assert.ok((await idsAt(PARIS)).includes(id))
 })
 
-/** A place that another node than Paris' is the home of, so that each move is a commit of two nodes. */
+/** Returns a point whose cell is on another node than the given point's, so that each move is a commit of two nodes. */
 async function farFrom([x, y]: number[]): Promise<number[]> {
   const [row] = await session.query<{ x: number }>(
     `with homes as (
@@ -468,10 +468,10 @@ async function farFrom([x, y]: number[]): Promise<number[]> {
   return [row!.x, y!]
 }
 
-/** Each commit waits for a disk, and on one node there is less that could go wrong. */
+/** Each commit waits for a disk. On one node less could go wrong, so fewer moves are enough. */
 const MOVES = isCitus ? 1_000 : 400
 
-test('a shard that moves without blocking takes along what is changed meanwhile', {
+test('a shard that moves without blocking writes keeps the changes that are made meanwhile', {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const [id] = (await idsAt(PARIS)) as [string]
@@ -497,7 +497,7 @@ test('a shard that moves without blocking takes along what is changed meanwhile'
   assert.equal(row!.name, `moving ${count - 1}`)
 })
 
-test('while it moves hundreds of times, who looks for it always finds it, and only once', async () => {
+test('readers always find a feature that moves hundreds of times meanwhile, and only once', async () => {
   const [bob] = await idsAt(PARIS)
   let isMoving = true
   const far = isCitus ? await farFrom(PARIS) : TOKYO
@@ -514,7 +514,7 @@ test('while it moves hundreds of times, who looks for it always finds it, and on
       const { status } = await client(`/collections/travellers/items/${bob}`)
       assert.equal(status, 200)
       const { json } = await client('/collections/travellers/items?limit=100&name=Bob')
-      // Over several shards Citus has no common moment, see docs/decisions/0036.
+      // Citus has no common snapshot of several shards, see docs/decisions/0036.
       if (!isCitus) assert.equal(json.numberReturned, 1)
       for (const place of places) assert.ok((await idsAt(place)).filter((id) => id === bob).length <= 1)
       reads++

@@ -1,4 +1,4 @@
-// Changing features: what a program that edits relies on, mostly through the SDK as its users would.
+// Tests what an editing program relies on when it changes features, mostly through the SDK as its users would.
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
@@ -91,7 +91,7 @@ const problemOf = async (answer: Promise<unknown>): Promise<TesseraProblem> => {
 }
 const pointersOf = ({ problem }: TesseraProblem) => problem?.errors?.map(({ pointer }) => pointer)
 
-test('a new feature has an address, which answers the very same with the same tag', async () => {
+test('a new feature has a URL, which returns the same feature with the same ETag', async () => {
   const made = await make(
     'change_place',
     newPlace({ height: 3.5, tags: ['a', 'b "c"'], extra: { deep: [1] } }),
@@ -117,7 +117,7 @@ test('a new feature has an address, which answers the very same with the same ta
   })
 })
 
-test('a feature that was read can be sent back as it is', async () => {
+test('a feature that was read can be sent back unchanged', async () => {
   const { id } = await make('change_place', {
     ...newPlace({
       mood: 'calm',
@@ -132,7 +132,7 @@ test('a feature that was read can be sent back as it is', async () => {
   assert.deepEqual(data, feature)
 })
 
-test('replacing forgets what the new feature does not say, patching keeps it', async () => {
+test('PUT resets the properties that the body lacks, PATCH keeps them', async () => {
   const { id } = await make('change_place', newPlace({ height: 7, open: false, code: 'kep' }))
   const patched = await patch(id, { properties: { name: 'there' } })
   assert.deepEqual(
@@ -148,8 +148,8 @@ test('replacing forgets what the new feature does not say, patching keeps it', a
   )
 })
 
-test('a patch of JSON is merged as RFC 7396 has it', async () => {
-  // The cases of its appendix A that an object can hold, and deeper ones.
+test('a patch of a JSON value is merged as RFC 7396 requires', async () => {
+  // The cases of appendix A that fit into an object, and some that are nested deeper.
   const cases: [object | unknown[] | string, object, unknown][] = [
     [{ a: 'b' }, { a: 'c' }, { a: 'c' }],
     [{ a: 'b' }, { b: 'c' }, { a: 'b', b: 'c' }],
@@ -174,7 +174,7 @@ test('a patch of JSON is merged as RFC 7396 has it', async () => {
   }
 })
 
-test('a patch may move a point, by its coordinates alone too, and one of nothing changes nothing', async () => {
+test('a patch may move a point by its coordinates alone, and an empty patch changes nothing', async () => {
   const { id } = await make('change_place', newPlace())
   const moved = await patch(id, { geometry: { coordinates: [11.5, 51.25] } })
   assert.deepEqual(moved.data!.geometry, point(11.5, 51.25))
@@ -182,7 +182,7 @@ test('a patch may move a point, by its coordinates alone too, and one of nothing
   assert.equal(same.response.headers.get('etag'), moved.response.headers.get('etag'))
 })
 
-test('what was changed meanwhile is not overwritten', async () => {
+test('a feature that was changed meanwhile is not overwritten', async () => {
   const { id, etag } = await make('change_place', newPlace())
   await patch(id, { properties: { name: 'first' } }, etag)
   const late = await problemOf(patch(id, { properties: { name: 'second' } }, etag))
@@ -213,7 +213,7 @@ test('what was changed meanwhile is not overwritten', async () => {
   assert.equal(gone.code, 'feature-not-found')
 })
 
-test('of 2,000 patches that race, exactly one wins each version', async () => {
+test('when 2,000 patches race, exactly one succeeds for each version', async () => {
   const { id, etag } = await make('change_place', newPlace({ height: 0 }))
   let current = etag
   let wins = 0
@@ -240,7 +240,7 @@ test('of 2,000 patches that race, exactly one wins each version', async () => {
   assert.equal(wins, 100)
 })
 
-test('removing is final', async () => {
+test('a removed feature stays removed', async () => {
   const { id, etag } = await make('change_place', newPlace())
   const { response } = await sdk.DELETE(ITEM, {
     params: { path: { collectionId: 'change_place', featureId: id }, header: { 'if-match': etag } },
@@ -255,7 +255,7 @@ test('removing is final', async () => {
   for (const ask of gone) assert.equal((await problemOf(ask())).code, 'feature-not-found')
 })
 
-test('every fault of a body is named by its pointer', async () => {
+test('every fault of a body is reported with its JSON pointer', async () => {
   const problem = await problemOf(
     make('change_place', {
       type: 'Feature',
@@ -313,7 +313,7 @@ test('every fault of a body is named by its pointer', async () => {
   assert.deepEqual(pointersOf(missing), ['/geometry', '/properties/name'])
 })
 
-test("the table's own rules are told by the property that breaks them", async () => {
+test("a violation of the table's own rules is reported with the property that breaks them", async () => {
   await make('change_place', newPlace({ code: 'dup' }))
   const cases: [Record<string, unknown>, number, string, string[] | undefined][] = [
     [{ code: 'dup' }, 409, 'feature-conflict', ['/properties/code']],
@@ -344,12 +344,12 @@ test("the table's own rules are told by the property that breaks them", async ()
   assert.deepEqual([guarded.status, guarded.code], [403, 'change-forbidden'])
 })
 
-test('null that an editor sends for what was left blank is the default', async () => {
+test('null, which editors send for a blank field, becomes the default of the column', async () => {
   const { feature } = await make('change_place', newPlace({ open: null, height: null }))
   assert.deepEqual([feature.properties.open, feature.properties.height], [true, null])
 })
 
-test('ids come from whoever gives them', async () => {
+test('ids come from the client or from the database, as the table requires', async () => {
   const shape = { type: 'Feature', geometry: null, properties: {} } as unknown as NewFeature
   const { id } = await make('change_shape', { ...shape, id: 'own/ä 1' })
   assert.equal(id, 'own/ä 1')
@@ -362,7 +362,7 @@ test('ids come from whoever gives them', async () => {
   assert.deepEqual(pointersOf(await problemOf(make('change_loose', { ...shape, id: 1 }))), ['/id'])
 })
 
-test('geometries keep their dimension and arrive in the system of the table', async () => {
+test('geometries keep their dimension and are stored in the reference system of the table', async () => {
   const square = (height: number[]) =>
     [
       [0, 0],
@@ -390,7 +390,7 @@ test('geometries keep their dimension and arrive in the system of the table', as
     make('change_utm', { type: 'Feature', id: 1, geometry: point(99, 0), properties: {} }),
   )
   assert.deepEqual([outside.status, pointersOf(outside)], [422, ['/geometry']])
-  // A column that says nothing takes anything.
+  // A geometry column without a declared type takes any geometry.
   for (const geometry of [
     point(),
     { type: 'Point', coordinates: [1, 2, 3] },
@@ -416,7 +416,7 @@ test('numbers keep every digit', async () => {
   assert.ok(answer.text.includes(digits), answer.text)
 })
 
-test('only what can be changed is offered for change', async () => {
+test('only collections that can be changed offer the methods of changes', async () => {
   const allow = async (path: string) =>
     (await client(`/collections/${path}`, { method: 'OPTIONS' })).headers.get('allow')
   assert.equal(await allow('change_place/items'), 'GET, HEAD, POST, OPTIONS')
@@ -431,7 +431,7 @@ test('only what can be changed is offered for change', async () => {
   assert.match(headers.get('accept-post')!, /application\/geo\+json/)
 })
 
-test('a view of one table is changed like the table, within its own check', async () => {
+test('a view of one table can be changed like the table, within its check option', async () => {
   assert.equal(
     (await client('/collections/change_view/items/1', { method: 'OPTIONS' })).headers.get('allow'),
     'GET, HEAD, PUT, PATCH, DELETE, OPTIONS',
@@ -449,7 +449,7 @@ test('a view of one table is changed like the table, within its own check', asyn
   assert.equal((await problemOf(read('change_place', id))).status, 404)
 })
 
-test('types of bodies that are not read, and bodies that are none, are refused', async () => {
+test('content types that are not supported, and invalid bodies, are refused', async () => {
   const send = (method: string, type: string | undefined, body: string | Uint8Array, headers = {}) =>
     client(`/collections/change_place/items${method === 'POST' ? '' : '/1'}`, {
       method,
@@ -486,7 +486,7 @@ test('types of bodies that are not read, and bodies that are none, are refused',
   assert.deepEqual([elsewhere.status, elsewhere.json.code], [400, 'header-invalid'])
 })
 
-test('a client that wants no more than success gets no more', async () => {
+test('with return=minimal a client gets no body', async () => {
   const headers = { prefer: 'return=minimal', 'content-type': 'application/geo+json' }
   const body = JSON.stringify(newPlace())
   const made = await client('/collections/change_place/items', { method: 'POST', headers, body })
@@ -498,8 +498,8 @@ test('a client that wants no more than success gets no more', async () => {
   assert.equal((await client(location)).headers.get('etag'), replaced.headers.get('etag'))
 })
 
-test('QGIS edits: the requests of its OAPIF provider', async () => {
-  // As src/providers/wfs/oapif of QGIS 3.44 sends them: see there for their odd order and spelling.
+test('QGIS can edit: the requests of its OAPIF provider succeed', async () => {
+  // Sent as by src/providers/wfs/oapif of QGIS 3.44: see there for their unusual order and spelling.
   const items = `${client.url}/collections/change_place/items`
   const options = await client(`${items}/unknown_id`, { method: 'OPTIONS' })
   assert.ok(
@@ -538,7 +538,7 @@ test('QGIS edits: the requests of its OAPIF provider', async () => {
   assert.equal((await client(`${items}/${id}`, { method: 'DELETE' })).status, 204)
 })
 
-test('what rules and triggers refuse without a word is told as refused', async () => {
+test('a change that a policy or a trigger silently drops is reported as refused', async () => {
   await session.query(`
     create table change_policed (id int primary key, geom geometry(Point, 4326), name text);
     insert into change_policed values (1, null, 'mine');
@@ -560,7 +560,7 @@ test('what rules and triggers refuse without a word is told as refused', async (
   assert.equal(mute.code, 'change-forbidden')
 })
 
-test('a view is changed but for its expressions, and not where its rows are not one table', async () => {
+test('a view can be changed except for its expressions, but not if its rows come from several tables', async () => {
   await session.query(`
     create view change_shouting as select id, geom, name, upper(name) as loud from change_place;
     create table change_parent (id int primary key, geom geometry(Point, 4326), name text);
@@ -582,7 +582,7 @@ test('a view is changed but for its expressions, and not where its rows are not 
   await session.query('drop view change_shouting')
 })
 
-test('a member of JSON may be called anything, and a patch may have many, but not go into everything', async () => {
+test('a JSON member may have any name, and a patch may have many members but few nested objects', async () => {
   const { id } = await make('change_place', newPlace({ extra: { meta: { a: 1 } } }))
   const { data } = await patch(id, { properties: { extra: { meta: { toJSON: 1, b: 2 } } } })
   assert.deepEqual(data!.properties.extra, { meta: { a: 1, toJSON: 1, b: 2 } })
@@ -616,7 +616,7 @@ test('a text too long for an index, and a time whose offset would be lost, are r
   )
 })
 
-test('every type of column makes up a version: what differs by nothing else differs by its tag', async () => {
+test('columns of every type count for the version: a difference in any of them changes the ETag', async () => {
   await session.query(`
     create extension if not exists citext;
     create domain change_code as text check (value <> '');
@@ -661,7 +661,7 @@ test('every type of column makes up a version: what differs by nothing else diff
   }
 })
 
-test('nothing of all this was a bug', () => {
+test('none of these requests has failed because of a bug', () => {
   assert.deepEqual(
     events.filter(({ type }) => type === 'request-failed'),
     [],

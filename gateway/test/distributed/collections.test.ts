@@ -1,4 +1,4 @@
-// Which tables become collections, and what becomes of odd ones.
+// Tests which tables become collections, and how unusual ones are served.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -20,7 +20,7 @@ const countOf = async (path: string) => {
   return ids.length === new Set(ids).size ? ids.length : `${ids.length} with duplicates`
 }
 
-test('a new table appears, changes and goes within five seconds', async () => {
+test('a new table, its changes and its removal are noticed within five seconds', async () => {
   const until = async (isReached: () => Promise<boolean>) => {
     const start = performance.now()
     while (!(await isReached())) {
@@ -39,7 +39,7 @@ test('a new table appears, changes and goes within five seconds', async () => {
   await until(async () => (await status()) === 404)
 })
 
-test('views and materialized views are collections; features without a key are listed, and have no address', async () => {
+test('views and materialized views are collections; features without a key are listed, but have no URL', async () => {
   await make(`
     create view andorra as select *, 1 as one from cities where country = 'AD' order by id offset 0;
     create materialized view andorra_kept as select * from cities where country = 'AD'`)
@@ -53,7 +53,7 @@ test('views and materialized views are collections; features without a key are l
   }
 })
 
-test('a view of one table that shows its key has addresses, and pages by it', async () => {
+test("features of a view that has its table's key have URLs, and its pages follow the key", async () => {
   await make(`
     create view renamed as select name as what, geom, id as number from cities where country = 'AD';
     create view keyless_view as select name, geom from cities where country = 'AD';
@@ -65,7 +65,7 @@ test('a view of one table that shows its key has addresses, and pages by it', as
     assert.equal((await client(`/collections/${name}/items/5`)).json.code, 'feature-not-addressable', name)
 })
 
-test('a table without a key is paged by the place of its rows', async () => {
+test('a table without a key is paged by ctid', async () => {
   await make(
     `create table keyless as select st_setsrid(st_makepoint(i % 180, i % 90), 4326)::geometry(Point, 4326) geom, i n from generate_series(1, 777) i`,
   )
@@ -78,7 +78,7 @@ test('a table without a key is paged by the place of its rows', async () => {
   )
 })
 
-test('a unique index without nulls is as good as a primary key', async () => {
+test('a unique index without nulls is used like a primary key', async () => {
   await make(
     `create table indexed (code text not null unique, geom geometry(Point, 4326)); insert into indexed values ('a/b ü', st_setsrid(st_makepoint(1, 2), 4326))`,
   )
@@ -89,7 +89,7 @@ test('a unique index without nulls is as good as a primary key', async () => {
   assert.equal((await client(json.links.find(({ rel }) => rel === 'self')!.href)).status, 200)
 })
 
-test('a key of several columns orders pages, and says why it is no address', async () => {
+test('a key of several columns orders pages, and an error explains why its features have no URL', async () => {
   await make(
     `create table paired (a int, b text, geom geometry(Point, 4326), primary key (a, b)); insert into paired select i / 10, 'b' || i, st_setsrid(st_makepoint(i, i), 4326) from generate_series(1, 80) i`,
   )
@@ -97,7 +97,7 @@ test('a key of several columns orders pages, and says why it is no address', asy
   assert.match((await client('/collections/paired/items/1')).json.detail, /consists of a, b/)
 })
 
-test('ids of other types are found in any of their forms', async () => {
+test('ids of other types are found in any notation of the type', async () => {
   await make(`
     create table by_uuid (id uuid primary key, geom geometry); insert into by_uuid values ('6F9619FF-8B86-4D01-B42D-00CF4FC964FF', 'SRID=4326;POINT(1 2)');
     create table by_date (id date primary key, geom geometry); insert into by_date values ('2024-02-29', 'SRID=4326;POINT(1 2)');
@@ -121,7 +121,7 @@ test('ids of other types are found in any of their forms', async () => {
   }
 })
 
-test('an id that is no value of its key is the id of nothing, and disturbs nobody else', async () => {
+test('an id that is not valid for the type of the key is not found, and does not disturb other look-ups', async () => {
   await make(`
     create type letter as enum ('a', 'b'); create table by_letter (id letter primary key, geom geometry); insert into by_letter values ('a', null);
     create table by_address (id inet primary key, geom geometry)`)
@@ -136,7 +136,7 @@ test('an id that is no value of its key is the id of nothing, and disturbs nobod
   assert.equal((await client('/collections/by_address/items/abc')).status, 404)
 })
 
-test('a parent of other tables shows every row of theirs', async () => {
+test('a parent table shows every row of its child tables', async () => {
   await make(`
     create table parent (id int primary key, geom geometry(Point, 4326)); create table child_a () inherits (parent); create table child_b () inherits (parent);
     insert into child_a select i, st_setsrid(st_makepoint(i, 1), 4326) from generate_series(1, 5) i; insert into child_b select i, st_setsrid(st_makepoint(i, 2), 4326) from generate_series(1, 5) i`)
@@ -158,7 +158,7 @@ test('names of any kind are quoted', async () => {
   )
 })
 
-test('schemas can be chosen, and left out', async () => {
+test('schemas can be chosen and excluded', async () => {
   await session.query(
     'create schema if not exists other; create table if not exists other.thing (id int primary key, geom geometry(Point, 4326))',
   )
@@ -168,7 +168,7 @@ test('schemas can be chosen, and left out', async () => {
   assert.ok(!ids(await startGateway('--exclude-schemas', 'other')).includes('other.thing'))
 })
 
-test('tables that the role may not read are not there, columns neither', async () => {
+test('tables and columns that the role may not read are not served', async () => {
   await make(`
     create table secret (id int primary key, geom geometry(Point, 4326)); revoke all on secret from tessera_read;
     create table half (id int primary key, geom geometry(Point, 4326), hidden text, shown text); revoke all on half from tessera_read;
@@ -177,7 +177,7 @@ test('tables that the role may not read are not there, columns neither', async (
   assert.deepEqual((await page('half/items')).features[0]!.properties, { shown: 'shown' })
 })
 
-test('projected tables are asked and shown in degrees, and give the same as in degrees', async () => {
+test('projected tables are queried and shown in degrees, with the same results as tables in degrees', async () => {
   await make(`
     create table utm as select id, name, st_transform(geom, 25832)::geometry(Point, 25832) geom from cities where country in ('CH', 'AT'); alter table utm add primary key (id); create index on utm using gist (geom);
     create table mercator as select id, name, st_transform(geom, 3857)::geometry(MultiPolygon, 3857) geom from countries where name <> 'Antarctica'; alter table mercator add primary key (id); create index on mercator using gist (geom);
@@ -218,7 +218,7 @@ test('projected tables are asked and shown in degrees, and give the same as in d
           `select id from ${plain} where ${filter} and (${condition}) order by id`,
         )
       ).map(({ id }) => id)
-      // A coordinate that has been to a projection and back may end on the other side of a box's edge.
+      // A coordinate that was projected and transformed back may be on the other side of a box's edge.
       const difference =
         found.filter((id) => !expected.includes(id)).length +
         expected.filter((id) => !found.includes(id)).length
@@ -236,14 +236,14 @@ test('projected tables are asked and shown in degrees, and give the same as in d
   assert.ok(west > 5 && south > 45 && east < 18 && north < 56)
 })
 
-test('a view that does not say its system is asked for its first geometry', async () => {
+test('for a view without a declared reference system, that of its first geometry is used', async () => {
   await make(
     `create view unsaid as select id, st_transform(geom, 3857) geom from cities where country = 'LI'`,
   )
   assert.ok((await page('unsaid/items?bbox=9,46.9,10,47.4')).numberMatched! > 5)
 })
 
-test('geometries of every kind are GeoJSON, or null', async () => {
+test('geometries of every kind are returned as GeoJSON, or as null', async () => {
   await make(`
     create table kinds (id serial primary key, geom geometry);
     insert into kinds (geom) values ('POINT EMPTY'), (null), ('POINT Z (1 2 3)'), ('LINESTRING M (0 0 1, 1 1 2)'), ('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))'), ('POLYGON((0 0,0 1,1 1,0 0))'), ('MULTIPOINT((1 2),(3 4))')`)
@@ -273,7 +273,7 @@ test('a table may have hundreds of columns', async () => {
   assert.deepEqual((patched.json as Item).properties, { ...properties, c259: 0 })
 })
 
-test('values of every type are JSON', async () => {
+test('values of every type are returned as JSON', async () => {
   await make(`
     create type mood as enum ('happy', 'sad'); create domain score as int check (value > 0);
     create table typed (id int primary key, geom geometry(Point, 4326), a int8, b numeric, c float8, d float8, e jsonb, f mood, g score, h int[], i bytea, j interval, k timestamptz, l text, m char(3), n timestamp, o time, p inet);

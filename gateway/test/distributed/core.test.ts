@@ -1,4 +1,4 @@
-// OGC API Features Part 1, as its clients see it.
+// Tests OGC API Features Part 1 as its clients see it.
 
 import assert from 'node:assert/strict'
 import { get, request } from 'node:http'
@@ -13,7 +13,7 @@ const { client, session, catalog } = await startGateway()
 const linksOf = (json: { links: { rel: string; href: string; type?: string }[] }) =>
   Object.fromEntries(json.links.map((link) => [link.rel, link]))
 
-/** Without fetch, which asks for and undoes compression by itself, and rewrites headers. */
+/** Sends a request without fetch, which requests and decodes compression by itself, and rewrites headers. */
 const raw = (path: string, headers: Record<string, string>, method = 'GET') =>
   new Promise<{ status: number; headers: Record<string, string>; body: Readable }>((resolve, reject) => {
     request(client.url + path, { headers, method }, (response) =>
@@ -27,7 +27,7 @@ const raw = (path: string, headers: Record<string, string>, method = 'GET') =>
       .end()
   })
 
-test('the landing page leads everywhere, and every link works', async () => {
+test('the landing page links to all resources, and every link works', async () => {
   const { json, status } = await client('/')
   assert.equal(status, 200)
   const links = linksOf(json)
@@ -49,7 +49,7 @@ test('conformance declares Core, OpenAPI 3.0 and GeoJSON', async () => {
   }
 })
 
-test('the definition is OpenAPI 3.0 under its media type, at the address that was asked', async () => {
+test('the definition is OpenAPI 3.0 with its media type, and its server is the host that was requested', async () => {
   const { json, type } = await client('/api', {
     headers: { accept: 'application/vnd.oai.openapi+json;version=3.0' },
   })
@@ -58,7 +58,7 @@ test('the definition is OpenAPI 3.0 under its media type, at the address that wa
   assert.deepEqual(json.servers, [{ url: client.url }])
 })
 
-test('the documentation is a page that asks no other host', async () => {
+test('the documentation is a page that loads nothing from other hosts', async () => {
   const answer = await fetch(`${client.url}/api.html`)
   const page = await answer.text()
   assert.match(answer.headers.get('content-type')!, /^text\/html/)
@@ -92,7 +92,7 @@ test('collections have their extent, licence, attribution and links', async () =
   for (const { href, type } of items) assert.ok((await client(href)).type.startsWith(type))
 })
 
-test('items are a page of ten features unless told otherwise', async () => {
+test('by default, items are a page of ten features', async () => {
   const { json, type } = (await client('/collections/cities/items')) as { json: Page; type: string }
   assert.match(type, /^application\/geo\+json/)
   assert.equal(json.features.length, 10)
@@ -104,7 +104,7 @@ test('items are a page of ten features unless told otherwise', async () => {
   assert.ok(links.next)
 })
 
-test('a feature is the same alone as on its page, with links of its own', async () => {
+test('a single feature is the same as on its page, with links of its own', async () => {
   const { json: page } = (await client('/collections/countries/items?limit=3')) as { json: Page }
   for (const feature of page.features) {
     const { json: item } = (await client(`/collections/countries/items/${feature.id}`)) as { json: Item }
@@ -132,7 +132,7 @@ test('rings follow the right-hand rule', async () => {
   }
 })
 
-test('f and Accept choose the format, and what there is not is refused', async () => {
+test('f and Accept choose the format, and unknown formats are refused', async () => {
   assert.equal((await client('/collections?f=json', { headers: { accept: 'image/png' } })).status, 200)
   const xml = await client('/collections?f=xml')
   assert.deepEqual([xml.status, xml.json.parameter], [400, 'f'])
@@ -146,7 +146,7 @@ test('f and Accept choose the format, and what there is not is refused', async (
   assert.deepEqual([refused.status, refused.json.code], [406, 'not-acceptable'])
 })
 
-test('HEAD answers 304 as well', async () => {
+test('HEAD returns 304 as well', async () => {
   const { headers } = await client('/collections/cities/items/24587.5')
   for (const path of ['/', '/collections/cities/items/24587.5', '/collections/cities/items?limit=3']) {
     const known = await client(path, {
@@ -157,7 +157,7 @@ test('HEAD answers 304 as well', async () => {
   }
 })
 
-test('names said again are refused, before they are work', async () => {
+test('repeated names, and too many names to sort by, are refused', async () => {
   for (const parameter of ['sortby', 'properties']) {
     const { status, json } = await client(`/collections/cities/items?${parameter}=name,name`)
     assert.deepEqual([status, json.parameter], [400, parameter])
@@ -176,7 +176,7 @@ test('names said again are refused, before they are work', async () => {
   )
 })
 
-test('every document is there as JSON and as a page, each with a link to the other', async () => {
+test('every resource exists as JSON and as a page, each with a link to the other', async () => {
   for (const path of [
     '/',
     '/collections',
@@ -204,7 +204,7 @@ test('every document is there as JSON and as a page, each with a link to the oth
   assert.deepEqual([problem.status, problem.type], [404, 'text/html; charset=utf-8'])
 })
 
-test('an entity tag saves sending again what the client has', async () => {
+test('with a matching entity tag the response is 304, without a body', async () => {
   for (const path of [
     '/',
     '/collections/cities',
@@ -223,7 +223,7 @@ test('an entity tag saves sending again what the client has', async () => {
   assert.equal((await client('/collections/nothing', { headers: { 'if-none-match': '*' } })).status, 404)
 })
 
-test('HEAD answers as GET does, without a body', async () => {
+test('HEAD returns the status and headers of GET, without a body', async () => {
   for (const path of ['/', '/collections/cities/items/24587.5', '/collections/cities/items?limit=2']) {
     const [head, whole] = [await client(path, { method: 'HEAD' }), await client(path)]
     assert.deepEqual([head.status, head.text], [200, ''])
@@ -232,7 +232,7 @@ test('HEAD answers as GET does, without a body', async () => {
   }
 })
 
-test('long answers are compressed for whom that is right', async () => {
+test('long responses are compressed with an encoding that the client accepts', async () => {
   const path = '/collections/counties/items?limit=20'
   const plain = await (await raw(path, { 'accept-encoding': 'identity' })).body.toArray().then(Buffer.concat)
   for (const [encoding, decode] of [
@@ -252,7 +252,7 @@ test('long answers are compressed for whom that is right', async () => {
   }
 })
 
-test('scripts of any origin may read, and ask beforehand', async () => {
+test('scripts of any origin may read, and may send preflight requests', async () => {
   for (const path of ['/collections', '/collections/nothing']) {
     const { headers } = await client(path, { headers: { origin: 'https://example.org' } })
     assert.equal(headers.get('access-control-allow-origin'), '*')
@@ -272,7 +272,7 @@ test('scripts of any origin may read, and ask beforehand', async () => {
   assert.equal(preflight.headers['access-control-allow-headers'], 'if-none-match')
 })
 
-test('a method that is not there is told with those that are', async () => {
+test('an unsupported method is refused, with a list of the supported ones', async () => {
   for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) {
     const body =
       method === 'DELETE' ? {} : { body: '<no json>', headers: { 'content-type': 'application/xml' } }
@@ -286,7 +286,7 @@ test('a method that is not there is told with those that are', async () => {
   assert.deepEqual([status, headers.get('allow')], [204, 'GET, HEAD, OPTIONS'])
 })
 
-test('what does not exist is told as a problem', async () => {
+test('a resource that does not exist is reported as a problem', async () => {
   const cases = [
     ['/nothing', 'resource-not-found'],
     ['/collections/nothing', 'collection-not-found'],
@@ -301,7 +301,7 @@ test('what does not exist is told as a problem', async () => {
   }
 })
 
-test('an unknown parameter is refused everywhere, with those that are known', async () => {
+test('an unknown parameter is refused everywhere', async () => {
   for (const path of [
     '/',
     '/conformance',
@@ -317,7 +317,7 @@ test('an unknown parameter is refused everywhere, with those that are known', as
   }
 })
 
-test('links are right behind a proxy', async () => {
+test('links are correct behind a proxy', async () => {
   const answer = await client('/collections/cities/items?limit=1', {
     headers: {
       'x-forwarded-proto': 'https',
@@ -334,12 +334,12 @@ test('links are right behind a proxy', async () => {
   )
 })
 
-test('a header that is no host name does not get into links', async () => {
+test('a Host header that is not a host name does not get into links', async () => {
   const { body } = await raw('/', { host: 'a"><script>' })
   assert.doesNotMatch(await readText(body), /<script/)
 })
 
-test('the address that the operator names wins, and proxies nobody trusts do not count', async () => {
+test('the public URL that the operator sets wins, and headers of proxies that are not trusted are ignored', async () => {
   const fixed = await startGateway('--public-url', 'https://example.org/geo/')
   const { json } = await fixed.client('/', { headers: { 'x-forwarded-host': 'evil.example' } })
   assert.equal(linksOf(json).data!.href, 'https://example.org/geo/collections')
@@ -350,19 +350,19 @@ test('the address that the operator names wins, and proxies nobody trusts do not
   assert.equal(linksOf(answer.json).data!.href, `${alone.client.url}/collections`)
 })
 
-test('it says that it lives and can serve', async () => {
+test('the health endpoints report that the gateway is alive and can serve', async () => {
   assert.deepEqual((await client('/health/live')).json, { status: 'ok' })
   assert.deepEqual((await client('/health/ready')).json, { status: 'ok', writes: true })
 })
 
-test('what is not HTTP gets an answer all the same', async () => {
+test('a request that the HTTP parser refuses still gets a response', async () => {
   const answer = await new Promise<string>((resolve) => {
     get(client.url, { headers: { x: 'y'.repeat(20_000) } }, (response) => resolve(readText(response)))
   })
   assert.equal(JSON.parse(answer).code, 'request-too-large')
 })
 
-test('a table that is dropped while it is asked for is a passing problem, then gone', async () => {
+test('a table that was just dropped is a temporary problem at first, and then not found', async () => {
   await session.query('create table dropped (id int primary key, geom geometry(Point, 4326))')
   await catalog.reload()
   assert.equal((await client('/collections/dropped/items')).status, 200)

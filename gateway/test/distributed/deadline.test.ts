@@ -1,4 +1,5 @@
-// Deadlines: who says how long an answer is of use gets one by then, and nothing goes on running for nobody.
+// Tests deadlines: a client that says how long it waits gets a response by then, and the query of a page that is given
+// up is cancelled.
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -11,7 +12,7 @@ import { until } from '../support/until.ts'
 const { client, events, session, catalog } = await startGateway()
 
 before(async () => {
-  // Each of its rows takes a while.
+  // Each row of the view takes 0.4 seconds.
   await session.query(`
     create table sleeper (id int primary key, geom geometry(Point, 4326));
     insert into sleeper select n, ST_SetSRID(ST_MakePoint(n, n), 4326) from generate_series(1, 5) n;
@@ -35,7 +36,7 @@ async function countRunning(): Promise<number> {
   return rows[0].running
 }
 
-test('a page that is not there in time is given up, and its query cancelled', async () => {
+test('a page that is not ready in time is given up, and its query is cancelled', async () => {
   const start = performance.now()
   const { status, json, headers } = await client('/collections/sleepers/items?limit=5', {
     headers: { prefer: 'handling=strict, wait=1' },
@@ -47,21 +48,21 @@ test('a page that is not there in time is given up, and its query cancelled', as
   assert.equal(await countRunning(), 0)
 })
 
-test('one that is, is served', async () => {
+test('a page that is ready in time is served', async () => {
   const { status, json } = await client('/collections/sleepers/items?limit=5', {
     headers: { prefer: 'wait=9' },
   })
   assert.deepEqual([status, json.numberReturned], [200, 5])
 })
 
-test('a preference that says nothing of waiting changes nothing', async () => {
+test('a preference without a valid wait changes nothing', async () => {
   for (const prefer of ['wait', 'wait=soon', 'wait=-1', 'return=minimal']) {
     const { status, headers } = await client('/collections/cities/items', { headers: { prefer } })
     assert.deepEqual([status, headers.get('preference-applied')], [200, null], prefer)
   }
 })
 
-test('a feature too is waited for no longer', async () => {
+test('the deadline applies to a single feature too', async () => {
   await session.query(
     'create or replace view sleepers as select id, geom, pg_sleep(3)::text as nap from sleeper',
   )
@@ -69,8 +70,8 @@ test('a feature too is waited for no longer', async () => {
   assert.equal(json.code, 'query-too-slow')
 })
 
-test('a request whose client leaves is counted like the others', async () => {
-  // What was given up before runs on: look-ups share a connection, and none of them may end the others.
+test('a request whose client leaves is counted like others', async () => {
+  // The look-up that was given up before still runs: look-ups share a connection, and none may cancel the others.
   await until(async () => (await countRunning()) === 0)
   const leaving = new AbortController()
   const asked = client('/collections/sleepers/items/2', { signal: leaving.signal })

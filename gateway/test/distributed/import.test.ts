@@ -1,4 +1,4 @@
-// tessera import, as a person types it: formats, types, options, and what happens to bad rows.
+// Tests `tessera import` on the command line: formats, types, options, and invalid rows.
 
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -45,7 +45,7 @@ const columnsOf = async (table: string) =>
 const rowsOf = (table: string) =>
   session.query<Record<string, any>>(`select *, st_asgeojson(geom)::json as geom from ${table} order by id`)
 
-test('columns are typed by their values', async () => {
+test('columns get their types from their values', async () => {
   await succeed(
     'typed_import',
     feature({
@@ -93,7 +93,7 @@ test('columns are typed by their values', async () => {
   assert.equal(second!.at.toISOString(), '2024-02-29T00:00:00.000Z')
 })
 
-test('a type can be told', async () => {
+test('the type of a column can be set', async () => {
   await succeed(
     'told',
     feature({ code: 7, j: 'text', n: 1 }),
@@ -122,7 +122,7 @@ test('a type can be told', async () => {
   )
 })
 
-test('a value that does not fit its type is told with its line, and nothing is imported', async () => {
+test('a value that does not fit its type is reported with its line, and nothing is imported', async () => {
   await fail(
     /Line 3, n: .*invalid input syntax for type integer.*Nothing was imported/s,
     'unfit',
@@ -133,7 +133,7 @@ test('a value that does not fit its type is told with its line, and nothing is i
   await assert.rejects(rowsOf('unfit'))
 })
 
-test('single and multiple geometries of a kind share a column; kinds that differ do too', async () => {
+test('single and multiple geometries of a kind share a column, and so do different kinds', async () => {
   const line = [
     [0, 0],
     [1, 1],
@@ -166,7 +166,7 @@ test('single and multiple geometries of a kind share a column; kinds that differ
 
 const BY_ID = ['--distribute-by', 'id']
 
-test("ids begin with the cell; the rest is the feature's own if all have one, or its number", async () => {
+test("ids begin with the cell; the rest is the feature's own id if all have one, or its number", async () => {
   const paris = { type: 'Point', coordinates: [2.35, 48.86] }
   const tokyo = { type: 'Point', coordinates: [139.7, 35.7] }
   await succeed('celled', feature({}, paris, 'a/b') + feature({}, tokyo, 7) + feature({}, null, 7))
@@ -201,7 +201,7 @@ test("ids begin with the cell; the rest is the feature's own if all have one, or
   await fail(/goes with --distribute-by cell/, 'odd', feature({}), ...BY_ID, '--level', '3')
 })
 
-test('a row in a cell that is not its own is refused, whoever writes it', async () => {
+test('a row with a wrong cell is refused, even if it is inserted without the gateway', async () => {
   await succeed('celled_too', feature({}))
   await assert.rejects(
     session.query("insert into celled_too (cell, id, geom) select cell + 1, 'x', geom from celled_too"),
@@ -209,7 +209,7 @@ test('a row in a cell that is not its own is refused, whoever writes it', async 
   )
 })
 
-test('by their ids, ids of the features are kept if all have one, and are not given out again', async () => {
+test('with --distribute-by id, features keep their ids if all have one, and these are not assigned again', async () => {
   await succeed('numbered', feature({}, null, 5) + feature({}, null, 9), ...BY_ID)
   await session.query('insert into numbered default values')
   assert.deepEqual(
@@ -231,7 +231,7 @@ test('by their ids, ids of the features are kept if all have one, and are not gi
   )
 })
 
-test('a property can be the id', async () => {
+test('a property can be used as the id', async () => {
   await succeed(
     'coded',
     feature({ code: 'x1', n: 1 }) + feature({ code: 'x2', n: 2 }),
@@ -255,14 +255,14 @@ test('a property can be the id', async () => {
   )
 })
 
-test('properties of odd names are kept, those of our own columns under another', async () => {
+test('properties with unusual names are kept, and those with the names of our own columns are renamed', async () => {
   await succeed('odd', feature({ id: 1, geom: 2, 'a "b"; --': 3, Größe: 4 }))
   const { id_, geom_, ...others } = (await rowsOf('odd'))[0]!
   assert.deepEqual([id_, geom_, others['a "b"; --'], others.Größe], [1, 2, 3, 4])
   await fail(/Line 1 of standard input has a property whose name is empty/, 'odd2', feature({ '': 1 }))
 })
 
-test('text that looks like an end of line, and integers beyond 2^53, come through', async () => {
+test('line separators in text, and integers beyond 2^53, are imported unchanged', async () => {
   const big = '9007199254740993'
   await succeed(
     'exact',
@@ -276,7 +276,7 @@ test('text that looks like an end of line, and integers beyond 2^53, come throug
   assert.equal((await rowsOf('bounds'))[0]!.xmin_, 1)
 })
 
-test('an existing collection is only touched when that is asked for', async () => {
+test('an existing collection is only changed with --append or --replace', async () => {
   await succeed('grown', feature({ n: 1 }))
   await fail(/grown exists; say --append or --replace/, 'grown', feature({ n: 2 }))
   await succeed('grown', feature({ n: 2 }), '--append')
@@ -293,7 +293,7 @@ test('an existing collection is only touched when that is asked for', async () =
   await fail(/exclude each other/, 'grown', feature({}), '--append', '--replace')
 })
 
-test('a replacement that fails leaves what was there', async () => {
+test('a replacement that fails leaves the old collection', async () => {
   await succeed('stays', feature({ n: 1 }))
   await fail(/same id/, 'stays', feature({}, null, 7) + feature({}, null, 7), '--replace')
   await session.query('create view watcher as select * from stays')
@@ -304,7 +304,7 @@ test('a replacement that fails leaves what was there', async () => {
   )
 })
 
-test('a bad row stops all, or is left out and counted', async () => {
+test('an invalid row stops the import, or is left out and counted with --skip-invalid', async () => {
   const rows =
     feature({ n: 1 }) +
     '{"broken"\n' +
@@ -324,7 +324,7 @@ test('a bad row stops all, or is left out and counted', async () => {
   await fail(/holds no valid feature/, 'bad2', '{"broken"\n', '--skip-invalid', '--format', 'geojsonseq')
 })
 
-test('files of every format, by their names', async () => {
+test('files of every format are recognized by their names', async () => {
   const write = (name: string, text: string) => {
     const file = join(folder, name)
     writeFileSync(file, text)
@@ -357,7 +357,7 @@ test('files of every format, by their names', async () => {
   }
 })
 
-test('what is said of a collection is shown', async () => {
+test('the title, description, licence and attribution of a collection are shown', async () => {
   await succeed(
     'described',
     feature({}),
@@ -379,7 +379,7 @@ test('what is said of a collection is shown', async () => {
   )
 })
 
-test('a wrong call says how a right one looks', async () => {
+test('an invalid call reports what a valid one looks like', async () => {
   await fail(/one source and a collection: tessera import/, '', '')
   await fail(/"1 2" cannot name a collection.*for example my_roads/, '1 2', feature({}))
   await fail(/Standard input is empty/, 'empty', '')
@@ -389,7 +389,9 @@ test('a wrong call says how a right one looks', async () => {
   assert.match(output, /nowhere\.geojson cannot be read \(ENOENT\)/)
 })
 
-test('a long source does not grow the process', { timeout: 180_000 }, async () => {
+test('the memory of the process does not grow with the length of the source', {
+  timeout: 180_000,
+}, async () => {
   const importing = startTessera(['import', '-', '--collection', 'long', '--format', 'geojsonseq'], {
     TESSERA_WRITE_URL: ownerUrl,
   })
@@ -403,9 +405,9 @@ test('a long source does not grow the process', { timeout: 180_000 }, async () =
   let most = 0
   const watch = setInterval(() => {
     const resident = residentKb()
-    // One that has just ended has no memory to tell of.
+    // A process that has just ended has no memory to report.
     if (!Number.isFinite(resident)) return
-    // What the program itself takes is there once it has begun to read.
+    // The program itself is loaded once it has started to read; memory is compared with that.
     if (/Importing long/.test(importing.output())) least = Math.min(least, resident)
     most = Math.max(most, resident)
   }, 50)

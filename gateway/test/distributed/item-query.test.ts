@@ -1,4 +1,4 @@
-// Which features a query gives, held against PostGIS asked directly.
+// Tests which features a query returns, compared with direct queries of PostGIS.
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -10,7 +10,7 @@ import { startGateway } from '../support/gateway.ts'
 import { makeRandom } from '../support/random.ts'
 
 const { client, session, catalog } = await startGateway()
-/** With one connection, whose prepared statements can be looked at. */
+/** Has one connection, so that its prepared statements can be inspected. */
 const single = openDatabase({ ...testDatabase(), poolSize: 1, statementTimeoutMs: 5_000, emit() {} })
 after(() => single.close())
 const ask = async (path: string) => (await client(`/collections/${path}`)).json as Page
@@ -32,7 +32,7 @@ before(async () => {
   await catalog.reload()
 })
 
-test('features that are asked for at once are each as asked for alone, also those that do not exist', async () => {
+test('concurrent look-ups return the same as single ones, also for features that do not exist', async () => {
   const ids = [1, 2, 3, 3, 4, 7, 999_999, 50, 99, -1]
   const get = async (id: number) => {
     const { status, json } = await client(`/collections/places/items/${id}`)
@@ -47,7 +47,7 @@ test('features that are asked for at once are each as asked for alone, also thos
   )
 })
 
-test('a look-up is planned a few times, and then no more', async () => {
+test('a look-up is planned five times, and then uses a generic plan', async () => {
   const collection = catalog.get('places')
   for (let id = 1; id <= 20; id++) await single.read(compileLookup(collection, [String(id)]))
   const { name } = compileLookup(collection, ['1'])
@@ -58,7 +58,7 @@ test('a look-up is planned a few times, and then no more', async () => {
   assert.deepEqual(row, ['5', '15'])
 })
 
-test('limit bounds the page; more than the maximum is served as the maximum', async () => {
+test('limit bounds the page, and a limit above the maximum counts as the maximum', async () => {
   assert.equal((await ask('cities/items?limit=3')).numberReturned, 3)
   assert.equal((await ask('cities/items?limit=20000')).numberReturned, 10_000)
   for (const limit of ['0', '-1', 'abc', '1.5', '']) {
@@ -66,7 +66,7 @@ test('limit bounds the page; more than the maximum is served as the maximum', as
   }
 })
 
-test('bbox gives what intersects, on random boxes anywhere', async () => {
+test('bbox returns the features that intersect it, for random boxes anywhere', async () => {
   const number = makeRandom(7)
   const random = (from: number, to: number) => Math.round((from + number() * (to - from)) * 1000) / 1000
   for (let round = 0; round < 40; round++) {
@@ -96,7 +96,7 @@ test('bbox gives what intersects, on random boxes anywhere', async () => {
   }
 })
 
-test('bbox of a point, of a line, of a pole and of the world', async () => {
+test('bbox may be a point, a line, a pole or the world', async () => {
   const [{ x, y }] = (await session.query<{ x: number; y: number }>(
     'select st_x(geom) x, st_y(geom) y from places where id = 1',
   )) as [{ x: number; y: number }]
@@ -109,16 +109,16 @@ test('bbox of a point, of a line, of a pole and of the world', async () => {
   assert.equal((await ask('places/items?limit=1000&bbox=-180,-90,180,90')).numberReturned, 490)
 })
 
-test('bbox of six numbers bounds the heights', async () => {
+test('bbox with six numbers bounds the heights', async () => {
   assert.deepEqual(
     idsOf(await ask('places/items?limit=500&bbox=-180,-90,100,180,90,110')),
     [101, 102, 103, 104, 105, 106, 107, 108, 109, 110],
   )
-  // A flat geometry is at every height.
+  // A geometry without heights matches every range of heights.
   assert.equal((await ask('countries/items?limit=300&bbox=-180,-90,100,180,90,110')).numberReturned, 241)
 })
 
-test('datetime is about the first temporal column', async () => {
+test('datetime filters by the first temporal column', async () => {
   const matching = async (datetime: string) => idsOf(await ask(`places/items?limit=500&datetime=${datetime}`))
   assert.deepEqual(await matching('2020-01-01T05:00:00Z'), [5])
   assert.deepEqual(await matching('2020-01-01T06:00:00%2B01:00'), [5])
@@ -131,7 +131,7 @@ test('datetime is about the first temporal column', async () => {
   assert.deepEqual(json.extent.temporal.interval, [['2020-01-01T01:00:00Z', '2020-01-21T20:00:00Z']])
 })
 
-test('datetime can be about a date, by what is registered', async () => {
+test('datetime can filter by a date, if tessera.collection names that column', async () => {
   await session.query(
     `insert into tessera.collection (schema_name, table_name, temporal_column) values ('public', 'places', 'opened')`,
   )
@@ -145,7 +145,7 @@ test('datetime can be about a date, by what is registered', async () => {
   await catalog.reload()
 })
 
-test('every property is a parameter', async () => {
+test('every property can be a filter parameter', async () => {
   const count = async (query: string) => (await ask(`places/items?limit=500&${query}`)).numberMatched
   assert.equal(await count('name=name%203'), 43)
   assert.equal(await count('is_open=true'), 250)
@@ -172,7 +172,7 @@ test('every property is a parameter', async () => {
   }
 })
 
-test('properties are selected, others left out', async () => {
+test('the parameter properties selects properties, and others are left out', async () => {
   const [feature] = (await ask('places/items?limit=1&properties=height,name')).features
   assert.deepEqual(Object.keys(feature!.properties!), ['height', 'name'])
   assert.deepEqual((await ask('places/items?limit=1&properties=')).features[0]!.properties, {})
@@ -180,7 +180,7 @@ test('properties are selected, others left out', async () => {
 })
 
 for (const sortby of ['', 'name', '-name', 'height,-name', '-height,name,-id', '-seen', 'is_open,height']) {
-  test(`pages sorted by "${sortby}" hold every feature once, in order`, async () => {
+  test(`pages sorted by "${sortby}" have every feature once, in order`, async () => {
     const sorted = sortby
       .split(',')
       .filter(Boolean)
@@ -204,7 +204,7 @@ for (const sortby of ['', 'name', '-name', 'height,-name', '-height,name,-id', '
   })
 }
 
-test('pages stay whole while features come and go', async () => {
+test('pages skip and repeat no feature while others are added and removed', async () => {
   await session.query(
     `create table busy as select i as id, st_setsrid(st_makepoint(0, 0), 4326) geom from generate_series(1, 1000) i; alter table busy add primary key (id)`,
   )
@@ -213,7 +213,7 @@ test('pages stay whole while features come and go', async () => {
   let round = 0
   for await (const page of followPages(client, '/collections/busy/items?limit=50')) {
     seen.push(...(idsOf(page) as number[]))
-    // Behind the reader some vanish and some come; an offset would skip or repeat by that.
+    // On pages already read some features are removed and some added, so an offset would skip or repeat features.
     await session.query('delete from busy where id between $1 and $2', [round * 50 + 1, round * 50 + 20])
     await session.query('insert into busy select -$1::int, st_setsrid(st_makepoint(0, 0), 4326)', [
       round++ + 1,
@@ -225,14 +225,14 @@ test('pages stay whole while features come and go', async () => {
   )
 })
 
-test('a next link carries the limit as a parameter that can be changed, the cursor does not', async () => {
+test('a next link has the limit as a parameter that can be changed; it is not part of the cursor', async () => {
   const { links } = await ask('countries/items?limit=3')
   const next = new URL(links.find(({ rel }) => rel === 'next')!.href)
   next.searchParams.set('limit', '5')
   assert.deepEqual(idsOf((await client(next.href)).json), [4, 5, 6, 7, 8])
 })
 
-test('an offset is bounded', async () => {
+test('the offset has a maximum', async () => {
   const expected = await session.query<{ id: string }>(
     'select id from cities order by id offset 100000 limit 2',
   )
@@ -244,7 +244,7 @@ test('an offset is bounded', async () => {
   assert.deepEqual([status, json.parameter], [400, 'offset'])
 })
 
-test('numberMatched is exact where it is cheap, else left out', async () => {
+test('numberMatched is exact if it is cheap to count, and otherwise left out', async () => {
   assert.equal((await ask('countries/items?limit=5')).numberMatched, 241)
   assert.equal((await ask('countries/items?limit=500')).numberMatched, 241)
   assert.equal((await ask('cities/items?limit=5')).numberMatched, undefined)
@@ -256,7 +256,7 @@ test('numberMatched is exact where it is cheap, else left out', async () => {
   assert.equal((await ask('cities/items?country=XX')).numberMatched, 0)
 })
 
-test('a large page is the same as the small ones it is made of', async () => {
+test('a large page has the same features as the small pages that it consists of', async () => {
   const large = await ask('counties/items?limit=1000')
   const small = []
   for await (const page of followPages(client, '/collections/counties/items?limit=100')) {
@@ -268,7 +268,7 @@ test('a large page is the same as the small ones it is made of', async () => {
   assert.equal((await ask('counties/items?limit=10000')).numberMatched, 3231)
 })
 
-test('no feature, no property and no geometry are all JSON', async () => {
+test('pages without features and features without a geometry are valid JSON', async () => {
   assert.deepEqual((await ask('cities/items?bbox=0,-1,0,-1')).features, [])
   assert.deepEqual((await ask('cities/items?limit=5000&bbox=0,-1,0,-1')).features, [])
   assert.equal((await ask('places/items?id=50')).features[0]!.geometry, null)

@@ -1,4 +1,4 @@
-// Migrations: in order, once, whole or not at all, and told where they fail.
+// Tests migrations: each is applied once, in order, completely or not at all, and an error names where it failed.
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -26,13 +26,13 @@ const applied = async () =>
     ({ file }) => file,
   )
 
-test('what has been applied is not applied again', async () => {
+test('a migration that has been applied is not applied again', async () => {
   const events: string[] = []
   await migrate(session, ({ type }) => events.push(type), url)
   assert.deepEqual(events, [])
 })
 
-test('one that fails is rolled back whole, and names its file and line', async () => {
+test('a migration that fails is rolled back completely, and its error names the file and line', async () => {
   writeFileSync(join(folder, '9001_good.sql'), 'create table tessera.good (id int);')
   writeFileSync(
     join(folder, '9002_bad.sql'),
@@ -46,7 +46,7 @@ test('one that fails is rolled back whole, and names its file and line', async (
   assert.deepEqual(await session.query(`select where to_regclass('tessera.bad') is not null`), [])
 })
 
-test('many at once apply it once', async () => {
+test('concurrent sessions apply a migration once', async () => {
   writeFileSync(join(folder, '9002_bad.sql'), 'create table tessera.better (id int);')
   let count = 0
   const sessions = await Promise.all(Array.from({ length: 5 }, () => openSession(ownerUrl, 'test')))
@@ -58,7 +58,7 @@ test('many at once apply it once', async () => {
   await session.query('drop table tessera.good, tessera.better')
 })
 
-test('one that was changed after it was applied is refused', async () => {
+test('a migration that was changed after it was applied is refused', async () => {
   writeFileSync(join(folder, '9001_good.sql'), 'select 1')
   await assert.rejects(
     migrate(session, () => {}, url),
@@ -66,7 +66,7 @@ test('one that was changed after it was applied is refused', async () => {
   )
 })
 
-test('the tables in the code are those of the migrations', () => {
+test('the tables in the code match the migrations', () => {
   const copy = mkdtempSync(join(tmpdir(), 'tessera-test-'))
   cpSync(MIGRATIONS_FOLDER, copy, { recursive: true })
   const before = readdirSync(copy)

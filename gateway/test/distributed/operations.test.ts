@@ -1,4 +1,4 @@
-// What whoever operates a gateway asks: numbers for Prometheus, and how the cluster behind it is.
+// Tests what operators of a gateway query: metrics for Prometheus, and the state of the cluster behind it.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -6,7 +6,7 @@ import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 
 const { client, database } = await startGateway()
-/** Who answers what is read. */
+/** Source of all reads here. */
 const source = database.isReplicated ? 'secondary' : 'primary'
 
 const numberOf = (text: string, metric: string) => {
@@ -14,7 +14,7 @@ const numberOf = (text: string, metric: string) => {
   return line === undefined ? undefined : Number(line.split(' ').at(-1))
 }
 
-test('metrics count requests by route, and reads by who answered', async () => {
+test('metrics count requests by route, and reads by their source', async () => {
   await client('/collections/cities/items?limit=1')
   await client('/collections/cities/items?limit=2')
   await client('/collections/none/items')
@@ -31,7 +31,7 @@ test('metrics count requests by route, and reads by who answered', async () => {
   assert.ok(!text.includes('password'))
 })
 
-test('the state of the cluster names its addresses, its load and its lag', async () => {
+test('the state of the cluster has its addresses, its load and its lag', async () => {
   const { status, json } = await client('/cluster')
   assert.equal(status, 200)
   const ports = json.endpoints.map(({ port }: { port: string }) => port)
@@ -53,7 +53,7 @@ test('the state of the cluster names its addresses, its load and its lag', async
   assert.ok(json.reads[source] > 0)
 })
 
-test('from elsewhere they want a key', async () => {
+test('both need a key if the gateway can be reached from elsewhere', async () => {
   const elsewhere = await startGateway('--public-url=https://example.org')
   for (const path of ['/metrics', '/cluster']) {
     const { status, json } = await elsewhere.client(path)

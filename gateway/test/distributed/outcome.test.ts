@@ -1,4 +1,5 @@
-// What failures mean: each as PostgreSQL and the driver really tell it, in the circumstances in which it matters.
+// Tests what failures mean: each is caused for real, or with the message of Citus, and judged in the circumstances in
+// which it matters.
 
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
@@ -36,7 +37,7 @@ async function connect(connectionString = url, options: pg.ClientConfig = {}) {
   return client
 }
 
-/** What a query fails with. */
+/** Returns the error that a query fails with. */
 async function failureOf(query: string, before?: string, at = url): Promise<unknown> {
   const client = await connect(at)
   try {
@@ -67,7 +68,7 @@ async function terminated() {
   const [client, other] = await Promise.all([connect(), connect()])
   const { rows } = await client.query('select pg_backend_pid() as pid')
   const sleeping = client.query('select pg_sleep(10)').catch((error) => error)
-  // A role may end its own sessions.
+  // A role may terminate its own sessions.
   await other.query('select pg_terminate_backend($1::int)', [rows[0].pid]).finally(() => other.end())
   return sleeping
 }
@@ -91,7 +92,7 @@ async function silent() {
   return error
 }
 
-/** A change of one worker, whose session there ends before it is committed. */
+/** Returns the error of a change on one worker whose session there ends before the commit. */
 async function committedOnNobody() {
   const [, role] = /\/\/([^@]*@)/.exec(superuserUrl)!
   const [client, superuser] = await Promise.all([connect(), connect(url.replace(/\/\/[^@]*@/, `//${role}`))])
@@ -129,13 +130,13 @@ type Verdict = readonly [circumstances: Circumstances, outcome: Outcome, scope: 
 
 const rows: Row[] = [
   [
-    'nobody at the address',
+    'no server at the address',
     () => refused(nobody),
     [connecting, 'never-sent', 'endpoint', 'database-unavailable'],
     [{ ...write, phase: 'connect' }, 'never-sent', 'endpoint', 'database-unavailable'],
   ],
   [
-    'no such database',
+    'a database that does not exist',
     () => refused(readUrl.split(',')[0]!.replace(/\/tessera(?=[?]|$)/, '/none')),
     [connecting, 'final', 'statement', 'error'],
   ],
@@ -147,7 +148,7 @@ const rows: Row[] = [
     [write, 'unknown', 'endpoint', 'change-outcome-unknown'],
   ],
   [
-    'nobody answers any more',
+    'the server no longer answers',
     silent,
     [read, 'retryable', 'endpoint', 'database-unavailable'],
     [write, 'unknown', 'endpoint', 'change-outcome-unknown'],
@@ -160,19 +161,19 @@ const rows: Row[] = [
     [write, 'unknown', 'endpoint', 'change-outcome-unknown'],
   ],
   [
-    'the server dies while Citus waits for a worker, in its words',
+    'the server dies while Citus waits for a worker (simulated by its message)',
     inItsWords('postmaster was shut down, exiting'),
     [read, 'retryable', 'endpoint', 'database-unavailable'],
     [within, 'never-sent', 'endpoint', 'database-unavailable'],
     [onCitus, 'unknown', 'endpoint', 'change-outcome-unknown'],
   ],
   [
-    'a worker is lost before Citus has committed there, in its words',
+    'a worker is lost before Citus has committed there (simulated by its message)',
     inItsWords('failure on connection marked as essential: 127.0.0.1:5432'),
     ...ofNode,
   ],
   [
-    'a worker is lost before it has prepared, in the words of Citus',
+    'a worker is lost before it has prepared (simulated by its message)',
     inItsWords('failed to prepare transaction on host 127.0.0.1:5432'),
     ...ofNode,
   ],
@@ -180,7 +181,7 @@ const rows: Row[] = [
     ? ([['a worker is lost while Citus commits there', committedOnNobody, ...ofNode]] as Row[])
     : []),
   [
-    'it takes too long',
+    'the statement takes too long',
     () => failureOf('select pg_sleep(10)', "set statement_timeout = '50ms'"),
     [read, 'final', 'statement', 'query-too-slow'],
     [write, 'final', 'statement', 'database-busy'],
@@ -188,7 +189,7 @@ const rows: Row[] = [
     [onCitus, 'unknown', 'statement', 'change-outcome-unknown'],
   ],
   [
-    'no more space for what it sorts',
+    'no space left for a sort',
     () =>
       failureOf(
         'select i from generate_series(1, 100000) i order by -i',
@@ -203,46 +204,46 @@ const rows: Row[] = [
     'a deadlock',
     deadlock,
     [write, 'final', 'statement', 'database-busy'],
-    // Of a secondary, whose conflicts with what it replays have this class too.
+    // On a secondary, conflicts with the replay of WAL are of this class too.
     [read, 'retryable', 'statement', 'database-unavailable'],
   ],
   [
-    'a primary that is none any more',
+    'a server that is no longer a primary',
     () => failureOf('update outcomes set n = 3', 'set default_transaction_read_only = on'),
     [write, 'never-sent', 'endpoint', 'database-unavailable'],
   ],
   [
-    'a read that would change something',
+    'a read that tries to change something',
     () => failureOf('update outcomes set n = 3', 'set default_transaction_read_only = on'),
     [read, 'final', 'statement', 'error'],
   ],
   [
-    'a value that is there already',
+    'a duplicate of a unique value',
     () => failureOf('insert into outcomes values (1, 1)'),
     [write, 'final', 'statement', 'conflict'],
   ],
   [
-    'a reference to nothing',
+    'a reference to a missing row',
     () => failureOf('insert into outcomes values (3, 1, 9)'),
     [write, 'final', 'statement', 'conflict'],
   ],
   [
-    'a check that does not hold',
+    'a violated check constraint',
     () => failureOf('insert into outcomes values (3, -1)'),
     [write, 'final', 'statement', 'invalid'],
   ],
   [
-    'a table that is gone',
+    'a table that does not exist',
     () => failureOf('select from no_such_table'),
     [read, 'final', 'statement', 'collection-changing'],
   ],
   [
-    'no value of the type',
+    'a value that is invalid for its type',
     () => failureOf("select '5x'::int"),
     [read, 'final', 'statement', 'parameter-invalid'],
   ],
   [
-    'a bug',
+    'a syntax error, which is a bug',
     () => failureOf('selec 1'),
     [read, 'final', 'statement', 'error'],
     [write, 'final', 'statement', 'error'],

@@ -1,4 +1,5 @@
-// Long answers: they begin before they are read, take little memory, and end when nobody listens.
+// Tests long responses: they start before all of their features are read, take little memory, and end when the client
+// leaves.
 
 import assert from 'node:assert/strict'
 import { get, type IncomingMessage } from 'node:http'
@@ -37,7 +38,7 @@ const sessions = () =>
     `select state, now() - state_change as since, left(query, 200) as query from pg_stat_activity where application_name = 'tessera-read'`,
   )
 
-/** The catalog is asked every two seconds: a moment without work is what is waited for. */
+/** Waits for a moment without work: the catalog is read every two seconds, so there may be work at other moments. */
 async function untilIdle(withinMs: number) {
   const deadline = performance.now() + withinMs
   while ((await busyBackends()) > 0) {
@@ -61,7 +62,7 @@ before(async () => {
   await catalog.reload()
 })
 
-test('a page of ten thousand begins well before its last feature is read', async () => {
+test('a page of ten thousand features starts well before its last feature is read', async () => {
   const start = performance.now()
   const response = await open('/collections/dripping/items?limit=10000')
   await new Promise((resolve) => response.once('data', resolve))
@@ -69,7 +70,7 @@ test('a page of ten thousand begins well before its last feature is read', async
   let bytes = 0
   for await (const chunk of response) bytes += chunk.length
   const all = performance.now() - start
-  // A hundred pauses of 20 ms: two seconds, of which the first byte waits for one or two.
+  // A hundred pauses of 20 ms take two seconds; the first byte waits for one or two of these pauses.
   assert.ok(all > 2_000 && first < all / 4, `first byte after ${first} ms of ${all} ms`)
   assert.ok(bytes > 50_000_000)
 })
@@ -90,11 +91,11 @@ test('ten thousand features of 5 kB grow the process by less than 50 MB', async 
   assert.ok(most - base < 50 * 1024 * 1024, `grew by ${Math.round((most - base) / 1024 / 1024)} MB`)
 })
 
-test('a slow reader is waited for, without the rest being read into memory', async () => {
+test('the gateway waits for a slow reader, and does not read the rest into memory', async () => {
   const response = await open('/collections/heavy/items?limit=10000')
   response.pause()
   await sleep(1_000)
-  // All that is under way fits into buffers: the database has not been read to the end.
+  // The query is still active: only as much as fits into buffers has been read.
   assert.ok((await busyBackends()) > 0, JSON.stringify(await sessions()))
   let text = ''
   for await (const chunk of response) text += chunk
@@ -102,7 +103,7 @@ test('a slow reader is waited for, without the rest being read into memory', asy
   await untilIdle(2_000)
 })
 
-test('a client that leaves cancels its query on the server, and its connection serves the next', async () => {
+test('when a client leaves, its query is cancelled on the server, and the connection is used again', async () => {
   for (const path of [
     '/collections/stuck/items?limit=5',
     '/collections/stuck/items?limit=5000',
@@ -121,8 +122,8 @@ test('a client that leaves cancels its query on the server, and its connection s
   }
 })
 
-test('a query that takes too long is told so', async () => {
-  // Longer than discovery takes, of all that the other files have made.
+test('a query that takes too long is reported as such', async () => {
+  // Longer than the discovery of all tables that other test files have created.
   const short = await startGateway('--statement-timeout-ms', '2000')
   for (const limit of [5, 5000]) {
     const { status, json } = await short.client(`/collections/stuck/items?limit=${limit}`)
@@ -130,7 +131,7 @@ test('a query that takes too long is told so', async () => {
   }
 })
 
-test('when all connections are in use, the next is told to come back', { timeout: 20_000 }, async () => {
+test('when all connections are in use, the next client is told to retry', { timeout: 20_000 }, async () => {
   const small = await startGateway('--pool-size', '1', '--statement-timeout-ms', '20000')
   const request = get(`${small.client.url}/collections/stuck/items?limit=5`)
   request.on('error', () => {})
@@ -140,7 +141,7 @@ test('when all connections are in use, the next is told to come back', { timeout
   assert.deepEqual([status, json.code, headers.get('retry-after')], [503, 'database-busy', '2'])
 })
 
-test('where all that is there for long pages is in use, short ones are served', {
+test('when all connections for long pages are in use, short pages are served', {
   timeout: 20_000,
 }, async () => {
   const small = await startGateway('--pool-size', '1', '--statement-timeout-ms', '20000')
@@ -161,7 +162,7 @@ test('where all that is there for long pages is in use, short ones are served', 
   }
 })
 
-test('thousands that leave in the middle of anything leave every connection whole and every backend idle', {
+test('after thousands of clients have left at any moment, every connection works and every backend is idle', {
   timeout: 120_000,
 }, async () => {
   const { hostname, port } = new URL(client.url)
@@ -179,7 +180,7 @@ test('thousands that leave in the middle of anything leave every connection whol
       socket.on('close', () => resolve()).on('error', () => {})
       socket.on('connect', () => {
         const request = `GET ${paths[index % paths.length]} HTTP/1.1\r\nhost: a\r\n\r\n`
-        // Some leave in the middle of asking.
+        // Some leave in the middle of their request.
         socket.write(index % 7 === 0 ? request.slice(0, Math.floor(random() * request.length)) : request)
         setTimeout(() => (index % 2 ? socket.destroy() : socket.resetAndDestroy()), random() * 40)
       })

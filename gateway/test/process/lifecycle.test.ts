@@ -1,4 +1,4 @@
-// The embedded PostGIS and the gateway as processes: start, stop, kill, start again.
+// Tests the embedded PostGIS and the gateway as processes: start, stop, kill, and start again.
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -12,10 +12,10 @@ import { makeClient } from '../support/client.ts'
 import { processesOf, runTessera, startTessera } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
-/** Another process has started, on a busy machine. */
+/** Milliseconds within which a process starts on a busy machine. */
 const START_MS = 30_000
 
-/** Closed to others, as root's home is: PostgreSQL, which runs as another user, gets there all the same. */
+/** Closed to other users, like root's home. PostgreSQL runs as another user, and must get there all the same. */
 const folder = mkdtempSync(join(tmpdir(), 'tessera-test-'))
 const data = join(folder, 'data')
 const flags = ['serve', '--data', data, '--port', '0', '--no-demo', '--processes', '2']
@@ -34,7 +34,7 @@ const importPoints = (collection: string, count: number) =>
     ).join(''),
   )
 
-test('it serves, takes an import meanwhile, and stops without a trace', async () => {
+test('the gateway serves, takes an import meanwhile, and stops without leaving a process or a socket', async () => {
   const tessera = startTessera(flags)
   const { url } = await tessera.event('gateway-listening')
   const { socket } = await tessera.event('embedded-started')
@@ -42,7 +42,7 @@ test('it serves, takes an import meanwhile, and stops without a trace', async ()
   assert.deepEqual((await client('/collections')).json.collections, [])
   const imported = await importPoints('points', 20)
   assert.equal(imported.code, 0, imported.output)
-  // It looks every two seconds; a busy machine may take longer to look.
+  // The gateway looks for new tables every two seconds; on a busy machine it may take longer.
   await until(async () => (await client('/collections/points/items?limit=100')).json.numberMatched === 20)
   if (process.getuid?.() === 0) {
     const pid = Number(statusOf(join(data, 'pg/postmaster.pid')).split('\n')[0])
@@ -55,15 +55,15 @@ test('it serves, takes an import meanwhile, and stops without a trace', async ()
   assert.deepEqual(readdirSync(data).sort(), ['lock', 'pg', 'postgres.log'])
 })
 
-test('its metrics are those of all its processes', async () => {
+test('the metrics are those of all processes of the gateway', async () => {
   const tessera = startTessera(flags)
   const { url } = await tessera.event('gateway-listening')
   const client = makeClient(url)
-  // The second of them is only starting.
+  // The second process is still starting.
   const early = await client('/metrics')
   if (early.status !== 200) assert.deepEqual([early.status, early.json.code], [503, 'not-ready'])
   await until(() => tessera.count('process-serving') === 2, START_MS)
-  // A connection each, and so some of them with each process.
+  // Each request has its own connection, so that both processes get some of them.
   await Promise.all(
     Array.from({ length: 40 }, () =>
       fetch(`${url}/health/live`, { headers: { connection: 'close' } }).then((response) => response.text()),
@@ -79,7 +79,7 @@ test('its metrics are those of all its processes', async () => {
   assert.equal(await tessera.ended, 0)
 })
 
-test('a second one on the same folder says so and ends', async () => {
+test('a second Tessera on the same folder reports this and ends', async () => {
   const first = startTessera(flags)
   await first.event('gateway-listening')
   const second = await runTessera(flags)
@@ -89,7 +89,7 @@ test('a second one on the same folder says so and ends', async () => {
   assert.equal(await first.ended, 0)
 })
 
-test('a killed one is recovered: the data is there, the child and the socket of before are not', async () => {
+test('after a kill -9 the data is there, and the old processes and their socket are gone', async () => {
   const first = startTessera(flags)
   await first.event('gateway-listening')
   const { socket } = await first.event('embedded-started')
@@ -110,7 +110,7 @@ test('a killed one is recovered: the data is there, the child and the socket of 
   assert.equal(await second.ended, 0)
 })
 
-test('processes are replaced when they die, and end with the process that watches them', async () => {
+test('processes are replaced when they die, and end with the process that started them', async () => {
   const tessera = startTessera(flags)
   const { url } = await tessera.event('gateway-listening')
   const processes = () =>
@@ -126,7 +126,7 @@ test('processes are replaced when they die, and end with the process that watche
   await until(() => processes().length === 0, 10_000)
 })
 
-test('kill -9 in the middle of an import leaves the collection not at all, and the others as they were', async () => {
+test('kill -9 in the middle of an import leaves nothing of the collection, and the others as they were', async () => {
   const tessera = startTessera(flags)
   await tessera.event('gateway-listening')
   const importing = startTessera(['import', '-', '--data', data, '--collection', 'halfway'])
@@ -152,7 +152,7 @@ test('kill -9 in the middle of an import leaves the collection not at all, and t
   assert.equal(await again.ended, 0)
 })
 
-test('kill -9 in the middle of 1,000 new features: every one that was acknowledged is there', async () => {
+test('after kill -9 in the middle of 1,000 new features, every one that was acknowledged is there', async () => {
   const tessera = startTessera(flags)
   const { url } = await tessera.event('gateway-listening')
   assert.equal((await importPoints('posted', 1)).code, 0)
@@ -194,7 +194,7 @@ test('kill -9 in the middle of 1,000 new features: every one that was acknowledg
   assert.equal(await again.ended, 0)
 })
 
-test('no request in flight fails when it is told to stop', async () => {
+test('no request in flight fails when the gateway is told to stop', async () => {
   const tessera = startTessera([...flags, '--pool-size', '30'])
   const { url } = await tessera.event('gateway-listening')
   const { socket } = await tessera.event('embedded-started')
@@ -205,7 +205,7 @@ test('no request in flight fails when it is told to stop', async () => {
     'create or replace view slow as select id, geom, n, pg_sleep(0.15)::text as slept from points offset 0',
   )
   await until(async () => (await fetch(`${url}/collections/slow`)).status === 200)
-  // Each takes three seconds; a page of 150 is streamed, its answer begun before we stop.
+  // Each takes three seconds. Pages with limit 150 are streamed, so their responses have started before the stop.
   const inFlight = [20, 20, 20, 20, 20, 20, 20, 20, 150, 150].map(async (limit) => {
     const response = await fetch(`${url}/collections/slow/items?limit=${limit}`)
     return [response.status, ((await response.json()) as { numberReturned: number }).numberReturned]
@@ -220,7 +220,7 @@ test('no request in flight fails when it is told to stop', async () => {
   assert.equal(await tessera.ended, 0)
 })
 
-test('a port that is taken is told, and nothing stays behind', async () => {
+test('a port that is in use is reported, and no process is left behind', async () => {
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
   const { port } = other.address() as { port: number }
@@ -231,7 +231,7 @@ test('a port that is taken is told, and nothing stays behind', async () => {
   assert.deepEqual(processesOf(`--data ${data}`), [])
 })
 
-test('data of another PostgreSQL is told with what can be done', async () => {
+test('data of another PostgreSQL version is reported, with a way to fix it', async () => {
   const version = join(data, 'pg/PG_VERSION')
   const before = readFileSync(version, 'utf8')
   writeFileSync(version, '11\n')
@@ -241,18 +241,18 @@ test('data of another PostgreSQL is told with what can be done', async () => {
   assert.match(output, /holds data of PostgreSQL 11, but PostGIS is installed for \d+.*pg_upgrade/s)
 })
 
-test('programs that are not there are told', async () => {
+test('missing programs are reported', async () => {
   const { code, output } = await runTessera([...flags, '--pg-bin', folder])
   assert.equal(code, 1)
   assert.match(output, /No PostgreSQL ≥ 15 with PostGIS found in .*apt-get install/s)
 })
 
-test('a wrong setting is told before anything is started', async () => {
+test('an invalid setting is reported before anything is started', async () => {
   const { code, output } = await runTessera(['serve'], undefined, { TESSERA_PORT: 'eighty' })
   assert.deepEqual([code, output], [1, 'tessera: TESSERA_PORT=eighty: must be an integer from 0 to 65535.\n'])
 })
 
-test('a database that cannot be reached is told without its password', async () => {
+test('a database that cannot be reached is reported without its password', async () => {
   const { code, output } = await runTessera(['serve', '--port', '0'], undefined, {
     TESSERA_WRITE_URL: 'postgresql://me:hunter2@127.0.0.1:1/none',
     TESSERA_START_TIMEOUT_MS: '300',
@@ -262,7 +262,7 @@ test('a database that cannot be reached is told without its password', async () 
   assert.doesNotMatch(output, /hunter2/)
 })
 
-test('an ephemeral folder is gone at the end', async () => {
+test('an ephemeral folder is removed at the end', async () => {
   const tessera = startTessera(['serve', '--ephemeral', '--port', '0', '--no-demo'])
   const { folder: place } = await tessera.event('embedded-starting')
   await tessera.event('gateway-listening')

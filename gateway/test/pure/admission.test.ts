@@ -1,4 +1,4 @@
-// Admission: no more at once than there is room for, who goes first, and at ten times the load as much is done as before.
+// Tests admission: the limit of work at once, what goes first, and as much work at ten times the load as before.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { makeAdmission } from '../../database/admission.ts'
 import { gatewayError } from '../../errors.ts'
 
-test('no more runs at once than the limit, in the order of arrival', async () => {
+test('no more work runs at once than the limit allows, in the order of arrival', async () => {
   const admission = makeAdmission(2)
   let most = 0
   const order: number[] = []
@@ -22,7 +22,7 @@ test('no more runs at once than the limit, in the order of arrival', async () =>
   assert.deepEqual([admission.running, admission.waiting], [0, 0])
 })
 
-test('what goes first overtakes what waits', async () => {
+test('work with the priority first overtakes work that waits', async () => {
   const admission = makeAdmission(1)
   const order: string[] = []
   const run = (name: string, priority: 'first' | 'usual') =>
@@ -39,7 +39,7 @@ test('what goes first overtakes what waits', async () => {
   assert.deepEqual(order, ['page 1', 'item', 'page 2', 'page 3'])
 })
 
-test('a limit that rises lets in who waits, and one that falls waits for who is in', async () => {
+test('a higher limit admits waiting work at once, and a lower one waits for running work', async () => {
   const admission = makeAdmission(1)
   const leaves: (() => void)[] = []
   for (let entered = 0; entered < 4; entered++) admission.enter('usual').then((leave) => leaves.push(leave))
@@ -59,7 +59,7 @@ test('a limit that rises lets in who waits, and one that falls waits for who is 
   assert.deepEqual([admission.running, admission.waiting], [1, 0])
 })
 
-test('who leaves while waiting is taken out, and a failure makes room', async () => {
+test('waiting work that is aborted leaves the queue, and work that fails makes room', async () => {
   const admission = makeAdmission(1)
   const leaving = new AbortController()
   const failing = admission.run(() => sleep(20).then(() => Promise.reject(new Error('no'))), 'usual')
@@ -71,7 +71,7 @@ test('who leaves while waiting is taken out, and a failure makes room', async ()
   assert.equal(await admission.run(async () => 'done', 'usual'), 'done')
 })
 
-test('where nothing comes to an end, who waits is told within seconds', async () => {
+test('if no work ends, waiting work is refused within seconds', async () => {
   const admission = makeAdmission(1)
   const stuck = admission.run(() => sleep(3_000), 'usual')
   const start = performance.now()
@@ -84,7 +84,7 @@ test('where nothing comes to an end, who waits is told within seconds', async ()
   await stuck
 })
 
-test('at ten times what it can do, it does as much as before, and refuses the rest at once', async () => {
+test('at ten times the capacity, as much work is done as before, and the rest is refused at once', async () => {
   const admission = makeAdmission(4)
   const [workMs, seconds] = [20, 3]
   const capacity = (4 * 1000) / workMs
@@ -116,7 +116,7 @@ test('at ten times what it can do, it does as much as before, and refuses the re
   }
   isOpen = false
   await Promise.all(asked)
-  // Timers and a busy machine lengthen each piece of work: what counts is that refusing the rest costs nothing.
+  // Timers and a busy machine lengthen each piece of work, so the bound is low: refusing the rest must cost nothing.
   assert.ok(done >= 0.7 * capacity * seconds, `${done} of ${capacity * seconds}`)
   assert.ok(refused > 5 * done, String(refused))
   assert.ok(Math.max(...waits) < 2_600, String(Math.max(...waits)))

@@ -1,4 +1,4 @@
-// Outlines drawn for globes, on a flat map.
+// Tests how polygons that were drawn for a globe are cut for a flat map.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -14,17 +14,17 @@ const square = [
   ],
 ]
 
-/** Twice the area, by the shoelace. */
+/** Returns twice the area, by the shoelace formula. */
 const areaOf = (ring: readonly (readonly number[])[]) =>
   Math.abs(
     ring.slice(1).reduce((sum, [x, y], index) => sum + ring[index]![0]! * y! - x! * ring[index]![1]!, 0),
   )
 
-test('what does not cross stays the very same', () => {
+test('a polygon that does not cross the antimeridian is returned as it is', () => {
   assert.equal(cutPolygon(square)[0], square)
 })
 
-test('what crosses becomes two, with nothing lost and nothing added', () => {
+test('a polygon that crosses it becomes two, with the same area', () => {
   const island = [
     [
       [170, 0],
@@ -43,7 +43,7 @@ test('what crosses becomes two, with nothing lost and nothing added', () => {
   }
 })
 
-test('a hole stays in the part that it is in', () => {
+test('a hole stays in the part that contains it', () => {
   const hole = [
     [-178, 2],
     [-178, 4],

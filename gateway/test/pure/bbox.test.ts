@@ -1,4 +1,4 @@
-// What a bbox may be, and which boxes on the ground it means.
+// Tests which bbox parameters are valid, and which boxes they mean.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -15,7 +15,7 @@ test('four numbers are one box', () => {
   })
 })
 
-test('six numbers have heights', () => {
+test('six numbers include heights', () => {
   assert.deepEqual(parseBbox([5, 45, 0, 11, 48, 100]).heights, [0, 100])
 })
 
@@ -26,7 +26,7 @@ test('a box whose west is east of its east crosses the antimeridian', () => {
   ])
 })
 
-test('a map that shows the world more than once asks beyond 180 degrees', () => {
+test('longitudes beyond 180 degrees, as from a map that repeats the world, are valid', () => {
   assert.deepEqual(longitudes(-190, 0, -170, 1), [
     [170, 180],
     [-180, -170],
@@ -35,12 +35,12 @@ test('a map that shows the world more than once asks beyond 180 degrees', () => 
   assert.deepEqual(longitudes(-220, 0, 220, 1), [[-180, 180]])
 })
 
-test('a point, a line and a pole are boxes too', () => {
+test('a point, a line and a pole are valid too', () => {
   assert.deepEqual(longitudes(7, 50, 7, 50), [[7, 7]])
   assert.equal(parseBbox([-180, 90, 180, 90]).boxes.length, 1)
 })
 
-test('what is no box is refused, and the answer shows one', () => {
+test('an invalid bbox is refused, and the error shows a valid one', () => {
   for (const numbers of [
     [1, 2, 3],
     [1, 2, 3, 4, 5],
@@ -56,7 +56,7 @@ test('what is no box is refused, and the answer shows one', () => {
   }
 })
 
-test('any box in range becomes boxes in range that are not wider than it', () => {
+test('any box in range becomes boxes in range', () => {
   const longitude = fc.double({ min: -540, max: 540, noNaN: true })
   const latitude = fc.double({ min: -90, max: 90, noNaN: true })
   fc.assert(

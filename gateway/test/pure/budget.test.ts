@@ -1,10 +1,10 @@
-// Trying again: a few dozen times at once, and a tenth of all requests in the long run.
+// Tests the budget of retries: 50 at once, and a tenth of all requests in the long run.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeRetryBudget } from '../../database/budget.ts'
 
-test('what quiet times have saved up is spent once, then a tenth of what comes in', () => {
+test('what quiet times have saved is spent once, and then a tenth of the requests', () => {
   const budget = makeRetryBudget()
   const spendAll = () => {
     let spent = 0

@@ -1,4 +1,4 @@
-// The grid of cells: which one a feature falls into, and that whatever meets a box is in a cell that is looked in.
+// Tests the grid of cells: the cell of a feature, and that features that intersect a box are in the cells of the box.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -21,8 +21,8 @@ const box = (west: number, south: number, east = west, north = south): Box => ({
   maxLatitude: north,
 })
 
-test('a cell is the quadkey of where the centre is', () => {
-  // From the north-west: 0, 1 beside it, 2 and 3 below.
+test('a cell is the quadkey of the centre', () => {
+  // 0 is in the north-west, 1 next to it, 2 and 3 below.
   assert.deepEqual(
     [box(-90, 45), box(90, 45), box(-90, -45), box(90, -45)].map((one) => cellOf(one, 1)),
     [0, 1, 2, 3],
@@ -35,7 +35,7 @@ test('a cell is the quadkey of where the centre is', () => {
   assert.equal(cellOf(box(180, -90), 8), 4 ** 8 - 1)
 })
 
-test('what is larger than a cell, and what is nowhere, have cells of their own', () => {
+test('features larger than a cell, and features without a location, have cells of their own', () => {
   assert.equal(cellOf(undefined, 8), NOWHERE)
   assert.notEqual(cellOf(box(0, 0, 360 / 2 ** 8, 180 / 2 ** 8), 8), OVERSIZE)
   assert.equal(cellOf(box(0, 0, 360 / 2 ** 8 + 1e-9, 0), 8), OVERSIZE)
@@ -44,10 +44,10 @@ test('what is larger than a cell, and what is nowhere, have cells of their own',
   assert.equal(cellOf(box(-400, 0, 400, 0), 0), OVERSIZE)
 })
 
-test('whatever meets a box is in one of the cells that are named for it', () => {
+test('a feature that intersects a box is in one of the cells computed for the box', () => {
   const random = makeRandom(7)
   const from = (least: number, most: number) => least + random() * (most - least)
-  // On a cell's border as often as not.
+  // Half of the values are on the border of a cell.
   const snapped = (value: number, step: number) => (random() < 0.5 ? value : Math.round(value / step) * step)
   for (let number = 0; number < 200_000; number++) {
     const level = Math.floor(random() * (MAX_LEVEL + 1))
@@ -59,7 +59,7 @@ test('whatever meets a box is in one of the cells that are named for it', () => 
       ? [0, 0]
       : [snapped(from(0, 1.5 * width), width), snapped(from(0, 1.5 * height), height)]
     const feature = box(west, south, Math.min(west + across, 180), Math.min(south + up, 90))
-    // A box that touches it on one side at least.
+    // A box that at least touches the feature.
     const left = random() < 0.5 ? feature.maxLongitude : feature.minLongitude - from(0, 2 * width)
     const bottom = random() < 0.5 ? feature.maxLatitude : feature.minLatitude - from(0, 2 * height)
     const query = box(
@@ -74,13 +74,13 @@ test('whatever meets a box is in one of the cells that are named for it', () => 
   }
 })
 
-test('a box of a city names one cell, one of a continent none', () => {
+test('a box of a city has one cell; for a box of a continent no cells are listed', () => {
   assert.equal(cellsOf([box(13.09, 52.34, 13.76, 52.68)], 8, false, 16)?.length, 1)
   assert.equal(cellsOf([box(-10, 35, 30, 70)], 8, false, 16), undefined)
   assert.equal(cellsOf([box(179.9, 0.1, 180, 0.2), box(-180, 0.1, -179.9, 0.2)], 8, false, 16)?.length, 2)
 })
 
-test('the level is finer where features lie close together, coarser where many are large', () => {
+test('the level is finer if features are close together, and coarser if many are large', () => {
   const random = makeRandom(3)
   const places = (count: number, spread: number, size: number) =>
     Array.from({ length: count }, () => {

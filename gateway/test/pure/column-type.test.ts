@@ -1,4 +1,4 @@
-// Which column values make, and how they are written for COPY.
+// Tests the column type that values get, and how values are written for COPY.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -30,9 +30,9 @@ const cases: [unknown[], string][] = [
   [[{ a: 1 }, 'x'], 'text'],
 ]
 for (const [values, type] of cases)
-  test(`${JSON.stringify(values)} make ${type}`, () => assert.equal(typeOf(values), type))
+  test(`${JSON.stringify(values)} get the type ${type}`, () => assert.equal(typeOf(values), type))
 
-test('integers beyond 2^53 stay what they are', () => {
+test('integers beyond 2^53 keep their digits', () => {
   assert.equal(typeOf([1, new ExactNumber('9007199254740993')]), 'bigint')
   assert.equal(typeOf([new ExactNumber('99999999999999999999')]), 'text')
   assert.equal(typeOf(['12345678901234567890', '12345678901234567891'], false), 'text')
@@ -40,14 +40,14 @@ test('integers beyond 2^53 stay what they are', () => {
   assert.equal(copyTextOf({ a: new ExactNumber('9007199254740993') }, undefined), '{"a":9007199254740993}')
 })
 
-test('without types, text that reads like one makes one', () => {
+test('in a format without types, text that looks like a value of a type gets that type', () => {
   assert.equal(typeOf(['1', '-20'], false), 'integer')
   assert.equal(typeOf(['1.5', '2'], false), 'double precision')
   assert.equal(typeOf(['true', 'false'], false), 'boolean')
   assert.equal(typeOf(['01001', '2'], false), 'text')
 })
 
-test('COPY has its characters escaped, and refuses what cannot be stored', () => {
+test('special characters of COPY are escaped, and text that cannot be stored is refused', () => {
   assert.equal(copyTextOf('a\tb\\c\nd', undefined), 'a\\tb\\\\c\\nd')
   assert.equal(copyTextOf(null, undefined), '\\N')
   assert.equal(copyTextOf('\\N', undefined), '\\\\N')

@@ -1,4 +1,4 @@
-// What the environment and flags may say, and how wrong values are told.
+// Tests settings from the environment and from flags, and the errors of invalid values.
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, writeFileSync } from 'node:fs'
@@ -16,11 +16,11 @@ test('flags win over the environment, the environment over defaults', () => {
   assert.equal(read(['--port', '82'], { TESSERA_PORT: '81' }).port, 82)
 })
 
-test('it listens on loopback unless told otherwise', () => {
+test('the gateway listens on loopback by default', () => {
   assert.equal(read([]).host, '127.0.0.1')
 })
 
-test('a wrong value is told with its variable, the value and what is allowed', () => {
+test('an invalid value is reported with its variable, the value and what is allowed', () => {
   const tell = (pattern: RegExp, work: () => unknown) =>
     assert.throws(work, (error: Error) => error instanceof ConfigError && pattern.test(error.message))
   tell(/^TESSERA_PORT=abc: must be an integer from 0 to 65535\.$/, () => read([], { TESSERA_PORT: 'abc' }))
@@ -31,14 +31,14 @@ test('a wrong value is told with its variable, the value and what is allowed', (
   tell(/Unknown option '--prot'/, () => read(['--prot=1']))
 })
 
-test('a name of before is refused with the one of now', () => {
+test('the former name of a setting is refused with its present name', () => {
   const refuse = (work: () => unknown, message: string) =>
     assert.throws(work, (error: Error) => error instanceof ConfigError && error.message === message)
   refuse(() => read([], { TESSERA_WORKERS: '2' }), 'TESSERA_WORKERS is called TESSERA_PROCESSES now.')
   refuse(() => read(['--workers=2']), '--workers is called --processes now.')
 })
 
-test('a secret is not shown, not even a wrong one', () => {
+test('a secret is not shown, not even an invalid one', () => {
   assert.throws(
     () => read([], { TESSERA_READ_URL: 'mysql://me:hunter2@host/db' }),
     (error: Error) =>
@@ -46,7 +46,7 @@ test('a secret is not shown, not even a wrong one', () => {
   )
 })
 
-test('a value can come from a file, and not from two places', () => {
+test('a value can come from a file, but not from a file and a variable at once', () => {
   const file = join(mkdtempSync(join(tmpdir(), 'tessera-test-')), 'url')
   writeFileSync(file, 'postgresql://me:secret@host/db\n')
   assert.equal(read([], { TESSERA_READ_URL_FILE: file }).readUrl, 'postgresql://me:secret@host/db')
@@ -68,7 +68,7 @@ test('a value can come from a file, and not from two places', () => {
   )
 })
 
-test('flags that are true or false take --no-', () => {
+test('flags that are true or false accept --no-', () => {
   assert.equal(read([]).demo, undefined)
   assert.equal(read(['--no-demo']).demo, false)
   assert.equal(read([], { TESSERA_DEMO: 'true' }).demo, true)

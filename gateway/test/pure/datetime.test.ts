@@ -1,10 +1,10 @@
-// Instants and intervals, as the standard writes them.
+// Tests instants and intervals as OGC API Features writes them.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseDatetime } from '../../features/values/datetime.ts'
 
-test('an instant is an interval of no length, a date one of a day', () => {
+test('an instant is an interval of length 0, and a date is an interval of one day', () => {
   assert.deepEqual(parseDatetime('2018-02-12T23:20:50Z'), {
     start: '2018-02-12T23:20:50Z',
     end: '2018-02-12T23:20:50Z',
@@ -24,11 +24,11 @@ test('an interval may be open on either side, or on both', () => {
   assert.deepEqual(parseDatetime('../..'), { start: undefined, end: undefined })
 })
 
-test('a day at the end of an interval ends with it', () => {
+test('a date at the end of an interval includes that day', () => {
   assert.equal(parseDatetime('2018-02-12T10:00:00Z/2018-02-12').end, '2018-02-12T23:59:59.999999Z')
 })
 
-test('what is none is refused by name', () => {
+test('an invalid datetime is refused, and the error names the parameter', () => {
   for (const text of [
     'yesterday',
     '2018',

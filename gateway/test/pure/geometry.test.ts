@@ -1,4 +1,4 @@
-// Which geometries are taken, and why others are not.
+// Tests which geometries are accepted, and why others are refused.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -11,7 +11,7 @@ const ring = [
   [0, 0],
 ]
 
-test('every type of RFC 7946 is taken, and its text is GeoJSON', () => {
+test('every type of RFC 7946 is accepted, and its text is GeoJSON', () => {
   const geometries = [
     { type: 'Point', coordinates: [1, 2] },
     { type: 'MultiPoint', coordinates: [[1, 2]] },
@@ -40,7 +40,7 @@ test('every type of RFC 7946 is taken, and its text is GeoJSON', () => {
   for (const geometry of geometries) assert.deepEqual(JSON.parse(parseGeometry(geometry).text), geometry)
 })
 
-test('heights make it three-dimensional', () => {
+test('a geometry with heights is three-dimensional', () => {
   assert.equal(parseGeometry({ type: 'Point', coordinates: [1, 2, 3] }).dimension, 3)
 })
 
@@ -110,7 +110,7 @@ for (const [what, value, reason] of refusals) {
   test(`refused: ${what}`, () => assert.throws(() => parseGeometry(value), { message: reason }))
 }
 
-test('collections in collections end somewhere', () => {
+test('nested geometry collections have a maximum depth', () => {
   let geometry: unknown = { type: 'Point', coordinates: [0, 0] }
   for (let depth = 0; depth < 100; depth++) geometry = { type: 'GeometryCollection', geometries: [geometry] }
   assert.throws(() => parseGeometry(geometry), /deep/)

@@ -1,4 +1,4 @@
-// How request parameters become a query, and what its SQL is.
+// Tests how request parameters become a query, and its SQL.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -37,7 +37,7 @@ const relation: Relation = {
 }
 const collection = makeCollection(relation, undefined, undefined, undefined, 1)
 
-test('identifiers come quoted from the catalog, values are bound', () => {
+test('identifiers come from the catalog and are quoted, values are bound', () => {
   const evil = `x'; drop table a; --`
   const { text, values } = compileItems(planItems({ 'na"me': evil }, collection), geojson)
   assert.match(text, /from "public"."od""d"/)
@@ -46,14 +46,14 @@ test('identifiers come quoted from the catalog, values are bound', () => {
   assert.ok(values.includes(evil))
 })
 
-test('one shape is one prepared statement, whatever its values', () => {
+test('requests of one shape share a prepared statement, whatever their values', () => {
   const statement = (bbox: number[], limit: number) =>
     compilePage(planItems({ bbox, limit }, collection), geojson)
   assert.equal(statement([1, 2, 3, 4], 10).name, statement([5, 6, 7, 8], 99).name)
   assert.notEqual(statement([1, 2, 3, 4], 10).text, statement([170, 2, -170, 4], 10).text)
 })
 
-test('what lies in one shard can be asked of that shard, with the same values', () => {
+test("a query of one shard also has a statement for the shard's own table, with the same values", () => {
   const ranges = [
     { id: 102_008, least: -(2 ** 31), most: -1, table: 'od"d_102008' },
     { id: 102_009, least: 0, most: 2 ** 31 - 1, table: 'od"d_102009' },
@@ -91,7 +91,7 @@ test('what lies in one shard can be asked of that shard, with the same values', 
   assert.equal(compilePage(planItems({ bbox: [-180, -90, 180, 90] }, spread), geojson).ofShard, undefined)
 })
 
-test('ids looked up together fill a list of few lengths, so that plans are kept', () => {
+test('ids looked up together are padded to lists of few lengths, so that plans are kept', () => {
   const ids = ['5', '6', '7', '8', '9']
   const statements = ids.map((_, at) => compileLookup(collection, ids.slice(0, at + 1)))
   assert.deepEqual(
@@ -102,7 +102,7 @@ test('ids looked up together fill a list of few lengths, so that plans are kept'
   assert.equal(statements[2]!.name, statements[3]!.name)
 })
 
-test('the order is total: the key follows what was asked for', () => {
+test('the order is total: the key follows the requested columns', () => {
   assert.match(
     compileItems(planItems({ sortby: ['-height'] }, collection), geojson).text,
     /order by item\."height" desc, item\."id"/,
@@ -117,7 +117,7 @@ test('the order is total: the key follows what was asked for', () => {
   )
 })
 
-test('a cursor belongs to its order, and holds only what can be stored', () => {
+test('a cursor is valid only for its order, and only with values that its columns can store', () => {
   const query = planItems({ sortby: ['height'] }, collection)
   const cursor = renderCursor(query.order, ['1.5', '7'])
   assert.deepEqual(planItems({ sortby: ['height'], cursor }, collection).after, ['1.5', '7'])
@@ -137,7 +137,7 @@ test('a cursor belongs to its order, and holds only what can be stored', () => {
   assert.throws(() => planItems({ cursor, offset: 1 }, collection), /exclude each other/)
 })
 
-test('what the collection does not have is refused by name', () => {
+test('unknown parameters and columns, and invalid values, are refused by name', () => {
   assert.throws(() => planItems({ nothing: '1' }, collection), { code: 'parameter-unknown' })
   assert.throws(() => planItems({ extra: '{}' }, collection), { code: 'parameter-unknown' })
   assert.throws(() => planItems({ sortby: ['extra'] }, collection), /sortby must name/)

@@ -1,4 +1,4 @@
-// The contract: openapi.json is what the routes say, and what a linter of the public finds nothing against.
+// Tests the contract: openapi.json matches the routes, and a public linter finds no fault in it.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -8,15 +8,15 @@ import { DOCUMENT_FILE, makeDocument, makeTypes, TYPES_FILE } from '../../../ope
 
 const committed = readFileSync(DOCUMENT_FILE, 'utf8')
 
-test('it has not drifted from the routes: npm run openapi writes it anew', async () => {
+test('openapi.json matches the routes (npm run openapi rewrites it)', async () => {
   assert.equal(committed, await makeDocument())
 })
 
-test("the client's types are those of the document", async () => {
+test("the client's types match the document", async () => {
   assert.equal(readFileSync(TYPES_FILE, 'utf8'), await makeTypes(committed))
 })
 
-test('a linter finds nothing', async () => {
+test('a linter finds no fault', async () => {
   const config = await createConfig({ extends: ['recommended'] })
   const problems = await lintFromString({ source: committed, absoluteRef: 'openapi.json', config })
   assert.deepEqual(

@@ -1,4 +1,5 @@
-// Parking: while a node group has no primary one change at a time tries its luck, and others do not wait for it.
+// Tests parking: while a node group has no primary, its changes are tried one at a time, and those of other groups do
+// not wait.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -9,7 +10,7 @@ const INTERVAL_MS = 10
 const LONG_MS = 5_000
 const GROUP = 1
 
-/** A group whose primary is away: the first change has found it out. */
+/** Returns a parking in which a first change has found that the group has no primary. */
 async function parkingOfLostGroup() {
   const parking = makeParking(INTERVAL_MS)
   const turn = await parking.enter(GROUP, LONG_MS)
@@ -17,7 +18,7 @@ async function parkingOfLostGroup() {
   return parking
 }
 
-test('nobody waits while all is well, however many come', async () => {
+test('no change waits while the group has a primary, however many there are', async () => {
   const parking = makeParking(INTERVAL_MS)
   const turns = await Promise.all(Array.from({ length: 500 }, () => parking.enter(GROUP, 0)))
   assert.ok(turns.every((turn) => turn !== undefined))
@@ -25,7 +26,7 @@ test('nobody waits while all is well, however many come', async () => {
   assert.equal(parking.waiting, 0)
 })
 
-test('where a group has no primary, one at a time tries, and when one was served all go', async () => {
+test('if a group has no primary, one change at a time is tried, and once one was served all may go', async () => {
   const parking = await parkingOfLostGroup()
   let [attempts, trying, served] = [0, 0, 0]
   let isBack = false
@@ -59,7 +60,7 @@ test('changes of other groups do not wait', async () => {
   assert.ok(await parking.enter(GROUP + 1, 0))
 })
 
-test('many who find it out at once make one line', async () => {
+test('changes that find it out at the same time wait in one line', async () => {
   const parking = makeParking(INTERVAL_MS)
   const turns = await Promise.all(Array.from({ length: 20 }, () => parking.enter(GROUP, LONG_MS)))
   for (const turn of turns) turn!(false)
@@ -72,7 +73,7 @@ test('many who find it out at once make one line', async () => {
   await Promise.all(waiting)
 })
 
-test('who waits for too long is told so, and the next has its turn', async () => {
+test('a change that waits for too long is given up, and the next one has its turn', async () => {
   const parking = await parkingOfLostGroup()
   assert.equal(await parking.enter(GROUP, 0), undefined)
   const [impatient, patient] = await Promise.all([parking.enter(GROUP, 1), parking.enter(GROUP, LONG_MS)])
@@ -80,7 +81,7 @@ test('who waits for too long is told so, and the next has its turn', async () =>
   assert.ok(patient)
 })
 
-test('no more wait than there is room for', async () => {
+test('the number of waiting changes has a maximum', async () => {
   const parking = await parkingOfLostGroup()
   const many = Array.from({ length: 300 }, () => parking.enter(GROUP, LONG_MS))
   assert.equal(parking.waiting, 200)

@@ -1,4 +1,4 @@
-// The formats that can be imported, however their bytes are cut into chunks.
+// Tests the formats that can be imported, however their bytes are split into chunks.
 
 import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
@@ -34,7 +34,7 @@ const point = (name: unknown, x = 1, y = 2) => ({
   properties: { name },
 })
 
-test('a collection gives its features with their lines', async () => {
+test('the features of a collection have the numbers of their lines', async () => {
   const text = `{"type":"FeatureCollection","name":"x","features":[\n${JSON.stringify(point('a'))},\n\n${JSON.stringify(point('b'))}\n],"more":{"features":[1]}}`
   const features = await read(text, 'geojson')
   assert.deepEqual(
@@ -46,7 +46,7 @@ test('a collection gives its features with their lines', async () => {
   )
 })
 
-test('any text in any place survives any cut', async () => {
+test('any text survives any split into chunks', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.tuple(fc.string({ unit: 'binary' }), fc.boolean()), { minLength: 1, maxLength: 8 }),
@@ -75,7 +75,7 @@ test('any text in any place survives any cut', async () => {
   )
 })
 
-test('a feature that is none says why, and the others are read', async () => {
+test('an invalid feature has the reason, and the others are read', async () => {
   const features = await read(
     `${JSON.stringify(point('a'))}\n{"type":"Feature"\n\n[1]\n${JSON.stringify(point('b'))}`,
     'geojsonseq',
@@ -88,7 +88,7 @@ test('a feature that is none says why, and the others are read', async () => {
   assert.match(features[2]!.problem!, /type undefined/)
 })
 
-test('bytes that are not UTF-8 are told', async () => {
+test('bytes that are not UTF-8 are reported', async () => {
   const bytes = Buffer.concat([
     Buffer.from('{"type":"Feature","properties":{"name":"'),
     Buffer.from([0xff]),
@@ -97,7 +97,7 @@ test('bytes that are not UTF-8 are told', async () => {
   assert.match((await read(bytes, 'geojsonseq'))[0]!.problem!, /UTF-8/)
 })
 
-test('a source that breaks off, or is something else, is told as a whole', async () => {
+test('a source that breaks off, or is something else, is refused as a whole', async () => {
   await assert.rejects(
     read('{"type":"FeatureCollection","features":[{"type":"Feature"', 'geojson'),
     /breaks off on line 1/,
@@ -114,7 +114,7 @@ test('a source that breaks off, or is something else, is told as a whole', async
   )
 })
 
-test('longitude and latitude named the old way are fine', async () => {
+test('longitude and latitude as an old-style crs member are accepted', async () => {
   assert.deepEqual(
     await read(
       '{"crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:OGC:1.3:CRS84"}},"features":[]}',
@@ -124,17 +124,17 @@ test('longitude and latitude named the old way are fine', async () => {
   )
 })
 
-test('text in another encoding, and columns of one name, are refused', async () => {
+test('text in another encoding, and two columns of the same name, are refused', async () => {
   await assert.rejects(read(Buffer.from('x,y,n\n1,2,Z\xfcrich\n', 'latin1'), 'csv'), /not UTF-8.*iconv/)
   await assert.rejects(read('x,y,n,n\n1,2,3,4\n', 'csv'), /Two columns are called "n"/)
 })
 
-test('a byte order mark is no part of the first line', async () => {
+test('a byte order mark is not part of the first line', async () => {
   const [feature] = await read(`\ufeff${JSON.stringify(point('a'))}\n`, 'geojsonseq')
   assert.equal(feature!.properties!.name, 'a')
 })
 
-test('CSV gives points, with any of the usual names and delimiters', async () => {
+test('CSV becomes points, with any of the usual column names and delimiters', async () => {
   for (const [text, delimiter] of [
     ['name,Lon,LAT\n"a, b\nc",1,2\nd,3,4\n', ','],
     ['name;x;y\na;1;2\nd;3;4', ';'],
@@ -153,17 +153,17 @@ test('CSV gives points, with any of the usual names and delimiters', async () =>
   }
 })
 
-test('CSV without coordinates names its columns', async () => {
+test('the error for CSV without coordinates names its columns', async () => {
   await assert.rejects(read('a,b\n1,2', 'csv'), /the columns are a, b.*--longitude/)
   const [feature] = await read('a,b\n1,2', 'csv', 99, { longitude: 'a', latitude: 'b' })
   assert.deepEqual(feature!.geometry, { type: 'Point', coordinates: [1, 2] })
 })
 
-test('a CSV record of another length is told', async () => {
+test('a CSV record of a wrong length is reported', async () => {
   assert.match((await read('x,y,n\n1,2\n', 'csv'))[0]!.problem!, /2 fields, but the header has 3/)
 })
 
-test('a topology gives the object that is asked for', async () => {
+test('the requested object of a topology is read', async () => {
   const topology = {
     type: 'Topology',
     arcs: [
@@ -191,7 +191,7 @@ test('a topology gives the object that is asked for', async () => {
   })
 })
 
-test('a format is known by its name, else by how it starts', () => {
+test('a format is recognized by the name of the file, or else by its first bytes', () => {
   const detect = (text: string, name = '-') => detectFormat(name, Buffer.from(text))
   assert.equal(detect('', 'a.CSV'), 'csv')
   assert.equal(detect('{"type":"FeatureCollection","features":[{"type":"Feature"}]}\n'), 'geojson')

@@ -1,4 +1,4 @@
-// How many shapes of statements are remembered, and how many are prepared.
+// Tests how many shapes of statements are remembered, and how many are prepared.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -13,7 +13,7 @@ const ask = (shape: number) =>
   })
 const isPrepared = (shape: number) => ask(shape).name !== undefined
 
-test('of many shapes the first are prepared, and others in the place of what is long out of use', (t) => {
+test('the first shapes are prepared, and later ones replace those that have not been used for long', (t) => {
   const shapes = Array.from({ length: 300 }, (_, shape) => shape)
   assert.equal(shapes.filter(isPrepared).length, 200)
   assert.deepEqual([isPrepared(0), isPrepared(299)], [true, false])
@@ -21,19 +21,19 @@ test('of many shapes the first are prepared, and others in the place of what is 
   const before = ask(0).name
   const now = performance.now()
   t.mock.method(performance, 'now', () => now + 1_801_000)
-  // Used just now: none makes room for another.
+  // A shape that was just used makes no room: 0 stays, and after 199 others have been replaced none is left for 299.
   assert.equal(ask(0).name, before)
   assert.equal(shapes.slice(100).filter(isPrepared).length, 199)
   assert.deepEqual([0, 1, 298, 299].map(isPrepared), [true, false, true, false])
   assert.equal(ask(0).name, before)
 })
 
-test('what is in use is not forgotten for what comes once', () => {
+test('shapes in use are not forgotten for shapes that come once', () => {
   assert.equal(isPrepared(5_000), false)
   composed = 0
   for (let shape = 1_000; shape < 3_000; shape++) {
     ask(shape)
-    // One that is prepared, and one that is not.
+    // A shape that is prepared, and one that is not.
     ask(0)
     ask(5_000)
   }

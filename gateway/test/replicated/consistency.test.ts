@@ -1,4 +1,4 @@
-// Who has changed something sees it, wherever it is read next; and who asks for no more than that reads from secondaries.
+// Tests that a client sees its own changes wherever it reads next, and that secondaries serve its reads if they can.
 
 import assert from 'node:assert/strict'
 import { after, type TestContext, test } from 'node:test'
@@ -14,7 +14,7 @@ import { startGateway } from '../support/gateway.ts'
 const [here, there] = await Promise.all([startGateway(), startGateway()])
 const urls = testDatabase()
 
-/** Every secondary that anything is read from, as the superuser; none where there is one server alone. */
+/** The superuser's sessions at every secondary that serves reads; empty if there is only one server. */
 const secondaries: pg.Client[] = []
 const role = /\/\/([^@]*@)/.exec(urls.superuserUrl)![0]
 for (const url of [urls.readUrl, urls.workerReadUrl ?? ''].flatMap((list) => (list ? splitUrls(list) : []))) {
@@ -27,7 +27,7 @@ for (const url of [urls.readUrl, urls.workerReadUrl ?? ''].flatMap((list) => (li
 const skip = secondaries.length === 0 && 'needs a secondary'
 const source = skip ? 'primary' : 'secondary'
 
-/** What is committed meanwhile does not appear on secondaries: who replays there stands still. */
+/** Stops WAL replay on secondaries, so that later commits do not appear there. @returns a function that resumes it */
 async function holdSecondaries(t: TestContext) {
   const replaying: number[] = []
   for (const client of secondaries) {
@@ -78,7 +78,7 @@ async function make(t: TestContext, longitude: number, name: string) {
 const namesOf = ({ json }: { json: any }): string[] =>
   json.features.map((feature: any) => feature.properties.name)
 
-test('with the token of a change it is seen, at another gateway, at once', async (t) => {
+test('with its token a change is seen at once, also at another gateway', async (t) => {
   for (let number = 0; number < 30; number++) {
     const name = `seen ${number}`
     const { path, token, bbox } = await make(t, number * 12 - 180, name)
@@ -101,7 +101,7 @@ test('with the token of a change it is seen, at another gateway, at once', async
   }
 })
 
-test('an answer says whom it is from, and how long that took', async () => {
+test('a response reports its source, and how long the database took', async () => {
   const page = await ask(here, `${ITEMS}?limit=1`)
   assert.equal(page.source, source)
   assert.match(page.headers.get('server-timing')!, /^database;dur=\d+\.\d$/)
@@ -111,13 +111,13 @@ test('an answer says whom it is from, and how long that took', async () => {
   assert.match(page.headers.get('vary')!, /consistency-token/)
 })
 
-test('who is behind is not asked for what it cannot know', { skip }, async (t) => {
+test('a secondary that is behind does not serve reads that require more than it has', { skip }, async (t) => {
   const before = await make(t, 100, 'before')
   assert.equal((await ask(there, before.path, { 'consistency-token': before.token })).status, 200)
   const release = await holdSecondaries(t)
   const { path, token, bbox } = await make(t, 100, 'behind')
   const headers = { 'consistency-token': token }
-  // Else it would prove nothing.
+  // Without the token the change is not seen; otherwise this test would prove nothing.
   assert.equal((await ask(there, path)).status, 404)
   assert.deepEqual(namesOf(await ask(there, bbox)), ['before'])
   for (const address of [path, bbox, `${ITEMS}?name=behind`, `${ITEMS}?limit=2000&name=behind`]) {
@@ -131,7 +131,7 @@ test('who is behind is not asked for what it cannot know', { skip }, async (t) =
   assert.equal(strong.headers.get('preference-applied'), 'consistency=strong')
   const eventual = await ask(there, path, { ...headers, prefer: 'consistency=eventual' })
   assert.deepEqual([eventual.status, eventual.source], [404, 'secondary'])
-  // What was done before is on secondaries: its token asks no primary.
+  // An earlier change is on the secondaries, so its token does not require a primary.
   const earlier = await ask(there, before.path, { 'consistency-token': before.token })
   assert.deepEqual([earlier.status, earlier.source], [200, 'secondary'])
   release()
@@ -141,9 +141,10 @@ test('who is behind is not asked for what it cannot know', { skip }, async (t) =
   }
 })
 
-test('a bound for staleness is kept', { skip }, async (t) => {
+test('the maximum of staleness is kept', { skip }, async (t) => {
   const longAgo = { prefer: 'max-staleness=3600' }
-  // What was there when it was first asked is what is seen from now on: secondaries have that before they are held.
+  // The first such read sets the position that reads must have reached from now on. Secondaries must have it before
+  // they are held.
   while ((await ask(there, `${ITEMS}?limit=1`, longAgo)).source === 'primary') await sleep(50)
   await holdSecondaries(t)
   const { path } = await make(t, 50, 'stale')
@@ -154,7 +155,7 @@ test('a bound for staleness is kept', { skip }, async (t) => {
   assert.equal((await ask(there, path, { prefer: 'consistency="max-staleness=0"' })).status, 200)
 })
 
-test('what was once read is read again by who asks for that', { skip }, async (t) => {
+test('with consistency=monotonic, a later read is not older than an earlier one', { skip }, async (t) => {
   const first = await ask(here, `${ITEMS}?limit=1`, { prefer: 'consistency=monotonic' })
   assert.ok(first.token)
   await holdSecondaries(t)
@@ -166,7 +167,9 @@ test('what was once read is read again by who asks for that', { skip }, async (t
   assert.ok(namesOf(await ask(there, bbox, { 'consistency-token': seen.token! })).includes('monotonic'))
 })
 
-test('without a primary to ask, nobody is told what is older than wanted', { skip }, async (t) => {
+test('without a primary to query, a read fails if secondaries have less than it requires', {
+  skip,
+}, async (t) => {
   const events: Event[] = []
   const database = openDatabase({
     readUrl: urls.readUrl,
@@ -192,7 +195,7 @@ test('without a primary to ask, nobody is told what is older than wanted', { ski
   assert.ok(waits[0]!.milliseconds >= 50)
 })
 
-test('a token that nobody can read means everything; what is none is refused', async (t) => {
+test('a token that cannot be verified is read at the primary; text that is no token is refused', async (t) => {
   const { path, token } = await make(t, 90, 'signed')
   const forged = Buffer.from(token, 'base64url')
   forged[8]! ^= 1
@@ -223,7 +226,7 @@ test('a token that nobody can read means everything; what is none is refused', a
   assert.equal((await ask(there, path, { prefer: 'respond-async, wait=5, handling=lenient' })).status, 200)
 })
 
-test("a change's token stands for those that came with it", async (t) => {
+test("a change's token includes the tokens that were sent with the change", async (t) => {
   const tokens = makeConsistencyTokens(here.database)
   const far = new Map([
     [7, 2n ** 60n],

@@ -1,4 +1,4 @@
-// Idempotency keys: a change that is asked for again under its key is made once, and answered as the first time.
+// Tests idempotency keys: a change that is sent again with its key is made once, and gets the first response again.
 
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
@@ -11,7 +11,7 @@ import { startGateway } from '../support/gateway.ts'
 
 const { client, database, session, catalog } = await startGateway()
 
-/** One sharded by place, one that PostgreSQL gives its ids. */
+/** One is distributed by cell; for the other PostgreSQL assigns the ids. */
 const COLLECTIONS = ['repeated_places', 'repeated_rows']
 
 before(async () => {
@@ -58,7 +58,7 @@ const countOf = async (collection: string, name: string) => {
   return row!.count
 }
 
-test('a key that a balancer gives is for the change that it sends again, and the client may go on with it', async () => {
+test('a key that a load balancer adds is for the change that it sends again, and the client may go on with it', async () => {
   const items = '/collections/repeated_places/items'
   const key = randomUUID()
   const name = `passed on ${key}`
@@ -80,7 +80,7 @@ test('a key that a balancer gives is for the change that it sends again, and the
   assert.equal(await countOf('repeated_places', name), 1)
 })
 
-test('what a balancer may have sent before is put off with its key, what a client sends with its own', async (t) => {
+test('a 503 has the key that a load balancer has added, unless the client sent a key of its own', async (t) => {
   const owner = await openSession(testDatabase().ownerUrl, 'test')
   t.after(async () => {
     await owner.query('drop table put_off; drop function put_off()')
@@ -110,7 +110,7 @@ test('what a balancer may have sent before is put off with its key, what a clien
 for (const collection of COLLECTIONS) {
   const items = `/collections/${collection}/items`
 
-  test(`${collection}: a feature is made once, and answered with what it was then`, async () => {
+  test(`${collection}: a feature is created once, and returned again as it was then`, async () => {
     const key = randomUUID()
     const name = `once ${key}`
     const first = await send('POST', items, featureAt(PARIS, name), keyed(key))
@@ -128,7 +128,7 @@ for (const collection of COLLECTIONS) {
     assert.equal(await countOf(collection, `${name}, changed`), 1)
   })
 
-  test(`${collection}: another feature under the same key is refused, wherever it would lie`, async () => {
+  test(`${collection}: another feature with the same key is refused, wherever it would be stored`, async () => {
     const key = randomUUID()
     await send('POST', items, featureAt(PARIS, key), keyed(key))
     for (const other of [featureAt(PARIS, `${key} other`), featureAt(TOKYO, `${key} other`)]) {
@@ -138,7 +138,7 @@ for (const collection of COLLECTIONS) {
     assert.equal(await countOf(collection, `${key} other`), 0)
   })
 
-  test(`${collection}: of many who send it at once, one makes it`, async () => {
+  test(`${collection}: if many clients send a change at once, it is made once`, async () => {
     const key = randomUUID()
     const answers = await Promise.all(
       Array.from({ length: 12 }, () => send('POST', items, featureAt(PARIS, key), keyed(key))),
@@ -152,7 +152,7 @@ for (const collection of COLLECTIONS) {
     assert.equal(await countOf(collection, key), 1)
   })
 
-  test(`${collection}: a change with a condition that it has itself made untrue is answered again`, async () => {
+  test(`${collection}: a change gets its response again even if it has made its own condition untrue`, async () => {
     const made = await send('POST', items, featureAt(PARIS, 'conditional'))
     const path = new URL(made.headers.get('location')!).pathname
     const [key, etag] = [randomUUID(), made.headers.get('etag')!]
@@ -184,7 +184,7 @@ for (const collection of COLLECTIONS) {
     assert.equal((await send('DELETE', path, undefined, keyed(randomUUID()))).status, 404)
   })
 
-  test(`${collection}: what has failed is tried anew under its key`, async () => {
+  test(`${collection}: a change that has failed is tried again with its key`, async () => {
     const key = randomUUID()
     const path = `${items}/${collection === 'repeated_places' ? '5.nobody' : '987654'}`
     assert.equal((await send('PATCH', path, { properties: { name: 'x' } }, keyed(key))).status, 404)
@@ -206,7 +206,7 @@ test('a feature that moves is moved once', async () => {
   assert.deepEqual(json.geometry.coordinates, PARIS)
 })
 
-test('a key is for one kind of change of one thing', async () => {
+test('the same key may be used in several collections', async () => {
   const key = randomUUID()
   const rows = '/collections/repeated_rows/items'
   const made = await Promise.all([
@@ -222,7 +222,7 @@ test('a key is for one kind of change of one thing', async () => {
   )
 })
 
-test('a key that is none is refused, and nothing made', async () => {
+test('an invalid key is refused, and nothing is created', async () => {
   for (const key of ['', ' ', '""', '"', 'with space', 'x'.repeat(256), 'a, b', 'schl\u00fcssel']) {
     const { status, json } = await send(
       'POST',
@@ -235,11 +235,11 @@ test('a key that is none is refused, and nothing made', async () => {
   assert.equal(await countOf('repeated_rows', 'none'), 0)
 })
 
-test('keys that have expired are removed, others are not', async () => {
+test('expired keys are removed, and others are not', async () => {
   const key = randomUUID()
   const items = '/collections/repeated_rows/items'
   await send('POST', items, featureAt(PARIS, key), keyed(key))
-  // Of days apart, so that they are not removed by one statement.
+  // They expire days apart, so that one statement does not remove them all.
   await session.query(`
     insert into tessera.change_key (cell, hash, request, outcome, expires_at)
     select n, sha256('expired'), '', 'removed', now() - make_interval(days => n) from generate_series(1, 5) n`)
@@ -253,7 +253,7 @@ test('keys that have expired are removed, others are not', async () => {
   assert.equal(again.headers.get('idempotent-replayed'), 'true')
 })
 
-test('readers are not shown what others did', async () => {
+test('the role that reads cannot see the keys', async () => {
   const reader = new pg.Client({ connectionString: testDatabase().readUrl.split(',')[0]! })
   await reader.connect()
   await assert.rejects(reader.query('select from tessera.change_key'), { code: '42501' })

@@ -1,5 +1,5 @@
-// Ways to the database that break, hang and come back: reads go where somebody answers, changes wait for somebody
-// to take them, nothing happens twice, and what nobody can know is said.
+// Tests addresses of the database that break, hang and come back: reads go to an address that answers, changes wait for
+// a primary, nothing happens twice, and an unknown outcome is reported as such.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -72,7 +72,7 @@ const askIn = (cell: number) => ({
 
 type Place = { readonly cell: number; readonly groupid: number }
 
-/** Of Citus: a superuser at its coordinator, and a cell of each node group. */
+/** Returns a superuser's session at the coordinator of Citus, and a cell in each of two node groups. */
 async function findPlaces() {
   const superuser = await openSuperuser()
   const [lost, kept] = await superuser.query<Place>(
@@ -82,7 +82,7 @@ async function findPlaces() {
   return { superuser, lost: lost!, kept: kept! }
 }
 
-/** For how long nobody has been able to change what lies in these cells, as a read of one of them says. */
+/** Returns for how long features in these cells could not be changed, in milliseconds, as a read reports it. */
 async function orphanedFor(database: Database, ...cells: number[]): Promise<number | undefined> {
   const consistency = new Consistency()
   const where = cells.length > 0 ? { cells } : {}
@@ -93,7 +93,7 @@ async function orphanedFor(database: Database, ...cells: number[]): Promise<numb
 const insert = (id: number) => ({ text: 'insert into routed values ($1, 0) returning id', values: [id] })
 const countOf = async (id: number) => (await owner.query('select from routed where id = $1', [id])).length
 
-/** Accepts and hangs up, as a proxy does that has no server, or says nothing, as one that is frozen. */
+/** Opens a port that closes each connection, like a proxy without a server, or is silent, like a frozen server. */
 async function openDeadEnd(t: TestContext, isSilent = false) {
   const server = createServer((socket) => {
     if (!isSilent) socket.destroy()
@@ -104,13 +104,13 @@ async function openDeadEnd(t: TestContext, isSilent = false) {
   return `postgresql://tessera_read@127.0.0.1:${port}/tessera`
 }
 
-test('a server that lets nobody wait is asked more than is sure, up to the connections there are', async (t) => {
+test('the limit of a server without waits rises above 8, up to the number of connections', async (t) => {
   const { database } = open(t, { readUrl }, { poolSize: 12 })
   const load = () => database.status().endpoints[0]!.load.read
   assert.deepEqual(load(), { running: 0, waiting: 0, limit: 8 })
   let isOver = false
   let most = 0
-  // Asleep it takes no processor.
+  // A query that sleeps uses no CPU.
   const ask = async () => {
     while (!isOver) {
       await database.read({ text: 'select pg_sleep(0.05)', values: [] })
@@ -124,7 +124,7 @@ test('a server that lets nobody wait is asked more than is sure, up to the conne
   assert.ok(load().limit <= 12)
 })
 
-test('where the first address leads nowhere, the second serves', async (t) => {
+test('if the first address leads nowhere, the second serves', async (t) => {
   const deadEnd = await openDeadEnd(t)
   const { database, seen } = open(t, { readUrl: `${deadEnd},${readUrl}` })
   const answers = await Promise.all(Array.from({ length: 10 }, () => database.read(one)))
@@ -136,10 +136,10 @@ test('where the first address leads nowhere, the second serves', async (t) => {
   await session.close()
 })
 
-test('a silent address leaves time for the next', async (t) => {
+test('a silent address leaves enough time for the next', async (t) => {
   const silent = await openDeadEnd(t, true)
   const { database } = open(t, { readUrl: `${silent},${readUrl}` })
-  // All of the first wave, which waits for connections to nobody.
+  // The complete first wave is served, although it has to wait for connections to the silent address.
   const wave = await Promise.all(Array.from({ length: 6 }, () => database.read(one)))
   assert.deepEqual(wave.flat(2), Array(6).fill('1'))
   const session = await openSession(`${silent},${ownerUrl}`, 'test')
@@ -147,7 +147,7 @@ test('a silent address leaves time for the next', async (t) => {
   await session.close()
 })
 
-test('where no address answers, it says so at once', async (t) => {
+test('if no address answers, a read fails at once', async (t) => {
   const deadEnds = [await openDeadEnd(t), await openDeadEnd(t)]
   const { database } = open(t, { readUrl: deadEnds.join() })
   await assert.rejects(database.read(one), { code: 'database-unavailable' })
@@ -157,13 +157,13 @@ test('where no address answers, it says so at once', async (t) => {
   assert.ok(performance.now() - start < 50)
 })
 
-test('what PostgreSQL refuses is not tried elsewhere', async () => {
+test('a session that PostgreSQL refuses is not tried at another address', async () => {
   const wrong = readUrl.replace(/\/tessera(?=[?]|$)/, '/no_such_database')
   assert.notEqual(wrong, readUrl)
   await assert.rejects(openSession(`${wrong},${readUrl}`, 'test'), { severity: 'FATAL' })
 })
 
-test('a pool that is busy for long is no reason to try elsewhere', async (t) => {
+test('a pool that is busy for long is no reason to try another address', async (t) => {
   const deadEnd = await openDeadEnd(t)
   const { database, seen } = open(
     t,
@@ -177,7 +177,7 @@ test('a pool that is busy for long is no reason to try elsewhere', async (t) => 
   assert.equal(seen('endpoint-down'), 1)
 })
 
-test('statements that go together have their rows each; where one fails, so do all, and their connection goes on', async (t) => {
+test('statements sent together each get their rows; if one fails all fail, and the connection stays in use', async (t) => {
   const { database } = open(t, { readUrl }, { poolSize: 1 })
   const backend = async () => (await database.read({ text: 'select pg_backend_pid()', values: [] }))[0]![0]
   const pid = await backend()
@@ -191,7 +191,7 @@ test('statements that go together have their rows each; where one fails, so do a
   assert.equal(await backend(), pid)
 })
 
-test('connections that break, in a query and between two of a stream, break no more than that', async (t) => {
+test('connections that break end a stream, but no query and nothing that follows', async (t) => {
   const { database } = open(t, { readUrl })
   const superuser = new pg.Client({ connectionString: superuserUrl })
   await superuser.connect()
@@ -200,7 +200,7 @@ test('connections that break, in a query and between two of a stream, break no m
     superuser.query(
       "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'tessera_read' and application_name = 'tessera-read'",
     )
-  // Others lie idle, and are broken as well.
+  // Opens connections that are idle when they are broken.
   await Promise.all([1, 2, 3].map(() => database.read({ text: 'select pg_sleep(0.1)', values: [] })))
   const sleeping = database.read({ text: "select 'slept', pg_sleep(1)", values: [] })
   const stream = database.stream({ text: 'select generate_series(1, 1000000)', values: [] })
@@ -217,7 +217,10 @@ test('connections that break, in a query and between two of a stream, break no m
   assert.deepEqual(await database.read(one), [['1']])
 })
 
-/** Readers that ask without a pause until they are told to stop; how many answers they had, and what else. */
+/**
+ * Starts readers that read until they are stopped; then they return the number of answers, the errors, and the longest
+ * read in milliseconds.
+ */
 function startReaders(t: TestContext, read: () => Promise<unknown>, count = 4) {
   let isReading = true
   let answers = 0
@@ -243,7 +246,7 @@ function startReaders(t: TestContext, read: () => Promise<unknown>, count = 4) {
   return { stop }
 }
 
-test('when the secondary dies no read fails; it is noticed within 300 ms, and its return within 500', async (t) => {
+test('when the secondary dies no read fails; its loss is noticed within 300 ms, and its return within 500 ms', async (t) => {
   const secondary = await relay(t, readUrl)
   const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
   await until(async () => (await database.read(one)).length === 1)
@@ -261,12 +264,12 @@ test('when the secondary dies no read fails; it is noticed within 300 ms, and it
   assert.ok(answers > 50)
 })
 
-test('a connection to read and one to write are there before anybody asks, and again when they were lost', {
-  skip: isCitus && 'of Citus the gateway asks by itself, by as many connections as there are node groups',
+test('one connection to read and one to write are opened before a request comes, and again after they are lost', {
+  skip: isCitus && 'on Citus the gateway has more connections, because it queries each node group by itself',
 }, async (t) => {
   const way = await relay(t, writeUrl)
   const { database } = open(t, { readUrl, writeUrl: way.url })
-  // With that which asks again and again whether somebody is there.
+  // Three connections: one to read, one to write, and the probe's.
   for (const calls of [3, 6]) {
     await until(() => way.calls === calls)
     await sleep(600)
@@ -276,7 +279,7 @@ test('a connection to read and one to write are there before anybody asks, and a
   }
 })
 
-test('a death is noticed where nobody asks, too', async (t) => {
+test('the loss of an address is noticed without requests too', async (t) => {
   const secondary = await relay(t, readUrl)
   const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
   await until(async () => (await database.read(one)).length === 1)
@@ -285,7 +288,7 @@ test('a death is noticed where nobody asks, too', async (t) => {
   assert.ok((await until(() => seen('endpoint-down', 'read') === 1)) < 300)
 })
 
-test('a secondary that freezes keeps readers waiting for two seconds, once', async (t) => {
+test('a secondary that freezes delays readers once, by about two seconds', async (t) => {
   const secondary = await relay(t, readUrl)
   const { database, seen } = open(t, { readUrl: secondary.url, writeUrl })
   await until(async () => (await database.read(one)).length === 1)
@@ -301,7 +304,7 @@ test('a secondary that freezes keeps readers waiting for two seconds, once', asy
   assert.ok(slowest < 3_000, String(slowest))
 })
 
-test('connections that lead nowhere after a silence are not used any more', async (t) => {
+test('connections that are dead after a silence are no longer used', async (t) => {
   const secondary = await relay(t, readUrl)
   const { database, seen } = open(t, { readUrl: secondary.url })
   await Promise.all(
@@ -318,7 +321,7 @@ test('connections that lead nowhere after a silence are not used any more', asyn
   }
 })
 
-test('what PostgreSQL says of a query is no fault of the address', async (t) => {
+test('an error that PostgreSQL reports for a query is no fault of the address', async (t) => {
   const { database, seen } = open(t, { readUrl, writeUrl })
   for (let number = 0; number < 20; number++)
     await assert.rejects(database.read({ text: "select '5x'::int", values: [] }), {
@@ -328,7 +331,7 @@ test('what PostgreSQL says of a query is no fault of the address', async (t) => 
   assert.equal(seen('read-retried'), 0)
 })
 
-test('what is under way when the database is closed ends with it, and is not tried again and again', async () => {
+test('a read in flight ends when the database is closed, and is not tried again', async () => {
   const database = openDatabase({ readUrl, writeUrl, poolSize: 1, statementTimeoutMs: 5_000, emit: () => {} })
   await database.read(one)
   const asked = assert.rejects(database.read({ text: 'select pg_sleep(3)', values: [] }), {
@@ -342,7 +345,7 @@ test('what is under way when the database is closed ends with it, and is not tri
   assert.ok(took < 1_000, `${took} ms`)
 })
 
-test('a change waits for somebody to take it, and happens once', async (t) => {
+test('a change waits for a primary, and happens once', async (t) => {
   const primary = await relay(t, writeUrl)
   const { database, seen } = open(t, { readUrl, writeUrl: primary.url })
   await until(async () => (await database.write(insert(1))).length === 1)
@@ -362,7 +365,7 @@ test('a change waits for somebody to take it, and happens once', async (t) => {
   for (const id of [2, 3, 4, 5, 6]) assert.equal(await countOf(id), 1)
 })
 
-test('and where nobody comes, it is told within seconds that nothing has happened', async (t) => {
+test('if no primary comes, the change fails within seconds, and has not happened', async (t) => {
   const { database } = open(t, { readUrl, writeUrl: await openDeadEnd(t) })
   const start = performance.now()
   await assert.rejects(database.write(insert(7)), { code: 'database-unavailable' })
@@ -371,10 +374,10 @@ test('and where nobody comes, it is told within seconds that nothing has happene
   assert.equal(await countOf(7), 0)
 })
 
-test('a change that is cut off may have happened; one that was not to be committed yet has not, and is made anew', async (t) => {
+test('a change that is cut off has an unknown outcome; if its commit was not sent yet, it is made again', async (t) => {
   const primary = await relay(t, writeUrl)
   const { database } = open(t, { readUrl, writeUrl: primary.url })
-  // So that the next one is under way at once.
+  // Opens the connection, so that the next change is sent at once.
   await database.write(one)
   const slow = {
     text: 'with changed as (insert into routed values ($1, 0) returning id) select pg_sleep(0.3) from changed',
@@ -395,7 +398,7 @@ test('a change that is cut off may have happened; one that was not to be committ
   assert.equal(await countOf(9), 1)
 })
 
-test('a change at a primary that freezes is waited for a few seconds, and no longer', async (t) => {
+test('the gateway waits only a few seconds for a change at a primary that freezes', async (t) => {
   const primary = await relay(t, writeUrl)
   const { database, seen } = open(t, { readUrl, writeUrl: primary.url }, { statementTimeoutMs: 20_000 })
   await until(async () => (await database.write(insert(13))).length === 1)
@@ -407,7 +410,7 @@ test('a change at a primary that freezes is waited for a few seconds, and no lon
   assert.equal(seen('endpoint-down', 'write'), 1)
 })
 
-test('a change that may be repeated is, when it was cut off while it was committed', async (t) => {
+test('a repeatable change that was cut off during its commit is repeated', async (t) => {
   const primary = await relay(t, writeUrl)
   const { database } = open(t, { readUrl, writeUrl: primary.url })
   await database.write(one)
@@ -416,20 +419,20 @@ test('a change that may be repeated is, when it was cut off while it was committ
     attempts.push(isRepeated)
     return query(insert(11))
   }
-  // It leaves with the commit, so that nobody knows of either.
+  // It is sent together with the commit, so that the outcome of the commit is unknown.
   const last = () => {
     if (attempts.length > 1) return one
     setTimeout(() => primary.interrupt(), 100)
     return { text: 'select pg_sleep(0.5)', values: [] }
   }
   const changing = database.transact(work, { isRepeatable: true, last })
-  // It was made the first time, and is refused now, or had not come so far: the second time tells.
+  // If the first attempt was committed the second is refused as a conflict; if not, the second succeeds.
   await changing.catch((error) => assert.ok(error instanceof RefusedChange && error.refusal === 'conflict'))
   assert.deepEqual(attempts, [false, true])
   assert.equal(await countOf(11), 1)
 })
 
-test('what is read while there is nobody to change it says for how long', {
+test('a read reports for how long there has been no primary', {
   skip: !isReplicated && 'needs a secondary',
 }, async (t) => {
   const primary = await relay(t, writeUrl)
@@ -441,7 +444,7 @@ test('what is read while there is nobody to change it says for how long', {
   const start = performance.now()
   await sleep(300)
   const forMs = (await orphanedFor(database))!
-  // That the secondary has everything is looked at once a second.
+  // The gateway checks once a second whether the secondary has everything, so the time may count from earlier.
   assert.ok(forMs >= 290 && forMs <= performance.now() - start + 1_500, String(forMs))
   assert.deepEqual(database.status().groupsWithoutPrimary, [0])
   primary.mend()
@@ -449,7 +452,7 @@ test('what is read while there is nobody to change it says for how long', {
   assert.equal(await orphanedFor(database), undefined)
 })
 
-test('an address to write to that leads to a secondary is refused', {
+test('a write address that leads to a secondary is refused', {
   skip: !isReplicated && 'needs a secondary',
 }, async (t) => {
   const { database, events } = open(t, { readUrl, writeUrl: `${readUrl},${writeUrl}` })
@@ -459,7 +462,7 @@ test('an address to write to that leads to a secondary is refused', {
   assert.match(String(down?.error), /leads to a secondary/)
 })
 
-test('an address to read from through which Citus would ask primaries is refused', {
+test('a read address through which Citus would query primaries is refused', {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const careless = readUrl.replace(/&?options=[^&]*/, '')
@@ -470,7 +473,7 @@ test('an address to read from through which Citus would ask primaries is refused
   assert.match(String(down?.error), /citus\.use_secondary_nodes/)
 })
 
-test('the hash of a cell is that of PostgreSQL', async () => {
+test('the hash of a cell is the same as in PostgreSQL', async () => {
   const rows = await owner.query<{ value: number; hash: number }>(
     `select value, hashint4(value) as hash from (
        select unnest(array[0, 1, -1, -2, 2147483647, -2147483648]) as value
@@ -479,7 +482,7 @@ test('the hash of a cell is that of PostgreSQL', async () => {
   for (const { value, hash } of rows) assert.equal(hashOfInteger(value), hash, String(value))
 })
 
-/** A member of a node group as Citus knows it, which can be lost: as after a failover, or before one. */
+/** Finds a member of a node group in Citus' metadata, where it can be made unreachable, as around a failover. */
 async function findNode(
   t: TestContext,
   superuser: Awaited<ReturnType<typeof findPlaces>>['superuser'],
@@ -490,7 +493,7 @@ async function findNode(
     'select nodeport from pg_dist_node where groupid = $1 and noderole = $2::noderole',
     [group, role],
   )) as [{ nodeport: number }]
-  // The map of shards follows the group, not the port.
+  // Shards belong to the group, whatever its port.
   const setPort = (port: number) =>
     superuser.query('update pg_dist_node set nodeport = $1 where groupid = $2 and noderole = $3::noderole', [
       port,
@@ -505,7 +508,7 @@ async function findNode(
   return { lose: () => setPort(1), bringBack }
 }
 
-test('a node group without a secondary is read from its primary, and the others from theirs', {
+test('a node group without a secondary is read from its primary, and other groups from their secondaries', {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const { database, seen } = open(t, { readUrl, writeUrl })
@@ -542,7 +545,7 @@ test('a node group without a secondary is read from its primary, and the others 
   assert.equal(await isFromSecondary(), true)
 })
 
-test('a read waits for a secondary that comes back, where there is no primary to ask', {
+test('a read waits for a secondary to come back if there is no primary to query', {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const { database, seen } = open(t, { readUrl })
@@ -563,7 +566,7 @@ test('a read waits for a secondary that comes back, where there is no primary to
   assert.deepEqual(await asked, [])
 })
 
-test('a node group without a primary is found without anybody changing anything', {
+test('the loss of a primary is noticed without any change being sent', {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const { database, seen } = open(t, { readUrl, writeUrl })
@@ -583,7 +586,7 @@ test('a node group without a primary is found without anybody changing anything'
   assert.deepEqual(database.status().groupsWithoutPrimary, [])
 })
 
-test('what lies in one node group is read at its worker, and through the coordinator when that is away', {
+test('cells of one node group are read at its worker, or through the coordinator if the worker is lost', {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const workers = splitUrls(urls.workerReadUrl!)
@@ -593,7 +596,7 @@ test('what lies in one node group is read at its worker, and through the coordin
     workerReadUrl: relays.map(({ url }) => url).join(),
     writeUrl,
   })
-  /** Where the entry is, not where the rows are. */
+  /** Returns the group of the node that was queried, which need not have the rows. */
   const entryOf = async (...cells: number[]) => {
     const all = cells.length > 0 ? cells : undefined
     const [row] = await database.read({
@@ -628,7 +631,7 @@ test('what lies in one node group is read at its worker, and through the coordin
   await until(async () => (await entryOf(first.cell)) === first.groupid)
 })
 
-test('a shard is asked itself where it is, and Citus where it is not', {
+test("a shard's own table is queried where the shard is, and otherwise the distributed table through Citus", {
   skip: !isCitus && 'needs Citus',
 }, async (t) => {
   const { database } = open(t, { readUrl, workerReadUrl: urls.workerReadUrl!, writeUrl })
@@ -649,7 +652,7 @@ test('a shard is asked itself where it is, and Citus where it is not', {
     statementOf(cells, text),
   )
   assert.deepEqual((await database.readAll(together)).flat(2), ['itself', 'by Citus', 'itself'])
-  // Whom else Citus would ask there has not been compared with what must be seen.
+  // Citus might query another node, whose position was not compared with the required one.
   for (const demand of [{ maxStalenessMs: 60_000 }, { isTracked: true }]) {
     const consistency = new Consistency(demand)
     const causal = database.within(consistency)

@@ -1,4 +1,4 @@
-// A client that nobody here wrote: GDAL's driver for OGC API Features.
+// Tests an independent client: GDAL's driver for OGC API Features.
 
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
@@ -10,7 +10,7 @@ const { client } = await startGateway()
 const run = promisify(execFile)
 const isMissing = spawnSync('ogrinfo', ['--version']).status !== 0
 const options = {
-  skip: isMissing && 'SKIPPED: ogrinfo is not installed, so no client of another make was tried',
+  skip: isMissing && 'SKIPPED: ogrinfo is not installed, so no independent client was tested',
 }
 const ogrinfo = async (...args: string[]) =>
   (await run('ogrinfo', [...args.slice(0, -1), `OAPIF:${client.url}/`, args.at(-1)!], { maxBuffer: 1 << 28 }))
@@ -18,17 +18,17 @@ const ogrinfo = async (...args: string[]) =>
 const countIn = (text: string) => Number(/Feature Count: (\d+)/.exec(text)?.[1])
 
 for (const [collection, count, ...openOptions] of [
-  // In pages as large as they come: in GDAL's own this would take a while.
+  // In pages of the maximum size: with GDAL's default this would take a while.
   ['cities', 171_075, '-oo', 'PAGE_SIZE=10000'],
   ['countries', 241],
   ['counties', 3231],
 ] as const) {
-  test(`it counts ${count} in ${collection}`, options, async () =>
+  test(`GDAL counts ${count} features in ${collection}`, options, async () =>
     assert.equal(countIn(await ogrinfo('-al', '-so', ...openOptions, collection)), count),
   )
 }
 
-test('it pages through every city', options, async () => {
+test('GDAL pages through every city', options, async () => {
   const { stdout } = await run(
     'ogr2ogr',
     [
@@ -47,13 +47,13 @@ test('it pages through every city', options, async () => {
   assert.equal(stdout.trim().split(/\r?\n(?=[^\r\n]*$|)/m).length >= 171_076, true)
 })
 
-test('it filters by the box', options, async () => {
+test('GDAL filters by a box', options, async () => {
   const text = await ogrinfo('-al', '-so', '-spat', '9', '46.9', '10', '47.4', 'cities')
   const { json } = await client('/collections/cities/items?bbox=9,46.9,10,47.4&limit=10000')
   assert.equal(countIn(text), json.numberMatched)
 })
 
-test('it reads the types and the place', options, async () => {
+test('GDAL reads the types and the extent', options, async () => {
   const text = await ogrinfo('-al', '-so', 'countries')
   assert.match(text, /Geometry: Multi Polygon/)
   assert.match(text, /name: String/)

@@ -1,4 +1,4 @@
-// Hostile bodies: never a 5xx, never a changed row, and always a word on what is wrong.
+// Tests hostile bodies: the response is never a 5xx and always explains the fault, and no row is changed.
 
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
@@ -72,7 +72,7 @@ const nasty: unknown[] = [
   { __proto__: null, constructor: { prototype: { polluted: 1 } } },
   [[[[[[[[[[1]]]]]]]]]],
 ]
-/** What each column takes of these, after all. */
+/** For each column, whether it accepts one of these values after all. */
 const takes: Record<string, (value: unknown) => boolean> = {
   name: (value) => typeof value === 'string' && value.isWellFormed() && !value.includes('\0'),
   n: () => false,
@@ -97,7 +97,7 @@ test('values of the wrong type, for every column', async () => {
   assert.deepEqual(await contents(), untouched)
 })
 
-test('names that are no property, SQL and prototypes among them', async () => {
+test('names that are no property, including SQL and members of prototypes', async () => {
   for (const name of [
     '__proto__',
     'constructor',
@@ -122,7 +122,7 @@ test('names that are no property, SQL and prototypes among them', async () => {
   assert.deepEqual(await contents(), untouched)
 })
 
-test('geometries of every wrong kind', async () => {
+test('invalid geometries of every kind', async () => {
   const ring = [
     [0, 0],
     [1, 0],
@@ -180,7 +180,7 @@ test('geometries of every wrong kind', async () => {
   assert.deepEqual(await contents(), untouched)
 })
 
-test('bytes that are no JSON, nor UTF-8, nor a feature', async () => {
+test('bytes that are not JSON, not UTF-8 or not a feature', async () => {
   const whole = feature({})
   const bytes: (string | Uint8Array)[] = [
     '',
@@ -211,13 +211,13 @@ test('bytes that are no JSON, nor UTF-8, nor a feature', async () => {
     'x'.repeat(70_000),
   ]
   for (const body of bytes) await refuse(body)
-  // Cut at every place.
+  // Cut off at random positions.
   const random = makeRandom(5)
   for (let index = 0; index < 40; index++) await refuse(whole.slice(0, Math.floor(random() * whole.length)))
   assert.deepEqual(await contents(), untouched)
 })
 
-test('text that looks like SQL is text', async () => {
+test('text that looks like SQL is stored as text', async () => {
   for (const name of [
     "'); drop table prey; --",
     '$1',
@@ -239,7 +239,7 @@ test('text that looks like SQL is text', async () => {
   }
 })
 
-test('who sends a body byte by byte is cut off, and holds up nobody', async () => {
+test('a client that sends its body byte by byte is cut off, and does not delay others', async () => {
   const { hostname, port } = new URL(client.url)
   const start = performance.now()
   const drip = () =>
@@ -266,7 +266,7 @@ test('who sends a body byte by byte is cut off, and holds up nobody', async () =
   for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 408 /)
 })
 
-test('at least 300 of them were sent, and none was taken for a bug', async () => {
+test('at least 300 hostile bodies were sent, and none was taken for a bug', async () => {
   assert.ok(sent >= 300, String(sent))
   assert.deepEqual(
     events.filter(({ type }) => type === 'request-failed'),

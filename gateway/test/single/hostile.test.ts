@@ -1,4 +1,4 @@
-// Hostile input in every place that a request has: never a 5xx, and always a problem that says what is wrong.
+// Tests hostile input in every part of a request: the response is never a 5xx, and every refusal is a problem.
 
 import assert from 'node:assert/strict'
 import { request } from 'node:http'
@@ -68,7 +68,7 @@ const nasty = [
   `infinity`,
   `1,2,3,4,5,6,7`,
 ]
-/** Percent signs that are no encoding, and bytes that are no UTF-8. */
+/** Percent signs that encode nothing, and bytes that are not valid UTF-8 text. */
 const broken = ['%', '%zz', '%FF', '%C0%80', '%ED%A0%80', '%00', '%u0041']
 const parameters = [
   'limit',
@@ -92,7 +92,7 @@ const parameters = [
   'hasOwnProperty',
 ]
 
-/** As the bytes are, without a client that puts them right. */
+/** Sends the path as it is, without a client that would correct it. */
 const ask = (path: string, method = 'GET') =>
   new Promise<{ status: number; type: string; text: string }>((resolve, reject) => {
     request(client.url, { path, method }, async (response) =>
@@ -139,7 +139,7 @@ test('every nasty value as the name of a parameter, a collection and a feature',
   }
 })
 
-test('parameters many times, and many of them', async () => {
+test('repeated parameters, and many parameters', async () => {
   for (const name of parameters) await expectNoFailure(`/collections/target/items?${`${name}=1&`.repeat(50)}`)
   await expectNoFailure(
     `/collections/target/items?${Array.from({ length: 200 }, (_, index) => `p${index}=1`).join('&')}`,
@@ -148,7 +148,7 @@ test('parameters many times, and many of them', async () => {
   await expectNoFailure(`/collections/target/items?properties=${'name,'.repeat(500)}n`)
 })
 
-test('random mixtures of them', async () => {
+test('random mixtures of parameters and values', async () => {
   const random = makeRandom(11)
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)]!
   for (let round = 0; round < 300; round++) {
@@ -209,7 +209,7 @@ test('bytes that are not HTTP', async () => {
   }
 })
 
-test('nothing of it was taken for a bug, and the table is as it was', async () => {
+test('no request was taken for a bug, and the table is unchanged', async () => {
   assert.deepEqual(
     events.filter(({ type }) => type === 'request-failed'),
     [],

@@ -1,4 +1,4 @@
-// API keys: who may change features, as people who run a gateway make and revoke them.
+// Tests API keys: which clients may change features, and how an operator creates and revokes keys.
 
 import assert from 'node:assert/strict'
 import { request } from 'node:http'
@@ -18,7 +18,7 @@ await local.session.query(`
   create table gate (id int primary key, geom geometry(Point, 4326), name text);
   insert into lock values (1, null, 'before'); insert into gate values (1, null, 'before')`)
 await Promise.all([local.catalog.reload(), open.catalog.reload()])
-// Other tests change features without a key.
+// The keys are removed, because other tests change features without one.
 after(async () => {
   const session = await openSession(ownerUrl, 'test')
   await session.query('delete from tessera.api_key')
@@ -32,7 +32,7 @@ const create = async (...args: string[]) => {
   return /tessera_[0-9a-f]{12}_[\w-]{32}/.exec(output)![0]
 }
 const idOf = (key: string) => key.split('_')[1]!
-/** It may have an underscore of its own. */
+/** Returns the secret part of a key, which may have underscores of its own. */
 const secretOf = (key: string) => /^tessera_[^_]+_(.+)$/.exec(key)![1]!
 
 const change = (gateway: typeof local, headers: Record<string, string> = {}, collection = 'lock') =>
@@ -43,7 +43,7 @@ const change = (gateway: typeof local, headers: Record<string, string> = {}, col
   })
 const withKey = (key: string) => ({ authorization: `Bearer ${key}` })
 
-/** fetch sets some headers by itself and refuses to set others. */
+/** Sends a request without fetch, which sets some headers by itself and refuses to set others. */
 const rawStatus = (headers: Record<string, string>) =>
   new Promise<number>((resolve, reject) => {
     const { port } = new URL(local.client.url)
@@ -58,7 +58,7 @@ const rawStatus = (headers: Record<string, string>) =>
       .end()
   })
 
-test('without keys, this machine alone may change features', async () => {
+test('without keys, only this machine may change features', async () => {
   assert.equal((await change(local)).status, 200)
   const refused = await change(open)
   assert.deepEqual([refused.status, refused.json.code], [401, 'credentials-missing'])
@@ -72,7 +72,7 @@ test('pages of other sites cannot make a browser on this machine change anything
   const foreign = await change(local, { origin: 'https://evil.example' })
   assert.deepEqual([foreign.status, foreign.json.code], [403, 'origin-forbidden'])
   assert.equal((await change(local, { origin: 'null' })).status, 403)
-  // A name of theirs that leads here, and a proxy that brings somebody from elsewhere.
+  // A host name of another site that resolves to this machine, and a proxy whose client is elsewhere.
   assert.equal(await rawStatus({ host: 'evil.example', origin: 'http://evil.example' }), 401)
   assert.equal(await rawStatus({ 'x-forwarded-for': '203.0.113.7' }), 401)
   assert.equal(
@@ -81,7 +81,7 @@ test('pages of other sites cannot make a browser on this machine change anything
   )
 })
 
-test('a key is shown once, kept as a hash, and opens what it is for', async () => {
+test('a key is shown once, stored as a hash, and permits what it is for', async () => {
   const key = await create('field crew')
   assert.equal((await change(open, withKey(key))).status, 200)
   const rows = await local.session.query<{ row: string }>('select api_key::text as row from tessera.api_key')
@@ -111,7 +111,7 @@ test('a key can be for reading only, or for some collections', async () => {
   assert.equal((await change(open, withKey(limited), 'lock')).status, 403)
 })
 
-test('what is no key, or not quite one, is none', async () => {
+test('text that is no key, or almost one, is refused', async () => {
   const key = await create('almost')
   const [id, secret] = [idOf(key), secretOf(key)]
   const forged = [
@@ -130,7 +130,7 @@ test('what is no key, or not quite one, is none', async () => {
   assert.equal((await change(open, { authorization: `Basic ${btoa(`x:${key}`)}` })).status, 401)
 })
 
-test('a revoked key opens nothing any more, within a second', async () => {
+test('a revoked key permits nothing after a second', async () => {
   const key = await create('lost phone')
   assert.equal((await change(open, withKey(key))).status, 200)
   assert.equal((await tessera('keys', 'revoke', idOf(key))).code, 0)
@@ -143,7 +143,7 @@ test('a revoked key opens nothing any more, within a second', async () => {
   assert.equal((await tessera('keys', 'frobnicate')).code, 1)
 })
 
-test('who writes features cannot make keys, and who reads them cannot see any', async () => {
+test('the role that writes features cannot create keys, and the role that reads them cannot see keys', async () => {
   for (const [url, sql] of [
     [writeUrl, `insert into tessera.api_key (id, name, secret_hash) values ('x', 'x', '')`],
     [writeUrl, 'delete from tessera.api_key'],

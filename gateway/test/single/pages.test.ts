@@ -1,4 +1,4 @@
-// Pages for people, in a real browser.
+// Tests the pages for people in a real browser.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -27,7 +27,7 @@ await session.query(
 )
 await catalog.reload()
 
-/** As map.js draws features on a light map. */
+/** Colour in which map.js draws features on a light map. */
 const FEATURE_COLOR: [number, number, number] = [0x00, 0x78, 0x5b]
 const ADDRESSES = [
   '/',
@@ -55,7 +55,7 @@ const openEditor = async (page: Page, id: number | string) => {
 }
 const save = (page: Page) => page.getByRole('button', { name: 'Save' }).click()
 
-test('from the start to a city in Berlin, by clicking; renamed there, it has the new name everywhere', async () => {
+test('clicks lead from the start page to a city in Berlin; after it is renamed there, its new name is everywhere', async () => {
   const { page, faults } = await openPage(browser, client.url)
   await page.goto('/')
   for (const title of ['Cities of the world', 'Countries of the world', 'Counties of the United States'])
@@ -64,7 +64,7 @@ test('from the start to a city in Berlin, by clicking; renamed there, it has the
   await mapIsDrawn(page)
   await page.getByRole('link', { name: 'Features on a map' }).click()
   await mapIsDrawn(page)
-  // A person would pan and zoom for a while; the address that this leads to is the same.
+  // A person would pan and zoom for a while, and get to the same URL.
   await page.goto('/collections/cities/items?f=html&limit=100&bbox=13.36,52.5,13.42,52.53')
   await mapIsDrawn(page)
   const city = rows(page).filter({ hasText: 'Berlin' }).locator('a').first()
@@ -83,7 +83,7 @@ test('from the start to a city in Berlin, by clicking; renamed there, it has the
   assert.deepEqual(faults, [])
 })
 
-test('a click on the map opens the feature that is there', async () => {
+test('a click on the map opens the feature at that point', async () => {
   const { page, faults } = await openPage(browser, client.url)
   await page.goto('/collections/sight/items?limit=100&sortby=-id')
   await mapIsDrawn(page)
@@ -95,13 +95,13 @@ test('a click on the map opens the feature that is there', async () => {
   assert.deepEqual(faults, [])
 })
 
-test('moving the map asks for what is there, in the table as well', async () => {
+test('moving the map loads the features of the new view, also in the table', async () => {
   const { page, faults } = await openPage(browser, client.url)
   await page.goto('/collections/sight/items?limit=100')
   await mapIsDrawn(page)
   assert.equal(await rows(page).count(), 10)
   const box = (await page.locator('#map').boundingBox())!
-  // Dragged far to the east, only the western sights remain on the map.
+  // The map is dragged far to the east, so that only the western sights remain on it.
   await page.mouse.move(box.x + box.width * 0.2, box.y + box.height / 2)
   await page.mouse.down()
   await page.mouse.move(box.x + box.width * 0.75, box.y + box.height / 2, { steps: 8 })
@@ -115,7 +115,7 @@ test('moving the map asks for what is there, in the table as well', async () => 
     shown.map((text) => Number(text)),
     json.features.map(({ id }: { id: number }) => id),
   )
-  // The same address shows the same to somebody else.
+  // The same URL shows the same features to another person.
   const other = await openPage(browser, client.url)
   await other.page.goto(page.url())
   assert.equal(await rows(other.page).count(), json.numberReturned)
@@ -124,7 +124,7 @@ test('moving the map asks for what is there, in the table as well', async () => 
   assert.deepEqual([...faults, ...other.faults], [])
 })
 
-test('pages follow one another', async () => {
+test('the next link leads through all pages', async () => {
   const { page } = await openPage(browser, client.url)
   await page.goto('/collections/sight/items?limit=4')
   const seen: string[] = []
@@ -138,7 +138,7 @@ test('pages follow one another', async () => {
   assert.deepEqual(seen.map(Number), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
 })
 
-test('an edit saved in one tab makes the save of the other fail, with a word that a person understands', async () => {
+test('an edit saved in one tab makes a save in another tab fail, with a message that a person understands', async () => {
   const { page, faults } = await openPage(browser, client.url)
   const other = await page.context().newPage()
   const otherFaults = watch(other, client.url)
@@ -158,7 +158,7 @@ test('an edit saved in one tab makes the save of the other fail, with a word tha
     page.waitForRequest(isItem),
     page.getByRole('button', { name: 'Show what it is now' }).click(),
   ])
-  // What the other has done may not have come to the secondary yet.
+  // The change in the other tab may not have reached the secondary yet.
   assert.equal(again.headers().prefer, 'consistency=strong')
   const name = page.getByLabel('name', { exact: true })
   while ((await name.inputValue()) !== 'the other') await page.waitForTimeout(20)
@@ -169,7 +169,7 @@ test('an edit saved in one tab makes the save of the other fail, with a word tha
   assert.deepEqual([...faults, ...otherFaults], [])
 })
 
-test('a form sends what was changed and nothing else, each value as what it is', async () => {
+test('a form sends only what was changed, each value with its type', async () => {
   const { page, faults } = await openPage(browser, client.url)
   await openEditor(page, 3)
   await page.getByLabel('stars').fill('5')
@@ -186,7 +186,7 @@ test('a form sends what was changed and nothing else, each value as what it is',
   assert.deepEqual(faults, [])
 })
 
-test('what the table refuses is shown at its field', async () => {
+test('a value that the table refuses is reported at its field', async () => {
   const { page } = await openPage(browser, client.url)
   await openEditor(page, 4)
   await page.getByLabel('stars').fill('many')
@@ -227,14 +227,14 @@ test('a point is moved with the mouse, and with the keyboard', async () => {
   assert.deepEqual(faults, [])
 })
 
-test('a feature is deleted after a question, and kept when the answer is no', async () => {
+test('a feature is deleted after a question, and kept if the answer is no', async () => {
   const { page, faults } = await openPage(browser, client.url)
   await page.goto('/collections/sight/items/7')
   await page.getByRole('button', { name: 'Delete' }).click()
   await page.getByRole('button', { name: 'Keep it' }).click()
   assert.equal((await client('/collections/sight/items/7')).status, 200)
   await page.getByRole('button', { name: 'Delete' }).click()
-  // Wherever the page that follows is read from, the feature is gone there.
+  // The next page sends the token of the deletion, so that the feature is gone wherever it is read.
   const isList = (sent: Request) => /sight\/items\?.*f=json/.test(sent.url())
   const [list] = await Promise.all([
     page.waitForRequest(isList),
@@ -283,7 +283,7 @@ test('a feature whose name is a script stays text, on every page', async () => {
   assert.deepEqual(faults, [])
 })
 
-test('numbers beyond what a script can count keep their digits, as ids and as values', async () => {
+test('numbers beyond 2^53 keep their digits, as ids and as values', async () => {
   await session.query(`
     create table vast (id bigint primary key, geom geometry(Point, 4326), n bigint, name text);
     insert into vast values (9007199254740993, 'SRID=4326;POINT(1 2)', 9007199254740995, 'x')`)
@@ -307,7 +307,7 @@ test('numbers beyond what a script can count keep their digits, as ids and as va
   assert.deepEqual(faults, [])
 })
 
-test('no page asks anybody else, nor is refused anything by its own policy', async () => {
+test('no page sends requests to other hosts, and none violates its own content security policy', async () => {
   const { page, faults } = await openPage(browser, client.url)
   for (const address of ADDRESSES) {
     const response = await page.goto(address)
@@ -323,7 +323,7 @@ test('no page asks anybody else, nor is refused anything by its own policy', asy
   )
 })
 
-test('an accessibility check finds nothing serious, on a phone and on a desk, light and dark', async () => {
+test('an accessibility check finds nothing serious, on a dark phone and on a light desktop', async () => {
   for (const [viewport, colorScheme] of [
     [{ width: 390, height: 844 }, 'dark'],
     [{ width: 1280, height: 900 }, 'light'],
@@ -341,7 +341,7 @@ test('an accessibility check finds nothing serious, on a phone and on a desk, li
   }
 })
 
-test('without scripts everything can be read', async () => {
+test('without scripts all features can be read', async () => {
   const { page } = await openPage(browser, client.url, { javaScriptEnabled: false })
   await page.goto('/collections/sight/items?limit=4')
   assert.equal(await rows(page).count(), 4)
@@ -352,7 +352,7 @@ test('without scripts everything can be read', async () => {
   assert.equal(await page.locator('#editor').isVisible(), false)
 })
 
-test('behind a proxy with a path of its own, pages find what they load', async () => {
+test('behind a proxy with a path prefix, pages find their assets', async () => {
   const proxy = createServer((request, response) => {
     const forwarded = {
       ...request.headers,
@@ -360,7 +360,7 @@ test('behind a proxy with a path of its own, pages find what they load', async (
       'x-forwarded-host': request.headers.host,
     }
     const { hostname, port } = new URL(client.url)
-    // Whatever is not below its path is not ours.
+    // Paths outside the prefix are not the gateway's.
     const path = /^\/geo(\/.*)$/.exec(request.url!)?.[1]
     if (path === undefined) return response.writeHead(404).end()
     const upstream = { hostname, port, path, method: request.method!, headers: forwarded }
@@ -395,7 +395,7 @@ test('behind a proxy with a path of its own, pages find what they load', async (
   }
 })
 
-test('where changes need a key, it is asked for once and kept in the browser', async () => {
+test('if changes need a key, the page asks for it once and keeps it in the browser', async () => {
   const owner = await openSession(testDatabase().ownerUrl, 'test')
   const key = await createApiKey(owner, { name: 'browser', canWrite: true, collections: ['sight'] })
   const guarded = await startGateway('--host=0.0.0.0')

@@ -1,4 +1,4 @@
-// The SDK's README, run as it stands.
+// Tests the SDK, including the example of its README as it is.
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
@@ -13,14 +13,14 @@ import { startGateway } from '../support/gateway.ts'
 const { client } = await startGateway()
 const readme = readFileSync(new URL('../../../openapi/client/README.md', import.meta.url), 'utf8')
 
-test('features are read to the last where only numbers page them', async () => {
+test('readFeatures reads to the last feature if pages follow an offset', async () => {
   const sdk = makeSdk(client)
   let count = 0
   for await (const _ of readFeatures(sdk, 'countries', { offset: 200 })) count++
   assert.equal(count, 41)
 })
 
-test('a client sees what it has changed', async () => {
+test('a client sends the tokens of its changes, so that it sees them', async () => {
   const asked: (string | null)[] = []
   const answered: (string | null)[] = []
   const sdk = createTesseraClient({
@@ -42,14 +42,14 @@ test('a client sees what it has changed', async () => {
       },
     })
   const made = await Promise.all([make('one'), make('two')])
-  // Changes that are committed before the place of either is asked for have one token.
+  // Changes that are both committed before the LSN of either is queried have the same token.
   const both = [...new Set(answered)].join()
   for (const { data } of made) {
     const path = { collectionId: 'cities', featureId: String(data!.id) }
     await sdk.DELETE('/collections/{collectionId}/items/{featureId}', { params: { path } })
   }
   await sdk.GET('/collections', {})
-  // Both; then each for those that were sent with it.
+  // First both tokens; then each new token replaces those that were sent with its change.
   assert.deepEqual(asked, [null, null, both, answered[2], answered[3]])
 })
 
@@ -60,7 +60,7 @@ test('the example of the README does what it says', async () => {
   const { stdout, stderr } = await promisify(execFile)(
     process.execPath,
     ['--input-type=module', '--eval', program],
-    // Where the package is found, as in a project that has installed it.
+    // The package is found from this folder, as in a project that has installed it.
     { cwd: fileURLToPath(new URL('../../..', import.meta.url)) },
   )
   assert.equal(stderr, '')

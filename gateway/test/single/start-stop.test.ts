@@ -1,5 +1,5 @@
-// A gateway over a database that others run: it waits for it at the start, and at its end serves until balancers
-// have left it.
+// Tests a gateway with a database that others run: it waits for the database at its start, and at its end it serves
+// until load balancers have left it.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -22,7 +22,7 @@ test('a gateway that is started before its database waits for it', async (t) => 
   assert.equal((await fetch(`${url}/collections`)).status, 200)
 })
 
-test('a gateway that stops is not ready any more, and answers until it has been left', async () => {
+test('a gateway that stops is no longer ready, and serves until load balancers have left it', async () => {
   const args = ['serve', '--port', '0', '--processes', '1', '--drain-delay-ms', String(DELAY_MS)]
   const tessera = startTessera(args, { TESSERA_READ_URL: testDatabase().readUrl })
   const { url } = await tessera.event('gateway-listening')
@@ -36,7 +36,7 @@ test('a gateway that stops is not ready any more, and answers until it has been 
   tessera.child.kill('SIGTERM')
   while ((await ask('/health/ready'))[0] === 200) await sleep(20)
   assert.ok(performance.now() - start < DELAY_MS / 2)
-  // Whoever comes again is to come to another, not to a connection that is about to be closed.
+  // The client is to connect again, to another gateway, and not to use a connection that is about to be closed.
   assert.deepEqual(await ask('/health/ready'), [503, 'close'])
   assert.deepEqual(await ask('/collections'), [200, 'close'])
   assert.equal(await tessera.ended, 0)

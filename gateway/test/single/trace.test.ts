@@ -1,4 +1,4 @@
-// Traces: a real gateway tells a collector what a request did, down to its statements, as part of the caller's trace.
+// Tests traces: a real gateway sends a collector what a request did, down to its statements, in the caller's trace.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -33,7 +33,7 @@ const textOf = (attributes: Attributes, key: string) => {
   return stringValue ?? intValue
 }
 
-test('a request is a span of its caller, its statements are spans of it, and what failed says so', async (t) => {
+test('a request is a child span of its caller, its statements are child spans of it, and failures are marked', async (t) => {
   const batches: Batch[] = []
   const collector = createServer(async (request, response) => {
     const chunks: Buffer[] = []
@@ -93,7 +93,7 @@ test('a request is a span of its caller, its statements are spans of it, and wha
   assert.match(String(textOf(statement!.attributes, 'db.query.text')), /^select .* from "public"\."traced"/is)
   assert.equal(textOf(statement!.attributes, 'tessera.port'), 'read')
 
-  // The body comes by another way than what was asked.
+  // The body arrives separately from the headers, and must not lose the context of the request.
   const feature = { type: 'Feature', geometry: { type: 'Point', coordinates: [1, 2] }, properties: {} }
   const body = JSON.stringify(feature)
   const headers = { 'content-type': 'application/geo+json' }
@@ -120,7 +120,7 @@ test('a request is a span of its caller, its statements are spans of it, and wha
   assert.equal(await tessera.ended, 0)
 })
 
-test('they are off unless OpenTelemetry is told where to', () => {
+test('traces are off unless an endpoint or an exporter is set', () => {
   assert.equal(wantsTraces({}), false)
   assert.equal(wantsTraces({ OTEL_SERVICE_NAME: 'a' }), false)
   const OTEL_EXPORTER_OTLP_ENDPOINT = 'http://127.0.0.1:4318'

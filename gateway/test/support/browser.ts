@@ -1,4 +1,4 @@
-// Owns the browser that looks at pages: Chromium, without a screen, its map drawn by the processor.
+// Owns the browser for tests of pages: headless Chromium, which draws the map in software.
 
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
@@ -11,7 +11,7 @@ const executablePath = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((pat
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-/** What a page did that no page of ours may: errors, refused content, requests to elsewhere. */
+/** A page, and what it did that no page of ours may: errors, content refused by its policy, requests to other hosts. */
 export type Watched = { readonly page: Page; readonly faults: string[] }
 
 export async function openBrowser(): Promise<Browser> {
@@ -26,13 +26,13 @@ export async function openBrowser(): Promise<Browser> {
       '--disable-gpu-compositing',
     ],
   })
-  // What a test has opened would go on drawing beside the next.
+  // Pages that a test leaves open would go on drawing during the next test.
   afterEach(() => Promise.all(browser.contexts().map((context) => context.close())))
   after(() => browser.close())
   return browser
 }
 
-/** A page in a browser of its own: neither keys nor caches are shared. */
+/** Opens a page in a browser context of its own, which shares neither keys nor caches with others. */
 export async function openPage(
   browser: Browser,
   baseURL: string,
@@ -43,12 +43,12 @@ export async function openPage(
   return { page, faults: watch(page, baseURL) }
 }
 
-/** @param page another tab too */
+/** Collects the faults of a page. @param page also a second tab of a context */
 export function watch(page: Page, baseURL: string): string[] {
   const faults: string[] = []
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`))
   page.on('console', (message) => {
-    // What the server refuses is the page's to tell, and its own business here.
+    // A response of 4xx is no fault of the page, which has to show it; tests check that themselves.
     if (message.type() === 'error' && !/status of 4\d\d/.test(message.text())) faults.push(message.text())
   })
   page.on('request', (request) => {
@@ -58,7 +58,7 @@ export function watch(page: Page, baseURL: string): string[] {
   return faults
 }
 
-/** Rules that are broken in a way that shuts people out. */
+/** Returns the accessibility rules that the page breaks with a serious or critical impact on people. */
 export async function seriousFindings(page: Page): Promise<string[]> {
   await page.evaluate(axe)
   const found = await page.evaluate(async () => {
@@ -70,7 +70,7 @@ export async function seriousFindings(page: Page): Promise<string[]> {
   return found as string[]
 }
 
-/** How many pixels of a screenshot are of this colour, give or take the edges' blending. */
+/** Counts the pixels of a screenshot that have this colour, within a tolerance for blended edges. */
 export async function countPixels(
   browser: Browser,
   png: Buffer,

@@ -1,4 +1,4 @@
-// Owns how tests ask the gateway: over real HTTP, each response held against the OpenAPI document.
+// Owns the client of the tests: it uses real HTTP, and checks each response against the OpenAPI document.
 
 import type { FeatureCollection as GeoJson, Feature as GeoJsonFeature } from 'geojson'
 import { createTesseraClient, type TesseraClient } from 'tessera-client'
@@ -21,13 +21,13 @@ export type Item = GeoJsonFeature & { links: { rel: string; href: string }[] }
 
 export type Client = {
   readonly url: string
-  /** `path` may be a whole URL: a link that was followed. */
+  /** Sends a request. `path` may also be a complete URL, such as a link that is followed. */
   (path: string, init?: RequestInit): Promise<Answer>
 }
 
 /**
- * Sees what it has changed, wherever that is read: it sends the tokens of its changes with what it reads.
- * @param url of the gateway; redirects are not followed
+ * Returns a client that sees its own changes wherever they are read, because it sends their tokens with each request.
+ * @param url URL of the gateway; redirects are not followed
  */
 export function makeClient(url: string): Client {
   const tokens = new Set<string>()
@@ -59,7 +59,7 @@ export function makeClient(url: string): Client {
   return Object.assign(ask, { url })
 }
 
-/** All features of a collection, by its next links. */
+/** Yields the pages of a collection, following the next links. */
 export async function* followPages(client: Client, path: string): AsyncGenerator<Page> {
   for (let next: string | undefined = path; next; ) {
     const { json } = (await client(next)) as { json: Page }
@@ -68,7 +68,7 @@ export async function* followPages(client: Client, path: string): AsyncGenerator
   }
 }
 
-/** The SDK over the same gateway, its responses held against the document as well. */
+/** Returns the SDK for the same gateway; its responses are checked against the document as well. */
 export const makeSdk = (client: Client, key?: string): TesseraClient =>
   createTesseraClient({
     url: client.url,

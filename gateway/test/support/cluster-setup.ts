@@ -1,4 +1,4 @@
-// The run's database is a coordinator pair and three worker pairs, with Citus.
+// Owns the database of a run on Citus: a coordinator pair and three worker pairs.
 
 import { setUpTrial } from './trial-setup.ts'
 

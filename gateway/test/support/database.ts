@@ -1,4 +1,4 @@
-// Owns where the run's database is; global-setup.ts has put it there.
+// Owns the URLs of the run's database, which its global set-up has put into the environment.
 
 import { asRoleOf, splitUrls } from '../../database/addresses.ts'
 import { openSession } from '../../database/session.ts'
@@ -17,15 +17,15 @@ const required = (variable: string) => {
 
 export const testDatabase = () => ({
   readUrl: required(READ_URL),
-  /** Of Citus' workers; undefined elsewhere. */
+  /** URLs of the read ports of Citus' workers; undefined without Citus. */
   workerReadUrl: process.env[WORKER_READ_URL],
   writeUrl: required(WRITE_URL),
   ownerUrl: required(OWNER_URL),
-  /** Who sees what others' sessions are doing. */
+  /** URL of a superuser, who can see what the sessions of others are doing. */
   superuserUrl: required(SUPERUSER_URL),
 })
 
-/** A session of the superuser at the write port. */
+/** Opens a session of the superuser at the write port. */
 export function openSuperuser() {
   const { superuserUrl, writeUrl } = testDatabase()
   const [first] = splitUrls(writeUrl) as [string]

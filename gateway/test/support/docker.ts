@@ -1,6 +1,6 @@
-// Owns Docker for tests: whether it is there, and one project of Compose that is removed at the end.
-// An engine has one at a time, of one name: what a run that was killed left behind would start again with the
-// engine, and take the machine from the next run.
+// Owns Docker for tests: whether it is available, and one Compose project that is removed at the end.
+// All runs use the same project name, so that each removes what a killed run has left behind: those containers would
+// start again with the engine and slow down the next run.
 
 import { execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,7 +15,7 @@ const NAME = 'tessera-test'
 
 const works = (...args: string[]) => spawnSync('docker', args, { stdio: 'ignore' }).status === 0
 
-/** @returns false where everything is there; else why nothing is tried, which is also said aloud */
+/** @returns false if everything is available; otherwise the reason to skip the tests, which is also printed */
 export function whyNoContainers(baseImages: readonly string[]): string | false {
   const missing = [
     ...(works('info') ? [] : ['a Docker engine that runs']),
@@ -25,7 +25,7 @@ export function whyNoContainers(baseImages: readonly string[]): string | false {
       .map((image) => `the image ${image} (docker pull ${image})`),
   ]
   if (missing.length === 0) return false
-  const reason = `SKIPPED, nothing of these containers was tried: missing ${missing.join(', ')}`
+  const reason = `SKIPPED: these containers were not tested; missing: ${missing.join(', ')}`
   process.stderr.write(`\n*** ${reason} ***\n\n`)
   return reason
 }
@@ -39,17 +39,17 @@ async function findFreePort(): Promise<number> {
 }
 
 export type Project = {
-  /** Where its gateway is published. */
+  /** URL at which its gateway is published. */
   readonly url: string
-  /** The same of the first HAProxy's statistics, where it has one. */
+  /** URL of the statistics of the first HAProxy, if the project has one. */
   readonly statisticsUrl: string
-  /** `docker compose …` of this project. @returns what it prints */
+  /** Runs `docker compose …` for this project. @returns its output */
   compose(...args: string[]): Promise<string>
-  /** `docker …` of the container that a service has. */
+  /** Runs `docker …` on the container of a service. */
   docker(command: readonly string[], service: string, ...rest: readonly string[]): Promise<string>
 }
 
-/** @param skip as whyNoContainers says: then nothing has to be removed */
+/** @param skip result of whyNoContainers; with a reason to skip nothing is removed */
 export async function openProject(file: string, skip: string | false): Promise<Project> {
   const ports = Object.fromEntries(
     await Promise.all(
@@ -64,7 +64,7 @@ export async function openProject(file: string, skip: string | false): Promise<P
     return stdout
   }
   const compose = (...args: string[]) => ask('compose', '--file', file, '--project-name', NAME, ...args)
-  // By its name alone: what is left may be of another file.
+  // By the name alone, without the file: what is left may come from another Compose file.
   const remove = () => ask('compose', '--project-name', NAME, 'down', '--volumes', '--timeout', '40')
   if (!skip) {
     await remove()

@@ -1,4 +1,4 @@
-// Owns a gateway for one test file: the real one, on a free port, over the run's database.
+// Owns a gateway for one test file: the real one, on a free port, with the run's database.
 
 import { after } from 'node:test'
 import { buildApp } from '../../app.ts'
@@ -16,7 +16,7 @@ export type TestGateway = {
   readonly database: Database
   readonly catalog: Catalog
   readonly events: Event[]
-  /** As the owner of tables. */
+  /** A session as the owner of the tables. */
   readonly session: Session
 }
 
@@ -30,7 +30,7 @@ export async function startGateway(...args: string[]): Promise<TestGateway> {
     metrics.observe(event)
   }
   const { ownerUrl, ...urls } = testDatabase()
-  // What was opened before something else failed is closed, too: it would keep the process, and with it the run.
+  // Also closes what was opened before another step failed: it would keep the process and the run from ending.
   const closers: (() => unknown)[] = []
   after(async () => {
     for (const close of closers.toReversed()) await close()

@@ -1,4 +1,4 @@
-// Boots one real PostGIS with the demo data for the whole run, and stops it at its end.
+// Owns the database of a run on one server: a real PostGIS with the demo data, which is stopped at the end of the run.
 
 import { type Embedded, startEmbedded } from '../../database/embedded.ts'
 import { migrate } from '../../database/migrate.ts'

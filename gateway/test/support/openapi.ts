@@ -1,4 +1,4 @@
-// Owns the check that a response is what openapi.json says it is.
+// Owns the check that a response conforms to openapi.json.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -25,11 +25,11 @@ const templates = Object.keys(document.paths).map((template) => ({
   pattern: new RegExp(`^${template.replaceAll(/\{\w+\}/g, '[^/]+')}/?$`),
 }))
 
-/** Every response there is: an operation that is not in the document, a status or a type it does not name, fails. */
+/** Fails if a response has a status, a media type or a body that the document does not allow for its operation. */
 export function checkResponse(method: string, path: string, status: number, type: string, body: string) {
   const found = templates.find(({ pattern }) => pattern.test(path))
   const isError = status >= 400
-  // What no operation is for answers a problem all the same.
+  // A request for which the document has no operation must be answered with a problem.
   const operation = found && document.paths[found.template]![method.toLowerCase()]
   if (!operation) {
     assert.ok(isError, `${method} ${path} answered ${status}, but is not in the document`)
@@ -38,7 +38,7 @@ export function checkResponse(method: string, path: string, status: number, type
   const response = operation.responses[String(status)]
   if (status === 304) return
   assert.ok(response, `${method} ${path}: the document has no answer ${status}`)
-  // A client may want to hear no more than that it worked.
+  // The client of a change may ask for a response without a body (return=minimal).
   if (body === '' && method !== 'GET' && !isError) return
   const media = Object.entries(response.content ?? {}).find(([name]) => isSameType(name, type))
   assert.ok(media, `${method} ${path} ${status}: the document has no type ${type}`)

@@ -1,4 +1,4 @@
-// The run's database is one primary with its secondary, without Citus.
+// Owns the database of a run on a pair: one primary with its secondary, without Citus.
 
 import { setUpTrial } from './trial-setup.ts'
 

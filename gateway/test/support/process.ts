@@ -1,4 +1,4 @@
-// Owns Tessera as its users start it: a process of its own, whose events are read from its log.
+// Owns Tessera as its users start it: as a process, whose events are read from its log.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,7 +8,7 @@ import { after } from 'node:test'
 
 export const MAIN = join(import.meta.dirname, '../../main.ts')
 
-/** None of this run's variables: the process has only its own. */
+/** Returns the environment without the variables of this run: the process gets only those that a test names. */
 const cleanEnvironment = () =>
   Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(TESSERA_|NODE_TEST_CONTEXT|NODE_OPTIONS)/.test(name)),
@@ -17,9 +17,9 @@ const cleanEnvironment = () =>
 export type Tessera = {
   readonly child: ChildProcess
   readonly output: () => string
-  /** Resolves with the first event of this type, past or to come; rejects if the process ends before. */
+  /** Resolves with the first event of this type, past or future; rejects if the process ends before it. */
   readonly event: (type: string) => Promise<Record<string, any>>
-  /** How many events of this type there have been. */
+  /** Returns the number of events of this type so far. */
   readonly count: (type: string) => number
   /** Resolves with the exit code, null if a signal ended it. */
   readonly ended: Promise<number | null>
@@ -83,7 +83,7 @@ export async function runTessera(
   return { code: await tessera.ended, output: tessera.output() }
 }
 
-/** The processes whose command line has this text. */
+/** Returns process id and command line of the processes whose command line has this text. */
 export const processesOf = (text: string): string[] =>
   execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' })
     .split('\n')

@@ -1,6 +1,6 @@
-// Owns numbers that look random and are the same in every run, so that what fails can be seen again.
+// Owns pseudo-random numbers that are the same in every run, so that a failure can be reproduced.
 
-/** @returns numbers from 0 to 1, 1 excluded */
+/** @returns a function that returns numbers from 0 to 1, 1 excluded */
 export function makeRandom(seed: number): () => number {
   let state = seed
   return () => {

@@ -1,4 +1,4 @@
-// Owns relations as catalog.sql would describe them, for tests that need no database.
+// Owns columns of relations as catalog.sql would describe them, for tests that need no database.
 
 import type { Relation } from '../../features/collections/collection.ts'
 

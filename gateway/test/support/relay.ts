@@ -1,21 +1,24 @@
-// Owns a way to a database that breaks as a test wants it to.
+// Owns a relay to a database, whose connections a test can break, freeze and restore.
 
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import pg from 'pg'
 
 export interface Relay {
-  /** The given URL, by way of this. */
+  /** The given URL, but leading through the relay. */
   readonly url: string
-  /** How many connections it has been asked for. */
+  /** Number of connections that clients have opened so far. */
   readonly calls: number
-  /** Ends what is connected, and hangs up on whoever calls. */
+  /** Closes all connections, and from now on closes each new one at once. */
   cut(): void
-  /** Ends what is connected; whoever calls anew is let through. */
+  /** Closes all connections; new ones are served as before. */
   interrupt(): void
-  /** Lets nothing pass any more, in neither direction, and says nothing about it. */
+  /** Stops forwarding in both directions, without closing a connection. */
   freeze(): void
-  /** Lets everything pass from now on; what was frozen before is lost, and is told so only if it is hung up on. */
+  /**
+   * Serves new connections again. Those that were frozen forward nothing any more.
+   * @param doesHangUp whether the frozen ones are closed, so that their clients notice
+   */
   mend(doesHangUp?: boolean): void
   close(): Promise<void>
 }

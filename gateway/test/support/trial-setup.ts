@@ -1,5 +1,5 @@
-// Boots a whole replicated cluster with the demo data for a run, in the place of one PostGIS: the same tests, through
-// its write port and its read ports.
+// Owns the start of a replicated cluster with the demo data, which a run uses instead of one PostGIS: the same tests
+// connect to its write port and its read ports.
 
 import { databaseUrls, gatewayUrl } from '../../../cluster/database-urls.ts'
 import { openTrial, type Trial } from '../../../cluster/scenarios/stage.ts'
@@ -9,12 +9,12 @@ import { openSession } from '../../database/session.ts'
 import { importDemo } from '../../features/import/demo.ts'
 import { OWNER_URL, READ_URL, SUPERUSER_URL, WORKER_READ_URL, WRITE_URL } from './database.ts'
 
-/** @returns what removes it again */
+/** @returns the trial, whose close() removes the cluster */
 export async function setUpTrial(size: Partial<Size>): Promise<Trial> {
   const trial = await openTrial(size, () => {})
   const { place, credentials } = trial.cluster
   const { topology } = place
-  // What tests prepare beside the gateway, without its tokens, is there for whoever reads.
+  // Tests prepare data without the gateway, so without its tokens. With remote_apply secondaries have it at once.
   await trial.query("alter role tessera_owner set synchronous_commit = 'remote_apply'")
   const ownerUrl = databaseUrls(topology, credentials, 'tessera_owner')
   const session = await openSession(ownerUrl, 'test')

@@ -1,9 +1,9 @@
-// Owns waiting in tests for what comes about by itself.
+// Owns waiting in tests for a condition that becomes true by itself.
 
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** @returns how long it took, in milliseconds. Fails where it takes longer than that */
+/** Waits until a condition holds, and fails after `withinMs`. @returns how long it took, in milliseconds */
 export async function until(holds: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<number> {
   const start = performance.now()
   while (!(await holds())) {
