@@ -99,6 +99,7 @@ export async function buildApp({
   telemetry(app, { emit })
   problem(app, { emit })
   publicUrl(app, { fixed: config.publicUrl, trust })
+  const views = makeViews(app as unknown as FastifyInstance, database, makeConsistencyTokens(database))
   const completeMethods = watchMethods(app)
   splitLists(app)
   crossOrigin(app)
@@ -114,7 +115,6 @@ export async function buildApp({
   })
   await registerOpenapi(app)
 
-  const views = makeViews(app as unknown as FastifyInstance, database, makeConsistencyTokens(database))
   app.register(landingRoutes.landing, {
     conformsTo: [...landingRoutes.conformance, ...itemRoutes.conformance, ...itemChangeRoutes.conformance],
     catalog,

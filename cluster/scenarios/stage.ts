@@ -7,6 +7,7 @@ import { withSuperuser } from '../database-urls.ts'
 import { destroy, type Report, up } from '../launcher.ts'
 import { type Cluster, openSecrets } from '../parts.ts'
 import { findPlace, findPrograms, makePlace } from '../place.ts'
+import { oncePossible } from '../prepare.ts'
 import type { Size } from '../topology.ts'
 import { TABLE } from './traffic.ts'
 
@@ -66,11 +67,14 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
     makePlace(place)
     const cluster = { place, programs, credentials: await openSecrets(place) }
     await up(cluster, report)
+    // On a busy machine there may be a failover between two runs, too.
     const query = (text: string, values: readonly unknown[] = []) =>
-      withSuperuser(place.topology, cluster.credentials, async (client) => {
-        const { rows } = await client.query(text, [...values])
-        return rows
-      })
+      oncePossible(() =>
+        withSuperuser(place.topology, cluster.credentials, async (client) => {
+          const { rows } = await client.query(text, [...values])
+          return rows
+        }),
+      )
     return { cluster, query, close }
   } catch (error) {
     await close()
