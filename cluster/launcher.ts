@@ -181,8 +181,14 @@ export async function findPrimary({ members, name }: Group): Promise<Member> {
 /** Lets the primary of a group and a secondary change places. @returns the new primary, once it is one */
 export async function switchOver({ credentials }: Cluster, group: Group): Promise<Member> {
   const primary = await findPrimary(group)
-  const candidate = group.members.find((member) => member !== primary)
-  if (!candidate) throw new ClusterError(`Group ${group.name} has only one member.`)
+  if (group.members.length === 1) throw new ClusterError(`Group ${group.name} has only one member.`)
+  const states = await Promise.all(group.members.map((member) => askMember(member)))
+  // Patroni refuses any other candidate.
+  const candidate = group.members.find((_, index) => states[index]?.isSynchronous)
+  if (!candidate)
+    throw new ClusterError(
+      `Group ${group.name} has no synchronous secondary now, which alone can become primary; see status.`,
+    )
   await askToSwitchOver(primary, candidate, credentials.patroniPassword)
   const deadline = performance.now() + SWITCHOVER_TIMEOUT_MS
   while ((await askMember(candidate))?.role !== 'primary') {

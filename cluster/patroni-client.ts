@@ -1,4 +1,4 @@
-// Owns requests to Patroni over HTTP: the state of a member, switchovers, and settings of PostgreSQL.
+// Owns requests to Patroni over HTTP: the state of a member, and switchovers.
 
 import { ClusterError } from './place.ts'
 import { type Member, urlOf } from './topology.ts'
@@ -70,12 +70,11 @@ export async function askMember(
 async function order(
   { name, host, patroniPort }: Member,
   password: string,
-  method: 'POST' | 'PATCH',
   path: string,
   body: unknown,
 ): Promise<void> {
   const response = await fetch(`${urlOf(host, patroniPort)}${path}`, {
-    method,
+    method: 'POST',
     headers: { authorization: `Basic ${Buffer.from(`patroni:${password}`).toString('base64')}` },
     body: JSON.stringify(body),
     signal: AbortSignal.timeout(ORDER_TIMEOUT_MS),
@@ -84,11 +83,4 @@ async function order(
 }
 
 export const switchOver = (primary: Member, candidate: Member, password: string) =>
-  order(primary, password, 'POST', '/switchover', { leader: primary.name, candidate: candidate.name })
-
-/** Sets parameters of PostgreSQL on all members of a group; those that are left out stay. */
-export const setParameters = (
-  member: Member,
-  parameters: Readonly<Record<string, string>>,
-  password: string,
-) => order(member, password, 'PATCH', '/config', { postgresql: { parameters } })
+  order(primary, password, '/switchover', { leader: primary.name, candidate: candidate.name })

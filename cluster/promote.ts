@@ -99,9 +99,11 @@ export function refuse(
 ): string | undefined {
   if (leader)
     return `Group ${group} has a primary, ${leader.name}: use switchover ${group}, which loses nothing.`
+  if (complete.length === 0)
+    return `Group ${group} names no member with every acknowledged change, because it has no synchronous replication: its member becomes primary by itself as soon as it runs.`
   const own = states.get(name)
   const awake = [...states].filter(([, state]) => state).map(([one]) => one)
-  if (complete.length === 0 || complete.includes(name))
+  if (complete.includes(name))
     return own
       ? undefined
       : `${name} has every acknowledged change: it becomes primary by itself as soon as it runs.`

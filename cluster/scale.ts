@@ -78,6 +78,9 @@ const hasMovesLeft = ({ place: { topology }, credentials }: Cluster): Promise<bo
     return rows[0].is
   })
 
+/** True for a job of Citus that goes on, in a query of pg_dist_background_job. */
+const IS_RUNNING = `state not in ('finished', 'cancelled', 'failed')`
+
 /** Balances the shards. The job survives a failover of the coordinator, so this polls it over new connections. */
 async function balance({ place: { topology }, credentials }: Cluster, report: Report): Promise<void> {
   const ask = (text: string, values: readonly unknown[] = []) =>
@@ -85,9 +88,16 @@ async function balance({ place: { topology }, credentials }: Cluster, report: Re
       withSuperuser(topology, credentials, async (client) => (await client.query(text, [...values])).rows),
     )
   const reasons = (await ask(REASONS_TO_BLOCK)).map(({ reason }) => reason as string)
+  if (reasons.length > 0) {
+    // A job that somebody started while no table had to be blocked would lose changes of one that has to be now.
+    const [unsafe] = await ask(`select job_id, citus_job_cancel(job_id) from (
+      select distinct job_id from pg_dist_background_job join pg_dist_background_task using (job_id)
+      where ${IS_RUNNING} and command like '%citus_move_shard_placement%' and command not like '%block_writes%') job`)
+    if (unsafe) await ask('select citus_job_wait($1)', [unsafe.job_id])
+  }
   const [started] = await ask(
     `select coalesce(
-       (select job_id from pg_dist_background_job where state not in ('finished', 'cancelled', 'failed') limit 1),
+       (select job_id from pg_dist_background_job where ${IS_RUNNING} limit 1),
        citus_rebalance_start(shard_transfer_mode => $1)) as job`,
     [reasons.length === 0 ? 'auto' : 'block_writes'],
   )

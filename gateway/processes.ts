@@ -14,6 +14,8 @@ export type ProcessesOptions = {
   readonly count: number
   /** Additional variables of these processes: the addresses of the embedded database. */
   readonly environment: Readonly<Record<string, string>>
+  /** How long a process that is to stop still serves. */
+  readonly drainDelayMs: number
   readonly emit: Emit
 }
 
@@ -35,8 +37,8 @@ type MetricsAnswer = { readonly type: 'metrics'; readonly id: number; readonly t
 export const isServing = cluster.isWorker
 
 /**
- * Time after SIGTERM at which a process is killed. It cuts busy connections itself 30 s after its drain delay
- * (DRAIN_TIMEOUT_MS in commands/serve.ts); with a delay below 10 s, a process that still runs by now hangs.
+ * Time after SIGTERM and the drain delay at which a process is killed. It cuts busy connections itself 30 s after the
+ * delay (DRAIN_TIMEOUT_MS in commands/serve.ts): a process that still runs by now hangs.
  */
 const STOP_TIMEOUT_MS = 40_000
 /** Delay before a process is replaced, so that one that dies at every start does not keep the machine busy. */
@@ -46,7 +48,12 @@ const RESTART_DELAY_MS = 1_000
  * Starts the first process and, once it serves, the others, so that whatever prevents a start is reported only once.
  * @throws ProcessError
  */
-export async function startProcesses({ count, environment, emit }: ProcessesOptions): Promise<Processes> {
+export async function startProcesses({
+  count,
+  environment,
+  drainDelayMs,
+  emit,
+}: ProcessesOptions): Promise<Processes> {
   let isStopping = false
   const processes = new Set<ServingProcess>()
   let hasServed = false
@@ -98,7 +105,7 @@ export async function startProcesses({ count, environment, emit }: ProcessesOpti
         [...processes].map(async (serving) => {
           const exited = once(serving, 'exit')
           serving.process.kill('SIGTERM')
-          const timer = setTimeout(() => serving.process.kill('SIGKILL'), STOP_TIMEOUT_MS)
+          const timer = setTimeout(() => serving.process.kill('SIGKILL'), drainDelayMs + STOP_TIMEOUT_MS)
           await exited
           clearTimeout(timer)
         }),

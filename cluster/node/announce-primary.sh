@@ -11,10 +11,13 @@ coordinators=("${@:4:$#-6}")
 role=${*: -2:1}
 [ "$role" = primary ] || exit 0
 
+in_production() { LC_ALL=C "$controldata" "$data" | grep -q 'in production'; }
+
 for _ in {1..200}; do
-  LC_ALL=C "$controldata" "$data" | grep -q 'in production' && break
+  in_production && break
   sleep 0.05
 done
+in_production || { echo "not in production after 10 s: not announced"; exit 1; }
 
 # A Patroni that is not that of the coordinators' primary ignores the request.
 for coordinator in "${coordinators[@]}"; do

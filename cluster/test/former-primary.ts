@@ -40,7 +40,8 @@ export async function makeFormerPrimary({ cluster, query }: Trial): Promise<Form
   // The receiver gets the signal to end while it is stopped, so it ends before it reads what was sent to it meanwhile.
   process.kill(pid, 'SIGSTOP')
   process.kill(pid, 'SIGTERM')
-  await query(`begin; set local synchronous_commit = local;
+  // Its log ends in another segment than the new primary's, as it does after Patroni's recovery in single-user mode.
+  await query(`begin; set local synchronous_commit = local; select pg_switch_wal();
     select pg_logical_emit_message(true, 'tessera', repeat('x', ${TAIL})); commit`)
   const undo = await faults.kill.inject(cluster, member.name)
   process.kill(pid, 'SIGCONT')
@@ -53,13 +54,16 @@ export async function makeFormerPrimary({ cluster, query }: Trial): Promise<Form
   const signalFile = join(data, 'standby.signal')
   writeFileSync(signalFile, '')
   if (place.account) chownSync(signalFile, place.account.uid, place.account.gid)
-  const server = spawn(join(programs.postgresBinaries, 'postgres'), ['-D', data], {
-    stdio: 'ignore',
-    ...place.account,
-  })
+  const conninfo = `host=${successor.host} port=${successor.postgresPort} user=replicator password=${credentials.passwords.replicator} sslmode=require`
+  const server = spawn(
+    join(programs.postgresBinaries, 'postgres'),
+    ['-D', data, '-c', `primary_conninfo=${conninfo}`],
+    { stdio: 'ignore', ...place.account },
+  )
   const ended = once(server, 'exit')
+  // It has asked the new primary for its log, which refuses.
   const isReady = () =>
-    askAt(member, 'select pg_is_in_recovery() as it').then(
+    askAt(member, 'select pg_is_in_recovery() and pg_last_wal_receive_lsn() is not null as it').then(
       ({ it }) => it,
       () => false,
     )

@@ -16,7 +16,7 @@ export function explain(error: unknown): string {
   ) {
     return (error as Error).message
   }
-  if (error instanceof GatewayError && error.cause)
-    return `${error.message} (${(error.cause as Error).message})`
+  if (error instanceof GatewayError)
+    return error.cause ? `${error.message} (${(error.cause as Error).message})` : error.message
   return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }

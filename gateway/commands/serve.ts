@@ -36,7 +36,12 @@ export async function serve(args: readonly string[]) {
       )
     else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
     const environment = isEmbedded(config) ? environmentOf(addresses) : {}
-    const starting = startProcesses({ count: config.processes, environment, emit })
+    const starting = startProcesses({
+      count: config.processes,
+      environment,
+      drainDelayMs: config.drainDelayMs,
+      emit,
+    })
     cleanup.defer(async () => {
       const processes = await starting.catch(() => undefined)
       await processes?.stop()

@@ -3,10 +3,13 @@
 /** Splits a setting that names one URL, or several separated by commas. */
 export const splitUrls = (urls: string): readonly string[] => urls.split(/,(?=postgres(?:ql)?:\/\/)/)
 
+/** SQLSTATEs of a server that takes no connection now: it starts or stops, or has none or no memory left. */
+const BUSY = /^(57P0[1-3]|53\d{3})$/
+
 /**
- * Connects to the first address that answers.
- * @throws the error of the last address; at once if PostgreSQL itself refuses, for example a wrong password, because it
- * would do so at every address
+ * Connects to the first address that takes a connection.
+ * @throws the error of the last address; at once if PostgreSQL itself refuses for good, for example a wrong password,
+ * because it would do so at every address
  */
 export async function connectToFirst<T>(
   urls: readonly string[],
@@ -16,7 +19,8 @@ export async function connectToFirst<T>(
     try {
       return await connect(url)
     } catch (error) {
-      const isRefused = (error as { severity?: string }).severity !== undefined
+      const { severity, code = '' } = error as { severity?: string; code?: string }
+      const isRefused = severity !== undefined && !BUSY.test(code)
       if (isRefused || index === urls.length - 1) throw error
     }
   }

@@ -96,23 +96,24 @@ const FIRST_PAUSE_MS = 1
  * LSN up to which a primary has written its log. If `synchronous_commit` is off, a commit is acknowledged before it is
  * written, so the insert LSN is used.
  */
-const WRITTEN = `when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn()
-  else pg_current_wal_lsn() end`
+const WRITTEN = `when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn()::text
+  else pg_current_wal_lsn()::text end`
+
+/** On a secondary two LSNs: up to where it has replayed, and up to where it has received. */
+const COPIED = `concat(pg_last_wal_replay_lsn(), ' ', coalesce(pg_last_wal_receive_lsn(), '0/0'))`
 
 const PLACES = {
   /** Upper bound: no row visible here was written after this LSN. */
-  seen: `case when pg_is_in_recovery() then pg_last_wal_replay_lsn() ${WRITTEN}`,
+  seen: `case when pg_is_in_recovery() then pg_last_wal_replay_lsn()::text ${WRITTEN}`,
   /**
    * Lower bound: every change that was acknowledged before this LSN is visible here. A primary that died can come back
    * as a secondary whose log ends with records that no other member has, beyond the point where the new primary's log
    * begins, and it serves reads until it is rewound. Its replay LSN alone therefore proves nothing. Its receive LSN
-   * does, because a new primary sends nothing to a member that was not rewound.
+   * does, because a new primary sends nothing to a member that was not rewound; see parsePlace.
    */
-  proven: `case when pg_is_in_recovery()
-  then least(pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), '0/0')) ${WRITTEN}`,
+  proven: `case when pg_is_in_recovery() then ${COPIED} ${WRITTEN}`,
   /** The same for secondaries only; 0/0 on a primary, whose log does not count as copied. */
-  copied: `case when pg_is_in_recovery()
-  then least(pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), '0/0')) else '0/0' end`,
+  copied: `case when pg_is_in_recovery() then ${COPIED} else '0/0' end`,
 }
 type PlaceKind = keyof typeof PLACES
 
@@ -172,7 +173,25 @@ async function askPlaces(
 const isOwnGroup = ({ whereabouts: { group } }: Lease, asked: number) =>
   group === undefined || group === asked
 
+/** Every segment of the log is as long as this or a multiple of it. */
+const LEAST_SEGMENT_BYTES = 2n ** 20n
+
+/**
+ * Returns the LSN that the text of a statement means: an LSN, or those up to which a secondary has replayed and
+ * received, the lesser of which counts. A receive LSN at the start of a segment counts as nothing received: PostgreSQL
+ * sets it there before it has asked a primary for that segment, and one that refuses, because the logs have parted,
+ * leaves it there (RequestXLogStreaming in walreceiverfuncs.c).
+ */
 export function parsePlace(text: string): bigint {
+  const [replayed, received] = text.split(' ') as [string, string?]
+  const place = parseLsn(replayed)
+  if (received === undefined) return place
+  const proven = parseLsn(received)
+  if (proven % LEAST_SEGMENT_BYTES === 0n) return 0n
+  return proven < place ? proven : place
+}
+
+function parseLsn(text: string): bigint {
   const [high, low] = text.split('/') as [string, string]
   return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`)
 }

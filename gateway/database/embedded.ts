@@ -89,6 +89,7 @@ export async function startEmbedded({
     )
   }
   let server: Server | undefined
+  let socket: string | undefined
   try {
     const data = join(root, 'pg')
     const installation = await findInstallation(binaries, path, await readMajor(data), root)
@@ -98,14 +99,15 @@ export async function startEmbedded({
     if (!existsSync(data)) await initialize(installation, root, data, owner, isEphemeral)
     await writeAccessRules(data, owner)
 
-    const socket = await mkdtemp(join(tmpdir(), 'tessera-'))
-    await writeFile(join(root, 'socket'), socket)
-    await chmod(socket, 0o700)
-    if (owner) await chown(socket, owner.uid, owner.gid)
+    const folder = await mkdtemp(join(tmpdir(), 'tessera-'))
+    socket = folder
+    await writeFile(join(root, 'socket'), folder)
+    await chmod(folder, 0o700)
+    if (owner) await chown(folder, owner.uid, owner.gid)
 
-    server = await startServer(installation, root, data, socket, owner, isEphemeral)
-    await bootstrap(socket)
-    emit({ type: 'embedded-started', socket, milliseconds: performance.now() - start })
+    server = await startServer(installation, root, data, folder, owner, isEphemeral)
+    await bootstrap(folder)
+    emit({ type: 'embedded-started', socket: folder, milliseconds: performance.now() - start })
 
     const { child, exited } = server
     let isStopping = false
@@ -117,14 +119,14 @@ export async function startEmbedded({
       })
     })
     return {
-      ...urlsOf(socket),
+      ...urlsOf(folder),
       died,
       async stop() {
         const stopStart = performance.now()
         isStopping = true
         await endProcess(child.pid!)
         await exited
-        await rm(socket, { recursive: true, force: true })
+        await rm(folder, { recursive: true, force: true })
         await rm(join(root, 'socket'), { force: true })
         lock.close()
         if (isEphemeral) await rm(root, { recursive: true, force: true })
@@ -133,7 +135,9 @@ export async function startEmbedded({
     }
   } catch (error) {
     if (server) await endProcess(server.child.pid!)
+    if (socket) await rm(socket, { recursive: true, force: true })
     lock.close()
+    if (isEphemeral) await rm(root, { recursive: true, force: true })
     throw error
   }
 }
@@ -386,8 +390,13 @@ async function startServer(
     const lines = await lastLines(join(root, 'postgres.log'))
     throw new EmbeddedError(`PostgreSQL did not start:\n${lines}`)
   })
-  await Promise.race([failed, waitUntilReady(data)])
   failed.catch(() => {})
+  try {
+    await Promise.race([failed, waitUntilReady(data)])
+  } catch (error) {
+    if (child.exitCode === null && child.signalCode === null) await endProcess(child.pid!)
+    throw error
+  }
   return { child, exited }
 }
 

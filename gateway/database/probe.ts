@@ -41,10 +41,11 @@ export function startProbe({ connect, timeoutMs, onAnswer, onFailure }: ProbeOpt
   let wake = () => {}
 
   async function ask() {
-    const start = performance.now()
+    let start = performance.now()
     try {
       if (!connection) {
         const opened = await connect()
+        start = performance.now()
         opened.closed.then(() => {
           if (connection === opened) connection = undefined
           wake()

@@ -118,16 +118,22 @@ const parametersOf = (request: FastifyRequest) =>
   (request.routeOptions.schema?.querystring as { properties?: Record<string, ParameterSchema> })
     ?.properties ?? {}
 
+const CLIENT_ERRORS = {
+  'request-too-slow': 'The request did not arrive in time; send it again.',
+  'request-too-large': 'The header is larger than 16 KiB; send fewer or shorter parameters and headers.',
+  'request-malformed': 'The request could not be read as HTTP.',
+} as const
+
 /** Answers, directly on the socket, a request that Node could not read as HTTP. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket) {
   if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
-  const code: ErrorCode =
+  const code =
     error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
       ? 'request-too-slow'
       : error.code === 'HPE_HEADER_OVERFLOW'
         ? 'request-too-large'
         : 'request-malformed'
-  const body = renderProblem(gatewayError(code, 'The request could not be read as HTTP.'), '')
+  const body = renderProblem(gatewayError(code, CLIENT_ERRORS[code]), '')
   const { status } = errors[code]
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${MEDIA_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,

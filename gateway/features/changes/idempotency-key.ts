@@ -102,7 +102,7 @@ export function makeChangeKeys(database: Database): ChangeKeys {
         if (given === undefined) return undefined
         throw gatewayError(
           'header-invalid',
-          `This database stores no idempotency keys; \`tessera migrate\` creates their table. Until then no ${KEY_HEADERS[given.giver]} can be sent${given.giver === 'balancer' ? ', as the balancer in front of this gateway does' : ''}.`,
+          `This database stores no idempotency keys for this role; \`tessera migrate\` creates their table and grants its use. Until then no ${KEY_HEADERS[given.giver]} can be sent${given.giver === 'balancer' ? ', as the balancer in front of this gateway does' : ''}.`,
           { header: KEY_HEADERS[given.giver] },
         )
       }

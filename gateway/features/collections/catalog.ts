@@ -132,7 +132,7 @@ export async function openCatalog({
   async function findChangeable() {
     if (!database.canWrite) return
     try {
-      const [row] = await database.write(privileges)
+      const [row] = await database.write(privileges, { mayWait: false, isRepeatable: true })
       changeable = row![0]!
     } catch (error) {
       emit({ type: 'catalog-load-failed', error: error as Error })
