@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Emit } from '../events.ts'
-import { parsePlace, placeStatement } from './consistency.ts'
+import { lsnStatement, parseLsn } from './lsn.ts'
 import { DatabaseFailure } from './outcome.ts'
 import { type HashRange, shardOf } from './shards.ts'
 import type { Row, Statement } from './statement.ts'
@@ -54,15 +54,15 @@ export interface NodeGroups {
   stop(): void
 }
 
-type Shard = HashRange & { readonly group: number }
-type Layout = {
+type ShardPlacement = HashRange & { readonly group: number }
+type ShardMap = {
   readonly isCitus: boolean
-  readonly shards: readonly Shard[]
+  readonly shards: readonly ShardPlacement[]
   /** Host and port → node group. */
   readonly nodes: ReadonlyMap<string, number>
 }
 const COORDINATOR = 0
-const ONE_NODE: Layout = { isCitus: false, shards: [], nodes: new Map() }
+const ONE_NODE: ShardMap = { isCitus: false, shards: [], nodes: new Map() }
 
 const HAS_CITUS: Statement = {
   name: 'tessera_has_citus',
@@ -89,7 +89,7 @@ const askIn = (cell: number): Statement => ({
 })
 
 /** LSN of a primary at some time, by performance.now(). */
-type Sight = { readonly at: number; readonly place: bigint }
+type Sight = { readonly at: number; readonly lsn: bigint }
 
 type Read = (statement: Statement, signal?: AbortSignal) => Promise<Row[]>
 
@@ -123,14 +123,14 @@ export function watchNodeGroups(
   const silent = new Set<number>()
   /** True after a failure that names no node: until the next check it is not known which group is affected. */
   let isUnclear = false
-  let layout: Layout | undefined
-  let loading: Promise<Layout> | undefined
+  let map: ShardMap | undefined
+  let loading: Promise<ShardMap> | undefined
   /** Time at which the map was last queried, by performance.now(). */
   let lookedAt = 0
   let isChecking = false
   const stopping = new AbortController()
 
-  async function load(): Promise<Layout> {
+  async function load(): Promise<ShardMap> {
     const [[hasCitus]] = (await read(HAS_CITUS)) as [Row]
     if (hasCitus !== 't') return ONE_NODE
     const shards = (await read(SHARDS)).map(([least, most, group]) => ({
@@ -143,19 +143,19 @@ export function watchNodeGroups(
   }
 
   /** Reads the map of shards, once for all concurrent callers. @throws if no server answers */
-  async function refresh(): Promise<Layout> {
+  async function refresh(): Promise<ShardMap> {
     if (!loading) {
       lookedAt = performance.now()
       loading = load().finally(() => {
         loading = undefined
       })
     }
-    layout = await loading
-    return layout
+    map = await loading
+    return map
   }
 
   function mark(failure: DatabaseFailure) {
-    const group = groupIn((failure.cause as Error).message, layout)
+    const group = groupIn((failure.cause as Error).message, map)
     if (group === undefined) isUnclear = true
     else if (!missing.has(group)) {
       missing.add(group)
@@ -173,7 +173,7 @@ export function watchNodeGroups(
       if (stopping.signal.aborted) break
       isUnclear = false
       for (const group of missing) {
-        const cell = cellOfGroup(group, layout)
+        const cell = cellOfGroup(group, map)
         const isWell =
           cell === undefined ||
           (await readFromSecondary(askIn(cell)).then(
@@ -188,17 +188,17 @@ export function watchNodeGroups(
 
   /** Keeps the map up to date. Until it knows that a shard has moved, queries of that shard take the longer way. */
   async function keepMap() {
-    while (!stopping.signal.aborted && layout !== ONE_NODE) {
+    while (!stopping.signal.aborted && map !== ONE_NODE) {
       await refresh().catch(() => {})
-      const interval = layout ? MAP_INTERVAL_MS : RECHECK_INTERVAL_MS
+      const interval = map ? MAP_INTERVAL_MS : RECHECK_INTERVAL_MS
       await sleep(interval, undefined, { ref: false, signal: stopping.signal }).catch(() => {})
     }
   }
   keepMap()
 
-  async function placeOf(kind: 'seen' | 'copied', cell: number | undefined, read: Read): Promise<bigint> {
-    const [row] = await read(placeStatement(kind, cell), AbortSignal.timeout(PRIMARY_TIMEOUT_MS))
-    return parsePlace(row![0]!)
+  async function lsnOf(kind: 'seen' | 'copied', cell: number | undefined, read: Read): Promise<bigint> {
+    const [row] = await read(lsnStatement(kind, cell), AbortSignal.timeout(PRIMARY_TIMEOUT_MS))
+    return parseLsn(row![0]!)
   }
 
   /**
@@ -210,22 +210,22 @@ export function watchNodeGroups(
     // While a query of the secondary hangs, no other is sent, and nothing waits for it.
     if (isAsked) return
     copies.set(group, { isAsked: true, sight })
-    const copied = await placeOf('copied', cell, readFromSecondary).catch(() => 0n)
-    if (copied < sight.place) return void copies.set(group, { isAsked: false, sight })
-    levelAt.set(group, copied >= now.place ? now.at : sight.at)
+    const copied = await lsnOf('copied', cell, readFromSecondary).catch(() => 0n)
+    if (copied < sight.lsn) return void copies.set(group, { isAsked: false, sight })
+    levelAt.set(group, copied >= now.lsn ? now.at : sight.at)
     copies.delete(group)
   }
 
   /** Checks whether a group has its primary, and whether its secondary follows. */
   async function see(group: number, ask: Read) {
     const at = performance.now()
-    const cell = cellOfGroup(group, layout)
+    const cell = cellOfGroup(group, map)
     try {
-      const written = await placeOf('seen', cell, ask)
+      const written = await lsnOf('seen', cell, ask)
       seenAt.set(group, at)
       silent.delete(group)
       if (orphans.delete(group)) emit({ type: 'primary-back', group })
-      if (isReplicated) followCopy(group, cell, { at, place: written })
+      if (isReplicated) followCopy(group, cell, { at, lsn: written })
     } catch (error) {
       // If the coordinator itself is gone, the group's state is unknown; the breaker of its address opens instead.
       if (orphans.has(group) || (error instanceof DatabaseFailure && error.scope !== 'node')) return
@@ -238,8 +238,8 @@ export function watchNodeGroups(
 
   async function watchPrimaries(ask: Read) {
     // A single node without replication has no secondary to compare with, and its address shows whether it serves.
-    while (!stopping.signal.aborted && (isReplicated || layout !== ONE_NODE)) {
-      const groups = new Set(layout === ONE_NODE ? [COORDINATOR] : layout?.shards.map(({ group }) => group))
+    while (!stopping.signal.aborted && (isReplicated || map !== ONE_NODE)) {
+      const groups = new Set(map === ONE_NODE ? [COORDINATOR] : map?.shards.map(({ group }) => group))
       watched = groups
       // A group that no longer exists has lost nothing.
       for (const group of orphans.keys()) if (!groups.has(group)) orphans.delete(group)
@@ -254,32 +254,32 @@ export function watchNodeGroups(
     haveSecondaries(cells) {
       if (missing.size === 0 && !isUnclear) return true
       if (isUnclear || !cells) return false
-      return !cells.some((cell) => missing.has(groupOfCell(cell, layout) ?? -1))
+      return !cells.some((cell) => missing.has(groupOfCell(cell, map) ?? -1))
     },
     groupOf(cells) {
       if (!cells || cells.length === 0) return undefined
-      const group = groupOfCell(cells[0]!, layout)
-      return cells.every((cell) => groupOfCell(cell, layout) === group) ? group : undefined
+      const group = groupOfCell(cells[0]!, map)
+      return cells.every((cell) => groupOfCell(cell, map) === group) ? group : undefined
     },
     async groupsOf(cells) {
-      const known = layout ?? (await refresh().catch(() => undefined))
+      const known = map ?? (await refresh().catch(() => undefined))
       if (!known) return undefined
       if (!known.isCitus) return [COORDINATOR]
       if (!cells) return [...new Set([COORDINATOR, ...known.nodes.values()])]
       const groups = new Set(cells.map((cell) => groupOfCell(cell, known)))
       return groups.has(undefined) ? undefined : ([...groups] as number[])
     },
-    cellOf: (group) => cellOfGroup(group, layout),
+    cellOf: (group) => cellOfGroup(group, map),
     missing: () => [...missing],
     orphaned: () => [...orphans.keys()],
     orphanedSince(cells) {
       if (orphans.size === 0) return undefined
-      const asked = cells?.map((cell) => groupOfCell(cell, layout))
+      const asked = cells?.map((cell) => groupOfCell(cell, map))
       const since = [...orphans].filter(([group]) => asked?.includes(group) ?? true).map(([, at]) => at)
       return since.length > 0 ? Math.min(...since) : undefined
     },
     completeAt(cells) {
-      const asked = cells?.map((cell) => groupOfCell(cell, layout) ?? COORDINATOR) ?? [
+      const asked = cells?.map((cell) => groupOfCell(cell, map) ?? COORDINATOR) ?? [
         ...(orphans.size > 0 ? orphans.keys() : watched),
       ]
       return Math.min(...asked.map((group) => levelAt.get(group) ?? madeAt), performance.now())
@@ -296,17 +296,17 @@ export function watchNodeGroups(
 }
 
 /** Returns the group that an error message names, by its number or by one of its nodes. */
-function groupIn(message: string, layout: Layout | undefined): number | undefined {
+function groupIn(message: string, map: ShardMap | undefined): number | undefined {
   const [, number] = /node group (\d+)/.exec(message) ?? []
   if (number !== undefined) return Number(number)
   const [, node] = /(?:remote node|essential:|node failed) (?:\S+@)?(\S+:\d+)/.exec(message) ?? []
-  return node === undefined ? undefined : layout?.nodes.get(node)
+  return node === undefined ? undefined : map?.nodes.get(node)
 }
 
-const groupOfCell = (cell: number, layout: Layout | undefined) => shardOf(layout?.shards, cell)?.group
+const groupOfCell = (cell: number, map: ShardMap | undefined) => shardOf(map?.shards, cell)?.group
 
 /** Returns some cell that is stored in the group; undefined if the group has no shard. */
-function cellOfGroup(group: number, layout: Layout | undefined): number | undefined {
-  if (!layout?.shards.some((shard) => shard.group === group)) return undefined
-  for (let cell = 0; ; cell++) if (groupOfCell(cell, layout) === group) return cell
+function cellOfGroup(group: number, map: ShardMap | undefined): number | undefined {
+  if (!map?.shards.some((shard) => shard.group === group)) return undefined
+  for (let cell = 0; ; cell++) if (groupOfCell(cell, map) === group) return cell
 }

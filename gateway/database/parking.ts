@@ -5,8 +5,10 @@
 
 /** Time between a failed attempt and the next one. */
 const INTERVAL_MS = 100
-/** Most changes that wait; more would overload the new primary when all of them continue at once. */
-const MAX_WAITING = 200
+/** How long a change or a read waits for a lost member: the length of a switchover, and some more. */
+export const PARKING_MS = 5_000
+/** Most changes that wait, and most reads; more would overload the new primary when all of them continue at once. */
+export const MAX_PARKED = 200
 
 /** Ends a change's turn after its attempt. @param isServed true if the group has a primary */
 export type Turn = (isServed: boolean) => void
@@ -67,7 +69,7 @@ export function makeParking(intervalMs = INTERVAL_MS): Parking {
     enter(group, patienceMs) {
       const line = lines.get(group)
       if (!line) return Promise.resolve(freeTurn(group))
-      if (waiting >= MAX_WAITING) return Promise.resolve(undefined)
+      if (waiting >= MAX_PARKED) return Promise.resolve(undefined)
       return new Promise((resolve) => {
         waiting++
         const settle = (turn: Turn | undefined) => {

@@ -85,7 +85,7 @@ export type Whereabouts = {
   /** Node group of the node itself; undefined without Citus. */
   readonly group: number | undefined
   /** LSN that the node itself is known to have reached, see consistency.ts. */
-  place?: bigint
+  lsn?: bigint
 }
 
 const WHEREABOUTS = {

@@ -2,8 +2,7 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { advance } from '../database/consistency.ts'
-import { Consistency, type Origin } from '../database/database.ts'
+import { advance, Consistency, type Origin } from '../database/consistency.ts'
 import { gatewayError } from '../errors.ts'
 import type { ConsistencyTokens } from './consistency-token.ts'
 import { applyPreference, preferenceOf } from './prefer.ts'
@@ -98,7 +97,7 @@ async function decodeAll(given: string, tokens: ConsistencyTokens): Promise<Cons
         { header: 'Consistency-Token' },
       )
     if (position === 'everything') isEverything = true
-    else for (const [group, place] of position) advance(merged, group, place)
+    else for (const [group, lsn] of position) advance(merged, group, lsn)
   }
   return isEverything ? 'everything' : merged
 }

@@ -5,7 +5,8 @@
 
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Position } from '../database/consistency.ts'
-import type { Database, Row } from '../database/database.ts'
+import type { Database } from '../database/contract.ts'
+import type { Row } from '../database/statement.ts'
 
 const VERSION = 1
 const HEAD_BYTES = 5
@@ -49,9 +50,9 @@ export function makeConsistencyTokens(
       body.writeUInt8(VERSION, 0)
       body.writeUInt32BE(now(), 1)
       let offset = HEAD_BYTES
-      for (const [group, place] of position) {
+      for (const [group, lsn] of position) {
         body.writeUInt32BE(group, offset)
-        body.writeBigUInt64BE(place, offset + 4)
+        body.writeBigUInt64BE(lsn, offset + 4)
         offset += GROUP_BYTES
       }
       return Buffer.concat([body, sign(secret, body)]).toString('base64url')

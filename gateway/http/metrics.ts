@@ -1,7 +1,7 @@
 // Owns the metrics for Prometheus, from events and from the state of the database.
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { DatabaseStatus, Load } from '../database/database.ts'
+import type { DatabaseStatus, Load } from '../database/contract.ts'
 import type { Emit, Event } from '../events.ts'
 
 export interface Metrics {

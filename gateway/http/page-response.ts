@@ -2,7 +2,7 @@
 
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
-import type { Row } from '../database/database.ts'
+import type { Row } from '../database/statement.ts'
 import type { Collection } from '../features/collections/collection.ts'
 import type { Encoder } from '../features/formats/encoder.ts'
 import type { Format, Link } from '../features/formats/format.ts'

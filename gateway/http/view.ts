@@ -2,7 +2,8 @@
 // of where it came from.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Consistency, Database, Origin } from '../database/database.ts'
+import type { Consistency, Origin } from '../database/consistency.ts'
+import type { Database } from '../database/contract.ts'
 import { ANYONE, type Principal } from '../features/access/principal.ts'
 import { consistencyOf, consistencyOfChange, sendToken, tellOrigin } from './consistency-headers.ts'
 import type { ConsistencyTokens } from './consistency-token.ts'

@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { sql } from 'drizzle-orm'
-import type { Database } from '../../database/database.ts'
+import type { Database } from '../../database/contract.ts'
 import { RefusedChange } from '../../database/outcome.ts'
 import type { Session } from '../../database/session.ts'
 import { apiKeyTable } from '../../database/tables.ts'

@@ -7,8 +7,9 @@
 
 import { hash, randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
-import type { Database, Query, Row, Statement } from '../../database/database.ts'
+import type { Database, Query } from '../../database/contract.ts'
 import { RefusedChange } from '../../database/outcome.ts'
+import type { Row, Statement } from '../../database/statement.ts'
 import { changeKeyTable } from '../../database/tables.ts'
 import { fillTemplate, statementOf, templateOf } from '../../database/template.ts'
 import { type ErrorCode, GatewayError, gatewayError } from '../../errors.ts'

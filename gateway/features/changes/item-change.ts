@@ -1,8 +1,9 @@
 // Owns changes of features: an ItemBody → a row made, changed, moved or removed, once.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Database, Query, Row } from '../../database/database.ts'
+import type { Database, Query } from '../../database/contract.ts'
 import { isProjectionFailure, RefusedChange } from '../../database/outcome.ts'
+import type { Row } from '../../database/statement.ts'
 import { type GatewayError, gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { compileLookup } from '../query/lookup-statement.ts'

@@ -1,7 +1,7 @@
 // Owns the statements of changes: what a client sent → one INSERT, UPDATE or DELETE.
 
 import { Placeholder, type SQL, sql } from 'drizzle-orm'
-import type { Row, Statement } from '../../database/database.ts'
+import type { Row, Statement } from '../../database/statement.ts'
 import { composeOnce, fillTemplate, type Template, templateOf } from '../../database/template.ts'
 import {
   CELL_COLUMN,

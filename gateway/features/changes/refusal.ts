@@ -1,6 +1,6 @@
 // Owns what it means when PostgreSQL refuses a change: the rule that forbade it → the fault, and where it is.
 
-import type { Database } from '../../database/database.ts'
+import type { Database } from '../../database/contract.ts'
 import type { RefusedChange } from '../../database/outcome.ts'
 import { type Fault, type GatewayError, gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'

@@ -2,7 +2,8 @@
 
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
-import type { Database, Statement } from '../../database/database.ts'
+import type { Database } from '../../database/contract.ts'
+import type { Statement } from '../../database/statement.ts'
 import { collectionTable } from '../../database/tables.ts'
 import { statementOf } from '../../database/template.ts'
 import { gatewayError } from '../../errors.ts'

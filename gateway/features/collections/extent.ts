@@ -1,7 +1,7 @@
 // Owns the extent of a collection in space and time, as far as the database can compute it cheaply.
 
 import { sql } from 'drizzle-orm'
-import type { Database } from '../../database/database.ts'
+import type { Database } from '../../database/contract.ts'
 import { fillTemplate, templateOf } from '../../database/template.ts'
 import type { Principal } from '../access/principal.ts'
 import { columnOf } from '../values/column.ts'

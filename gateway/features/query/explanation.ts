@@ -1,6 +1,7 @@
 // Owns what a person may see of a query: its text, PostgreSQL's plan, and how much of a cluster it touches.
 
-import type { Database, Statement } from '../../database/database.ts'
+import type { Database } from '../../database/contract.ts'
+import type { Statement } from '../../database/statement.ts'
 
 export type QueryPlan = {
   readonly statement: string

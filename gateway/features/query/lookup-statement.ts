@@ -1,8 +1,8 @@
 // Owns the statement that reads features by their ids.
 
 import { type SQL, sql } from 'drizzle-orm'
-import type { Statement } from '../../database/database.ts'
 import type { Fragment } from '../../database/fragment.ts'
+import type { Statement } from '../../database/statement.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { columnOf } from '../values/column.ts'

@@ -2,7 +2,9 @@
 // round trip is under way.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Consistency, type Database, type Origin, type Row, type Statement } from '../../database/database.ts'
+import { Consistency, type Origin } from '../../database/consistency.ts'
+import type { Database } from '../../database/contract.ts'
+import type { Row, Statement } from '../../database/statement.ts'
 import { GatewayError } from '../../errors.ts'
 import type { Principal } from '../access/principal.ts'
 import { type Collection, isSpreadByCell, shardOfCells } from '../collections/collection.ts'

@@ -1,8 +1,8 @@
 // Owns a page of features: the statements that read it, and what their rows say.
 
 import { type SQL, sql } from 'drizzle-orm'
-import type { Row, Statement } from '../../database/database.ts'
 import { bound } from '../../database/fragment.ts'
+import type { Row, Statement } from '../../database/statement.ts'
 import { isSpread } from '../collections/collection.ts'
 import type { Encoder } from '../formats/encoder.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'

@@ -1,7 +1,8 @@
 // Owns reading a page: in one go, or as a stream of batches.
 
-import type { Database, Row } from '../../database/database.ts'
+import type { Database } from '../../database/contract.ts'
 import { isProjectionFailure } from '../../database/outcome.ts'
+import type { Row } from '../../database/statement.ts'
 import type { Encoder } from '../formats/encoder.ts'
 import type { ItemQuery } from './item-query.ts'
 import {

@@ -1,7 +1,7 @@
 // Owns moves of features to other cells: the row goes to its new cell, and a forwarding row stays in its home cell.
 
 import { type SQL, sql } from 'drizzle-orm'
-import type { Statement } from '../../database/database.ts'
+import type { Statement } from '../../database/statement.ts'
 import { movedFeatureTable } from '../../database/tables.ts'
 import { fillTemplate, templateOf } from '../../database/template.ts'
 import {

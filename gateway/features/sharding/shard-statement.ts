@@ -2,8 +2,8 @@
 // demand, for the shard's own table.
 
 import { type SQL, sql } from 'drizzle-orm'
-import type { Statement } from '../../database/database.ts'
 import { combine, compileFragment, composeNumbered, type Fragment } from '../../database/fragment.ts'
+import type { Statement } from '../../database/statement.ts'
 import { fillTemplate, shardTemplateOf } from '../../database/template.ts'
 import { type Collection, cellColumn, type Shard, shardOfCells, tableOf } from '../collections/collection.ts'
 import type { Condition } from '../values/condition.ts'

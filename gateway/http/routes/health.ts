@@ -2,7 +2,7 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import type { Database } from '../../database/database.ts'
+import type { Database } from '../../database/contract.ts'
 import { gatewayError } from '../../errors.ts'
 import { content, jsonQuery, problems } from '../schemas.ts'
 

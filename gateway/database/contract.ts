@@ -1,0 +1,122 @@
+// Owns the contract between the features and PostgreSQL: what can be read and written, and how it fails.
+
+import type { Emit } from '../events.ts'
+import type { Priority } from './admission.ts'
+import type { Consistency } from './consistency.ts'
+import type { Work } from './endpoint.ts'
+import type { Port } from './pool.ts'
+import type { Row, Statement } from './statement.ts'
+
+/** What a reader wants besides the rows. */
+export type Demand = {
+  /** When it aborts, the server is asked to cancel, and the read fails with its reason, which is a GatewayError. */
+  readonly signal?: AbortSignal
+  /** `first` by default. */
+  readonly priority?: Priority
+}
+
+export type Query = (statement: Statement) => Promise<Row[]>
+
+/**
+ * Statements of one transaction.
+ * @param isRepeated true if they were sent before, and it is not known whether that had any effect
+ */
+export type TransactionWork<T> = (query: Query, isRepeated: boolean) => Promise<T>
+
+export type TransactionOptions<T> = {
+  /** The only cells that its first statement concerns, see Statement. */
+  readonly cells?: readonly number[] | undefined
+  /** Returns a last statement, given the result of the others. */
+  readonly last?: (result: T) => Statement
+  /** True if it may be repeated when its outcome is not known: `work` makes sure that it takes effect once. */
+  readonly isRepeatable?: boolean
+}
+
+export type WriteOptions = {
+  /** True if it makes no difference whether the statement took effect before, for example because it only reads. */
+  readonly isRepeatable?: boolean
+  /** True if it waits for a primary if there is none; the default. */
+  readonly mayWait?: boolean
+}
+
+export interface Database {
+  /** Returns the database for one request, which must see certain changes or wants to know what it has seen. */
+  within(consistency: Consistency): Database
+  /**
+   * Returns all rows of a statement, from a secondary if one serves.
+   * @throws GatewayError for every outcome that is not a bug, see outcome.ts
+   */
+  read(statement: Statement, demand?: Demand): Promise<Row[]>
+  /** Returns the rows of several short statements, which are sent on one connection in one packet. */
+  readAll(statements: readonly Statement[], demand?: Demand): Promise<Row[][]>
+  /**
+   * Returns the rows of a long result in batches, at the reader's pace: only one batch is in memory.
+   * If the iteration ends early, the connection is freed.
+   */
+  stream(statement: Statement, signal?: AbortSignal): AsyncGenerator<Row[], void>
+  /** True if there is a write port. */
+  readonly canWrite: boolean
+  /** True if changes are also read elsewhere: another server can take over from a primary that has died. */
+  readonly isReplicated: boolean
+  /**
+   * Returns all rows of one statement from the write port. It is a transaction of its own, and it is not cancelled if
+   * its client leaves.
+   * @throws GatewayError; RefusedChange if the database's own rules forbid it, see outcome.ts
+   */
+  write(statement: Statement, options?: WriteOptions): Promise<Row[]>
+  /**
+   * Runs statements in one transaction at the write port; it is rolled back if `work` throws.
+   * @throws as write
+   */
+  transact<T>(work: TransactionWork<T>, options?: TransactionOptions<T>): Promise<T>
+  /** Returns the node group that stores all of these cells and is read at its worker; undefined if there is none. */
+  workerGroupOf(cells: readonly number[]): number | undefined
+  /** Returns the node groups of Citus that store these cells, in order; undefined if they are not known. */
+  nodeGroupsOf(cells: readonly number[]): Promise<readonly number[] | undefined>
+  /** Returns what is known about the servers now, without querying any. */
+  status(): DatabaseStatus
+  /**
+   * Returns how many bytes the secondary of each node group is behind its primary.
+   * @throws if a server does not answer within a second, because the caller wants to know above all if all is well
+   */
+  lag(): Promise<ReadonlyMap<number, number>>
+  /** True if a server that can be read answers. */
+  readonly isReadable: boolean
+  /** True if a server that can be written answers. */
+  readonly isWritable: boolean
+  close(): Promise<void>
+}
+
+/** Work at an address: how much runs and waits, and how much may run at once. */
+export type Load = { readonly running: number; readonly waiting: number; readonly limit: number }
+export type EndpointStatus = {
+  readonly endpoint: string
+  readonly port: Port
+  /** Node group of Citus; undefined without Citus, and until it is known. */
+  readonly group: number | undefined
+  readonly isUp: boolean
+  readonly load: Readonly<Record<Work, Load>>
+}
+export type DatabaseStatus = {
+  readonly endpoints: readonly EndpointStatus[]
+  readonly groupsWithoutSecondary: readonly number[]
+  readonly groupsWithoutPrimary: readonly number[]
+  /** Group without a primary → age of what is read from it, in milliseconds, as far as it is known. */
+  readonly stalenessMs: ReadonlyMap<number, number>
+  /** Changes that wait for a primary. */
+  readonly parked: number
+  /** Reads that wait for a member that is being replaced. */
+  readonly parkedReads: number
+  /** Reads that each role has answered since the start. */
+  readonly reads: Readonly<Record<'secondary' | 'primary', number>>
+}
+
+export type DatabaseOptions = {
+  readonly readUrl: string
+  /** Secondaries of Citus' workers, which are read directly if one of them stores everything that a read needs. */
+  readonly workerReadUrl?: string | undefined
+  readonly writeUrl: string | undefined
+  readonly poolSize: number
+  readonly statementTimeoutMs: number
+  readonly emit: Emit
+}
