@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { ConfigError, flagOf, settings, variableOf } from './config.ts'
-import { FORMATS } from './features/import/source.ts'
+import { FORMATS } from './features/import/sources/formats.ts'
 
 function usage(): string {
   const width = 32

@@ -4,7 +4,7 @@ import { ConfigError } from '../config.ts'
 import { EmbeddedError } from '../database/embedded.ts'
 import { MigrationError } from '../database/migrate.ts'
 import { GatewayError } from '../errors.ts'
-import { ImportError } from '../features/import/import.ts'
+import { ImportError } from '../features/import/import-error.ts'
 import { ProcessError } from '../processes.ts'
 
 /** Returns the message of an expected failure; anything else is a bug, and its stack is returned. */

@@ -7,8 +7,13 @@ import type { MultiPolygon, Polygon } from 'geojson'
 import type { Session } from '../../database/session.ts'
 import type { Emit } from '../../events.ts'
 import { cutPolygon } from './antimeridian.ts'
-import { type Describe, type DistributeBy, type ImportSource, importFeatures } from './import.ts'
-import { readArray, readFeatures, type SourceFeature } from './source.ts'
+import type { Describe } from './description.ts'
+import { importFeatures } from './import.ts'
+import type { ImportSource } from './import-source.ts'
+import { readFeatures } from './sources/formats.ts'
+import { readArray } from './sources/json-array.ts'
+import type { SourceFeature } from './sources/source.ts'
+import type { DistributeBy } from './target-table.ts'
 
 type DemoCollection = Describe & {
   readonly collection: string

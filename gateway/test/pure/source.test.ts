@@ -4,13 +4,8 @@ import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import {
-  detectFormat,
-  type Format,
-  readFeatures,
-  type SourceFeature,
-  type SourceOptions,
-} from '../../features/import/source.ts'
+import { detectFormat, type Format, readFeatures } from '../../features/import/sources/formats.ts'
+import type { SourceFeature, SourceOptions } from '../../features/import/sources/source.ts'
 
 async function read(
   text: string | Buffer,
