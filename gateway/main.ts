@@ -3,9 +3,10 @@
 
 import { readFileSync } from 'node:fs'
 import { ConfigError, flagOf, settings, variableOf } from './config.ts'
-import { FORMATS } from './features/import/sources/formats.ts'
+import type { SourceFormat } from './features/import/sources/source.ts'
 
-function usage(): string {
+function usage(formats: readonly SourceFormat[]): string {
+  const titles = formats.map(({ title }) => title)
   const width = 32
   const lines = Object.entries(settings).map(([name, { does, default: fallback }]) => {
     const shown = fallback === undefined || String(fallback) === '' ? '' : ` [${fallback}]`
@@ -14,12 +15,12 @@ function usage(): string {
   return `tessera: PostGIS tables as OGC API Features
 
   tessera serve                                serve over HTTP; starts a PostGIS of its own if none is configured
-  tessera import SOURCE --collection NAME      import GeoJSON, GeoJSONSeq, TopoJSON or CSV; SOURCE is a file, or - for stdin
+  tessera import SOURCE --collection NAME      import ${titles.slice(0, -1).join(', ')} or ${titles.at(-1)}; SOURCE is a file, or - for stdin
     --append | --replace                       add to the collection, or replace it
     --id PROPERTY                              the property that identifies a feature
     --type PROPERTY:TYPE                       type of a column; repeat it for each property
     --title, --description, --license, --attribution TEXT
-    --format ${FORMATS.join('|')}
+    --format ${formats.map(({ name }) => name).join('|')}
     --object NAME                              object of a topology to import
     --longitude, --latitude COLUMN             columns of a CSV that hold its coordinates
     --skip-invalid                             leave out features that are not valid
@@ -41,7 +42,8 @@ ${lines.join('\n')}
 type Command = (args: readonly string[]) => Promise<void>
 
 const help = async () => {
-  process.stdout.write(usage())
+  const { FORMATS } = await import('./features/import/sources/formats.ts')
+  process.stdout.write(usage(FORMATS))
 }
 const version = async () => {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))

@@ -4,7 +4,7 @@ import { ConfigError, readConfig } from '../config.ts'
 import { COLUMN_TYPES, type ColumnType, parseColumnType } from '../features/import/column-type.ts'
 import { importFeatures } from '../features/import/import.ts'
 import { openSource } from '../features/import/import-source.ts'
-import { FORMATS, type Format } from '../features/import/sources/formats.ts'
+import { FORMATS } from '../features/import/sources/formats.ts'
 import { DISTRIBUTIONS, type DistributeBy } from '../features/import/target-table.ts'
 import { MAX_LEVEL } from '../features/sharding/cell.ts'
 import { openTerminal } from '../terminal.ts'
@@ -38,9 +38,11 @@ export async function runImport(args: readonly string[]) {
     )
   }
   if (options.append && options.replace) throw new ConfigError('--append and --replace exclude each other.')
-  const format = options.format as Format | undefined
-  if (format && !FORMATS.includes(format))
-    throw new ConfigError(`--format=${format}: must be ${FORMATS.join(', ')}.`)
+  const format = FORMATS.find(({ name }) => name === options.format)
+  if (options.format && !format)
+    throw new ConfigError(
+      `--format=${options.format}: must be ${FORMATS.map(({ name }) => name).join(', ')}.`,
+    )
   const types = parseTypes(lists.type ?? [])
   const distributeBy = parseDistribution(options['distribute-by'], options.level, options.append === 'true')
   const emit = openTerminal(process.stderr)

@@ -19,8 +19,16 @@ const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--excl
   .split('\n')
 const sources = tracked.filter((file) => /^gateway\/.*\.ts$/.test(file) && !file.startsWith('gateway/test/'))
 
+/** What a file imports: at its top, and later with `await import`. */
 const importsOf = (file: string) =>
-  [...read(file).matchAll(/^(?:import|export)\s[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm)].map(
+  [
+    ...read(file).matchAll(
+      /^(?:import|export)\s[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'|\bimport\('([^']+)'\)/gm,
+    ),
+  ].map(([, from, bare, later]) => (from ?? bare ?? later)!)
+/** What is loaded together with a file: imports at its top that are more than types. */
+const loadedWith = (file: string) =>
+  [...read(file).matchAll(/^(?:import|export)\s(?!type\b)[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm)].map(
     ([, from, bare]) => (from ?? bare)!,
   )
 
@@ -86,6 +94,28 @@ test('imports have no cycles', () => {
     done.add(file)
   }
   for (const file of sources) visit(file, [])
+})
+
+test('the command line and the list of source formats load no package', () => {
+  // Commands and formats load theirs when they are needed.
+  const loaded = new Set(['gateway/main.ts', 'gateway/features/import/sources/formats.ts'])
+  for (const file of loaded)
+    for (const target of loadedWith(file)) {
+      if (target.startsWith('.')) loaded.add(normalize(join(dirname(file), target)))
+      else assert.match(target, /^node:/, `${file} loads ${target}`)
+    }
+})
+
+test('a source format is one file, which only the list of formats knows', () => {
+  // The demo data are files of a format that is known in advance.
+  const allowed = /^gateway\/features\/import\/(sources\/formats|demo)\.ts$/
+  const formats = importsOf('gateway/features/import/sources/formats.ts')
+    .map((target) => normalize(join('gateway/features/import/sources', target)))
+    .filter((file) => !file.endsWith('/source.ts'))
+  assert.ok(formats.length > 0)
+  for (const file of sources.filter((name) => !allowed.test(name)))
+    for (const target of importsOf(file).filter((name) => name.startsWith('.')))
+      assert.ok(!formats.includes(normalize(join(dirname(file), target))), `${file} imports ${target}`)
 })
 
 const onlyIn = (what: string, pattern: RegExp, allowed: RegExp) =>

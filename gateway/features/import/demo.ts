@@ -10,9 +10,9 @@ import { cutPolygon } from './antimeridian.ts'
 import type { Describe } from './description.ts'
 import { importFeatures } from './import.ts'
 import type { ImportSource } from './import-source.ts'
-import { readFeatures } from './sources/formats.ts'
-import { readArray } from './sources/json-array.ts'
+import { readJsonArray } from './sources/json-array.ts'
 import type { SourceFeature } from './sources/source.ts'
+import { topojson } from './sources/topojson.ts'
 import type { DistributeBy } from './target-table.ts'
 
 type DemoCollection = Describe & {
@@ -86,9 +86,8 @@ async function importMissing(session: Session, emit: Emit): Promise<void> {
     const source: ImportSource = {
       name: file,
       totalBytes: size,
-      hasTypes: true,
       bytesRead: () => size,
-      features: () => read(path),
+      read: async () => ({ hasTypes: true, features: read(path) }),
     }
     await importFeatures(session, source, { collection, ...options }, emit)
   }
@@ -96,7 +95,7 @@ async function importMissing(session: Session, emit: Emit): Promise<void> {
 
 /** A JSON array of objects whose coordinates are text, and whose missing values are empty text. */
 async function* readCities(file: string): AsyncGenerator<SourceFeature[]> {
-  for await (const slices of readArray(createReadStream(file))) {
+  for await (const slices of readJsonArray(createReadStream(file))) {
     yield slices.map(({ line, bytes }) => {
       const { lng, lat, ...properties } = JSON.parse(bytes.toString('utf8')) as Record<string, string>
       for (const name of Object.keys(properties)) if (properties[name] === '') delete properties[name]
@@ -107,9 +106,9 @@ async function* readCities(file: string): AsyncGenerator<SourceFeature[]> {
 
 /** A topology whose features' ids are codes: not all have one, and in one case two share it. */
 async function* readAtlas(file: string, object: string, codeName: string): AsyncGenerator<SourceFeature[]> {
-  for await (const features of readFeatures(createReadStream(file), 'topojson', Buffer.alloc(0), {
-    object,
-  })) {
+  const input = { file, start: Buffer.alloc(0), bytes: createReadStream(file) }
+  const topology = await topojson.read(input, { object })
+  for await (const features of topology.features) {
     yield features.map(({ id, properties, geometry, ...feature }) => ({
       ...feature,
       geometry: cutOutlines(geometry),

@@ -5,39 +5,43 @@ import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { Readable } from 'node:stream'
 import { ImportError } from './import-error.ts'
-import { detectFormat, type Format, readFeatures } from './sources/formats.ts'
-import type { SourceFeature, SourceOptions } from './sources/source.ts'
+import { FORMATS } from './sources/formats.ts'
+import { detectFormat, type SourceContent, type SourceFormat, type SourceOptions } from './sources/source.ts'
 
 export type ImportSource = {
   readonly name: string
   readonly totalBytes?: number | undefined
-  /** Whether values come with their types, as in JSON, or all as text, as in CSV. */
-  readonly hasTypes: boolean
   /** Bytes read so far, for the progress that is shown. */
   readonly bytesRead: () => number
-  readonly features: () => AsyncIterable<SourceFeature[]>
+  readonly read: () => Promise<SourceContent>
 }
 
-/** Opens a file, or standard input for `-`. @throws ImportError where it cannot be read */
+/**
+ * Opens a file, or standard input for `-`, and detects its format if the options name none.
+ * @throws ImportError if the source cannot be read, is empty or has no known format
+ */
 export async function openSource(
   name: string,
   standardInput: Readable,
-  options: SourceOptions & { readonly format?: Format | undefined },
+  options: SourceOptions & { readonly format?: SourceFormat | undefined },
 ): Promise<ImportSource> {
+  const file = name === '-' ? undefined : name
   let totalBytes: number | undefined
-  if (name !== '-') {
-    const found = await stat(name).catch((cause) => {
+  if (file !== undefined) {
+    const found = await stat(file).catch((cause) => {
       throw new ImportError(`${name} cannot be read (${cause.code}).`, { cause })
     })
     if (found.isDirectory()) throw new ImportError(`${name} is a folder; name a file in it.`)
     totalBytes = found.isFile() ? found.size : undefined
   }
-  const input: Readable = name === '-' ? standardInput : createReadStream(name, { highWaterMark: 1 << 20 })
+  const input: Readable =
+    file === undefined ? standardInput : createReadStream(file, { highWaterMark: 1 << 20 })
   const iterator = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   const first = await iterator.next()
   const start: Buffer = first.done ? Buffer.alloc(0) : first.value
-  if (start.length === 0) throw new ImportError(`${name === '-' ? 'Standard input' : name} is empty.`)
-  const format = options.format ?? detectFormat(name, start)
+  if (start.length === 0) throw new ImportError(`${file ?? 'Standard input'} is empty.`)
+  const format = options.format ?? detectFormat(FORMATS, name, start)
+  if (!format) throw new ImportError(`The format of ${name} is not known; name it with --format.`)
   let bytesRead = 0
   const bytes = Readable.from(
     (async function* () {
@@ -49,10 +53,9 @@ export async function openSource(
     { objectMode: true, highWaterMark: 1 },
   )
   return {
-    name: name === '-' ? 'standard input' : basename(name),
+    name: file === undefined ? 'standard input' : basename(file),
     totalBytes,
-    hasTypes: format !== 'csv',
     bytesRead: () => bytesRead,
-    features: () => readFeatures(bytes, format, start, options),
+    read: () => format.read({ file, start, bytes }, options),
   }
 }

@@ -64,7 +64,7 @@ export async function importFeatures(
   await checkTarget(session, options)
   const folder = await mkdtemp(join(tmpdir(), 'tessera-import-'))
   try {
-    const spool = await spoolFeatures(source, options, join(folder, 'spool'), emit)
+    const spool = await spoolFeatures(source, await source.read(), options, join(folder, 'spool'), emit)
     emit({ type: 'import-loading', collection, features: spool.features })
     await load(session, spool, options, emit)
     const { features, skipped } = spool

@@ -11,7 +11,7 @@ import { MAX_NAME_BYTES, OWN_COLUMNS } from './column-name.ts'
 import { ColumnObserver, type ColumnType, copyTextOf, NULL_TEXT } from './column-type.ts'
 import { ImportError } from './import-error.ts'
 import type { ImportSource } from './import-source.ts'
-import type { SourceFeature } from './sources/source.ts'
+import type { SourceContent, SourceFeature } from './sources/source.ts'
 
 /** PostgreSQL ends at 1,600 columns, a few of them ours. */
 const MAX_COLUMNS = 1_500
@@ -54,13 +54,14 @@ export type SpoolOptions = {
  */
 export async function spoolFeatures(
   source: ImportSource,
+  content: SourceContent,
   options: SpoolOptions,
   file: string,
   emit: Emit,
 ): Promise<Spool> {
   const { collection } = options
   const columns = new Map<string, SpoolColumn>()
-  const identifiers = new ColumnObserver(source.hasTypes)
+  const identifiers = new ColumnObserver(content.hasTypes)
   const geometryTypes = new Set<string>()
   const dimensions = new Set<number>()
   const places: Place[] = []
@@ -80,7 +81,7 @@ export async function spoolFeatures(
     const column = {
       property,
       name,
-      observer: new ColumnObserver(source.hasTypes),
+      observer: new ColumnObserver(content.hasTypes),
       forced: options.types?.get(property),
     }
     columns.set(property, column)
@@ -145,7 +146,7 @@ export async function spoolFeatures(
     })
   let lastProgress = 0
   try {
-    for await (const batch of source.features()) {
+    for await (const batch of content.features) {
       for (const feature of batch) {
         try {
           chunk += `${lineOf(feature)}\n`

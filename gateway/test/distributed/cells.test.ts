@@ -12,6 +12,7 @@ import { ANYONE } from '../../features/access/principal.ts'
 import { shardOfCells } from '../../features/collections/collection.ts'
 import { importFeatures } from '../../features/import/import.ts'
 import { openSource } from '../../features/import/import-source.ts'
+import { geojsonSeq } from '../../features/import/sources/geojson-seq.ts'
 import type { DistributeBy } from '../../features/import/target-table.ts'
 import { makeItemLookup } from '../../features/query/lookup.ts'
 import { compileLookup } from '../../features/query/lookup-statement.ts'
@@ -32,7 +33,7 @@ async function load(
   options: { level?: number; distributeBy?: DistributeBy; id?: string } = {},
 ) {
   const text = features.map((feature) => `${JSON.stringify({ type: 'Feature', ...feature })}\n`).join('')
-  const source = await openSource('-', Readable.from([Buffer.from(text)]), { format: 'geojsonseq' })
+  const source = await openSource('-', Readable.from([Buffer.from(text)]), { format: geojsonSeq })
   await importFeatures(session, source, { collection, existing: undefined, ...options }, () => {})
   await catalog.reload()
 }

@@ -1,49 +1,50 @@
-// Owns CSV with columns for longitude and latitude.
+// Owns CSV: a header, then one point per record.
 
 import { Readable } from 'node:stream'
-import { parse as parseCsv } from 'csv-parse'
-import { SourceError, type SourceFeature, type SourceOptions } from './source.ts'
-import { decode } from './source-text.ts'
+import { SourceError, type SourceFeature, type SourceFormat, type SourceOptions } from './source.ts'
+import { decodeText, startOfText } from './source-text.ts'
 
-const LONGITUDES = ['longitude', 'lon', 'lng', 'long', 'x']
-const LATITUDES = ['latitude', 'lat', 'y']
+export const csv: SourceFormat = {
+  name: 'csv',
+  title: 'CSV',
+  extensions: ['.csv', '.tsv'],
+  // Any text that is no JSON.
+  recognises: (start) => !['{', '[', '\x1e'].includes(startOfText(start).charAt(0)),
+  read: async ({ bytes, start }, options) => ({
+    hasTypes: false,
+    features: readFeatures(bytes, detectDelimiter(start), options),
+  }),
+}
 
-/** The delimiter that the header line uses most. */
+/** Features per batch. */
+const BATCH = 1000
+
+/** Chooses the delimiter that the header has most often. */
 function detectDelimiter(start: Buffer): string {
   const header = start.toString('utf8').split('\n', 1)[0]!
   const count = (delimiter: string) => header.split(delimiter).length
   return [',', ';', '\t'].reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best))
 }
 
-export async function* readCsv(
+async function* readFeatures(
   bytes: Readable,
-  start: Buffer,
+  delimiter: string,
   options: SourceOptions,
 ): AsyncGenerator<SourceFeature[]> {
-  const delimiter = detectDelimiter(start)
-  const records = Readable.from(decode(bytes)).compose(
-    parseCsv({ bom: true, info: true, relax_column_count: true, skip_empty_lines: true, delimiter }),
-  )
-  let header: string[] | undefined
-  let longitude = -1
-  let latitude = -1
+  const { parse } = await import('csv-parse')
+  const records = Readable.from(decodeText(bytes)).compose(
+    parse({ bom: true, info: true, relax_column_count: true, skip_empty_lines: true, delimiter }),
+  ) as AsyncIterable<{ readonly record: string[]; readonly info: { readonly lines: number } }>
+  let header: Header | undefined
   let batch: SourceFeature[] = []
   try {
-    for await (const { record, info } of records as AsyncIterable<{
-      record: string[]
-      info: { lines: number }
-    }>) {
+    for await (const { record, info } of records) {
       if (!header) {
-        header = record.map((name) => name.trim())
-        const twice = header.find((name, index) => header!.indexOf(name) !== index)
-        if (twice !== undefined)
-          throw new SourceError(`Two columns are called "${twice}"; give one another name.`)
-        longitude = findColumn(header, options.longitude, LONGITUDES, 'longitude')
-        latitude = findColumn(header, options.latitude, LATITUDES, 'latitude')
+        header = parseHeader(record, options)
         continue
       }
-      batch.push(featureOfRecord(header, record, info.lines, longitude, latitude))
-      if (batch.length === 1000) {
+      batch.push(parseRecord(header, record, info.lines))
+      if (batch.length === BATCH) {
         yield batch
         batch = []
       }
@@ -56,30 +57,47 @@ export async function* readCsv(
   yield batch
 }
 
-function findColumn(header: string[], named: string | undefined, usual: string[], what: string): number {
+/** @property longitude, latitude: indexes into `names` */
+type Header = { readonly names: readonly string[]; readonly longitude: number; readonly latitude: number }
+
+const LONGITUDES = ['longitude', 'lon', 'lng', 'long', 'x']
+const LATITUDES = ['latitude', 'lat', 'y']
+
+/** @throws SourceError if two columns have one name, or no column holds the longitude or the latitude */
+function parseHeader(record: readonly string[], options: SourceOptions): Header {
+  const names = record.map((name) => name.trim())
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined) throw new SourceError(`Two columns are called "${twice}"; give one another name.`)
+  return {
+    names,
+    longitude: findColumn(names, options.longitude, LONGITUDES, 'longitude'),
+    latitude: findColumn(names, options.latitude, LATITUDES, 'latitude'),
+  }
+}
+
+function findColumn(
+  names: readonly string[],
+  named: string | undefined,
+  usual: readonly string[],
+  option: string,
+): number {
   const index = named
-    ? header.indexOf(named)
+    ? names.indexOf(named)
     : usual
-        .map((name) => header.findIndex((column) => column.toLowerCase() === name))
+        .map((name) => names.findIndex((column) => column.toLowerCase() === name))
         .find((found) => found >= 0)
   if (index !== undefined && index >= 0) return index
   const hint = named ? `There is no column ${named}` : `No column is called ${usual.join(', ')}`
-  throw new SourceError(`${hint}; the columns are ${header.join(', ')}. Name the one to use with --${what}.`)
+  throw new SourceError(`${hint}; the columns are ${names.join(', ')}. Name the one to use with --${option}.`)
 }
 
-function featureOfRecord(
-  header: string[],
-  record: string[],
-  line: number,
-  longitude: number,
-  latitude: number,
-): SourceFeature {
-  if (record.length !== header.length) {
-    return { line, problem: `has ${record.length} fields, but the header has ${header.length}` }
+function parseRecord({ names, longitude, latitude }: Header, record: string[], line: number): SourceFeature {
+  if (record.length !== names.length) {
+    return { line, problem: `has ${record.length} fields, but the header has ${names.length}` }
   }
   const properties: Record<string, string | null> = {}
-  for (let index = 0; index < header.length; index++) {
-    if (index !== longitude && index !== latitude) properties[header[index]!] = record[index] || null
+  for (let index = 0; index < names.length; index++) {
+    if (index !== longitude && index !== latitude) properties[names[index]!] = record[index] || null
   }
   const [x, y] = [record[longitude]!.trim(), record[latitude]!.trim()]
   if (x === '' && y === '') return { line, geometry: null, properties }

@@ -1,4 +1,4 @@
-// Owns JSON text → a GeoJSON feature, or why it is none.
+// Owns the check that JSON is a GeoJSON feature.
 
 import { isUtf8 } from 'node:buffer'
 import type { GeoJsonProperties } from 'geojson'
@@ -6,6 +6,7 @@ import { parseExactJson } from '../../values/exact-json.ts'
 import type { Slice } from './json-array.ts'
 import type { SourceFeature } from './source.ts'
 
+/** Parses one feature; if the bytes are none, `problem` of the result is set. */
 export function parseFeature({ line, bytes }: Slice): SourceFeature {
   let value: unknown
   try {
@@ -17,6 +18,7 @@ export function parseFeature({ line, bytes }: Slice): SourceFeature {
   return checkFeature(line, value)
 }
 
+/** Checks the members of a feature, but not its geometry; if the value is no feature, `problem` is set. */
 export function checkFeature(line: number, value: unknown): SourceFeature {
   if (typeof value !== 'object' || value === null) return { line, problem: 'is not a GeoJSON feature' }
   const { type, id, geometry, properties } = value as Record<string, unknown>

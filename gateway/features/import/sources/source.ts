@@ -1,26 +1,82 @@
-// Owns what a source of an import gives: features, in batches, each with its place in the source.
+// Owns what a source format is, and which of several formats a source has.
 
+import { extname } from 'node:path'
+import type { Readable } from 'node:stream'
 import type { GeoJsonProperties } from 'geojson'
 
-export type SourceFeature = {
-  /** Line where the feature starts, from 1; in TopoJSON, which has no lines to speak of, its number. */
-  readonly line: number
-  readonly id?: unknown
-  readonly geometry?: unknown
-  readonly properties?: GeoJsonProperties
-  /** Why it is none; then nothing else is there. */
-  readonly problem?: string
+export type SourceFormat = {
+  /** The name that `--format` takes. */
+  readonly name: string
+  /** The name that help texts show. */
+  readonly title: string
+  /** Extensions of file names: in lower case, with the dot. */
+  readonly extensions: readonly string[]
+  /** @returns true if a source that starts with these bytes can be of this format */
+  readonly recognises: (start: Buffer) => boolean
+  /**
+   * Starts to read a source. A package that parses the format is loaded by `await import` when features are read:
+   * commands that read no source, and sources of other formats, do not wait for it.
+   * @throws SourceError, now or from `features`, if the source as a whole cannot be read
+   */
+  readonly read: (input: SourceInput, options: SourceOptions) => Promise<SourceContent>
 }
 
+export type SourceInput = {
+  /** Path of the source, for formats that are not read from their first byte to the last; undefined: a stream. */
+  readonly file: string | undefined
+  /** First bytes of the source: between 1 byte and 1 MiB. */
+  readonly start: Buffer
+  /** The complete source as Buffers, `start` included. */
+  readonly bytes: Readable
+}
+
+/** Options that only some formats need. */
 export type SourceOptions = {
-  /** Which object of a topology; not needed where there is but one. */
+  /** Name of the object of a topology to read; not needed if the topology has only one. */
   readonly object?: string | undefined
+  /** Name of the column of a CSV that holds the longitude; undefined: one of the usual names. */
   readonly longitude?: string | undefined
+  /** Name of the column of a CSV that holds the latitude; undefined: one of the usual names. */
   readonly latitude?: string | undefined
 }
 
-/** The source as a whole cannot be read; the message says why and what to do. */
+export type SourceContent = {
+  /** True if values come with their types, as in JSON; false if all of them are text, as in CSV. */
+  readonly hasTypes: boolean
+  /** The features in batches, in the order of the source. */
+  readonly features: AsyncIterable<SourceFeature[]>
+}
+
+export type SourceFeature = {
+  /** Line on which the feature starts, from 1; in formats without lines, the number of the feature. */
+  readonly line: number
+  readonly id?: unknown
+  /** GeoJSON, not yet checked; null if the feature has no geometry. */
+  readonly geometry?: unknown
+  readonly properties?: GeoJsonProperties
+  /** Why this is no feature, completing "Line 5 …"; only `line` is set then. */
+  readonly problem?: string
+}
+
+/** The source as a whole cannot be read; the message gives the reason and what to do. */
 export class SourceError extends Error {}
 
-/** No feature is larger: a brake against running out of memory on a file of another kind. */
+/** Bytes of the largest feature: without a limit, a file of another kind could fill the memory. */
 export const MAX_FEATURE_BYTES = 128 * 1024 * 1024
+
+/**
+ * Chooses the format of a source: by the extension of its name, or else by its first bytes. If several formats
+ * recognise these, the last of them wins.
+ * @returns undefined if no format recognises the source
+ */
+export function detectFormat(
+  formats: readonly SourceFormat[],
+  name: string,
+  start: Buffer,
+): SourceFormat | undefined {
+  const extension = extname(name).toLowerCase()
+  return (
+    formats.find(({ extensions }) => extensions.includes(extension)) ??
+    formats.findLast(({ recognises }) => recognises(start))
+  )
+}
