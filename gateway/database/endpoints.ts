@@ -36,8 +36,16 @@ export interface Endpoints {
 }
 
 /** Opens the addresses, and returns before any server answers. */
-export function openEndpoints({ readUrl, workerReadUrl, writeUrl, ...shared }: DatabaseOptions): Endpoints {
+export function openEndpoints({
+  readUrl,
+  workerReadUrl,
+  writeUrl,
+  poolSize,
+  statementTimeoutMs,
+  emit,
+}: DatabaseOptions): Endpoints {
   const [anyReadUrl, ...others] = splitUrls(readUrl) as [string, ...string[]]
+  const shared = { poolSize, statementTimeoutMs, emit }
   const openForReads = (url: string) => openEndpoint({ port: 'read', readUrl: url, ...shared })
   const secondaries = [anyReadUrl, ...others].map(openForReads)
   const primaries = (writeUrl ? splitUrls(writeUrl) : []).map((url) =>
@@ -67,7 +75,7 @@ export function openEndpoints({ readUrl, workerReadUrl, writeUrl, ...shared }: D
     readFromPrimary: primaries.length > 0 ? queryFirst(primaries) : undefined,
     isReplicated,
   }
-  const groups = watchNodeGroups(readers, shared.emit)
+  const groups = watchNodeGroups(readers, emit)
 
   async function positionAt(endpoints: readonly Endpoint[], signal?: AbortSignal): Promise<Position> {
     const all = await groups.groupsOf(undefined)

@@ -7,7 +7,7 @@ import type { MultiPolygon, Polygon } from 'geojson'
 import type { Session } from '../../database/session.ts'
 import type { Emit } from '../../events.ts'
 import { cutPolygon } from './antimeridian.ts'
-import type { Describe } from './description.ts'
+import type { Description } from './description.ts'
 import { importFeatures } from './import.ts'
 import type { ImportSource } from './import-source.ts'
 import { readJsonArray } from './sources/json-array.ts'
@@ -15,7 +15,7 @@ import type { SourceFeature } from './sources/source.ts'
 import { topojson } from './sources/topojson.ts'
 import type { DistributeBy } from './target-table.ts'
 
-type DemoCollection = Describe & {
+type DemoCollection = Description & {
   readonly collection: string
   /** A file within an npm package. */
   readonly file: string

@@ -1,22 +1,30 @@
-// Owns what is said of a collection that was imported.
+// Owns the texts that describe an imported collection: in Tessera's table of collections.
 
 import { and, eq, sql } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
 import { collectionTable } from '../../database/tables.ts'
-import { execute, SCHEMA } from './target-table.ts'
+import { execute } from './execute.ts'
+import { SCHEMA } from './target-table.ts'
 
-export type Describe = {
+export type Description = {
   readonly title?: string | undefined
   readonly description?: string | undefined
+  /** An SPDX identifier or a URL. */
   readonly license?: string | undefined
   readonly attribution?: string | undefined
 }
 
-export async function describe(
+/**
+ * Stores the texts that are given and keeps the others. A collection that has no row yet gets one, which also marks its
+ * table as created by Tessera.
+ * @param existing see ImportOptions: to append without texts changes nothing here
+ */
+export async function describeCollection(
   session: Session,
-  options: Describe & { readonly collection: string; readonly existing?: 'append' | 'replace' | undefined },
+  collection: string,
+  { title, description, license, attribution }: Description,
+  existing: 'append' | 'replace' | undefined,
 ) {
-  const { collection, existing, title, description, license, attribution } = options
   const given = Object.entries({ title, description, license, attribution }).filter(
     ([, value]) => value !== undefined,
   )

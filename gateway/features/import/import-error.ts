@@ -1,4 +1,4 @@
-// Owns the failure of an import that a person is told.
+// Owns the failure of an import that a person can understand and mend.
 
-/** The import did not happen; nothing has changed. The message says where in the source, and why. */
+/** The import changed nothing; the message names the place in the source, if there is one, and the reason. */
 export class ImportError extends Error {}

@@ -1,54 +1,64 @@
-// Owns the import: a stream of features → a table with typed columns, whole or not at all.
+// Owns the import: a stream of features → a table with typed columns, all of them or none.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { sql } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
 import type { Emit } from '../../events.ts'
 import { chooseLevel } from '../sharding/cell.ts'
-import { MAX_NAME_BYTES } from './column-name.ts'
 import type { ColumnType } from './column-type.ts'
 import { copySpool } from './copy.ts'
-import { type Describe, describe } from './description.ts'
+import { type Description, describeCollection } from './description.ts'
+import { ImportError } from './import-error.ts'
 import type { ImportSource } from './import-source.ts'
-import type { SourceOptions } from './sources/source.ts'
-import { type Spool, spoolFeatures } from './spool.ts'
+import type { SourceContent } from './sources/source.ts'
+import { InvalidFeature, makeSpool, type Spool, type SpooledFeatures } from './spool.ts'
 import {
   advanceSequence,
+  checkCollectionName,
   checkColumns,
   checkTarget,
   createTable,
   type DistributeBy,
   distributeTable,
+  findCitus,
   findTarget,
   finishTable,
+  geometryColumnOf,
   geometryTypeOf,
-  parseCollectionName,
-  tableName,
-  textOf,
+  replacementName,
+  replaceTable,
+  type Target,
+  vacuumTable,
 } from './target-table.ts'
 
-export type ImportOptions = Describe &
-  SourceOptions & {
-    readonly collection: string
-    /** What to do where the collection exists; undefined: fail. */
-    readonly existing?: 'append' | 'replace' | undefined
-    /** The property that identifies a feature; undefined: the features' own ids if all have one. */
-    readonly id?: string | undefined
-    readonly types?: ReadonlyMap<string, ColumnType>
-    readonly skipInvalid?: boolean | undefined
-    /** `cell` by default. */
-    readonly distributeBy?: DistributeBy | undefined
-    /** Of the grid that features are sharded by; undefined: as the features want it, see cell.ts. */
-    readonly level?: number | undefined
-  }
+export type ImportOptions = Description & {
+  readonly collection: string
+  /** What to do if the collection exists; undefined: fail. */
+  readonly existing?: 'append' | 'replace' | undefined
+  /** Property that identifies a feature; undefined: the features' own ids if all of them have one. */
+  readonly id?: string | undefined
+  /** Types of columns, by property; the other types come from the source or are inferred from values. */
+  readonly types?: ReadonlyMap<string, ColumnType>
+  /** True to leave out features that are not valid, instead of failing. */
+  readonly skipInvalid?: boolean | undefined
+  /** `cell` by default. */
+  readonly distributeBy?: DistributeBy | undefined
+  /** Level of the cells; undefined: `chooseLevel` of cell.ts chooses it from the features. */
+  readonly level?: number | undefined
+}
 
+/** @property skipped number of features that were left out because they were not valid */
 export type ImportResult = { readonly features: number; readonly skipped: number }
 
+/** Milliseconds between two reports of progress. */
+const PROGRESS_INTERVAL_MS = 100
+/** Citus' own default: a table of a single node may be distributed later. */
+const USUAL_SHARDS = 32
+
 /**
- * Two passes, because a table needs its columns before its rows: the first reads the source once, checks
- * each feature and spools it as a line of COPY while it learns the types; the second sends the spool.
+ * Imports in two passes, because a table needs its columns before its rows. The first pass reads the source once, checks
+ * each feature and writes it to the spool, and learns the types of the columns. The second sends the spool.
  * @throws ImportError
  */
 export async function importFeatures(
@@ -59,15 +69,15 @@ export async function importFeatures(
 ): Promise<ImportResult> {
   const start = performance.now()
   const { collection } = options
-  parseCollectionName(collection)
+  checkCollectionName(collection)
   emit({ type: 'import-started', collection, source: source.name })
-  await checkTarget(session, options)
+  await checkTarget(session, collection, options.existing)
   const folder = await mkdtemp(join(tmpdir(), 'tessera-import-'))
   try {
-    const spool = await spoolFeatures(source, await source.read(), options, join(folder, 'spool'), emit)
-    emit({ type: 'import-loading', collection, features: spool.features })
-    await load(session, spool, options, emit)
-    const { features, skipped } = spool
+    const { spooled, skipped } = await spoolSource(source, options, join(folder, 'spool'), emit)
+    const { features } = spooled
+    emit({ type: 'import-loading', collection, features })
+    await load(session, spooled, options, emit)
     emit({ type: 'import-finished', collection, features, skipped, milliseconds: performance.now() - start })
     return { features, skipped }
   } finally {
@@ -75,57 +85,150 @@ export async function importFeatures(
   }
 }
 
-async function load(session: Session, spool: Spool, options: ImportOptions, emit: Emit) {
+/** The first pass. @throws ImportError */
+async function spoolSource(
+  source: ImportSource,
+  options: ImportOptions,
+  file: string,
+  emit: Emit,
+): Promise<{ readonly spooled: SpooledFeatures; readonly skipped: number }> {
+  const content = await readSource(source)
+  const types = new Map([...(content.columnTypes ?? []), ...(options.types ?? [])])
+  const spool = makeSpool(file, { id: options.id, types, hasTypes: content.hasTypes })
+  let skipped: number
+  let spooled: SpooledFeatures
+  try {
+    skipped = await addAll(spool, content, source, options, emit)
+    spooled = await spool.end()
+  } catch (error) {
+    spool.discard()
+    throw withSource(error as Error, source)
+  }
+  if (spooled.features === 0)
+    throw new ImportError(
+      `${source.name} holds no ${skipped > 0 ? 'valid ' : ''}feature; nothing was imported.`,
+    )
+  for (const property of options.types?.keys() ?? []) {
+    if (!spooled.columns.some((column) => column.property === property))
+      throw new ImportError(`--type ${property}: the source has no such property.`)
+  }
+  return { spooled, skipped }
+}
+
+async function readSource(source: ImportSource): Promise<SourceContent> {
+  const content = await source.read().catch((error) => {
+    throw withSource(error, source)
+  })
+  if (content.crs === undefined) return content
+  throw new ImportError(
+    `${source.name}: the coordinates are in the CRS ${content.crs}, and not longitude and latitude in WGS 84. ` +
+      'Convert it first, for example with ogr2ogr -t_srs EPSG:4326.',
+  )
+}
+
+/** Adds the features of a source to the spool. @returns the number of features that were left out */
+async function addAll(
+  spool: Spool,
+  content: SourceContent,
+  source: ImportSource,
+  { collection, skipInvalid }: ImportOptions,
+  emit: Emit,
+): Promise<number> {
+  let skipped = 0
+  const reportProgress = () =>
+    emit({
+      type: 'import-advanced',
+      collection,
+      features: spool.features,
+      bytes: source.bytesRead(),
+      totalBytes: source.totalBytes,
+    })
+  let lastProgress = 0
+  for await (const batch of content.features) {
+    for (const feature of batch) {
+      try {
+        await spool.add(feature)
+      } catch (cause) {
+        if (!(cause instanceof InvalidFeature)) throw cause
+        const { line } = feature
+        const reason = cause.message
+        if (!skipInvalid) {
+          throw new ImportError(
+            `Line ${line} of ${source.name} ${reason}. Nothing was imported; --skip-invalid would leave such features out.`,
+            { cause },
+          )
+        }
+        skipped++
+        emit({ type: 'import-skipped-feature', collection, line, reason })
+      }
+    }
+    if (performance.now() - lastProgress > PROGRESS_INTERVAL_MS) {
+      lastProgress = performance.now()
+      reportProgress()
+    }
+  }
+  reportProgress()
+  return skipped
+}
+
+/** Names the source in a failure that does not name it yet. */
+const withSource = (error: Error, source: ImportSource): ImportError =>
+  error instanceof ImportError ? error : new ImportError(`${source.name}: ${error.message}`, { cause: error })
+
+/** The second pass: fills the table in one transaction. @throws ImportError */
+async function load(session: Session, spooled: SpooledFeatures, options: ImportOptions, emit: Emit) {
   const { collection, existing } = options
-  const { count } = spool.identifiers
-  if (count > 0 && count < spool.features) emit({ type: 'import-left-out-ids', collection, count })
+  const { features, ids } = spooled
+  if (ids > 0 && ids < features) emit({ type: 'import-left-out-ids', collection, count: ids })
+  const hasIds = ids === features
   await session.transaction(async () => {
     const target = await findTarget(session, collection)
-    const isAppend = existing === 'append' && target !== undefined
-    const table =
-      existing === 'replace' && target ? `tessera import ${collection}`.slice(0, MAX_NAME_BYTES) : collection
-    const hasIds = spool.identifiers.count === spool.features
-    const citus = await findCitus(session)
-    const level = isAppend ? target.level : chooseLayout(spool, options, target?.level, citus?.shards)
-    if (isAppend) await checkColumns(session, target.oid, spool)
-    else {
-      await createTable(session, table, spool, hasIds, level)
-      if (citus) await distributeTable(session, table, options.distributeBy ?? 'cell')
-    }
-    await copySpool(
-      session,
-      table,
-      spool,
-      { level, hasIds, isAppend },
-      isAppend ? await geometryTypeOf(session, target.oid) : undefined,
-    )
-    if (!isAppend) await finishTable(session, table, collection, target, level)
+    const level =
+      existing === 'append' && target
+        ? await append(session, target, spooled, hasIds, collection)
+        : await create(session, target, spooled, hasIds, options)
     if (hasIds && level === undefined) await advanceSequence(session, collection)
-    await describe(session, options)
+    await describeCollection(session, collection, options, existing)
   })
-  // Outside the transaction, where VACUUM can run: it lets counts and joins use the index alone.
-  await session.query(textOf(sql`vacuum (analyze) ${tableName(collection)}`))
+  await vacuumTable(session, collection)
 }
 
-/** The level of the cells that features are sharded by; undefined where they are not. */
-function chooseLayout(
-  spool: Spool,
-  { distributeBy = 'cell', level }: ImportOptions,
-  replaced: number | undefined,
-  shards: number | undefined,
-): number | undefined {
-  // One that is replaced keeps its level: gateways know it from before, until they look again.
-  return distributeBy === 'cell'
-    ? (level ?? replaced ?? chooseLevel(spool.places, shards ?? USUAL_SHARDS))
-    : undefined
+/** Appends to a table. @returns the level of its cells */
+async function append(
+  session: Session,
+  { oid, level }: Target,
+  spooled: SpooledFeatures,
+  hasIds: boolean,
+  collection: string,
+) {
+  await checkColumns(session, oid, spooled)
+  const columnType = await geometryTypeOf(session, oid)
+  const multi = /^Multi(.+)$/.exec(columnType)?.[1] ?? geometryColumnOf(spooled).multi
+  await copySpool(session, collection, spooled, { level, hasIds, isAppend: true, multi })
+  return level
 }
 
-/** Citus' own default: a table of one node may come to be distributed some day. */
-const USUAL_SHARDS = 32
-
-async function findCitus(session: Session): Promise<{ readonly shards: number } | undefined> {
-  const [row] = await session.query<{ shards: string | null }>(
-    "select current_setting('citus.shard_count', true) as shards",
-  )
-  return row?.shards ? { shards: Number(row.shards) } : undefined
+/** Creates a table, in place of `replaced` if there is one. @returns the level of its cells */
+async function create(
+  session: Session,
+  replaced: Target | undefined,
+  spooled: SpooledFeatures,
+  hasIds: boolean,
+  options: ImportOptions,
+) {
+  const { collection, existing, distributeBy = 'cell' } = options
+  const table = existing === 'replace' && replaced ? replacementName(collection) : collection
+  const citus = await findCitus(session)
+  // A replaced collection keeps its level, because gateways use the old one until they reload the catalog.
+  const level =
+    distributeBy === 'cell'
+      ? (options.level ?? replaced?.level ?? chooseLevel(spooled.places, citus?.shards ?? USUAL_SHARDS))
+      : undefined
+  await createTable(session, table, spooled, hasIds, level)
+  if (citus) await distributeTable(session, table, distributeBy)
+  const { multi } = geometryColumnOf(spooled)
+  await copySpool(session, table, spooled, { level, hasIds, isAppend: false, multi })
+  if (replaced) await replaceTable(session, collection)
+  await finishTable(session, collection, level)
+  return level
 }

@@ -1,216 +1,257 @@
-// Owns the spool: checked features as lines of COPY in a file, and what was learned of them.
+// Owns the spool: a file of checked features, and what the import has learned from them.
 
 import { once } from 'node:events'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { finished } from 'node:stream/promises'
-import type { Emit } from '../../events.ts'
 import { type Place, placeOf } from '../sharding/cell.ts'
 import { ExactNumber } from '../values/exact-json.ts'
-import { GeometryError, parseGeometry } from '../values/geometry.ts'
-import { MAX_NAME_BYTES, OWN_COLUMNS } from './column-name.ts'
+import { GeometryError, type ParsedGeometry, parseGeometry } from '../values/geometry.ts'
+import { columnNameOf, MAX_NAME_BYTES } from './column-name.ts'
 import { ColumnObserver, type ColumnType, copyTextOf, NULL_TEXT } from './column-type.ts'
 import { ImportError } from './import-error.ts'
-import type { ImportSource } from './import-source.ts'
-import type { SourceContent, SourceFeature } from './sources/source.ts'
-
-/** PostgreSQL ends at 1,600 columns, a few of them ours. */
-const MAX_COLUMNS = 1_500
-/** How much text is gathered before it is written to the spool or to COPY, in characters. */
-const CHUNK = 64 * 1024
-const PROGRESS_INTERVAL_MS = 100
-/** By how many features the level of cells is chosen. */
-const MAX_PLACES = 10_000
-
-type SpoolColumn = {
-  readonly property: string
-  readonly name: string
-  readonly observer: ColumnObserver
-  forced: ColumnType | undefined
-}
-
-export type Spool = {
-  readonly file: string
-  readonly columns: readonly SpoolColumn[]
-  readonly identifiers: ColumnObserver
-  readonly geometryTypes: ReadonlySet<string>
-  readonly dimensions: ReadonlySet<number>
-  readonly hasNullGeometry: boolean
-  /** Of some of the features, each as likely as another. */
-  readonly places: readonly Place[]
-  readonly features: number
-  readonly skipped: number
-}
+import type { SourceFeature } from './sources/source.ts'
 
 export type SpoolOptions = {
-  readonly collection: string
-  readonly id?: string | undefined
-  readonly types?: ReadonlyMap<string, ColumnType>
-  readonly skipInvalid?: boolean | undefined
+  /** Property that identifies a feature; undefined: the features' own ids. */
+  readonly id: string | undefined
+  /** Types of columns that are known in advance, by property. */
+  readonly types: ReadonlyMap<string, ColumnType>
+  /** See SourceContent. */
+  readonly hasTypes: boolean
 }
 
-/**
- * A line of the spool: its line in the source, the feature's id, its geometry and its place, then its properties in
- * the order in which the source first named them; those that come later are missing at its end.
- */
-export async function spoolFeatures(
-  source: ImportSource,
-  content: SourceContent,
-  options: SpoolOptions,
-  file: string,
-  emit: Emit,
-): Promise<Spool> {
-  const { collection } = options
-  const columns = new Map<string, SpoolColumn>()
-  const identifiers = new ColumnObserver(content.hasTypes)
+export interface Spool {
+  /** Number of features that were added so far. */
+  readonly features: number
+  /**
+   * Checks a feature and adds it. The columns of a feature that is refused stay.
+   * @throws InvalidFeature if the feature cannot be imported; ImportError if there are too many columns
+   */
+  add(feature: SourceFeature): Promise<void>
+  /** Writes what is still in memory to the file, and closes it. */
+  end(): Promise<SpooledFeatures>
+  /** Closes the file of an import that has failed. */
+  discard(): void
+}
+
+/** Why a feature cannot be imported, completing "Line 5 …". */
+export class InvalidFeature extends Error {}
+
+export type SpooledFeatures = {
+  readonly features: number
+  /** In the order in which the source first named the properties. */
+  readonly columns: readonly SpooledColumn[]
+  /** Number of features that have an id. */
+  readonly ids: number
+  readonly idType: ColumnType
+  /** Types of GeoJSON. */
+  readonly geometryTypes: ReadonlySet<string>
+  readonly dimensions: ReadonlySet<2 | 3>
+  readonly hasNullGeometry: boolean
+  /** Places of at most MAX_PLACES features, drawn at random. */
+  readonly places: readonly Place[]
+  /** Reads the file, some lines at a time; see `parseLine`. */
+  readonly lines: () => AsyncIterable<string[]>
+}
+
+export type SpooledColumn = {
+  readonly property: string
+  readonly name: string
+  readonly type: ColumnType
+  /** True if every feature has a value. */
+  readonly isComplete: boolean
+}
+
+/** PostgreSQL allows 1,600 columns, and a table has a few that are not properties. */
+const MAX_COLUMNS = 1_500
+/** Characters that are gathered in memory before they are written to the file, or read from it. */
+const CHUNK = 64 * 1024
+/** Number of features from which the level of the cells is chosen. */
+const MAX_PLACES = 10_000
+
+/** Creates a spool that writes to a new file. */
+export function makeSpool(file: string, options: SpoolOptions): Spool {
+  const columns = new Map<string, Column>()
+  const identifiers = new ColumnObserver(options.hasTypes)
   const geometryTypes = new Set<string>()
-  const dimensions = new Set<number>()
-  const places: Place[] = []
-  let placed = 0
+  const dimensions = new Set<2 | 3>()
+  const places = makeSample<Place>(MAX_PLACES)
   let hasNullGeometry = false
   let features = 0
-  let skipped = 0
-
-  const addColumn = (property: string): SpoolColumn => {
-    if (columns.size >= MAX_COLUMNS)
-      throw new ImportError(`There are more than ${MAX_COLUMNS} different properties.`)
-    let name = OWN_COLUMNS.has(property) ? `${property}_` : property
-    while ([...columns.values()].some((column) => column.name === name)) name += '_'
-    if (name === '' || name.includes('\0') || Buffer.byteLength(name) > MAX_NAME_BYTES) {
-      throw new InvalidFeature(`has a property whose name is empty or longer than ${MAX_NAME_BYTES} bytes`)
-    }
-    const column = {
-      property,
-      name,
-      observer: new ColumnObserver(content.hasTypes),
-      forced: options.types?.get(property),
-    }
-    columns.set(property, column)
-    return column
-  }
-
-  const lineOf = (feature: SourceFeature): string => {
-    if (feature.problem) throw new InvalidFeature(feature.problem)
-    const geometry = feature.geometry === null ? undefined : parseGeometry(feature.geometry)
-    const properties = feature.properties as Record<string, unknown>
-    const id = options.id === undefined ? feature.id : properties[options.id]
-    if (options.id !== undefined && (id === undefined || id === null)) {
-      throw new InvalidFeature(`has no property ${options.id}, which is to be its id`)
-    }
-    const hasId = id !== undefined && id !== null
-    if (hasId && typeof id !== 'string' && typeof id !== 'number' && !(id instanceof ExactNumber))
-      throw new InvalidFeature('has an id that is no text or number')
-    for (const property of Object.keys(properties)) {
-      if (property !== options.id && !columns.has(property)) addColumn(property)
-    }
-    const place = geometry?.extent && placeOf(geometry.extent)
-    const fields = [
-      String(feature.line),
-      copied(id, undefined, 'id'),
-      geometry?.text ?? NULL_TEXT,
-      place ? `${place.quadkey}/${place.finest}` : NULL_TEXT,
-    ]
-    for (const { property, forced } of columns.values())
-      fields.push(copied(properties[property], forced, property))
-    // Nothing of a feature counts before all of it has been found right.
-    for (const { property, observer } of columns.values()) {
-      const value = properties[property]
-      if (value !== null && value !== undefined) observer.observe(value)
-    }
-    if (hasId) identifiers.observe(id)
-    if (place) {
-      const index = placed < MAX_PLACES ? placed : Math.floor(Math.random() * (placed + 1))
-      if (index < MAX_PLACES) places[index] = place
-      placed++
-    }
-    if (geometry) {
-      geometryTypes.add(geometry.type)
-      dimensions.add(geometry.dimension)
-    } else hasNullGeometry = true
-    return fields.join('\t')
-  }
-
   const output = createWriteStream(file, { highWaterMark: 4 * CHUNK })
+  const written = finished(output)
+  // A failure is thrown by the next write or by `end`; without a listener it would end the process.
+  written.catch(() => {})
   let chunk = ''
-  const flush = async () => {
+
+  async function flush() {
+    if (output.errored) throw output.errored
     const isFull = !output.write(chunk)
     chunk = ''
     if (isFull) await once(output, 'drain')
   }
-  const tellProgress = () =>
-    emit({
-      type: 'import-advanced',
-      collection,
-      features,
-      bytes: source.bytesRead(),
-      totalBytes: source.totalBytes,
-    })
-  let lastProgress = 0
-  try {
-    for await (const batch of content.features) {
-      for (const feature of batch) {
-        try {
-          chunk += `${lineOf(feature)}\n`
-          features++
-        } catch (error) {
-          if (!(error instanceof InvalidFeature || error instanceof GeometryError)) throw error
-          const reason =
-            error instanceof GeometryError ? `has a geometry that ${error.message}` : error.message
-          if (!options.skipInvalid) {
-            throw new ImportError(
-              `Line ${feature.line} of ${source.name} ${reason}. Nothing was imported; --skip-invalid would leave such features out.`,
-              { cause: error },
-            )
-          }
-          skipped++
-          emit({ type: 'import-skipped-feature', collection, line: feature.line, reason })
-        }
-        if (chunk.length > CHUNK) await flush()
-      }
-      if (performance.now() - lastProgress > PROGRESS_INTERVAL_MS) {
-        lastProgress = performance.now()
-        tellProgress()
-      }
+
+  function learn({ id, geometry, place, properties }: Row) {
+    for (const { property, observer } of columns.values()) {
+      const value = properties[property]
+      if (value !== null && value !== undefined) observer.observe(value)
     }
-    await flush()
-    tellProgress()
-  } catch (error) {
-    if (error instanceof ImportError) throw error
-    throw new ImportError(`${source.name}: ${(error as Error).message}`, { cause: error })
-  } finally {
-    output.end()
-    await finished(output)
+    if (id !== null && id !== undefined) identifiers.observe(id)
+    if (place) places.add(place)
+    if (geometry) {
+      geometryTypes.add(geometry.type)
+      dimensions.add(geometry.dimension)
+    } else hasNullGeometry = true
+    features++
   }
-  if (features === 0)
-    throw new ImportError(
-      `${source.name} holds no ${skipped > 0 ? 'valid ' : ''}feature; nothing was imported.`,
-    )
-  for (const property of options.types?.keys() ?? []) {
-    if (!columns.has(property)) throw new ImportError(`--type ${property}: the source has no such property.`)
-  }
+
   return {
-    file,
-    columns: [...columns.values()],
-    identifiers,
-    geometryTypes,
-    dimensions,
-    hasNullGeometry,
-    places,
-    features,
-    skipped,
+    get features() {
+      return features
+    },
+    async add(feature) {
+      const row = checkFeature(feature, options.id)
+      addColumns(columns, row.properties, options)
+      chunk += lineOf(row, columns.values())
+      // Only now, because a feature that is refused must not decide on types.
+      learn(row)
+      if (chunk.length > CHUNK) await flush()
+    },
+    async end() {
+      await flush()
+      output.end()
+      await written
+      return {
+        features,
+        columns: [...columns.values()].map(({ property, name, givenType, observer }) => ({
+          property,
+          name,
+          type: givenType ?? observer.type,
+          isComplete: observer.count === features,
+        })),
+        ids: identifiers.count,
+        idType: identifiers.type,
+        geometryTypes,
+        dimensions,
+        hasNullGeometry,
+        places: places.values,
+        lines: () => readLines(file),
+      }
+    },
+    discard() {
+      output.destroy()
+    },
   }
 }
 
-class InvalidFeature extends Error {}
+/** A feature that has been checked, except for the text of its properties. */
+type Row = {
+  readonly line: number
+  readonly id: unknown
+  readonly geometry: ParsedGeometry | undefined
+  readonly place: Place | undefined
+  readonly properties: Readonly<Record<string, unknown>>
+}
 
-function copied(value: unknown, type: ColumnType | undefined, property: string): string {
+/** @throws InvalidFeature */
+function checkFeature(feature: SourceFeature, idProperty: string | undefined): Row {
+  if (feature.problem) throw new InvalidFeature(feature.problem)
+  const geometry = feature.geometry === null ? undefined : checkGeometry(feature.geometry)
+  const properties = feature.properties as Record<string, unknown>
+  const id = idProperty === undefined ? feature.id : properties[idProperty]
+  const hasId = id !== undefined && id !== null
+  if (idProperty !== undefined && !hasId) {
+    throw new InvalidFeature(`has no property ${idProperty}, which is to be its id`)
+  }
+  if (hasId && typeof id !== 'string' && typeof id !== 'number' && !(id instanceof ExactNumber))
+    throw new InvalidFeature('has an id that is no text or number')
+  const place = geometry?.extent && placeOf(geometry.extent)
+  return { line: feature.line, id, geometry, place, properties }
+}
+
+/** @throws InvalidFeature */
+function checkGeometry(geometry: unknown): ParsedGeometry {
+  try {
+    return parseGeometry(geometry)
+  } catch (cause) {
+    if (!(cause instanceof GeometryError)) throw cause
+    throw new InvalidFeature(`has a geometry that ${cause.message}`, { cause })
+  }
+}
+
+type Column = {
+  readonly property: string
+  readonly name: string
+  readonly observer: ColumnObserver
+  readonly givenType: ColumnType | undefined
+}
+
+/** Adds a column for each property that has none yet. @throws InvalidFeature or ImportError */
+function addColumns(
+  columns: Map<string, Column>,
+  properties: Row['properties'],
+  { id, types, hasTypes }: SpoolOptions,
+) {
+  for (const property of Object.keys(properties)) {
+    if (property === id || columns.has(property)) continue
+    if (columns.size >= MAX_COLUMNS)
+      throw new ImportError(`There are more than ${MAX_COLUMNS} different properties.`)
+    const name = columnNameOf(property, new Set([...columns.values()].map((column) => column.name)))
+    if (name === undefined)
+      throw new InvalidFeature(`has a property whose name is empty or longer than ${MAX_NAME_BYTES} bytes`)
+    const observer = new ColumnObserver(hasTypes)
+    columns.set(property, { property, name, observer, givenType: types.get(property) })
+  }
+}
+
+/**
+ * Writes a line of the spool: fields of COPY's text format, between tabs. They are the line in the source, the id, the
+ * geometry, its place and the properties in the order of their columns. A property whose column was added later has
+ * no field.
+ * @throws InvalidFeature
+ */
+function lineOf({ line, id, geometry, place, properties }: Row, columns: Iterable<Column>): string {
+  const fields = [
+    String(line),
+    fieldOf(id, undefined, 'id'),
+    geometry?.text ?? NULL_TEXT,
+    place ? `${place.quadkey}/${place.finest}` : NULL_TEXT,
+  ]
+  for (const { property, givenType } of columns)
+    fields.push(fieldOf(properties[property], givenType, property))
+  return `${fields.join('\t')}\n`
+}
+
+function fieldOf(value: unknown, type: ColumnType | undefined, property: string): string {
   const text = copyTextOf(value, type)
   if (text === undefined)
     throw new InvalidFeature(`has text in ${property} that PostgreSQL cannot store (NUL or half a character)`)
   return text
 }
 
-/** The spool's lines, a chunk of the file at a time. */
-export async function* linesOf(file: string): AsyncGenerator<string[]> {
+/** A line of the spool. The texts are those of COPY, NULL_TEXT included. */
+export type SpooledLine = {
+  /** The line in the source. */
+  readonly line: string
+  readonly id: string
+  readonly geometry: string
+  readonly place: Place | undefined
+  readonly properties: readonly string[]
+}
+
+export function parseLine(text: string): SpooledLine {
+  const [line, id, geometry, place, ...properties] = text.split('\t') as [string, string, string, string]
+  return { line, id, geometry, place: parsePlace(place), properties }
+}
+
+function parsePlace(text: string): Place | undefined {
+  if (text === NULL_TEXT) return undefined
+  const [quadkey, finest] = text.split('/').map(Number) as [number, number]
+  return { quadkey, finest }
+}
+
+/** Reads the lines of a file, those that end in one chunk at a time. */
+async function* readLines(file: string): AsyncGenerator<string[]> {
   let parts: string[] = []
   for await (const chunk of createReadStream(file, { encoding: 'utf8', highWaterMark: CHUNK })) {
     const lines = (chunk as string).split('\n')
@@ -218,8 +259,22 @@ export async function* linesOf(file: string): AsyncGenerator<string[]> {
       lines[0] = [...parts, lines[0]].join('')
       parts = []
     }
-    // A line may be far longer than a chunk: it is put together once, when its end is there.
+    // A line may be far longer than a chunk, so its parts are joined only once, when its end has been read.
     parts.push(lines.pop()!)
     yield lines
+  }
+}
+
+/** Keeps at most `size` of the values that are added, each with the same probability (reservoir sampling). */
+function makeSample<T>(size: number) {
+  const values: T[] = []
+  let added = 0
+  return {
+    values: values as readonly T[],
+    add(value: T) {
+      const index = added < size ? added : Math.floor(Math.random() * (added + 1))
+      if (index < size) values[index] = value
+      added++
+    },
   }
 }

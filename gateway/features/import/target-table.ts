@@ -1,46 +1,45 @@
-// Owns the table that an import fills.
+// Owns the table of a collection that an import creates, replaces or appends to.
 
 import { type SQL, sql } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
 import { collectionTable, movedFeatureTable } from '../../database/tables.ts'
 import { statementOf } from '../../database/template.ts'
-import { GEOMETRY_COLUMN } from './column-name.ts'
+import { GEOMETRY_COLUMN, MAX_NAME_BYTES } from './column-name.ts'
+import { execute } from './execute.ts'
 import { ImportError } from './import-error.ts'
-import type { Spool } from './spool.ts'
+import type { SpooledFeatures } from './spool.ts'
 
-/** Collections are made in this schema, where their names need no prefix. */
+/** Schema of the tables that imports create: names of collections there have no prefix. */
 export const SCHEMA = 'public'
 
 /**
- * What keeps features together: where they lie; their ids, for those that move all the time or whose clients
- * give them their ids; or, on Citus, every node has all of them, which suits small collections.
+ * How Citus distributes features. `cell`: features that are near each other are stored together. `id`: features are
+ * spread by their ids, which suits features that move all the time or whose ids clients choose. `reference`: every node
+ * has all features, which suits small collections.
  */
 export const DISTRIBUTIONS = ['cell', 'id', 'reference'] as const
 export type DistributeBy = (typeof DISTRIBUTIONS)[number]
 
-export const execute = <T extends object>(session: Session, statement: SQL) => {
-  const { text, values } = statementOf(statement)
-  return session.query<T>(text, values)
-}
-export const textOf = (statement: SQL) => statementOf(statement).text
+/** @property level of the cells, if the features of the table are distributed by cell */
+export type Target = { readonly oid: string; readonly managed: boolean; readonly level: number | undefined }
 
-export const tableName = (table: string) => sql`${sql.identifier(SCHEMA)}.${sql.identifier(table)}`
+export const tableName = (table: string): SQL => sql`${sql.identifier(SCHEMA)}.${sql.identifier(table)}`
+const textOf = (statement: SQL) => statementOf(statement).text
 
-/** Where a collection of this name is, or will be. @throws ImportError for a name that no collection can have */
-export function parseCollectionName(name: string): string {
-  // Some room is left below 63 bytes for the names of its index and its sequence.
-  if (/^[A-Za-z_][A-Za-z0-9_-]{0,47}$/.test(name)) return name
+/** @throws ImportError if no collection can have this name */
+export function checkCollectionName(name: string) {
+  // PostgreSQL allows 63 bytes; the names of the collection's indexes and its sequence need the rest.
+  if (/^[A-Za-z_][A-Za-z0-9_-]{0,47}$/.test(name)) return
   throw new ImportError(
     `"${name}" cannot name a collection: use up to 48 letters, digits, _ and -, the first a letter, for example my_roads.`,
   )
 }
 
-/** @property level of its cells, where it has some */
-export type Target =
-  | { readonly oid: string; readonly managed: boolean; readonly level: number | undefined }
-  | undefined
+/** Name of the new table while the table that it replaces exists. */
+export const replacementName = (collection: string) => `tessera import ${collection}`.slice(0, MAX_NAME_BYTES)
 
-export const findTarget = async (session: Session, collection: string): Promise<Target> => {
+/** @returns undefined if the collection has no table yet */
+export async function findTarget(session: Session, collection: string): Promise<Target | undefined> {
   const [row] = await execute<{ oid: string; managed: boolean; level: string | null }>(
     session,
     sql`select c.oid::text as oid, coalesce(m.is_managed, false) as managed, (
@@ -53,13 +52,16 @@ export const findTarget = async (session: Session, collection: string): Promise<
   return row && { ...row, level: row.level === null ? undefined : Number(row.level) }
 }
 
-/** Before anything is read: a large import should not find out at its end. */
+/**
+ * Checks that the table may be created, replaced or appended to. The import does so before it reads the source, because
+ * a long import should not fail at its end.
+ * @param existing what to do with a table that exists; undefined: fail
+ * @throws ImportError
+ */
 export async function checkTarget(
   session: Session,
-  {
-    collection,
-    existing,
-  }: { readonly collection: string; readonly existing?: 'append' | 'replace' | undefined },
+  collection: string,
+  existing: 'append' | 'replace' | undefined,
 ) {
   const target = await findTarget(session, collection)
   if (!target && existing === 'append') {
@@ -75,10 +77,14 @@ export async function checkTarget(
   }
 }
 
-/** Point and MultiPoint together make a column of MultiPoint, and so on; other mixtures one of any type. */
-export function geometryColumnOf({ geometryTypes, dimensions }: Spool): {
-  type: string
-  multi: string | undefined
+/**
+ * Returns the type of a column that holds these geometries. Point and MultiPoint together are stored as MultiPoint, and
+ * so on for lines and polygons; other mixtures need a column of any type.
+ * @property multi the type of single geometries that are stored as multiple ones, for example Point
+ */
+export function geometryColumnOf({ geometryTypes, dimensions }: SpooledFeatures): {
+  readonly type: string
+  readonly multi: string | undefined
 } {
   if (dimensions.size > 1) return { type: 'geometry', multi: undefined }
   const suffix = dimensions.has(3) ? 'Z' : ''
@@ -90,19 +96,25 @@ export function geometryColumnOf({ geometryTypes, dimensions }: Spool): {
   return { type: `geometry(${type}${suffix},4326)`, multi }
 }
 
+/**
+ * Creates a table without keys and indexes, which are faster to create when the rows are there; see `finishTable`.
+ * @param hasIds true if the features bring their ids
+ * @param level of the cells; undefined: features are not distributed by cell
+ * @throws ImportError if another import has created the table since `checkTarget`
+ */
 export async function createTable(
   session: Session,
   table: string,
-  spool: Spool,
+  spooled: SpooledFeatures,
   hasIds: boolean,
   level: number | undefined,
 ) {
-  const columns = spool.columns.map(({ name, observer, forced }) => {
-    const constraint = observer.count === spool.features ? sql.raw(' not null') : sql``
-    return sql`, ${sql.identifier(name)} ${sql.raw(forced ?? observer.type)}${constraint}`
-  })
-  const geometry = sql.raw(`${geometryColumnOf(spool).type}${spool.hasNullGeometry ? '' : ' not null'}`)
-  const key = level === undefined ? sql.raw(`id ${idTypeOf(spool, hasIds)}`) : cellColumns(level)
+  const columns = spooled.columns.map(
+    ({ name, type, isComplete }) =>
+      sql`, ${sql.identifier(name)} ${sql.raw(type)}${sql.raw(isComplete ? ' not null' : '')}`,
+  )
+  const geometry = sql.raw(`${geometryColumnOf(spooled).type}${spooled.hasNullGeometry ? '' : ' not null'}`)
+  const key = level === undefined ? sql.raw(`id ${idTypeOf(spooled, hasIds)}`) : cellColumns(level)
   await execute(
     session,
     sql`create table ${tableName(table)} (
@@ -114,25 +126,33 @@ export async function createTable(
   })
 }
 
-const idTypeOf = ({ identifiers }: Spool, hasIds: boolean) =>
-  /^(integer|bigint)$/.test(hasIds ? identifiers.type : 'bigint')
+const idTypeOf = ({ idType }: SpooledFeatures, hasIds: boolean) =>
+  /^(integer|bigint)$/.test(hasIds ? idType : 'bigint')
     ? 'bigint generated by default as identity'
     : 'text not null default gen_random_uuid()'
 
 /**
- * The check is what tells the catalog of the cells and their level (features/catalog.sql), and keeps whoever
- * writes there from putting a feature where nobody would look for it.
+ * The catalog finds the level of the cells in the check constraint (collections/catalog.sql). The constraint also keeps
+ * other SQL clients from storing a feature in a cell in which no query looks for it.
  */
 const cellColumns = (level: number) =>
   sql.raw(
     `cell integer not null, id text collate "C" not null, constraint cell_of_geom check (cell = tessera.cell(${GEOMETRY_COLUMN}, ${level}))`,
   )
 
-/** On Citus, before there are rows: they then go to their shards, or to every node. */
+/** @returns undefined without Citus; else the number of shards that a new table gets */
+export async function findCitus(session: Session): Promise<{ readonly shards: number } | undefined> {
+  const [row] = await session.query<{ shards: string | null }>(
+    "select current_setting('citus.shard_count', true) as shards",
+  )
+  return row?.shards ? { shards: Number(row.shards) } : undefined
+}
+
+/** Distributes a table on Citus. It must be empty: rows then go to their shard, or to every node, as they come. */
 export async function distributeTable(session: Session, table: string, by: DistributeBy) {
   const name = textOf(tableName(table))
   const statements: Record<DistributeBy, string> = {
-    // Beside the table that knows which features have moved, cell by cell.
+    // Each shard is on the same node as the shard of tessera.moved_feature that has the forwarding rows of its cells.
     cell: "select create_distributed_table($1::regclass, 'cell', colocate_with => 'tessera.moved_feature')",
     id: "select create_distributed_table($1::regclass, 'id')",
     reference: 'select create_reference_table($1::regclass)',
@@ -140,13 +160,14 @@ export async function distributeTable(session: Session, table: string, by: Distr
   await session.query(statements[by], [name])
 }
 
-export async function checkColumns(session: Session, oid: string, spool: Spool) {
+/** @throws ImportError if the table lacks a column that the features need */
+export async function checkColumns(session: Session, oid: string, spooled: SpooledFeatures) {
   const rows = await session.query<{ attname: string }>(
     'select attname from pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped',
     [oid],
   )
   const existing = new Set(rows.map((row) => row.attname))
-  const missing = spool.columns.filter(({ name }) => !existing.has(name)).map(({ name }) => name)
+  const missing = spooled.columns.filter(({ name }) => !existing.has(name)).map(({ name }) => name)
   if (missing.length > 0) {
     throw new ImportError(
       `The collection has no ${missing.join(', ')}; nothing was appended. It has ${[...existing].join(', ')}.`,
@@ -154,7 +175,7 @@ export async function checkColumns(session: Session, oid: string, spool: Spool) 
   }
 }
 
-/** The type of an existing table's geometry column, as in `MultiPoint`. */
+/** @returns the type of the geometry column, without its dimension, for example MultiPoint */
 export async function geometryTypeOf(session: Session, oid: string): Promise<string> {
   const [row] = await session.query<{ type: string }>(
     'select postgis_typmod_type(atttypmod) as type from pg_attribute where attrelid = $1 and attname = $2',
@@ -163,33 +184,38 @@ export async function geometryTypeOf(session: Session, oid: string): Promise<str
   return row?.type.replace(/ZM?$|M$/, '') ?? 'Geometry'
 }
 
-export async function finishTable(
-  session: Session,
-  table: string,
-  collection: string,
-  replaced: Target,
-  level: number | undefined,
-) {
-  const key = `${collection}_pkey`
+/**
+ * Drops the table of a collection and gives its name to the new one.
+ * @throws ImportError if the table cannot be dropped, for example because a view depends on it
+ */
+export async function replaceTable(session: Session, collection: string) {
+  await execute(session, sql`drop table ${tableName(collection)}`).catch((cause) => {
+    throw new ImportError(
+      `${collection} cannot be replaced: ${cause.message}${cause.detail ? ` (${cause.detail})` : ''}.`,
+      { cause },
+    )
+  })
+  const replacement = tableName(replacementName(collection))
+  await execute(session, sql`alter table ${replacement} rename to ${sql.identifier(collection)}`)
+}
+
+/**
+ * Adds the key and the indexes to a new table that has its rows.
+ * @param level of the cells; undefined: features are not distributed by cell
+ * @throws ImportError if two features have the same id
+ */
+export async function finishTable(session: Session, collection: string, level: number | undefined) {
+  const table = tableName(collection)
   const indexOf = (column: string) => sql.identifier(`${collection}_${column}_idx`)
-  if (replaced) {
-    await execute(session, sql`drop table ${tableName(collection)}`).catch((cause) => {
-      throw new ImportError(
-        `${collection} cannot be replaced: ${cause.message}${cause.detail ? ` (${cause.detail})` : ''}.`,
-        { cause },
-      )
-    })
-    await execute(session, sql`alter table ${tableName(table)} rename to ${sql.identifier(collection)}`)
-  }
-  // Of features of the table that had this name, which may be gone without us.
+  // Forwarding rows of an earlier table of this name: somebody may have dropped it with SQL.
   const { schemaName, tableName: name } = movedFeatureTable
   const isOf = sql`${schemaName} = ${SCHEMA} and ${name} = ${collection}`
   if (level !== undefined) await execute(session, sql`delete from ${movedFeatureTable} where ${isOf}`)
-  // Its last column alone tells features apart: an id begins with the cell that it was given in.
+  // `id` alone identifies a feature, because it begins with the cell in which it was created.
   const columns = sql.raw(level === undefined ? 'id' : 'cell, id')
   await execute(
     session,
-    sql`alter table ${tableName(collection)} add constraint ${sql.identifier(key)} primary key (${columns})`,
+    sql`alter table ${table} add constraint ${sql.identifier(`${collection}_pkey`)} primary key (${columns})`,
   ).catch((cause) => {
     if (cause.code !== '23505') throw cause
     throw new ImportError(
@@ -199,14 +225,13 @@ export async function finishTable(
   })
   await execute(
     session,
-    sql`create index ${indexOf(GEOMETRY_COLUMN)} on ${tableName(collection)} using gist (${sql.identifier(GEOMETRY_COLUMN)})`,
+    sql`create index ${indexOf(GEOMETRY_COLUMN)} on ${table} using gist (${sql.identifier(GEOMETRY_COLUMN)})`,
   )
-  // The key serves within a cell; this serves pages of all of them, and ids on one node.
-  if (level !== undefined)
-    await execute(session, sql`create index ${indexOf('id')} on ${tableName(collection)} (id)`)
+  // The key serves pages within a cell; this index serves pages of all cells, and look-ups by id on a single node.
+  if (level !== undefined) await execute(session, sql`create index ${indexOf('id')} on ${table} (id)`)
 }
 
-/** Ids that came with the features must not be given out again. */
+/** Moves the sequence of ids beyond the ids that came with the features. */
 export async function advanceSequence(session: Session, collection: string) {
   const qualified = textOf(tableName(collection))
   const [row] = await session.query<{ sequence: string | null }>(
@@ -215,4 +240,9 @@ export async function advanceSequence(session: Session, collection: string) {
   )
   if (!row?.sequence) return
   await session.query(`select setval($1, greatest(1, (select max(id) from ${qualified})))`, [row.sequence])
+}
+
+/** Lets counts and joins read the index alone. PostgreSQL allows VACUUM only outside of a transaction. */
+export async function vacuumTable(session: Session, collection: string) {
+  await session.query(textOf(sql`vacuum (analyze) ${tableName(collection)}`))
 }

@@ -5,6 +5,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { importFeatures } from '../../features/import/import.ts'
+import type { ImportSource } from '../../features/import/import-source.ts'
+import type { SourceContent } from '../../features/import/sources/source.ts'
 import { cellOf } from '../../features/sharding/cell.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
@@ -357,10 +360,37 @@ test('files of every format are recognized by their names', async () => {
   }
 })
 
+test('a source can declare types, which --type overrides, but not another CRS', async () => {
+  const sourceOf = (content: Partial<SourceContent>): ImportSource => ({
+    name: 'a source',
+    bytesRead: () => 0,
+    read: async () => ({
+      hasTypes: true,
+      features: (async function* () {
+        yield [{ line: 1, geometry: null, properties: { code: '7', level: 1, n: 1 } }]
+      })(),
+      ...content,
+    }),
+  })
+  const columnTypes = new Map([
+    ['code', 'integer'],
+    ['level', 'text'],
+  ] as const)
+  const types = new Map([['level', 'bigint'] as const])
+  await importFeatures(session, sourceOf({ columnTypes }), { collection: 'declared', types }, () => {})
+  const { code, level, n } = await columnsOf('declared')
+  assert.deepEqual([code, level, n], ['integer not null', 'bigint not null', 'integer not null'])
+  await assert.rejects(
+    importFeatures(session, sourceOf({ crs: 'EPSG:25832' }), { collection: 'elsewhere' }, () => {}),
+    /^Error: a source: the coordinates are in the CRS EPSG:25832.*ogr2ogr/,
+  )
+  await assert.rejects(rowsOf('elsewhere'))
+})
+
 test('the title, description, licence and attribution of a collection are shown', async () => {
   await succeed(
     'described',
-    feature({}),
+    feature(),
     '--title',
     'A title',
     '--description',
@@ -389,9 +419,8 @@ test('an invalid call reports what a valid one looks like', async () => {
   assert.match(output, /nowhere\.geojson cannot be read \(ENOENT\)/)
 })
 
-test('the memory of the process does not grow with the length of the source', {
-  timeout: 180_000,
-}, async () => {
+test('the memory of the process does not grow with the length of the source', 
+  timeout: 180_000,, async () => {
   const importing = startTessera(['import', '-', '--collection', 'long', '--format', 'geojsonseq'], {
     TESSERA_WRITE_URL: ownerUrl,
   })

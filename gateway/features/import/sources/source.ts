@@ -3,6 +3,7 @@
 import { extname } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { GeoJsonProperties } from 'geojson'
+import type { ColumnType } from '../column-type.ts'
 
 export type SourceFormat = {
   /** The name that `--format` takes. */
@@ -43,6 +44,10 @@ export type SourceOptions = {
 export type SourceContent = {
   /** True if values come with their types, as in JSON; false if all of them are text, as in CSV. */
   readonly hasTypes: boolean
+  /** Types that the source itself declares, by property; the types of other properties are inferred from values. */
+  readonly columnTypes?: ReadonlyMap<string, ColumnType> | undefined
+  /** CRS of the coordinates as PROJ reads it: a code, WKT or PROJJSON; undefined: longitude and latitude in WGS 84. */
+  readonly crs?: string | undefined
   /** The features in batches, in the order of the source. */
   readonly features: AsyncIterable<SourceFeature[]>
 }

@@ -1,0 +1,110 @@
+// The spool: what is written for a feature, what is learned from it, and what a refused feature leaves behind.
+
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type InvalidFeature, makeSpool, parseLine, type SpoolOptions } from '../../features/import/spool.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'tessera-test-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+let files = 0
+const open = (options: Partial<SpoolOptions> = {}, file = join(folder, `spool${files++}`)) =>
+  makeSpool(file, { id: undefined, types: new Map(), hasTypes: true, ...options })
+const feature = (line: number, properties: Record<string, unknown>, geometry: unknown = null) => ({
+  line,
+  properties,
+  geometry,
+})
+const point = { type: 'Point', coordinates: [1, 2] }
+async function linesOf({ lines }: { lines: () => AsyncIterable<string[]> }) {
+  const all = []
+  for await (const some of lines()) all.push(...some)
+  return all.map(parseLine)
+}
+
+test('a feature becomes a line, and columns get their types from all features', async () => {
+  const spool = open()
+  await spool.add({ ...feature(4, { n: 1, t: 'a\tb' }, point), id: 7 })
+  await spool.add(feature(9, { n: 2.5, late: true }))
+  const spooled = await spool.end()
+  assert.deepEqual(spooled.columns, [
+    { property: 'n', name: 'n', type: 'double precision', isComplete: true },
+    { property: 't', name: 't', type: 'text', isComplete: false },
+    { property: 'late', name: 'late', type: 'boolean', isComplete: false },
+  ])
+  const { features, ids, idType, geometryTypes, dimensions, hasNullGeometry, places } = spooled
+  assert.deepEqual([features, ids, idType, hasNullGeometry], [2, 1, 'integer', true])
+  assert.deepEqual([[...geometryTypes], [...dimensions], places.length], [['Point'], [2], 1])
+  assert.deepEqual(await linesOf(spooled), [
+    {
+      line: '4',
+      id: '7',
+      geometry: '{"type":"Point","coordinates":[1,2]}',
+      place: places[0],
+      properties: ['1', 'a\\tb'],
+    },
+    { line: '9', id: '\\N', geometry: '\\N', place: undefined, properties: ['2.5', '\\N', 'true'] },
+  ])
+})
+
+test('a type that is known in advance is not inferred', async () => {
+  const spool = open({ types: new Map([['code', 'text'] as const]) })
+  await spool.add(feature(1, { code: 7, n: 7 }))
+  const { columns } = await spool.end()
+  assert.deepEqual(
+    columns.map(({ type }) => type),
+    ['text', 'integer'],
+  )
+})
+
+test('a feature that is refused is not counted and does not decide on types', async () => {
+  const spool = open({ id: 'code' })
+  const refuse = (invalid: Parameters<typeof spool.add>[0], message: RegExp) =>
+    assert.rejects(spool.add(invalid), (error: InvalidFeature) => message.test(error.message))
+  await spool.add(feature(1, { code: 1, n: 1 }))
+  await refuse({ line: 2, problem: 'is not valid JSON' }, /^is not valid JSON$/)
+  await refuse(feature(3, { code: 2, n: 'text\0' }), /^has text in n that PostgreSQL cannot store/)
+  await refuse(feature(4, { n: 'text' }), /^has no property code/)
+  await refuse(feature(5, { code: [1], n: 'text' }), /^has an id that is no text or number$/)
+  await refuse(
+    feature(6, { code: 3, n: 'text' }, { type: 'Point', coordinates: [1, 91] }),
+    /^has a geometry that/,
+  )
+  await refuse(feature(7, { code: 4, ['x'.repeat(64)]: 1 }), /longer than 63 bytes/)
+  const spooled = await spool.end()
+  assert.deepEqual([spooled.features, spooled.ids, spooled.columns[0]!.type], [1, 1, 'integer'])
+  assert.deepEqual(
+    (await linesOf(spooled)).map(({ line }) => line),
+    ['1'],
+  )
+})
+
+test('lines that are longer than a chunk of the file come back complete', async () => {
+  const spool = open()
+  const text = 'ä'.repeat(100_000)
+  for (let line = 1; line <= 5; line++) await spool.add(feature(line, { text }))
+  const lines = await linesOf(await spool.end())
+  assert.deepEqual(
+    lines.map(({ line, properties }) => [line, properties[0] === text]),
+    [1, 2, 3, 4, 5].map((line) => [String(line), true]),
+  )
+})
+
+const skip = existsSync('/dev/full') ? false : 'there is no /dev/full'
+test('a disk without space fails the import, and not the process', { skip, timeout: 10_000 }, async () => {
+  const text = 'x'.repeat(100_000)
+  const fill = async (pauseMs: number) => {
+    const spool = open({}, '/dev/full')
+    for (let line = 1; line <= 10; line++) {
+      await spool.add(feature(line, { text }))
+      await sleep(pauseMs)
+    }
+    await spool.end()
+  }
+  // The file fails while the spool waits for it, or in between.
+  for (const pauseMs of [0, 100]) await assert.rejects(fill(pauseMs), { code: 'ENOSPC' })
+})
