@@ -1,19 +1,22 @@
-// Owns outlines that were drawn for a globe: cut along the antimeridian, as RFC 7946 (3.1.9) wants them.
+// Owns the cut of outlines along the antimeridian, as RFC 7946 (section 3.1.9) requires it.
 
 type Position = readonly number[]
 type Ring = readonly Position[]
 type Polygon = readonly Ring[]
 
-/** No outline is that wide: a ring that seems so goes over the antimeridian, or around a pole. */
+/**
+ * Degrees of longitude. No outline is this wide: a ring that seems to be crosses the antimeridian, or goes around a
+ * pole.
+ */
 const HALF_TURN = 180
 const WHOLE_TURN = 360
-/** Around the South Pole an atlas draws a line along here. */
+/** Degrees of latitude. A ring that stays below is a line that an atlas draws around the South Pole. */
 const POLE_LATITUDE = -89
 
-/** @returns the parts of a polygon on either side of the antimeridian; itself where it does not cross */
+/** @returns the parts of a polygon on either side of the antimeridian; the polygon itself if it does not cross it */
 export function cutPolygon(polygon: Polygon): Polygon[] {
   const [outer, ...holes] = polygon
-  // Seen from a globe all the world north of the pole is around a continent there, its coast a hole.
+  // On a globe such a ring encloses the rest of the world, and the coast of the continent at the pole is a hole in it.
   if (outer!.every(([, latitude]) => latitude! < POLE_LATITUDE))
     return holes.map((coast) => [aroundPole(coast)])
   const unrolled = polygon.map(unroll)
@@ -29,7 +32,7 @@ export function cutPolygon(polygon: Polygon): Polygon[] {
     .filter((parts) => parts.length > 0)
 }
 
-/** Steps of more than half a turn were none: longitudes go on beyond 180 instead. */
+/** Continues longitudes beyond 180 if a step of more than half a turn shows that the ring crosses the antimeridian. */
 function unroll(ring: Ring): Ring {
   let turn = 0
   return ring.map((position, index) => {
@@ -41,7 +44,7 @@ function unroll(ring: Ring): Ring {
   })
 }
 
-/** A coast that goes once around: cut where it passes the antimeridian, and closed along the pole. */
+/** Cuts a coast that goes around the pole at the antimeridian, and closes it along the pole. */
 function aroundPole(coast: Ring): Ring {
   const open = coast.slice(0, -1)
   const jump = open.findIndex(
@@ -58,7 +61,7 @@ function aroundPole(coast: Ring): Ring {
   return [...corners, ...eastward.toReversed(), [-HALF_TURN, west], corners[0]!]
 }
 
-/** What of a ring is between -180 and 180 (Sutherland and Hodgman, 1974, against two lines). */
+/** Cuts off what is not between -180 and 180 (Sutherland and Hodgman, 1974, with two lines). */
 function clip(ring: Ring): Ring {
   return clipAt(clipAt(ring, HALF_TURN, 1), -HALF_TURN, -1)
 }

@@ -1,4 +1,4 @@
-// Owns the types of columns that an import makes: inferred from values, and each value's text for COPY.
+// Owns the types of the columns that an import creates: their inference from values, and the text of values for COPY.
 
 import { ExactNumber } from '../values/exact-json.ts'
 import { isDay } from '../values/value.ts'
@@ -15,7 +15,7 @@ export const COLUMN_TYPES = [
 ] as const
 export type ColumnType = (typeof COLUMN_TYPES)[number]
 
-/** `double` and `int` are what people type. */
+/** Short names, which people type. */
 const ALIASES: Record<string, ColumnType> = {
   int: 'integer',
   int4: 'integer',
@@ -45,9 +45,9 @@ const isInt8 = (text: string) => {
   return value <= INT8_MAX && value >= -INT8_MAX - 1n
 }
 
-/** What the values of one column have in common so far. */
+/** Infers the type of one column from its values. */
 export class ColumnObserver {
-  /** Values other than null that were seen. */
+  /** Number of values that were observed; the caller leaves out null. */
   count = 0
   #isInteger = true
   #isSmall = true
@@ -58,7 +58,7 @@ export class ColumnObserver {
   #isJson = true
   readonly #hasTypes: boolean
 
-  /** @param hasTypes whether the source tells 5 from "5": JSON does, CSV does not */
+  /** @param hasTypes true if the source distinguishes 5 from "5", as JSON does and CSV does not */
   constructor(hasTypes: boolean) {
     this.#hasTypes = hasTypes
   }
@@ -91,11 +91,12 @@ export class ColumnObserver {
   #observeUntyped(text: string) {
     if (this.#isInteger) this.#isInteger = INTEGER.test(text)
     if (this.#isInteger && Math.abs(Number(text)) > INT4_MAX) this.#isSmall = false
-    // More digits than a double keeps are an identifier, not a measurement.
+    // A number with more digits than a double can hold is an identifier, and not a measurement.
     if (this.#isNumber) this.#isNumber = NUMBER.test(text) && !LONG_DIGITS.test(text)
     if (this.#isBoolean) this.#isBoolean = text === 'true' || text === 'false'
   }
 
+  /** The narrowest type that fits all values so far; text if there are none. */
   get type(): ColumnType {
     if (this.count === 0) return 'text'
     if (this.#isBoolean) return 'boolean'
@@ -113,8 +114,9 @@ const ESCAPES: Record<string, string> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n'
 export const NULL_TEXT = '\\N'
 
 /**
- * A value as COPY's text format wants it: the same for every type that the column may turn out to have.
- * @returns undefined where PostgreSQL cannot store it: NUL, or half a surrogate pair
+ * Writes a value in COPY's text format. The text is the same for every type that may be inferred for the column later.
+ * @param type of the column if it is known in advance: in a column of jsonb, a string needs its quotes
+ * @returns undefined if PostgreSQL cannot store the value, because it contains NUL or half a surrogate pair
  */
 export function copyTextOf(value: unknown, type: ColumnType | undefined): string | undefined {
   if (value === null || value === undefined) return NULL_TEXT

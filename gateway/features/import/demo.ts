@@ -1,4 +1,4 @@
-// Owns the demo data: real places, from npm packages, imported where they are missing.
+// Owns the demo data: real places from npm packages, imported if they are missing.
 
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
@@ -17,7 +17,7 @@ import type { DistributeBy } from './target-table.ts'
 
 type DemoCollection = Description & {
   readonly collection: string
-  /** A file within an npm package. */
+  /** Path of a file in an npm package. */
   readonly file: string
   readonly id?: string
   readonly distributeBy?: DistributeBy
@@ -43,7 +43,7 @@ export const demoCollections: readonly DemoCollection[] = [
       'Outlines at 1:50 million, from Natural Earth. iso_n3 is the ISO 3166-1 numeric code, where there is one.',
     license: 'https://www.naturalearthdata.com/about/terms-of-use/',
     attribution: 'Made with Natural Earth (https://www.naturalearthdata.com)',
-    // Few, and what every map lies on.
+    // There are few countries, and every map shows them.
     distributeBy: 'reference',
     read: (file) => readAtlas(file, 'countries', 'iso_n3'),
   },
@@ -59,19 +59,19 @@ export const demoCollections: readonly DemoCollection[] = [
   },
 ]
 
-/** Imports the collections that are missing; one that is there is left as it is. */
+/** Imports the collections that do not exist; it never changes one that does. */
 export async function importDemo(session: Session, emit: Emit): Promise<void> {
-  // Of several gateways that start on an empty database one does it, and the others wait.
+  // If several gateways start on an empty database, one of them imports and the others wait.
   await session.query('select pg_advisory_lock($1)', [DEMO_LOCK])
   try {
     await importMissing(session, emit)
   } finally {
-    // Where the connection is gone, the lock is too.
+    // If the connection is gone, PostgreSQL has released the lock.
     await session.query('select pg_advisory_unlock($1)', [DEMO_LOCK]).catch(() => {})
   }
 }
 
-/** Any number that nobody else takes a lock by. */
+/** Key of the advisory lock; the number has no meaning, and no other lock has it. */
 const DEMO_LOCK = 7_355_608_002
 
 async function importMissing(session: Session, emit: Emit): Promise<void> {
@@ -93,7 +93,7 @@ async function importMissing(session: Session, emit: Emit): Promise<void> {
   }
 }
 
-/** A JSON array of objects whose coordinates are text, and whose missing values are empty text. */
+/** Reads a JSON array of objects whose coordinates are strings and whose missing values are empty strings. */
 async function* readCities(file: string): AsyncGenerator<SourceFeature[]> {
   for await (const slices of readJsonArray(createReadStream(file))) {
     yield slices.map(({ line, bytes }) => {
@@ -104,7 +104,10 @@ async function* readCities(file: string): AsyncGenerator<SourceFeature[]> {
   }
 }
 
-/** A topology whose features' ids are codes: not all have one, and in one case two share it. */
+/**
+ * Reads a topology whose features have codes as ids. The codes become properties, because some features have none and
+ * two features have the same one.
+ */
 async function* readAtlas(file: string, object: string, codeName: string): AsyncGenerator<SourceFeature[]> {
   const input = { file, start: Buffer.alloc(0), bytes: createReadStream(file) }
   const topology = await topojson.read(input, { object })
@@ -117,7 +120,7 @@ async function* readAtlas(file: string, object: string, codeName: string): Async
   }
 }
 
-/** The atlases are made for globes. */
+/** The atlases draw outlines for a globe, where the antimeridian cuts nothing. */
 function cutOutlines(geometry: unknown): unknown {
   const { type, coordinates } = (geometry ?? {}) as Partial<Polygon | MultiPolygon>
   const polygons = (

@@ -57,8 +57,8 @@ const PROGRESS_INTERVAL_MS = 100
 const USUAL_SHARDS = 32
 
 /**
- * Imports in two passes, because a table needs its columns before its rows. The first pass reads the source once, checks
- * each feature and writes it to the spool, and learns the types of the columns. The second sends the spool.
+ * Imports in two passes, because a table needs its columns before its rows. The first pass reads the source once,
+ * checks each feature, writes it to the spool and learns the types of the columns. The second pass sends the spool.
  * @throws ImportError
  */
 export async function importFeatures(

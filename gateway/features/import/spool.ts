@@ -123,12 +123,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
       await written
       return {
         features,
-        columns: [...columns.values()].map(({ property, name, givenType, observer }) => ({
-          property,
-          name,
-          type: givenType ?? observer.type,
-          isComplete: observer.count === features,
-        })),
+        columns: [...columns.values()].map((column) => describeColumn(column, features)),
         ids: identifiers.count,
         idType: identifiers.type,
         geometryTypes,
@@ -203,6 +198,16 @@ function addColumns(
     columns.set(property, { property, name, observer, givenType: types.get(property) })
   }
 }
+
+const describeColumn = (
+  { property, name, givenType, observer }: Column,
+  features: number,
+): SpooledColumn => ({
+  property,
+  name,
+  type: givenType ?? observer.type,
+  isComplete: observer.count === features,
+})
 
 /**
  * Writes a line of the spool: fields of COPY's text format, between tabs. They are the line in the source, the id, the
