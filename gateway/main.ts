@@ -3,10 +3,10 @@
 
 import { readFileSync } from 'node:fs'
 import { ConfigError, flagOf, settings, variableOf } from './config.ts'
-import type { SourceFormat } from './features/import/sources/source.ts'
 
-function usage(formats: readonly SourceFormat[]): string {
-  const titles = formats.map(({ title }) => title)
+/** @param formats name and title of each source format */
+function usage(formats: Readonly<Record<string, string>>): string {
+  const titles = Object.values(formats)
   const width = 32
   const lines = Object.entries(settings).map(([name, { does, default: fallback }]) => {
     const shown = fallback === undefined || String(fallback) === '' ? '' : ` [${fallback}]`
@@ -20,7 +20,7 @@ function usage(formats: readonly SourceFormat[]): string {
     --id PROPERTY                              the property that identifies a feature
     --type PROPERTY:TYPE                       type of a column; repeat it for each property
     --title, --description, --license, --attribution TEXT
-    --format ${formats.map(({ name }) => name).join('|')}
+    --format ${Object.keys(formats).join('|')}
     --object NAME                              object of a topology to import
     --longitude, --latitude COLUMN             columns of a CSV that hold its coordinates
     --skip-invalid                             leave out features that are not valid
@@ -42,8 +42,8 @@ ${lines.join('\n')}
 type Command = (args: readonly string[]) => Promise<void>
 
 const help = async () => {
-  const { FORMATS } = await import('./features/import/sources/formats.ts')
-  process.stdout.write(usage(FORMATS))
+  const { FORMAT_TITLES } = await import('./features/import/sources/format-name.ts')
+  process.stdout.write(usage(FORMAT_TITLES))
 }
 const version = async () => {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))

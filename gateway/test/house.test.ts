@@ -104,6 +104,7 @@ test('the command line and the list of source formats load no package', () => {
       if (target.startsWith('.')) loaded.add(normalize(join(dirname(file), target)))
       else assert.match(target, /^node:/, `${file} loads ${target}`)
     }
+  assert.deepEqual(importsOf('gateway/features/import/sources/format-name.ts'), [], 'the help loads formats')
 })
 
 test('a source format is one file, which only the list of formats knows', () => {

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { csv } from '../../features/import/sources/csv.ts'
+import { FORMAT_TITLES } from '../../features/import/sources/format-name.ts'
 import { FORMATS } from '../../features/import/sources/formats.ts'
 import { geojson } from '../../features/import/sources/geojson.ts'
 import { geojsonSeq } from '../../features/import/sources/geojson-seq.ts'
@@ -203,11 +204,18 @@ test('a format is recognized by the name of the file, or else by its first bytes
   assert.equal(detect('name,lon,lat\n'), 'csv')
 })
 
+test('help texts name the formats that there are', () => {
+  assert.deepEqual(
+    FORMATS.map(({ name }) => name),
+    Object.keys(FORMAT_TITLES),
+  )
+})
+
 test('of several formats that recognise the first bytes, the last of the list wins', () => {
-  const withMagic: SourceFormat = { ...csv, name: 'magic', recognises: (start) => start[0] === 0x50 }
-  const detect = (text: string) => detectFormat([...FORMATS, withMagic], '-', Buffer.from(text))?.name
-  assert.equal(detect('PAR1'), 'magic')
-  assert.equal(detect('name,lon,lat'), 'csv')
+  const withMagic: SourceFormat = { ...csv, recognises: (start) => start[0] === 0x50 }
+  const detect = (text: string) => detectFormat([...FORMATS, withMagic], '-', Buffer.from(text))
+  assert.equal(detect('PAR1'), withMagic)
+  assert.equal(detect('name,lon,lat'), csv)
   assert.equal(detectFormat([withMagic], '-', Buffer.from('name,lon,lat')), undefined)
 })
 

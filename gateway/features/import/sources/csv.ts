@@ -6,7 +6,6 @@ import { decodeText, startOfText } from './source-text.ts'
 
 export const csv: SourceFormat = {
   name: 'csv',
-  title: 'CSV',
   extensions: ['.csv', '.tsv'],
   // Any text that is no JSON.
   recognises: (start) => !['{', '[', '\x1e'].includes(startOfText(start).charAt(0)),

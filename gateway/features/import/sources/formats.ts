@@ -7,7 +7,7 @@ import type { SourceFormat } from './source.ts'
 import { topojson } from './topojson.ts'
 
 /**
- * In the order of the help texts. Detection takes the last format that recognises a source, so a format that
- * recognises more of its first bytes comes after one that recognises less: GeoJSON recognises any JSON.
+ * The formats in the order of their names in format-name.ts. Detection takes the last format that recognises the first
+ * bytes of a source, so a format that needs more of them comes after one that needs less: GeoJSON recognises any JSON.
  */
 export const FORMATS: readonly SourceFormat[] = [geojson, geojsonSeq, topojson, csv]

@@ -7,7 +7,6 @@ import { startOfText } from './source-text.ts'
 
 export const geojsonSeq: SourceFormat = {
   name: 'geojsonseq',
-  title: 'GeoJSONSeq',
   extensions: ['.geojsonl', '.geojsons', '.geojsonseq', '.ndjson', '.ndgeojson', '.jsonl'],
   recognises(start) {
     const text = startOfText(start)

@@ -8,7 +8,6 @@ import { startOfText } from './source-text.ts'
 
 export const geojson: SourceFormat = {
   name: 'geojson',
-  title: 'GeoJSON',
   extensions: ['.geojson'],
   recognises: (start) => /^[{[]/.test(startOfText(start)),
   read: async ({ bytes }) => ({ hasTypes: true, features: readFeatures(bytes) }),

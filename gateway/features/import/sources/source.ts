@@ -4,12 +4,10 @@ import { extname } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { GeoJsonProperties } from 'geojson'
 import type { ColumnType } from '../column-type.ts'
+import type { FormatName } from './format-name.ts'
 
 export type SourceFormat = {
-  /** The name that `--format` takes. */
-  readonly name: string
-  /** The name that help texts show. */
-  readonly title: string
+  readonly name: FormatName
   /** Extensions of file names: in lower case, with the dot. */
   readonly extensions: readonly string[]
   /** @returns true if a source that starts with these bytes can be of this format */

@@ -8,7 +8,6 @@ import { readText, startOfText } from './source-text.ts'
 
 export const topojson: SourceFormat = {
   name: 'topojson',
-  title: 'TopoJSON',
   extensions: ['.topojson'],
   recognises: (start) => /^\{\s*"type"\s*:\s*"Topology"/.test(startOfText(start)),
   read: async ({ bytes }, { object }) => ({ hasTypes: true, features: readFeatures(bytes, object) }),
