@@ -46,6 +46,8 @@ async function findInGroup(cluster: Cluster, { name, members }: Group): Promise<
   const states = await Promise.all(members.map((member) => askMember(member)))
   const primary = members.find((_, index) => states[index]?.role === 'primary')
   if (!primary) return [`group ${name} has no primary at the end`]
+  const missing = members.filter((_, index) => states[index]?.timeline === undefined)
+  if (missing.length > 0) throw new Error(`${missing.map(({ name }) => name).join()} does not respond`)
   const timelines = new Set(states.map((state) => state?.timeline))
   const wrongs = timelines.size === 1 ? [] : [`group ${name} has timelines ${[...timelines].join(' and ')}`]
   const { isCitus } = cluster.place.topology

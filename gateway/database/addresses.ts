@@ -1,10 +1,9 @@
 // Owns the addresses that lead to one database, such as those of two proxies.
 
+import { isRefusal } from './outcome.ts'
+
 /** Splits a setting that names one URL, or several separated by commas. */
 export const splitUrls = (urls: string): readonly string[] => urls.split(/,(?=postgres(?:ql)?:\/\/)/)
-
-/** SQLSTATEs of a server that takes no connection now: it starts or stops, or has none or no memory left. */
-const BUSY = /^(57P0[1-3]|53\d{3})$/
 
 /**
  * Connects to the first address that takes a connection.
@@ -19,9 +18,7 @@ export async function connectToFirst<T>(
     try {
       return await connect(url)
     } catch (error) {
-      const { severity, code = '' } = error as { severity?: string; code?: string }
-      const isRefused = severity !== undefined && !BUSY.test(code)
-      if (isRefused || index === urls.length - 1) throw error
+      if (isRefusal(error) || index === urls.length - 1) throw error
     }
   }
   throw new Error('there is no address')

@@ -101,14 +101,20 @@ export const isMisplaced = (error: unknown) =>
 export const unreachable = (cause: Error | undefined) =>
   new DatabaseFailure('never-sent', 'endpoint', unavailable(cause), cause)
 
+/**
+ * SQLSTATEs of a connection that PostgreSQL refuses at every address: a wrong password, no such database, no right to
+ * connect, a setting that it does not know. Any other failure, such as a full disk on which a session cannot start, is
+ * that of one server.
+ */
+const REFUSED_CONNECTION = /^(22|28|3D|42)...$/
+export const isRefusal = (cause: unknown) => REFUSED_CONNECTION.test((cause as { code?: string }).code ?? '')
+
 function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [Outcome, Scope] {
   const isAnswer = cause instanceof pg.DatabaseError
   const code = (cause as pg.DatabaseError).code ?? ''
   if (phase === 'connect') {
     if (NO_CONNECTION.test(cause.message)) return ['final', 'statement']
-    // PostgreSQL refuses a wrong password, for example, at every address.
-    const isRefused = isAnswer && !UNAVAILABLE.test(code) && code !== READ_ONLY
-    return isRefused ? ['final', 'statement'] : ['never-sent', 'endpoint']
+    return isRefusal(cause) ? ['final', 'statement'] : ['never-sent', 'endpoint']
   }
   /** Outcome of a statement whose connection broke before its answer. */
   const brokenOff = purpose === 'read' ? 'retryable' : phase === 'within' ? 'never-sent' : 'unknown'

@@ -390,7 +390,7 @@ test('a source can declare types, which --type overrides, but not another CRS', 
 test('the title, description, licence and attribution of a collection are shown', async () => {
   await succeed(
     'described',
-    feature(),
+    feature({}),
     '--title',
     'A title',
     '--description',
@@ -419,8 +419,9 @@ test('an invalid call reports what a valid one looks like', async () => {
   assert.match(output, /nowhere\.geojson cannot be read \(ENOENT\)/)
 })
 
-test('the memory of the process does not grow with the length of the source', 
-  timeout: 180_000,, async () => {
+test('the memory of the process does not grow with the length of the source', {
+  timeout: 180_000,
+}, async () => {
   const importing = startTessera(['import', '-', '--collection', 'long', '--format', 'geojsonseq'], {
     TESSERA_WRITE_URL: ownerUrl,
   })

@@ -141,6 +141,11 @@ const rows: Row[] = [
     [connecting, 'final', 'statement', 'error'],
   ],
   [
+    'a session that cannot start because the disk is full',
+    inItsWords('could not write init file'),
+    [connecting, 'never-sent', 'endpoint', 'database-unavailable'],
+  ],
+  [
     'the connection is cut',
     cut,
     [read, 'retryable', 'endpoint', 'database-unavailable'],
