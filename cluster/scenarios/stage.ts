@@ -18,8 +18,8 @@ const IDS = 400_000
 /** Rows per group that exist from the start, for readers. */
 const SEEDED = 1_000
 
-/** Size of each member's file system if a fault may fill it: room for a member and its log, and not much more. */
-export const DISK_MIB = 512
+/** Size of each member's file system if a fault may fill it: the log at its largest (max_wal_size is 1 GB), and the data. */
+export const DISK_MIB = 1_536
 
 const INTERRUPTIONS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 
