@@ -8,7 +8,7 @@ import type { Config } from './config.ts'
 import type { Database } from './database/contract.ts'
 import type { Emit } from './events.ts'
 import { makeApiKeys } from './features/access/api-key.ts'
-import { makeChangeKeys } from './features/changes/idempotency-key.ts'
+import { makeIdempotencyKeys } from './features/changes/idempotency-key.ts'
 import type { Catalog } from './features/collections/catalog.ts'
 import { makeExtents } from './features/collections/extent.ts'
 import { makeItemLookup } from './features/query/lookup.ts'
@@ -121,9 +121,9 @@ export async function buildApp({
   })
   app.register(collections, { catalog, extents: makeExtents(database) })
   const locality = { host: config.host, publicUrl: config.publicUrl }
-  const keys = makeApiKeys(database)
-  const changeKeys = makeChangeKeys(database)
-  app.addHook('onClose', async () => changeKeys.stop())
+  const apiKeys = makeApiKeys(database)
+  const idempotencyKeys = makeIdempotencyKeys(database)
+  app.addHook('onClose', async () => idempotencyKeys.stop())
   app.register(itemRoutes.items, {
     database,
     catalog,
@@ -135,11 +135,11 @@ export async function buildApp({
   app.register(itemChangeRoutes.itemChanges, {
     catalog,
     views,
-    changeKeys,
-    keys,
+    idempotencyKeys,
+    apiKeys,
     ...locality,
   })
-  app.register(operations, { database, readMetrics, keys, ...locality })
+  app.register(operations, { database, readMetrics, apiKeys, ...locality })
   app.register(assets)
   app.register(health, { database, isDraining })
   app.register(completeMethods)

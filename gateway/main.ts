@@ -70,8 +70,8 @@ try {
   const command = await load()
   await command(rest)
 } catch (error) {
-  const { explain } = await import('./commands/failure.ts')
-  process.stderr.write(`tessera: ${explain(error)}\n`)
+  const { describeFailure } = await import('./commands/failure.ts')
+  process.stderr.write(`tessera: ${describeFailure(error)}\n`)
   process.exitCode = 1
 }
 process.exit()

@@ -8,7 +8,7 @@ import { ImportError } from '../features/import/import-error.ts'
 import { ProcessError } from '../processes.ts'
 
 /** Returns the message of an expected failure; anything else is a bug, and its stack is returned. */
-export function explain(error: unknown): string {
+export function describeFailure(error: unknown): string {
   if (
     [ConfigError, EmbeddedError, MigrationError, ImportError, ProcessError].some(
       (kind) => error instanceof kind,

@@ -13,7 +13,7 @@ import { openLog } from '../http/telemetry.ts'
 import { isServing, shareMetrics, startProcesses, tellFailure, tellServing } from '../processes.ts'
 import { openTerminal } from '../terminal.ts'
 import { openTracing } from '../trace.ts'
-import { explain } from './failure.ts'
+import { describeFailure } from './failure.ts'
 import { type Addresses, awaitDatabase, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
 
 /** Time after which connections that are still busy during shutdown are cut. */
@@ -101,7 +101,7 @@ async function serveRequests(config: Config, isTraced: boolean, log: Emit) {
     cleanup.defer(() => drain(app, config.drainDelayMs))
     tellServing(await listen(app, config), catalog.list().length)
   } catch (error) {
-    await tellFailure(explain(error))
+    await tellFailure(describeFailure(error))
     process.exitCode = 1
     return
   }

@@ -1,9 +1,15 @@
 // Owns the addresses that lead to one database, such as those of two proxies.
 
-import { isRefusal } from './outcome.ts'
-
 /** Splits a setting that names one URL, or several separated by commas. */
 export const splitUrls = (urls: string): readonly string[] => urls.split(/,(?=postgres(?:ql)?:\/\/)/)
+
+/**
+ * SQLSTATEs of a connection that PostgreSQL refuses at every address: a wrong password, no such database, no right to
+ * connect, a setting that it does not know. Any other failure, such as a full disk on which a session cannot start, is
+ * that of one server.
+ */
+const REFUSED_CONNECTION = /^(22|28|3D|42)...$/
+export const isRefusal = (cause: unknown) => REFUSED_CONNECTION.test((cause as { code?: string }).code ?? '')
 
 /**
  * Connects to the first address that takes a connection.

@@ -3,6 +3,7 @@
 
 import pg from 'pg'
 import { gatewayError } from '../errors.ts'
+import { isRefusal } from './addresses.ts'
 
 /** The server is starting or stopping, has crashed, or has no free connection. */
 const UNAVAILABLE = /^(57P0[123]|53300)$/
@@ -101,14 +102,6 @@ export const isMisplaced = (error: unknown) =>
 export const unreachable = (cause: Error | undefined) =>
   new DatabaseFailure('never-sent', 'endpoint', unavailable(cause), cause)
 
-/**
- * SQLSTATEs of a connection that PostgreSQL refuses at every address: a wrong password, no such database, no right to
- * connect, a setting that it does not know. Any other failure, such as a full disk on which a session cannot start, is
- * that of one server.
- */
-const REFUSED_CONNECTION = /^(22|28|3D|42)...$/
-export const isRefusal = (cause: unknown) => REFUSED_CONNECTION.test((cause as { code?: string }).code ?? '')
-
 function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [Outcome, Scope] {
   const isAnswer = cause instanceof pg.DatabaseError
   const code = (cause as pg.DatabaseError).code ?? ''
@@ -147,12 +140,12 @@ function answerTo(cause: Error, outcome: Outcome, purpose: Circumstances['purpos
     case 'unknown':
       return unknownOutcome(cause)
     case 'final':
-      return purpose === 'read' ? explain(cause) : explainRefusal(cause)
+      return purpose === 'read' ? translate(cause) : translateRefusal(cause)
   }
 }
 
 /** Returns the GatewayError of an expected failure; returns anything else unchanged: a bug, answered with 500. */
-function explain(cause: Error): Error {
+function translate(cause: Error): Error {
   const code = (cause as pg.DatabaseError).code ?? ''
   if (NO_CONNECTION.test(cause.message)) {
     return gatewayError('database-busy', 'All database connections are in use; try again.', {}, cause)
@@ -186,12 +179,12 @@ function explain(cause: Error): Error {
 }
 
 /** Does the same for a change, and recognizes by which kind of rule the table has refused it. */
-function explainRefusal(cause: Error): Error {
-  if (!(cause instanceof pg.DatabaseError)) return explain(cause)
+function translateRefusal(cause: Error): Error {
+  if (!(cause instanceof pg.DatabaseError)) return translate(cause)
   const code = cause.code ?? ''
   const refused = REFUSALS.find(([pattern]) => pattern.test(code))
   if (refused) return new RefusedChange(refused[1], cause)
-  if (code !== CANCELLED && !IN_THE_WAY.test(code)) return explain(cause)
+  if (code !== CANCELLED && !IN_THE_WAY.test(code)) return translate(cause)
   return gatewayError('database-busy', 'The change was in conflict with another one; try again.', {}, cause)
 }
 

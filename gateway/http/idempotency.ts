@@ -4,10 +4,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { errors, type GatewayError, gatewayError } from '../errors.ts'
 import {
-  type ChangeKey,
-  type ChangeKeys,
   type Done,
   type GivenKey,
+  type IdempotencyKey,
+  type IdempotencyKeys,
   KEY_HEADERS,
 } from '../features/changes/idempotency-key.ts'
 
@@ -76,7 +76,10 @@ export function withGivenKey(error: GatewayError, request: FastifyRequest): Gate
  * Returns the key of a change: the given one, or one of the gateway if that helps; undefined for none.
  * @throws GatewayError header-invalid
  */
-export async function keyOfChange(request: FastifyRequest, keys: ChangeKeys): Promise<ChangeKey | undefined> {
+export async function keyOfChange(
+  request: FastifyRequest,
+  keys: IdempotencyKeys,
+): Promise<IdempotencyKey | undefined> {
   const { headers, method, params, principal, bodyHash } = request
   const { collectionId, featureId = null } = params as { collectionId: string; featureId?: string }
   return keys.keyOf(givenKeyOf(request), {

@@ -16,17 +16,17 @@ import { type ErrorCode, GatewayError, gatewayError } from '../../errors.ts'
 import { type Collection, cellsOfStatement } from '../collections/collection.ts'
 import type { StoredFeature } from '../query/stored-feature.ts'
 
-/** Outcome of a change. */
-export type Outcome =
+/** ChangeResult of a change. */
+export type ChangeResult =
   | { readonly kind: 'created' | 'changed'; readonly item: StoredFeature }
   /** A removed feature has nothing to return. */
   | { readonly kind: 'removed'; readonly item?: undefined }
 
-/** Outcome of a change, and whether the change had already happened when this request repeated it. */
-export type Done = Outcome & { readonly isRepeated: boolean }
+/** ChangeResult of a change, and whether the change had already happened when this request repeated it. */
+export type Done = ChangeResult & { readonly isRepeated: boolean }
 
 /** Identity of a change, which is the same in every repetition. */
-export type ChangeKey = {
+export type IdempotencyKey = {
   /** The key as clients write it. */
   readonly text: string
   /** Hash of the caller, the target of the change, and the key. */
@@ -55,12 +55,12 @@ export type ChangeIdentity = {
   readonly content: string
 }
 
-export interface ChangeKeys {
+export interface IdempotencyKeys {
   /**
    * Returns the key of a change; undefined if it needs none.
    * @throws GatewayError header-invalid if a key was sent and the database stores none
    */
-  keyOf(given: GivenKey | undefined, identity: ChangeIdentity): Promise<ChangeKey | undefined>
+  keyOf(given: GivenKey | undefined, identity: ChangeIdentity): Promise<IdempotencyKey | undefined>
   /** Stops the removal of expired keys. */
   stop(): void
 }
@@ -73,7 +73,7 @@ const SWEEP_SPAN = '1 minute'
 /** Time after which a database without the table is checked again. */
 const RECHECK_MS = 10_000
 
-export function makeChangeKeys(database: Database): ChangeKeys {
+export function makeIdempotencyKeys(database: Database): IdempotencyKeys {
   let areKept = false
   let checkedAt = Number.NEGATIVE_INFINITY
   async function checkKept(): Promise<boolean> {
@@ -127,12 +127,12 @@ export function makeChangeKeys(database: Database): ChangeKeys {
  */
 export async function changeOnce(
   database: Database,
-  key: ChangeKey,
+  key: IdempotencyKey,
   collection: Collection,
   cell: number | undefined,
-  make: (query: Query) => Promise<Outcome>,
+  make: (query: Query) => Promise<ChangeResult>,
 ): Promise<Done> {
-  const place: Place = { cell: cell ?? cellOfKey(key), cells: cellsOfStatement(collection, cell) }
+  const location: KeyLocation = { cell: cell ?? cellOfKey(key), cells: cellsOfStatement(collection, cell) }
   let mayBeDone = key.giver !== 'gateway'
   try {
     const outcome = await database.transact(
@@ -143,7 +143,7 @@ export async function changeOnce(
         else if (key.giver === 'client') await takeUp(query, key)
         return make(query)
       },
-      { cells: place.cells, isRepeatable: true, last: (outcome) => compileKeep(key, place, outcome) },
+      { cells: location.cells, isRepeatable: true, last: (outcome) => compileKeep(key, location, outcome) },
     )
     return { ...outcome, isRepeated: false }
   } catch (error) {
@@ -151,9 +151,9 @@ export async function changeOnce(
       throw unknownUnder(key, error)
     if (!isVerdict(error) || !mayBeDone) throw error
     // The error may only mean that the change has already happened; its stored outcome shows that.
-    const [kept] = await database.write(compileLook(key, place), { isRepeatable: true })
+    const [kept] = await database.write(compileLook(key, location), { isRepeatable: true })
     if (!kept) throw error
-    return { ...readOutcome(kept, key), isRepeated: true }
+    return { ...readResult(kept, key), isRepeated: true }
   }
 }
 
@@ -163,7 +163,11 @@ export async function changeOnce(
  * node may be up.
  * @throws GatewayError idempotency-key-reused
  */
-export async function claimKey(database: Database, key: ChangeKey, collection: Collection): Promise<void> {
+export async function claimKey(
+  database: Database,
+  key: IdempotencyKey,
+  collection: Collection,
+): Promise<void> {
   try {
     const [row] = await database.write(compileClaimKey(key, collection), {
       mayWait: false,
@@ -177,7 +181,7 @@ export async function claimKey(database: Database, key: ChangeKey, collection: C
 const AWAY: readonly ErrorCode[] = ['database-unavailable', 'change-outcome-unknown']
 
 /** Locks a key, so that no other request makes the same change meanwhile. @throws GatewayError change-in-progress */
-async function takeUp(query: Query, { hash }: ChangeKey): Promise<void> {
+async function takeUp(query: Query, { hash }: IdempotencyKey): Promise<void> {
   const [[isOurs]] = (await query(compileLock(hash.readBigInt64BE()))) as [Row]
   if (isOurs === 't') return
   throw gatewayError(
@@ -206,7 +210,7 @@ const reused = () =>
     },
   )
 
-const unknownUnder = ({ text }: ChangeKey, error: GatewayError) =>
+const unknownUnder = ({ text }: IdempotencyKey, error: GatewayError) =>
   gatewayError(
     'change-outcome-unknown',
     `The connection to the database was lost while the change was under way: it may have happened or not. Repeat it with Idempotency-Key: "${text}", and it happens once.`,
@@ -214,23 +218,23 @@ const unknownUnder = ({ text }: ChangeKey, error: GatewayError) =>
     error,
   )
 
-function readOutcome([request, kind, id, text, version]: Row, key: ChangeKey): Outcome {
+function readResult([request, kind, id, text, version]: Row, key: IdempotencyKey): ChangeResult {
   if (request !== key.request.toString('hex')) throw reused()
   if (kind === 'removed') return { kind }
   return { kind: kind as 'created' | 'changed', item: { id: id!, text: text!, version: version! } }
 }
 
 /** Cell in which an outcome is stored, and the cells that statements about it concern. */
-type Place = { readonly cell: number; readonly cells: readonly number[] | undefined }
+type KeyLocation = { readonly cell: number; readonly cells: readonly number[] | undefined }
 
 /** Returns a cell for a key. Any number will do, as long as keys are spread evenly. */
-const cellOfKey = ({ hash }: ChangeKey) => hash.readInt32BE(8)
+const cellOfKey = ({ hash }: IdempotencyKey) => hash.readInt32BE(8)
 
 const { cell, hash: keyHash, request, outcome, featureId, feature, version, expiresAt } = changeKeyTable
 const placeholder = (name: string) => sql`${sql.placeholder(name)}`
 const expiry = sql`now() + make_interval(secs => ${placeholder('lifetime')}::double precision)`
 
-function compileKeep(key: ChangeKey, place: Place, done: Outcome): Statement {
+function compileKeep(key: IdempotencyKey, location: KeyLocation, done: ChangeResult): Statement {
   const template = templateOf(
     'keep a key',
     () => sql`insert into ${changeKeyTable} (${columns(cell, keyHash, request, outcome, featureId, feature, version, expiresAt)})
@@ -239,7 +243,7 @@ function compileKeep(key: ChangeKey, place: Place, done: Outcome): Statement {
   )
   const { id, text, version: itsVersion } = done.item ?? NOTHING
   const values = {
-    cell: place.cell,
+    cell: location.cell,
     hash: key.hash,
     request: key.request,
     outcome: done.kind,
@@ -248,7 +252,7 @@ function compileKeep(key: ChangeKey, place: Place, done: Outcome): Statement {
     version: itsVersion,
     lifetime: LIFETIME_S[key.giver],
   }
-  return fillTemplate(template, values, place.cells)
+  return fillTemplate(template, values, location.cells)
 }
 const NOTHING = { id: null, text: null, version: null }
 
@@ -256,18 +260,18 @@ const NOTHING = { id: null, text: null, version: null }
  * Compiles the look-up of a stored outcome: one row, or none. It is an UPDATE, so that an outcome that is returned
  * again has been replicated; one that is only read might not be.
  */
-function compileLook({ hash }: ChangeKey, place: Place): Statement {
+function compileLook({ hash }: IdempotencyKey, location: KeyLocation): Statement {
   const template = templateOf(
     'look for a key',
     () => sql`update ${changeKeyTable} set ${sql.identifier(expiresAt.name)} = ${expiresAt}
       where ${cell} = ${placeholder('cell')} and ${keyHash} = ${placeholder('hash')}
       returning encode(${request}, 'hex'), ${outcome}, ${featureId}, ${feature}, ${version}`,
   )
-  return fillTemplate(template, { cell: place.cell, hash }, place.cells)
+  return fillTemplate(template, { cell: location.cell, hash }, location.cells)
 }
 
 /** Compiles the claim of a key: one row with the hash of the request that owns it. */
-function compileClaimKey(key: ChangeKey, collection: Collection): Statement {
+function compileClaimKey(key: IdempotencyKey, collection: Collection): Statement {
   const template = templateOf(
     'claim a key',
     () => sql`insert into ${changeKeyTable} as claimed (${columns(cell, keyHash, request, outcome, expiresAt)})

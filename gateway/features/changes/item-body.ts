@@ -11,7 +11,7 @@ import { describeValue, parseValue } from '../values/value.ts'
 export type BodyKind = 'create' | 'replace' | 'update'
 
 /** New content of a column: a value that PostgreSQL parses, or a patch of its JSON. */
-export type ColumnChange = {
+export type ColumnValue = {
   readonly column: Column
   readonly value: string | null | readonly unknown[] | { readonly patch: JsonObject }
 }
@@ -21,8 +21,8 @@ export type ItemBody = {
   readonly id: string | undefined
   /** Undefined if the geometry stays as it is. */
   readonly geometry: ParsedGeometry | null | undefined
-  /** Changes in the order of the collection's columns. */
-  readonly changes: readonly ColumnChange[]
+  /** Values of the columns that change, in the order of the collection's columns. */
+  readonly assignments: readonly ColumnValue[]
 }
 
 /** Members that a body may have. `links` and `bbox` are ignored: clients send them back as they were read. */
@@ -63,8 +63,8 @@ export function parseItemBody(
   }
   const parsed: ItemBody = {
     id: parseId(body.id, collection, kind, id, report),
-    geometry: parsePlace(body, collection, kind, report),
-    changes: parseProperties(body.properties, collection, kind, report),
+    geometry: parseGeometryMember(body, collection, kind, report),
+    assignments: parseProperties(body.properties, collection, kind, report),
   }
   if (faults.length > 0) throw invalidFeature(faults)
   return parsed
@@ -109,9 +109,9 @@ function parseId(
   return id
 }
 
-function parsePlace(
+function parseGeometryMember(
   { geometry }: JsonObject,
-  { geometry: { column, type, dimension, isNullable }, changes }: Collection,
+  { geometry: { column, type, dimension, isNullable }, capabilities }: Collection,
   kind: BodyKind,
   report: Report,
 ): ParsedGeometry | null | undefined {
@@ -119,7 +119,7 @@ function parsePlace(
     if (kind !== 'update') report('/geometry', 'is missing; use null for a feature without a geometry')
     return undefined
   }
-  if (!changes!.columns.has(column)) return report('/geometry', 'cannot be changed here')
+  if (!capabilities!.columns.has(column)) return report('/geometry', 'cannot be changed here')
   if (geometry === null) {
     if (!isNullable) report('/geometry', 'must not be null in this collection')
     return null
@@ -170,7 +170,7 @@ function parseProperties(
   collection: Collection,
   kind: BodyKind,
   report: Report,
-): ColumnChange[] {
+): ColumnValue[] {
   if (properties === undefined && kind === 'update') return []
   if (!isObject(properties) && !(properties === null && kind !== 'update')) {
     report('/properties', properties === undefined ? 'is missing' : 'must be an object')
@@ -186,8 +186,8 @@ function parseProperties(
       )
     }
   }
-  const writable = collection.changes!.columns
-  return collection.properties.flatMap((column): ColumnChange[] => {
+  const writable = collection.capabilities!.columns
+  return collection.properties.flatMap((column): ColumnValue[] => {
     const pointer = pointerOf('properties', column.name)
     // Object.hasOwn, because what every object inherits is not a property. Editors send null for fields that were
     // left blank in a new feature; if the column cannot be null, its default is meant.
@@ -232,7 +232,7 @@ function expectedOf(column: Column): string {
 }
 
 /** Parses the value of a property. @returns undefined if the column cannot hold it */
-function parseProperty(given: unknown, column: Column, kind: BodyKind): ColumnChange['value'] | undefined {
+function parseProperty(given: unknown, column: Column, kind: BodyKind): ColumnValue['value'] | undefined {
   if (given === null) return column.isNullable ? null : undefined
   if (column.kind === 'json') {
     if (!isStorable(given)) return undefined

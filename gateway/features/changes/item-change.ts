@@ -12,10 +12,10 @@ import { cellOf } from '../sharding/cell.ts'
 import { homeOf, itemIdOf, makeLocalId } from '../sharding/feature-id.ts'
 import { compileClaim, compileForget, compileForward, compileWhereabouts } from '../sharding/forwarding.ts'
 import { parseValue } from '../values/value.ts'
-import { type ChangeKey, changeOnce, claimKey, type Done, type Outcome } from './idempotency-key.ts'
+import { type ChangeResult, changeOnce, claimKey, type Done, type IdempotencyKey } from './idempotency-key.ts'
 import { type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
 import {
-  type Change,
+  type ChangeStatement,
   type Condition,
   compileArrival,
   compileCreate,
@@ -26,7 +26,7 @@ import {
   replaceKept,
   updateKept,
 } from './item-statement.ts'
-import { explainRefusal, notAllowed } from './refusal.ts'
+import { describeRefusal, notAllowed } from './refusal.ts'
 
 export interface ItemChanges {
   /** @throws GatewayError, as all of these: feature-invalid, feature-conflict, change-forbidden, … */
@@ -48,15 +48,15 @@ export interface ItemChanges {
 }
 
 /** @param key of the one change that is to be made; undefined where nobody repeats it */
-export function makeItemChanges(database: Database, key?: ChangeKey): ItemChanges {
+export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemChanges {
   /** @param cell beside which its key is kept */
   async function make(
     collection: Collection,
     cell: number | undefined,
-    work: (attempt: Attempt) => Promise<Outcome>,
+    work: (attempt: Attempt) => Promise<ChangeResult>,
   ): Promise<Done> {
-    let latest: Change | undefined
-    const note = (change: Change) => {
+    let latest: ChangeStatement | undefined
+    const note = (change: ChangeStatement) => {
       latest = change
       return change.statement
     }
@@ -76,7 +76,7 @@ export function makeItemChanges(database: Database, key?: ChangeKey): ItemChange
       return { ...(await work(separately)), isRepeated: false }
     } catch (error) {
       if (error instanceof RefusedChange && latest)
-        throw await explainRefusal(error, collection, latest, database)
+        throw await describeRefusal(error, collection, latest, database)
       if (isProjectionFailure(error)) {
         throw invalidFeature([
           { pointer: '/geometry', detail: "is outside the area of this collection's coordinate system" },
@@ -104,7 +104,7 @@ export function makeItemChanges(database: Database, key?: ChangeKey): ItemChange
       return make(collection, homeIn(collection, id), async (attempt) => {
         const row = await changeItem(attempt, collection, id, body, condition, compileReplace, replaceKept)
         if (row) return stored('changed', row)
-        if (!mayCreate || !collection.takesIds || !collection.changes?.canCreate)
+        if (!mayCreate || !collection.takesIds || !collection.capabilities?.canCreate)
           throw featureNotFound(collection, id)
         return stored('created', await createWithId(attempt, collection, id, given))
       })
@@ -120,7 +120,7 @@ export function makeItemChanges(database: Database, key?: ChangeKey): ItemChange
     },
     async remove(collection, text, condition) {
       const id = idOf(collection, text)
-      const removal = (cell: number | undefined) => compileRemove(collection, id, condition, cell)
+      const removal = (cell: number | undefined) => compileRemove(collection, { id, cell, condition })
       return make(collection, homeIn(collection, id), async (attempt) => {
         const removed =
           collection.level === undefined
@@ -143,7 +143,7 @@ export function makeItemChanges(database: Database, key?: ChangeKey): ItemChange
 type Attempt = {
   readonly query: Query
   /** The same for one that the table's rules may refuse. */
-  readonly change: (change: Change) => Promise<Row[]>
+  readonly change: (change: ChangeStatement) => Promise<Row[]>
   /** Statements that happen all together in any case. */
   readonly together: <T>(part: (attempt: Attempt) => Promise<T>) => Promise<T>
 }
@@ -153,7 +153,7 @@ async function changeOne(
   { query, change }: Attempt,
   collection: Collection,
   id: string,
-  wanted: Change,
+  wanted: ChangeStatement,
 ): Promise<Row | undefined> {
   const [row] = await change(wanted)
   if (row) return row
@@ -239,15 +239,16 @@ function changeItem(
   keptOf: typeof updateKept,
 ): Promise<Row | undefined> {
   if (collection.level === undefined)
-    return changeOne(attempt, collection, id, compile(collection, id, body, condition, undefined))
+    return changeOne(attempt, collection, id, compile(collection, { id, cell: undefined, condition }, body))
   const target = body.geometry === undefined ? undefined : cellOfBody(collection, body)
   const kept = keptOf(collection, body)
   return changeInCell(attempt, collection, id, condition, {
     target,
     staysIn: (cell) => target === undefined || target === cell,
-    changeIn: (cell) => compile(collection, id, body, condition, cell),
-    departure: (cell) => compileDeparture(collection, id, kept, condition, cell),
-    arrival: target === undefined ? undefined : compileArrival(collection, id, body, kept, target),
+    changeIn: (cell) => compile(collection, { id, cell, condition }, body),
+    departure: (cell) => compileDeparture(collection, { id, cell, condition }, kept),
+    arrival:
+      target === undefined ? undefined : (left) => compileArrival(collection, id, body, kept, target, left),
   })
 }
 
@@ -283,10 +284,10 @@ type Relocation = {
   readonly target: number | undefined
   readonly staysIn: (cell: number) => boolean
   /** For a feature that stays. */
-  readonly changeIn: (cell: number) => Change
+  readonly changeIn: (cell: number) => ChangeStatement
   /** For one that leaves: takes it away, and puts what was left into its new cell, if there is one. */
-  readonly departure: (cell: number) => Change
-  readonly arrival?: ((left: Row) => Change) | undefined
+  readonly departure: (cell: number) => ChangeStatement
+  readonly arrival?: ((left: Row) => ChangeStatement) | undefined
 }
 
 /** Why a change did not find a feature that is there. */
@@ -317,7 +318,7 @@ const cellOfBody = ({ level }: Collection, { geometry }: ItemBody) =>
 /** Where a feature with this id was made; undefined where features are not sharded by place. */
 const homeIn = ({ level }: Collection, id: string) => (level === undefined ? undefined : homeOf(id))
 
-const stored = (kind: 'created' | 'changed', [id, text, version]: Row): Outcome => ({
+const stored = (kind: 'created' | 'changed', [id, text, version]: Row): ChangeResult => ({
   kind,
   item: { id: id!, text: text!, version: version! },
 })

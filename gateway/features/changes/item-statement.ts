@@ -1,8 +1,9 @@
 // Owns the statements of changes: what a client sent → one INSERT, UPDATE or DELETE.
 
 import { Placeholder, type SQL, sql } from 'drizzle-orm'
+import { bound, combine, composeNumbered, type Fragment } from '../../database/fragment.ts'
 import type { Row, Statement } from '../../database/statement.ts'
-import { composeOnce, fillTemplate, type Template, templateOf } from '../../database/template.ts'
+import { composeOnce, fillTemplate, templateOf } from '../../database/template.ts'
 import {
   CELL_COLUMN,
   type Collection,
@@ -11,164 +12,214 @@ import {
   tableOf,
 } from '../collections/collection.ts'
 import { itemOf, versionOf } from '../query/stored-feature.ts'
-import { type Assignment, departure } from '../sharding/forwarding.ts'
-import type { Column } from '../values/column.ts'
-import { isObject, type JsonObject } from '../values/exact-json.ts'
-import type { ItemBody } from './item-body.ts'
+import { departure, type KeptColumn } from '../sharding/forwarding.ts'
+import type { JsonObject } from '../values/exact-json.ts'
+import type { ColumnValue, ItemBody } from './item-body.ts'
+import { mergedColumn } from './merge-patch.ts'
 
-/** What must hold for a change to happen: the feature is of one of these versions; undefined for any. */
+/** What must hold for a change to happen: the feature has one of these versions; undefined for any. */
 export type Condition = readonly string[] | undefined
 
-/** A statement, and which column each of its values is for. */
-export type Change = {
+/** The member of a feature that a bound value belongs to. */
+export type Target = { readonly member: 'id' | 'geometry' } | { readonly property: string }
+
+export type ChangeStatement = {
   readonly statement: Statement
-  readonly columns: readonly string[]
+  /** The target of each bound value, by its number from 0; undefined if it belongs to no member. */
+  readonly targets: readonly (Target | undefined)[]
   readonly isRemoval: boolean
   readonly condition: Condition
 }
 
-export const PROPERTY = 'property '
-const GEOMETRY = 'geometry'
-export const ID = 'id'
-const CELL = 'cell'
-export const KEPT = 'kept '
+/** A column, and what it is set to. */
+type Assignment = { readonly name: string; readonly value: Fragment; readonly target?: Target | undefined }
 
-function makeChange(
+/** The row that a change concerns. */
+type RowReference = {
+  readonly id: string
+  /** The cell that the row is in; undefined if the collection has none. */
+  readonly cell: number | undefined
+  readonly condition: Condition
+}
+
+type Options = {
+  /** Undefined for a new row. */
+  readonly row?: RowReference | undefined
+  readonly assignments?: readonly Assignment[]
+  /** The cell that the statement concerns; that of the row by default. */
+  readonly cell?: number | undefined
+  /** True if no other change is likely to have the same text. */
+  readonly isUnique?: boolean
+  readonly isRemoval?: boolean
+}
+
+/** @param compose takes what each column is set to, and the WHERE clause of the row */
+function compile(
   collection: Collection,
-  template: Template,
-  values: Record<string, unknown>,
-  isRemoval = false,
-): Change {
-  return {
-    isRemoval,
-    condition: values.versions as Condition,
-    statement: fillTemplate(
-      template,
-      values,
-      cellsOfStatement(collection, values[CELL] as number | undefined),
+  kind: string,
+  { row, assignments = [], cell = row?.cell, isUnique = false, isRemoval = false }: Options,
+  compose: (set: readonly SetColumn[], where: SQL) => SQL,
+): ChangeStatement {
+  const parts: readonly ((Fragment & { readonly target?: Target | undefined }) | undefined)[] = [
+    row && collection.level !== undefined ? bound(row.cell) : undefined,
+    row && { ...bound(row.id), target: { member: 'id' } },
+    row?.condition && bound(row.condition),
+    ...assignments.map(({ value, target }) => ({ ...value, target })),
+  ]
+  const names = JSON.stringify(assignments.map(({ name }) => name))
+  const fragment = combine(`${kind} ${collection.version} ${names}`, parts, (cell, id, versions, ...values) =>
+    compose(
+      assignments.map(({ name }, index) => ({ name, value: values[index]! })),
+      row ? whereRow(collection, cell, id!, versions) : sql``,
     ),
-    columns: template.parameters.map((parameter) => (parameter instanceof Placeholder ? parameter.name : '')),
+  )
+  const composed = () => composeNumbered(fragment)
+  const template = isUnique ? composeOnce(composed()) : templateOf(fragment.shape, composed)
+  const targets = parts.flatMap((part) => (part ? part.values.map(() => part.target) : []))
+  return {
+    statement: fillTemplate(template, fragment.values, cellsOfStatement(collection, cell)),
+    targets: template.parameters.map((parameter) =>
+      parameter instanceof Placeholder ? targets[Number(parameter.name)] : undefined,
+    ),
+    isRemoval,
+    condition: row?.condition,
   }
 }
 
-/** A change, and the feature as it is after it. In RETURNING itself Citus takes immutable functions alone. */
+type SetColumn = { readonly name: string; readonly value: SQL }
+
+/** PostgreSQL evaluates both conditions again after it has waited for another change of the row. */
+function whereRow(collection: Collection, cell: SQL | undefined, id: SQL, versions: SQL | undefined): SQL {
+  const conditions = [
+    ...(cell ? [sql`${cellColumn} = ${cell}`] : []),
+    sql`${sql.identifier(collection.idColumn!.name)} = ${id}`,
+    ...(versions ? [sql`${versionOf(collection)} = any(${versions}::bigint[])`] : []),
+  ]
+  return sql`where ${sql.join(conditions, sql` and `)}`
+}
+
+/** Returns a change that also returns the feature as it is then. Citus allows only immutable functions in RETURNING. */
 const showing = (collection: Collection, change: SQL): SQL =>
   sql`with changed as (${change} returning *) select ${itemOf(collection)} from changed`
 
-const valuesOf = ({ id, geometry, changes }: ItemBody): Record<string, unknown> => ({
-  ...(id === undefined ? {} : { [ID]: id }),
-  ...(geometry == null ? {} : { [GEOMETRY]: geometry.text }),
-  ...Object.fromEntries(changes.map(({ column, value }) => [PROPERTY + column.name, value])),
+function insert(collection: Collection, set: readonly SetColumn[]): SQL {
+  const list = (parts: readonly SQL[]) => sql.join([...parts], sql`, `)
+  const names = list(set.map(({ name }) => sql`${sql.identifier(name)}`))
+  const row =
+    set.length > 0 ? sql`(${names}) values (${list(set.map(({ value }) => value))})` : sql`default values`
+  return showing(collection, sql`insert into ${tableOf(collection)} ${row}`)
+}
+
+function update(collection: Collection, set: readonly SetColumn[], where: SQL): SQL {
+  const from = sql`${tableOf(collection)}`
+  // A patch without members returns the feature as it is, on the same condition.
+  if (set.length === 0) return sql`select ${itemOf(collection)} from ${from} ${where}`
+  const touched = collection.touched ? [{ name: collection.touched, value: sql`now()` }] : []
+  const columns = [...set, ...touched].map(({ name, value }) => sql`${sql.identifier(name)} = ${value}`)
+  return showing(collection, sql`update ${from} set ${sql.join(columns, sql`, `)} ${where}`)
+}
+
+const NULL: Fragment = { shape: 'null', values: [], compose: () => sql`null` }
+const DEFAULT: Fragment = { shape: 'default', values: [], compose: () => sql`default` }
+
+/** Returns what the geometry is set to, if the body has one. */
+function assignGeometry({ geometry: column }: Collection, { geometry }: ItemBody): Assignment[] {
+  if (geometry === undefined) return []
+  const value: Fragment =
+    geometry === null
+      ? NULL
+      : {
+          shape: 'geometry',
+          values: [geometry.text],
+          compose: (text) => geometryIn(column.srid, sql`ST_GeomFromGeoJSON(${text}::text)`),
+        }
+  return [{ name: column.column, value, target: { member: 'geometry' } }]
+}
+
+/** A table that does not declare its system is taken for degrees. */
+const geometryIn = (srid: number, geometry: SQL): SQL =>
+  srid === 4326
+    ? geometry
+    : srid === 0
+      ? sql`ST_SetSRID(${geometry}, 0)`
+      : sql`ST_Transform(${geometry}, ${sql.raw(String(srid))})`
+
+const assignProperty = ({ column: { name }, value }: Pick<ColumnValue, 'column' | 'value'>): Assignment => ({
+  name,
+  value: bound(value),
+  target: { property: name },
 })
 
-/** Everything that the text depends on, apart from the collection. */
-const shapeOf = ({ id, geometry, changes }: ItemBody) =>
-  JSON.stringify([
-    id !== undefined,
-    geometry === undefined ? 0 : geometry === null ? 1 : 2,
-    changes.map(({ column }) => column.name),
-  ])
+const assignId = ({ idColumn }: Collection, id: string): Assignment => ({
+  name: idColumn!.name,
+  value: bound(id),
+  target: { member: 'id' },
+})
 
-/** @throws where there is none: asked for only where it is to be set */
-function geometryValue(geometry: ItemBody['geometry'], { srid }: Collection['geometry']): SQL {
-  if (geometry === null) return sql`null`
-  const parsed = sql`ST_GeomFromGeoJSON(${sql.placeholder(GEOMETRY)}::text)`
-  if (srid === 4326) return parsed
-  // A table that does not say its system is taken for degrees.
-  return srid === 0 ? sql`ST_SetSRID(${parsed}, 0)` : sql`ST_Transform(${parsed}, ${sql.raw(String(srid))})`
-}
+const assignCell = (cell: number): Assignment => ({ name: CELL_COLUMN, value: bound(cell) })
 
-export function compileCreate(collection: Collection, body: ItemBody, cell: number | undefined): Change {
-  const template = templateOf(`create ${collection.version} ${shapeOf(body)}`, () => {
-    const names: string[] = []
-    const values: SQL[] = []
-    if (cell !== undefined) {
-      names.push(CELL_COLUMN)
-      values.push(sql`${sql.placeholder(CELL)}`)
-    }
-    if (body.id !== undefined) {
-      names.push(collection.idColumn!.name)
-      values.push(sql`${sql.placeholder(ID)}`)
-    }
-    if (body.geometry !== undefined) {
-      names.push(collection.geometry.column)
-      values.push(geometryValue(body.geometry, collection.geometry))
-    }
-    for (const { column } of body.changes) {
-      names.push(column.name)
-      values.push(sql`${sql.placeholder(PROPERTY + column.name)}`)
-    }
-    const columns = sql.join(
-      names.map((name) => sql.identifier(name)),
-      sql.raw(', '),
-    )
-    const row =
-      names.length > 0 ? sql`(${columns}) values (${sql.join(values, sql.raw(', '))})` : sql`default values`
-    return showing(collection, sql`insert into ${tableOf(collection)} ${row}`)
-  })
-  return makeChange(collection, template, { ...valuesOf(body), [CELL]: cell })
-}
-
-const assignGeometry = ({ geometry }: Collection, body: ItemBody): Assignment[] =>
-  body.geometry === undefined
-    ? []
-    : [{ name: geometry.column, value: geometryValue(body.geometry, geometry) }]
-
-export function compileReplace(
+export function compileCreate(
   collection: Collection,
-  id: string,
   body: ItemBody,
-  condition: Condition,
   cell: number | undefined,
-): Change {
-  const template = templateOf(
-    `replace ${collection.version} ${shapeOf(body)} ${condition !== undefined}`,
-    () => {
-      const given = new Set(body.changes.map(({ column }) => column.name))
-      const properties = collection.properties
-        .filter(({ name }) => collection.changes!.columns.has(name))
-        .map(({ name }) => ({
-          name,
-          value: given.has(name) ? sql`${sql.placeholder(PROPERTY + name)}` : sql`default`,
-        }))
-      return updateItem(collection, [...assignGeometry(collection, body), ...properties], condition)
-    },
-  )
-  return makeChange(collection, template, { ...valuesOf(body), [ID]: id, [CELL]: cell, versions: condition })
+): ChangeStatement {
+  const assignments = [
+    ...(cell === undefined ? [] : [assignCell(cell)]),
+    ...(body.id === undefined ? [] : [assignId(collection, body.id)]),
+    ...assignGeometry(collection, body),
+    ...body.assignments.map(assignProperty),
+  ]
+  return compile(collection, 'create', { assignments, cell }, (set) => insert(collection, set))
 }
 
-export function compileUpdate(
-  collection: Collection,
-  id: string,
-  body: ItemBody,
-  condition: Condition,
-  cell: number | undefined,
-): Change {
-  const patches = new Map<string, JsonObject>()
-  for (const { column, value } of body.changes) if (isPatch(value)) patches.set(column.name, value.patch)
-  const compose = () => {
-    const properties = body.changes.map(({ column }) => {
-      const patch = patches.get(column.name)
-      const value = patch ? mergedColumn(column, patch) : sql`${sql.placeholder(PROPERTY + column.name)}`
-      return { name: column.name, value }
+export function compileReplace(collection: Collection, row: RowReference, body: ItemBody): ChangeStatement {
+  const given = new Map(body.assignments.map((one) => [one.column.name, one]))
+  const properties = collection.properties
+    .filter(({ name }) => collection.capabilities!.columns.has(name))
+    .map(({ name }): Assignment => {
+      const one = given.get(name)
+      return one ? assignProperty(one) : { name, value: DEFAULT }
     })
-    return updateItem(collection, [...assignGeometry(collection, body), ...properties], condition)
-  }
-  const shape = `update ${collection.version} ${shapeOf(body)} ${condition !== undefined}`
-  // A patch of JSON is text of its own, which nobody will send again.
-  const template = patches.size > 0 ? composeOnce(compose()) : templateOf(shape, compose)
-  return makeChange(collection, template, { ...valuesOf(body), [ID]: id, [CELL]: cell, versions: condition })
+  const assignments = [...assignGeometry(collection, body), ...properties]
+  return compile(collection, 'replace', { row, assignments }, (set, where) => update(collection, set, where))
 }
 
-/** Columns that a feature keeps when another takes its place: those that the role may not set. */
-export function replaceKept(collection: Collection): Assignment[] {
-  const { columns } = collection.changes!
+export function compileUpdate(collection: Collection, row: RowReference, body: ItemBody): ChangeStatement {
+  const properties = body.assignments.map((one): Assignment => {
+    const { column, value } = one
+    if (!isPatch(value)) return assignProperty(one)
+    const merged: Fragment = {
+      shape: 'patch',
+      values: [],
+      compose: () => mergedColumn(column, value.patch),
+    }
+    return { name: column.name, value: merged, target: { property: column.name } }
+  })
+  // The text of a patch of JSON is its own, and no other request will have the same.
+  const isUnique = body.assignments.some(({ value }) => isPatch(value))
+  const assignments = [...assignGeometry(collection, body), ...properties]
+  return compile(collection, 'update', { row, assignments, isUnique }, (set, where) =>
+    update(collection, set, where),
+  )
+}
+
+export const compileRemove = (collection: Collection, row: RowReference): ChangeStatement =>
+  compile(
+    collection,
+    'remove',
+    { row, isRemoval: true },
+    (_, where) => sql`delete from ${tableOf(collection)} ${where} returning 1`,
+  )
+
+/** Returns the columns that a feature keeps when another replaces it: those that the role may not set. */
+export function replaceKept(collection: Collection): KeptColumn[] {
+  const { columns } = collection.capabilities!
   return keptColumns(collection).filter(({ name }) => !columns.has(name))
 }
 
-/** Columns that a patch leaves as they are, and those of which it changes but a part. */
-export function updateKept(collection: Collection, { changes }: ItemBody): Assignment[] {
-  const changed = new Map(changes.map(({ column, value }) => [column.name, { column, value }]))
+/** Returns the columns that a patch leaves as they are, and those of which it changes only a part. */
+export function updateKept(collection: Collection, { assignments }: ItemBody): KeptColumn[] {
+  const changed = new Map(assignments.map((one) => [one.column.name, one]))
   return keptColumns(collection).flatMap(({ name, value }) => {
     const change = changed.get(name)
     if (!change) return [{ name, value }]
@@ -176,113 +227,44 @@ export function updateKept(collection: Collection, { changes }: ItemBody): Assig
   })
 }
 
-/** All that are neither the feature's id nor made by PostgreSQL, nor say when it was changed. */
-const keptColumns = ({ columns, hidden, idColumn, touched }: Collection): Assignment[] =>
+/** Returns all columns but the feature's id, those that PostgreSQL computes, and the time of the last change. */
+const keptColumns = ({ columns, hidden, idColumn, touched }: Collection): KeptColumn[] =>
   [...columns.filter(({ isComputed }) => !isComputed).map(({ name }) => name), ...hidden]
     .filter((name) => name !== idColumn!.name && name !== touched && name !== CELL_COLUMN)
     .map((name) => ({ name, value: sql`${sql.identifier(name)}` }))
 
-export function compileDeparture(
+/** Takes a feature out of its cell. Its row holds the texts of the columns that are kept. */
+export const compileDeparture = (
   collection: Collection,
-  id: string,
-  kept: readonly Assignment[],
-  condition: Condition,
-  cell: number,
-): Change {
-  const template = composeOnce(departure(collection, kept, where(collection, condition)))
-  return makeChange(collection, template, { [ID]: id, [CELL]: cell, versions: condition })
-}
+  row: RowReference,
+  kept: readonly KeptColumn[],
+): ChangeStatement =>
+  compile(collection, 'departure', { row, isUnique: true }, (_, where) => departure(collection, kept, where))
 
-/** @returns the change for a row that has left with these texts */
+/** Puts a feature that has left its cell into another one. @param left the row of its departure */
 export function compileArrival(
   collection: Collection,
   id: string,
   body: ItemBody,
-  kept: readonly Assignment[],
+  kept: readonly KeptColumn[],
   cell: number,
-): (left: Row) => Change {
-  const given = body.changes.filter(({ value }) => !isPatch(value))
-  const assignments: Assignment[] = [
-    { name: CELL_COLUMN, value: sql`${sql.placeholder(CELL)}` },
-    { name: collection.idColumn!.name, value: sql`${sql.placeholder(ID)}` },
+  left: Row,
+): ChangeStatement {
+  const assignments = [
+    assignCell(cell),
+    assignId(collection, id),
     ...assignGeometry(collection, body),
-    ...given.map(({ column: { name } }) => ({ name, value: sql`${sql.placeholder(PROPERTY + name)}` })),
-    ...kept.map(({ name }) => ({ name, value: sql`${sql.placeholder(KEPT + name)}` })),
+    ...body.assignments.filter(({ value }) => !isPatch(value)).map(assignProperty),
+    ...kept.map(({ name }, index) => ({
+      name,
+      value: bound(left[index] ?? null),
+      target: { property: name },
+    })),
   ]
-  const list = (parts: readonly SQL[]) => sql.join([...parts], sql.raw(', '))
-  const names = list(assignments.map(({ name }) => sql`${sql.identifier(name)}`))
-  const template = composeOnce(
-    showing(
-      collection,
-      sql`insert into ${tableOf(collection)} (${names}) values (${list(assignments.map(({ value }) => value))})`,
-    ),
-  )
-  return (left) =>
-    makeChange(collection, template, {
-      ...valuesOf({ ...body, changes: given }),
-      ...Object.fromEntries(kept.map(({ name }, index) => [KEPT + name, left[index] ?? null])),
-      [ID]: id,
-      [CELL]: cell,
-    })
-}
-
-function updateItem(collection: Collection, assignments: readonly Assignment[], condition: Condition): SQL {
-  const from = sql`${tableOf(collection)}`
-  // A patch of nothing is the feature as it is, on the same condition.
-  if (assignments.length === 0) {
-    return sql`select ${itemOf(collection)} from ${from} ${where(collection, condition)}`
-  }
-  const touched = collection.touched ? [{ name: collection.touched, value: sql`now()` }] : []
-  const set = [...assignments, ...touched].map(({ name, value }) => sql`${sql.identifier(name)} = ${value}`)
-  return showing(
-    collection,
-    sql`update ${from} set ${sql.join(set, sql.raw(', '))} ${where(collection, condition)}`,
+  return compile(collection, 'arrival', { assignments, cell, isUnique: true }, (set) =>
+    insert(collection, set),
   )
 }
 
-export function compileRemove(
-  collection: Collection,
-  id: string,
-  condition: Condition,
-  cell: number | undefined,
-): Change {
-  const template = templateOf(
-    `remove ${collection.version} ${condition !== undefined}`,
-    () => sql`delete from ${tableOf(collection)} ${where(collection, condition)} returning 1`,
-  )
-  return makeChange(collection, template, { [ID]: id, [CELL]: cell, versions: condition }, true)
-}
-
-/** PostgreSQL looks at both again after it has waited for another who changed the row. */
-function where(collection: Collection, condition: Condition): SQL {
-  const within = collection.level === undefined ? sql`` : sql`${cellColumn} = ${sql.placeholder(CELL)} and `
-  const found = sql`where ${within}${sql.identifier(collection.idColumn!.name)} = ${sql.placeholder(ID)}`
-  return condition === undefined
-    ? found
-    : sql`${found} and ${versionOf(collection)} = any(${sql.placeholder('versions')}::bigint[])`
-}
-
-const isPatch = (value: unknown): value is { patch: JsonObject } =>
+const isPatch = (value: unknown): value is { readonly patch: JsonObject } =>
   typeof value === 'object' && value !== null && 'patch' in value
-
-function mergedColumn({ name, type }: Column, patch: JsonObject): SQL {
-  return sql`${mergePatch(sql`${sql.identifier(name)}::jsonb`, patch)}::${sql.raw(type === 'json' ? 'json' : 'jsonb')}`
-}
-
-/**
- * RFC 7396 in SQL: members of the patch replace those of the target, null removes them, objects are merged
- * in turn. What is no object becomes an empty one first.
- */
-function mergePatch(target: SQL, patch: JsonObject): SQL {
-  const members = Object.entries(patch)
-  const removed = members.filter(([, value]) => value === null).map(([name]) => name)
-  const plain = Object.fromEntries(members.filter(([, value]) => value !== null && !isObject(value)))
-  const merged = members
-    .filter(([, value]) => isObject(value))
-    .map(([name, value]) => {
-      const next = mergePatch(sql`(${target} -> ${name}::text)`, value as JsonObject)
-      return sql` || jsonb_build_object(${name}::text, ${next})`
-    })
-  const object = sql`case when jsonb_typeof(${target}) = 'object' then ${target} else '{}'::jsonb end`
-  return sql`((${object}) - ${sql.param(removed)}::text[] || ${JSON.stringify(plain)}::jsonb${sql.join(merged)})`
-}

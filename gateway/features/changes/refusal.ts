@@ -5,13 +5,13 @@ import type { RefusedChange } from '../../database/outcome.ts'
 import { type Fault, type GatewayError, gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { invalidFeature, pointerOf } from './item-body.ts'
-import { type Change, ID, KEPT, PROPERTY } from './item-statement.ts'
+import type { ChangeStatement, Target } from './item-statement.ts'
 
 /** The fault of a change that the table's rules refuse, named by the property. */
-export async function explainRefusal(
+export async function describeRefusal(
   refused: RefusedChange,
   collection: Collection,
-  { columns, isRemoval }: Change,
+  { targets, isRemoval }: ChangeStatement,
   database: Database,
 ): Promise<GatewayError> {
   const { refusal, constraint } = refused
@@ -29,14 +29,12 @@ export async function explainRefusal(
       refused,
     )
   }
-  const parameter = refused.parameter === undefined ? undefined : columns[refused.parameter - 1]
-  if (parameter === ID && refusal === 'invalid')
+  const target = refused.parameter === undefined ? undefined : targets[refused.parameter - 1]
+  if (target && 'member' in target && target.member === 'id' && refusal === 'invalid')
     return gatewayError('feature-not-found', 'There is no such feature.')
   const named = refused.columns.length > 0 ? refused.columns : await columnsOf(refused, database)
   const pointers =
-    parameter === undefined
-      ? named.map((name) => pointerTo(name, collection))
-      : [pointerOfParameter(parameter)]
+    target === undefined ? named.map((name) => pointerTo(name, collection)) : [pointerToTarget(target)]
   const detail = detailOf(refused)
   const errors: Fault[] = (pointers.length > 0 ? pointers : ['']).map((pointer) => ({ pointer, detail }))
   if (refusal === 'invalid') return invalidFeature(errors)
@@ -55,10 +53,8 @@ const pointerTo = (column: string, { idColumn, geometry }: Collection) =>
       ? '/geometry'
       : pointerOf('properties', column)
 
-const pointerOfParameter = (name: string) => {
-  const property = [PROPERTY, KEPT].find((prefix) => name.startsWith(prefix))
-  return property ? pointerOf('properties', name.slice(property.length)) : `/${name}`
-}
+const pointerToTarget = (target: Target) =>
+  'member' in target ? `/${target.member}` : pointerOf('properties', target.property)
 
 /** Completes a sentence that begins with a pointer. PostgreSQL's own words where they are the best there are. */
 function detailOf({ cause, constraint, message }: RefusedChange): string {

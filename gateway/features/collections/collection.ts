@@ -6,7 +6,7 @@ import { type HashRange, shardOf } from '../../database/shards.ts'
 import type { Column, ColumnKind } from '../values/column.ts'
 
 /** What may be done to features, and to which of their columns. */
-export type Changes = {
+export type Capabilities = {
   readonly canCreate: boolean
   readonly canUpdate: boolean
   readonly canRemove: boolean
@@ -56,7 +56,7 @@ export type Collection = {
   /** Every column that is read but the geometry: with it, what makes up one version of a row. */
   readonly columns: readonly Column[]
   /** What the write port allows; undefined where features cannot be changed at all. */
-  readonly changes: Changes | undefined
+  readonly capabilities: Capabilities | undefined
   /** Whether PostgreSQL or the client gives a new feature its id; undefined for a view, where either may. */
   readonly idFrom: 'server' | 'client' | undefined
   /** Whether PUT can make a feature: not where a sequence counts ids, which would come to that one later. */
@@ -232,9 +232,9 @@ export function makeCollection(
     estimatedRows: relation.estimatedRows,
     columns,
     // Through a view nobody sees to it that a feature is where it is looked for.
-    changes:
+    capabilities:
       idColumn && changeable && !relation.isOverCells
-        ? makeChanges(changeable, relation, columns)
+        ? makeCapabilities(changeable, relation, columns)
         : undefined,
     idFrom:
       relation.kind === 'v' ? undefined : level !== undefined || idColumn?.hasDefault ? 'server' : 'client',
@@ -274,11 +274,11 @@ function makeColumn(
 /** A geometry with measures would lose them by a change: GeoJSON has none. */
 const hasMeasures = (geometryType: string) => /M$/i.test(geometryType)
 
-function makeChanges(
+function makeCapabilities(
   { canCreate, canUpdate, canRemove, columns: granted }: Changeable,
   { geometryType }: Relation,
   columns: readonly Column[],
-): Changes | undefined {
+): Capabilities | undefined {
   if (hasMeasures(geometryType) || !(canCreate || canUpdate || canRemove)) return undefined
   const computed = new Set(columns.filter(({ isComputed }) => isComputed).map(({ name }) => name))
   return {

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { finished } from 'node:stream/promises'
-import { type Place, placeOf } from '../sharding/cell.ts'
+import { type Footprint, footprintOf } from '../sharding/cell.ts'
 import { ExactNumber } from '../values/exact-json.ts'
 import { GeometryError, type ParsedGeometry, parseGeometry } from '../values/geometry.ts'
 import { columnNameOf, MAX_NAME_BYTES } from './column-name.ts'
@@ -49,7 +49,7 @@ export type SpooledFeatures = {
   readonly dimensions: ReadonlySet<2 | 3>
   readonly hasNullGeometry: boolean
   /** Places of at most MAX_PLACES features, drawn at random. */
-  readonly places: readonly Place[]
+  readonly places: readonly Footprint[]
   /** Reads the file, some lines at a time; see `parseLine`. */
   readonly lines: () => AsyncIterable<string[]>
 }
@@ -75,7 +75,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
   const identifiers = new ColumnObserver(options.hasTypes)
   const geometryTypes = new Set<string>()
   const dimensions = new Set<2 | 3>()
-  const places = makeSample<Place>(MAX_PLACES)
+  const places = makeSample<Footprint>(MAX_PLACES)
   let hasNullGeometry = false
   let features = 0
   const output = createWriteStream(file, { highWaterMark: 4 * CHUNK })
@@ -144,7 +144,7 @@ type Row = {
   readonly line: number
   readonly id: unknown
   readonly geometry: ParsedGeometry | undefined
-  readonly place: Place | undefined
+  readonly place: Footprint | undefined
   readonly properties: Readonly<Record<string, unknown>>
 }
 
@@ -160,7 +160,7 @@ function checkFeature(feature: SourceFeature, idProperty: string | undefined): R
   }
   if (hasId && typeof id !== 'string' && typeof id !== 'number' && !(id instanceof ExactNumber))
     throw new InvalidFeature('has an id that is no text or number')
-  const place = geometry?.extent && placeOf(geometry.extent)
+  const place = geometry?.extent && footprintOf(geometry.extent)
   return { line: feature.line, id, geometry, place, properties }
 }
 
@@ -240,7 +240,7 @@ export type SpooledLine = {
   readonly line: string
   readonly id: string
   readonly geometry: string
-  readonly place: Place | undefined
+  readonly place: Footprint | undefined
   readonly properties: readonly string[]
 }
 
@@ -249,7 +249,7 @@ export function parseLine(text: string): SpooledLine {
   return { line, id, geometry, place: parsePlace(place), properties }
 }
 
-function parsePlace(text: string): Place | undefined {
+function parsePlace(text: string): Footprint | undefined {
   if (text === NULL_TEXT) return undefined
   const [quadkey, finest] = text.split('/').map(Number) as [number, number]
   return { quadkey, finest }

@@ -11,18 +11,18 @@ export const MAX_LEVEL = 15
 
 /** Cell of features that are larger than a cell of the level and so may reach into every one. */
 export const OVERSIZE = -1
-/** Cell of features without a place: their geometry is null or empty. */
+/** Cell of features without a footprint: their geometry is null or empty. */
 export const NOWHERE = -2
 
 /** Facts about a feature's extent that decide its cell at every level. */
-export type Place = {
+export type Footprint = {
   /** Quadkey of the centre at MAX_LEVEL. */
   readonly quadkey: number
   /** Finest level at which the feature is no larger than a cell; -1 if it is larger than the globe. */
   readonly finest: number
 }
 
-export function placeOf({ minLongitude, minLatitude, maxLongitude, maxLatitude }: Box): Place {
+export function footprintOf({ minLongitude, minLatitude, maxLongitude, maxLatitude }: Box): Footprint {
   const size = Math.max((maxLongitude - minLongitude) / 360, (maxLatitude - minLatitude) / 180)
   let finest = MAX_LEVEL
   while (finest >= 0 && size * 2 ** finest > 1) finest--
@@ -31,13 +31,13 @@ export function placeOf({ minLongitude, minLatitude, maxLongitude, maxLatitude }
   return { quadkey: quadkeyOf(column, row), finest }
 }
 
-export function cellAt(place: Place | undefined, level: number): number {
-  if (!place) return NOWHERE
-  return level > place.finest ? OVERSIZE : place.quadkey >> (2 * (MAX_LEVEL - level))
+export function cellAt(footprint: Footprint | undefined, level: number): number {
+  if (!footprint) return NOWHERE
+  return level > footprint.finest ? OVERSIZE : footprint.quadkey >> (2 * (MAX_LEVEL - level))
 }
 
 /** Returns the cell of a feature with this extent. sql/0002_cells.sql computes the same. */
-export const cellOf = (extent: Box | undefined, level: number) => cellAt(extent && placeOf(extent), level)
+export const cellOf = (extent: Box | undefined, level: number) => cellAt(extent && footprintOf(extent), level)
 
 /** A cell is about the size of a large city and its surroundings, so that a single shard answers for them. */
 const DEFAULT_LEVEL = 8
@@ -49,13 +49,13 @@ const FEATURES_PER_CELL = 10
 const MAX_OVERSIZE = 0.02
 
 /** Chooses the level for features like these: finer if they are close together, coarser if many are large. */
-export function chooseLevel(places: readonly Place[], shards: number): number {
-  const enough = Math.min(CELLS_PER_SHARD * shards, places.length / FEATURES_PER_CELL)
-  const countCells = (level: number) => new Set(places.map((place) => cellAt(place, level))).size
-  const countOversize = (level: number) => places.filter(({ finest }) => finest < level).length
+export function chooseLevel(footprints: readonly Footprint[], shards: number): number {
+  const enough = Math.min(CELLS_PER_SHARD * shards, footprints.length / FEATURES_PER_CELL)
+  const countCells = (level: number) => new Set(footprints.map((footprint) => cellAt(footprint, level))).size
+  const countOversize = (level: number) => footprints.filter(({ finest }) => finest < level).length
   let level = DEFAULT_LEVEL
   while (level < MAX_LEVEL && countCells(level) < enough) level++
-  while (level > 0 && countOversize(level) > MAX_OVERSIZE * places.length) level--
+  while (level > 0 && countOversize(level) > MAX_OVERSIZE * footprints.length) level--
   return level
 }
 

@@ -72,13 +72,13 @@ export function compileForget(collection: Collection, id: string, home: number):
 }
 
 /** New value of a column in a row that moves. */
-export type Assignment = { readonly name: string; readonly value: SQL }
+export type KeptColumn = { readonly name: string; readonly value: SQL }
 
 /**
  * Composes the removal of a row from its cell: one row with the texts of all columns that stay as they are, or none.
  * @param where selects the row, with the condition of the change
  */
-export function departure(collection: Collection, kept: readonly Assignment[], where: SQL): SQL {
+export function departure(collection: Collection, kept: readonly KeptColumn[], where: SQL): SQL {
   const values = kept.map(({ value }) => sql`(${value})::text`)
   return sql`delete from ${tableOf(collection)} ${where} returning ${values.length > 0 ? sql.join(values, sql.raw(', ')) : sql`1`}`
 }

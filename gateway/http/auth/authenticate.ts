@@ -12,30 +12,30 @@ export type LocalityOptions = {
   /** TESSERA_PUBLIC_URL: unless it names this machine, other machines are expected to call. */
   readonly publicUrl: string | undefined
 }
-export type AuthenticateOptions = LocalityOptions & { readonly keys: ApiKeys }
+export type AuthenticateOptions = LocalityOptions & { readonly apiKeys: ApiKeys }
 
 /** Checks, before a body is read, that the caller may make changes; every route of `scope` makes one. */
-export function authenticate(scope: FastifyInstance, { keys, ...locality }: AuthenticateOptions) {
+export function authenticate(scope: FastifyInstance, { apiKeys, ...locality }: AuthenticateOptions) {
   const isFromHere = makeLocality(locality)
 
   scope.addHook('onRequest', async (request, reply) => {
     const { authorization } = request.headers
     if (authorization === undefined) {
-      if (isFromHere(request) && !(await keys.exist())) return refuseOtherSites(request)
+      if (isFromHere(request) && !(await apiKeys.exist())) return refuseOtherSites(request)
       reply.header('www-authenticate', 'Bearer realm="tessera"')
       throw gatewayError(
         'credentials-missing',
         'Changes need an API key here: Authorization: Bearer tessera_…; `tessera keys create` creates one.',
       )
     }
-    const key = await findKey(keys, authorization, reply)
+    const key = await findKey(apiKeys, authorization, reply)
     checkAllowed(key, (request.params as { collectionId: string }).collectionId)
     request.principal = holderOf(key.id)
   })
 }
 
 /** Creates the check that a caller operates the gateway: it is on this machine, or has a key for all collections. */
-export function makeOperatorCheck({ keys, ...locality }: AuthenticateOptions) {
+export function makeOperatorCheck({ apiKeys, ...locality }: AuthenticateOptions) {
   const isFromHere = makeLocality(locality)
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const { authorization } = request.headers
@@ -47,16 +47,16 @@ export function makeOperatorCheck({ keys, ...locality }: AuthenticateOptions) {
         "This is shown to clients on the gateway's own machine; others need an API key: Authorization: Bearer tessera_…",
       )
     }
-    const { id, collections } = await findKey(keys, authorization, reply)
+    const { id, collections } = await findKey(apiKeys, authorization, reply)
     if (collections)
       throw gatewayError('permission-missing', `The API key ${id} is only for ${collections.join(', ')}.`)
   }
 }
 
 /** @throws GatewayError credentials-invalid */
-async function findKey(keys: ApiKeys, authorization: string, reply: FastifyReply): Promise<ApiKey> {
+async function findKey(apiKeys: ApiKeys, authorization: string, reply: FastifyReply): Promise<ApiKey> {
   const [, text] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
-  const key = text === undefined ? undefined : await keys.find(text)
+  const key = text === undefined ? undefined : await apiKeys.find(text)
   if (key === undefined) {
     reply.header('www-authenticate', 'Bearer realm="tessera", error="invalid_token"')
     throw gatewayError('credentials-invalid', 'The API key does not exist, or has been revoked.')

@@ -73,7 +73,7 @@ export function itemPage(
   links: readonly Link[],
   baseMap: string | undefined,
 ): Page {
-  const { attribution, changes } = collection
+  const { attribution, capabilities } = collection
   const rows = collection.properties.map(
     ({ name }) =>
       html`<tr><th scope="row">${name}</th><td data-property="${name}">${textOf(properties[name])}</td></tr>`,
@@ -93,7 +93,7 @@ export function itemPage(
       <div class="beside">
         <div>
           <div class="scroll" id="shown" tabindex="0" role="region" aria-label="Properties"><table><tbody>!${rows.join('')}</tbody></table></div>
-          !${changes?.canUpdate || changes?.canRemove ? editor(collection) : ''}
+          !${capabilities?.canUpdate || capabilities?.canRemove ? editor(collection) : ''}
         </div>
         !${mapOf(base, { label: 'Where it is', baseMap, item: featureUrl(base, collection, id) })}
       </div>
@@ -102,8 +102,8 @@ export function itemPage(
 }
 
 /** Brought to life by item.js, which alone can send a patch; hidden until then. */
-function editor({ properties, changes, geometry }: Collection): string {
-  const { canUpdate, canRemove, columns } = changes!
+function editor({ properties, capabilities, geometry }: Collection): string {
+  const { canUpdate, canRemove, columns } = capabilities!
   const fields = properties.filter(({ name }) => columns.has(name)).map(field)
   const isMovable = columns.has(geometry.column) && geometry.type === 'POINT'
   return html`<div id="editor" hidden>

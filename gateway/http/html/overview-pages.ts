@@ -92,7 +92,7 @@ export function collectionPage(
   links: readonly Link[],
   baseMap: string | undefined,
 ): Page {
-  const { title, description, license, attribution, properties, geometry, changes, id } = collection
+  const { title, description, license, attribution, properties, geometry, capabilities, id } = collection
   const facts: [string, string | undefined][] = [
     ['Identifier', id],
     ['Geometry', geometry.type],
@@ -101,7 +101,7 @@ export function collectionPage(
     ['Licence', license],
     ['Attribution', attribution],
     ['Kept by', keptBy(distributionOf(collection))],
-    ['Changes', changes ? 'features can be changed' : 'for reading only'],
+    ['Changes', capabilities ? 'features can be changed' : 'for reading only'],
   ]
   const shownFacts = facts
     .filter(([, value]) => value !== undefined)

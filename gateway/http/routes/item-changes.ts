@@ -4,10 +4,10 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { gatewayError } from '../../errors.ts'
-import type { ChangeKeys, Done } from '../../features/changes/idempotency-key.ts'
+import type { Done, IdempotencyKeys } from '../../features/changes/idempotency-key.ts'
 import { type ItemChanges, makeItemChanges } from '../../features/changes/item-change.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
-import type { Changes, Collection } from '../../features/collections/collection.ts'
+import type { Capabilities, Collection } from '../../features/collections/collection.ts'
 import { GEOJSON } from '../../features/formats/geojson.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
@@ -77,7 +77,7 @@ const replacedItem = changedItem('It is replaced.')
 type Services = AuthenticateOptions & {
   readonly catalog: Catalog
   readonly views: Views
-  readonly changeKeys: ChangeKeys
+  readonly idempotencyKeys: IdempotencyKeys
 }
 
 const ITEMS = '/collections/:collectionId/items'
@@ -89,21 +89,21 @@ const isMinimal = (request: FastifyRequest) => preferenceOf(request, 'return') =
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, views, changeKeys, ...access },
+  { catalog, views, idempotencyKeys, ...access },
 ) => {
   const change = async (
     request: FastifyRequest,
     reply: FastifyReply,
     make: (changes: ItemChanges) => Promise<Done>,
   ): Promise<Done> => {
-    const key = await keyOfChange(request, changeKeys)
+    const key = await keyOfChange(request, idempotencyKeys)
     const done = await make(makeItemChanges(await views.openForChange(request), key))
     tellRepeated(reply, done)
     return done
   }
-  const find = (request: FastifyRequest, action: keyof Changes & `can${string}`): Collection => {
+  const find = (request: FastifyRequest, action: keyof Capabilities & `can${string}`): Collection => {
     const collection = catalog.get((request.params as { collectionId: string }).collectionId)
-    if (collection.changes?.[action]) {
+    if (collection.capabilities?.[action]) {
       checkContentCrs(request)
       return collection
     }
@@ -252,18 +252,18 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   // Editors look here for what they may offer. Whether the feature is there makes no difference.
   app.options<ItemRoute>(ITEMS, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
-    if (collection.changes?.canCreate) reply.header('accept-post', FEATURE_TYPES.join(', '))
+    if (collection.capabilities?.canCreate) reply.header('accept-post', FEATURE_TYPES.join(', '))
     return answerOptions(request, reply, allowOf(collection, false))
   })
   app.options<ItemRoute>(ITEM, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
-    if (collection.changes?.canUpdate) reply.header('accept-patch', PATCH_TYPES.join(', '))
+    if (collection.capabilities?.canUpdate) reply.header('accept-patch', PATCH_TYPES.join(', '))
     return answerOptions(request, reply, allowOf(collection, true))
   })
 }
 
-function allowOf({ changes }: Collection, isItem: boolean): string[] {
-  const { canCreate, canUpdate, canRemove } = changes ?? {}
+function allowOf({ capabilities }: Collection, isItem: boolean): string[] {
+  const { canCreate, canUpdate, canRemove } = capabilities ?? {}
   return [
     'GET',
     'HEAD',
@@ -274,8 +274,8 @@ function allowOf({ changes }: Collection, isItem: boolean): string[] {
   ]
 }
 
-function reasonOf({ id, idColumn, changes }: Collection): string {
-  if (changes) return `the role of the gateway may not do this to the table of ${id}`
+function reasonOf({ id, idColumn, capabilities }: Collection): string {
+  if (capabilities) return `the role of the gateway may not do this to the table of ${id}`
   return idColumn
     ? `features of ${id} can only be read`
     : `features of ${id} have no single key, so that none could be found again`

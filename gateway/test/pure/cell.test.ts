@@ -6,10 +6,10 @@ import {
   cellOf,
   cellsOf,
   chooseLevel,
+  footprintOf,
   MAX_LEVEL,
   NOWHERE,
   OVERSIZE,
-  placeOf,
 } from '../../features/sharding/cell.ts'
 import type { Box } from '../../features/values/box.ts'
 import { makeRandom } from '../support/random.ts'
@@ -85,7 +85,7 @@ test('the level is finer if features are close together, and coarser if many are
   const places = (count: number, spread: number, size: number) =>
     Array.from({ length: count }, () => {
       const [x, y] = [random() * spread, random() * spread]
-      return placeOf(box(x, y, x + size, y + size / 2))
+      return footprintOf(box(x, y, x + size, y + size / 2))
     })
   assert.equal(chooseLevel(places(10_000, 90, 0), 32), 8)
   assert.ok(chooseLevel(places(10_000, 0.5, 0), 32) >= 12)
