@@ -14,7 +14,7 @@ npm run scenarios -- nemesis random [--seed 1] [--minutes 10]
 
 Without nemesis, it measures how long bare connections pause. With it, it measures what clients of the gateways are
 served, and checks whether any promise to them is broken. Without names, it plays all scenarios and keeps the results in
-cluster/results/. Otherwise it plays those whose names begin with a NAME:
+docs/results/. Otherwise it plays those whose names begin with a NAME:
   ${scenarios.map(({ name }) => name).join('\n  ')}
 only with nemesis:
   ${gatewayScenarios.map(({ name }) => name).join('\n  ')}
@@ -23,7 +23,7 @@ sequences of faults, only with nemesis:
 A run of the nemesis lasts at least --seconds from its fault on.
 
 random draws sequences of faults: the first one by --seed, each further one by the next number, until --minutes are
-over. The same seed draws the same faults. The results are added to cluster/results/random.md.
+over. The same seed draws the same faults. The results are added to docs/results/random.md.
 `
 
 const SUITES = ['nemesis', 'sequences', 'random']
@@ -144,7 +144,7 @@ async function playPauses(words: Words, trial: Trial): Promise<boolean> {
   })
   say(text)
   // Only a table of all scenarios is kept.
-  if (words.areAll) keepReport(fileOf(words.workers === 0 ? 'pauses' : 'citus', words), text, measurements)
+  if (words.areAll) keepReport(fileOf('pauses', words), text, measurements)
   return broken.length === 0
 }
 

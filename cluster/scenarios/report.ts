@@ -143,13 +143,13 @@ const describeCluster = (workers: number, members: number) =>
     ? `one group of ${members} members without Citus`
     : `a coordinator and ${workers} workers with Citus, ${members} members each`
 
-/** Writes a report and its data into cluster/results/. */
+/** Writes a report and its data into docs/results/. */
 export function keepReport(name: string, text: string, results: unknown) {
   mkdirSync(RESULTS, { recursive: true })
   writeFileSync(join(RESULTS, `${name}.md`), text)
   writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(results, null, 2)}\n`)
 }
-const RESULTS = join(import.meta.dirname, '../results')
+const RESULTS = join(import.meta.dirname, '../../docs/results')
 
 export type Drawn = Pick<
   NemesisResult,
