@@ -718,6 +718,8 @@ export interface operations {
                 sortby?: string[];
                 /** @description The properties that features shall have; without it, all. */
                 properties?: string[];
+                /** @description Leaves out the geometries: each is null. */
+                skipGeometry?: boolean;
                 /** @description How many features to leave out first. Next links do without it, faster and without a bound. */
                 offset?: number;
                 /** @description Where a page begins: only as a next link has it. */

@@ -8,7 +8,7 @@ import type { Format, Link } from './format.ts'
 export type Encoder = {
   readonly format: Format
   /** Returns the text of one feature in SQL, from the row `item`. */
-  readonly featureOf: (collection: Collection, properties: readonly Column[]) => SQL
+  readonly featureOf: (collection: Collection, properties: readonly Column[], skipsGeometry: boolean) => SQL
   /**
    * What stands between two features. PostgreSQL joins the features of a page with it, so that they come as one row;
    * `write` takes features that are joined like single ones.

@@ -21,7 +21,11 @@ const DECIMALS = 9
  * not as a record: Citus can plan neither a record of a subquery over shards nor a subquery in RETURNING, and a record
  * is no faster.
  */
-export function featureOf({ geometry, idColumn }: Collection, properties: readonly Column[]): SQL {
+export function featureOf(
+  { geometry, idColumn }: Collection,
+  properties: readonly Column[],
+  skipsGeometry = false,
+): SQL {
   const id = idColumn && [
     sql`'"id":'`,
     idColumn.kind === 'integer' ? columnOf(idColumn) : sql`to_json(${columnOf(idColumn)})`,
@@ -38,7 +42,9 @@ export function featureOf({ geometry, idColumn }: Collection, properties: readon
     sql`'{"type":"Feature",'`,
     ...(id ?? []),
     sql`'"geometry":'`,
-    sql`coalesce(ST_AsGeoJSON(${geometryOf(geometry)}, ${sql.raw(String(DECIMALS))}, 0), 'null')`,
+    skipsGeometry
+      ? sql`'null'`
+      : sql`coalesce(ST_AsGeoJSON(${geometryOf(geometry)}, ${sql.raw(String(DECIMALS))}, 0), 'null')`,
     sql`',"properties":{'`,
     ...members,
     sql`'}'`,

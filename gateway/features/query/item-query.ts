@@ -34,6 +34,7 @@ export type ItemParameters = {
   readonly datetime?: string
   readonly sortby?: readonly string[]
   readonly properties?: readonly string[]
+  readonly skipGeometry?: boolean
   readonly f?: string
   readonly [column: string]: unknown
 }
@@ -45,6 +46,7 @@ const OWN_PARAMETERS = [
   'datetime',
   'sortby',
   'properties',
+  'skipGeometry',
   'f',
   'explain',
 ]
@@ -63,6 +65,8 @@ export type ItemQuery = {
   /** What was asked for, then the key: a total order, where the collection has a key. */
   readonly order: readonly SortKey[]
   readonly properties: readonly Column[]
+  /** True if geometries are left out. */
+  readonly skipsGeometry: boolean
 }
 
 /** @throws GatewayError naming the parameter and a value that would be right */
@@ -98,6 +102,7 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
     properties: parameters.properties
       ? planProperties(parameters.properties, collection)
       : collection.properties,
+    skipsGeometry: parameters.skipGeometry === true,
   }
 }
 

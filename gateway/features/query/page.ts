@@ -49,8 +49,8 @@ function compileQuery(query: ItemQuery, kind: string, compose: (from: From, text
 }
 
 /** Returns what the text of a page depends on, besides the collection and the conditions. */
-const outlineOf = ({ order, properties, collection }: ItemQuery, { format }: Encoder) =>
-  `${format.name} ${signatureOf(order)}|${
+const outlineOf = ({ order, properties, skipsGeometry, collection }: ItemQuery, { format }: Encoder) =>
+  `${format.name}${skipsGeometry ? ' without geometry' : ''} ${signatureOf(order)}|${
     properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
   }`
 
@@ -64,7 +64,7 @@ export const compileItems = (query: ItemQuery, encoder: Encoder): Statement =>
   )
 
 function selectItems(
-  { collection, properties, order }: ItemQuery,
+  { collection, properties, skipsGeometry, order }: ItemQuery,
   encoder: Encoder,
   from: From,
   { limit, offset, matching, after }: Texts,
@@ -73,7 +73,7 @@ function selectItems(
   const keys = order.map(
     ({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`,
   )
-  return sql`select ${encoder.featureOf(collection, properties)} as feature${sql.join(keys)}${further}
+  return sql`select ${encoder.featureOf(collection, properties, skipsGeometry)} as feature${sql.join(keys)}${further}
     from ${from.table} as item${where(from, matching, after)}
     ${orderBy(order)}
     limit ${limit} + 1${offset ? sql` offset ${offset}` : sql``}`

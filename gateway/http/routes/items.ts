@@ -89,6 +89,14 @@ const itemsQuery = Type.Object(
         'x-expected': 'names of properties separated by commas',
       }),
     ),
+    skipGeometry: Type.Optional(
+      Type.Boolean({
+        description: 'Leaves out the geometries: each is null.',
+        default: false,
+        example: true,
+        'x-expected': 'true or false',
+      }),
+    ),
     offset: Type.Optional(
       Type.Integer({
         minimum: 0,

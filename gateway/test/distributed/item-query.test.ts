@@ -204,6 +204,21 @@ for (const sortby of ['', 'name', '-name', 'height,-name', '-height,name,-id', '
   })
 }
 
+test('skipGeometry leaves out geometries, on every page, and takes true or false', async () => {
+  for (const limit of [2, 2_000]) {
+    const page = await ask(`places/items?skipGeometry=true&limit=${limit}&bbox=-180,-90,180,90`)
+    assert.ok(page.features.every(({ geometry }) => geometry === null))
+    assert.notEqual(page.features[0]!.properties!.name, undefined)
+    const next = page.links.find(({ rel }) => rel === 'next')
+    if (limit > 2) assert.equal(next, undefined)
+    else assert.equal(((await client(next!.href)).json as Page).features[0]!.geometry, null)
+  }
+  assert.notEqual((await ask('places/items?skipGeometry=false')).features[0]!.geometry, null)
+  const { status, json } = await client('/collections/places/items?skipGeometry=yes')
+  assert.deepEqual([status, json.parameter], [400, 'skipGeometry'])
+  assert.match(String(json.detail), /skipGeometry must be true or false/)
+})
+
 test('pages skip and repeat no feature while others are added and removed', async () => {
   await session.query(
     `create table busy as select i as id, st_setsrid(st_makepoint(0, 0), 4326) geom from generate_series(1, 1000) i; alter table busy add primary key (id)`,

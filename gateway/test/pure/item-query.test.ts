@@ -46,6 +46,13 @@ test('identifiers come from the catalog and are quoted, values are bound', () =>
   assert.ok(values.includes(evil))
 })
 
+test('a page without geometries has a statement of its own, which reads none', () => {
+  const page = (skipGeometry: boolean) => compilePage(planItems({ skipGeometry }, collection), geojson)
+  assert.match(page(false).text, /ST_AsGeoJSON/)
+  assert.doesNotMatch(page(true).text, /ST_AsGeoJSON/)
+  assert.notEqual(page(true).name, page(false).name)
+})
+
 test('requests of one shape share a prepared statement, whatever their values', () => {
   const statement = (bbox: number[], limit: number) =>
     compilePage(planItems({ bbox, limit }, collection), geojson)

@@ -78,6 +78,7 @@ const parameters = [
   'datetime',
   'sortby',
   'properties',
+  'skipGeometry',
   'f',
   'id',
   'name',
