@@ -77,6 +77,10 @@ export function renderPatroni(
       connect_address: `${member.host}:${member.patroniPort}`,
       // Proxies read without a password; a request that changes something needs it.
       authentication: { username: PATRONI_USER, password: patroniPassword },
+      // Each connection holds a thread until its request has come. By default there are five: as many connections that
+      // send nothing, which a frozen proxy leaves behind, make a healthy primary look silent, and it is fenced.
+      thread_pool_size: 64,
+      request_queue_size: 128,
     },
     etcd3: {
       hosts: topology.store.map(({ host, clientPort }) => `${host}:${clientPort}`),

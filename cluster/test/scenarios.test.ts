@@ -4,13 +4,16 @@
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startGateway } from '../../loadtest/bench/measure.ts'
 import { gatewayUrl, withSuperuser } from '../database-urls.ts'
 import { faults } from '../fault.ts'
+import { findPrimary } from '../launcher.ts'
 import type { Cluster } from '../parts.ts'
+import { askMember } from '../patroni-client.ts'
 import { findPlace } from '../place.ts'
 import { prepareDatabase } from '../prepare.ts'
 import { promote } from '../promote.ts'
@@ -43,6 +46,8 @@ const SILENCE_MS = 8_000
 const isRoot = process.getuid?.() === 0
 /** Seeds of short random sequences that strike both members of a group. */
 const SEEDS = [20, 55]
+/** More than the checks of all proxies, fencers and members that a frozen or cut-off machine can leave behind. */
+const SILENT_CONNECTIONS = 30
 
 const named = (name: string) =>
   [...scenarios, ...gatewayScenarios, ...sequences].find((one) => one.name === name)!
@@ -96,6 +101,22 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
   const stage = await prepareStage(trial)
   for (const fault of FAULTS) await t.test(fault, () => keep(stage, named(`coordinator-${fault}`)))
   const skip = isRoot ? false : 'SKIPPED: a small disk needs root'
+  await t.test('connections to Patroni that send nothing do not make its primary look silent', async (t) => {
+    const { topology } = trial.cluster.place
+    const primary = await findPrimary(topology.groups[0]!)
+    const { timeline } = (await askMember(primary))!
+    const sockets = Array.from({ length: SILENT_CONNECTIONS }, () =>
+      connect(primary.patroniPort, primary.host),
+    )
+    t.after(() => {
+      for (const socket of sockets) socket.destroy()
+    })
+    for (const socket of sockets) socket.on('error', () => {})
+    // Fencers depose a primary that does not answer for less than this.
+    for (const end = performance.now() + 8_000; performance.now() < end; await sleep(200))
+      assert.equal((await askMember(primary))?.role, 'primary')
+    assert.equal((await askMember(primary))!.timeline, timeline)
+  })
   await t.test(
     'a full disk loses nothing, and the cluster recovers when there is space again',
     { skip },
