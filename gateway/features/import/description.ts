@@ -15,20 +15,24 @@ export type Description = {
 }
 
 /**
- * Stores the texts that are given and keeps the others. A collection that has no row yet gets one, which also marks its
- * table as created by Tessera.
- * @param existing see ImportOptions: to append without texts changes nothing here
+ * Stores the texts that are given and keeps the others.
+ * @param isCreated true if the import created the table. Only this marks a table as Tessera's own, which a later import
+ * may replace; to append to a table or to describe it does not.
  */
 export async function describeCollection(
   session: Session,
   collection: string,
   { title, description, license, attribution }: Description,
-  existing: 'append' | 'replace' | undefined,
+  isCreated: boolean,
 ) {
-  const given = Object.entries({ title, description, license, attribution }).filter(
-    ([, value]) => value !== undefined,
-  )
-  if (existing === 'append' && given.length === 0) return
+  const given = Object.entries({
+    title,
+    description,
+    license,
+    attribution,
+    is_managed: isCreated || undefined,
+  }).filter(([, value]) => value !== undefined)
+  if (given.length === 0) return
   const isThisTable = and(eq(collectionTable.schemaName, SCHEMA), eq(collectionTable.tableName, collection))
   const [row] = await execute(session, sql`select from ${collectionTable} where ${isThisTable}`)
   if (row) {
@@ -43,6 +47,6 @@ export async function describeCollection(
   await execute(
     session,
     sql`insert into ${collectionTable} (schema_name, table_name, title, description, license, attribution, is_managed)
-        values (${SCHEMA}, ${collection}, ${title ?? null}, ${description ?? null}, ${license ?? null}, ${attribution ?? null}, true)`,
+        values (${SCHEMA}, ${collection}, ${title ?? null}, ${description ?? null}, ${license ?? null}, ${attribution ?? null}, ${isCreated})`,
   )
 }

@@ -22,7 +22,6 @@ import {
   type DistributeBy,
   distributeTable,
   findCitus,
-  findTarget,
   finishTable,
   geometryColumnOf,
   geometryTypeOf,
@@ -182,13 +181,13 @@ async function load(session: Session, spooled: SpooledFeatures, options: ImportO
   if (ids > 0 && ids < features) emit({ type: 'import-left-out-ids', collection, count: ids })
   const hasIds = ids === features
   await session.transaction(async () => {
-    const target = await findTarget(session, collection)
-    const level =
-      existing === 'append' && target
-        ? await append(session, target, spooled, hasIds, collection)
-        : await create(session, target, spooled, hasIds, options)
+    const target = await checkTarget(session, collection, existing)
+    const appendedTo = existing === 'append' ? target : undefined
+    const level = appendedTo
+      ? await append(session, appendedTo, spooled, hasIds, collection)
+      : await create(session, target, spooled, hasIds, options)
     if (hasIds && level === undefined) await advanceSequence(session, collection)
-    await describeCollection(session, collection, options, existing)
+    await describeCollection(session, collection, options, appendedTo === undefined)
   })
   await vacuumTable(session, collection)
 }

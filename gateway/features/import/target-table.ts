@@ -38,8 +38,7 @@ export function checkCollectionName(name: string) {
 /** Name of the new table while the table that it replaces exists. */
 export const replacementName = (collection: string) => `tessera import ${collection}`.slice(0, MAX_NAME_BYTES)
 
-/** @returns undefined if the collection has no table yet */
-export async function findTarget(session: Session, collection: string): Promise<Target | undefined> {
+async function findTarget(session: Session, collection: string): Promise<Target | undefined> {
   const [row] = await execute<{ oid: string; managed: boolean; level: string | null }>(
     session,
     sql`select c.oid::text as oid, coalesce(m.is_managed, false) as managed, (
@@ -54,15 +53,17 @@ export async function findTarget(session: Session, collection: string): Promise<
 
 /**
  * Checks that the table may be created, replaced or appended to. The import does so before it reads the source, because
- * a long import should not fail at its end.
+ * a long import should not fail at its end, and again before it changes the table: meanwhile somebody may have created
+ * or dropped one.
  * @param existing what to do with a table that exists; undefined: fail
+ * @returns undefined if the collection has no table yet
  * @throws ImportError
  */
 export async function checkTarget(
   session: Session,
   collection: string,
   existing: 'append' | 'replace' | undefined,
-) {
+): Promise<Target | undefined> {
   const target = await findTarget(session, collection)
   if (!target && existing === 'append') {
     throw new ImportError(`There is no collection ${collection} to append to; leave out --append to make it.`)
@@ -75,6 +76,7 @@ export async function checkTarget(
       `${collection} was not made by an import, so it is not replaced; choose another name.`,
     )
   }
+  return target
 }
 
 /**

@@ -296,6 +296,44 @@ test('an existing collection is only changed with --append or --replace', async 
   await fail(/exclude each other/, 'grown', feature({}), '--append', '--replace')
 })
 
+test("a table that no import created stays its owner's, whatever is appended or described", async () => {
+  await session.query('create table theirs (id int primary key, geom geometry, updated_at timestamptz)')
+  await succeed('theirs', feature({}, undefined, 1), '--append', '--title', 'Theirs')
+  const [row] = await session.query<{ title: string; is_managed: boolean }>(
+    "select title, is_managed from tessera.collection where table_name = 'theirs'",
+  )
+  assert.deepEqual(row, { title: 'Theirs', is_managed: false })
+  await fail(/theirs was not made by an import/, 'theirs', feature({}), '--replace')
+  assert.equal((await rowsOf('theirs')).length, 1)
+  // A row without a table: an earlier table was described and dropped, and the import creates the new one.
+  await session.query('drop table theirs')
+  await succeed('theirs', feature({ n: 1 }))
+  await succeed('theirs', feature({ n: 2 }), '--append', '--title', 'Ours')
+  await succeed('theirs', feature({ n: 3 }), '--replace')
+})
+
+test('a table that appears while the source is read is not replaced, and not appended to by a first import', async () => {
+  const sourceOf = (read: () => Promise<unknown>): ImportSource => ({
+    name: 'a source',
+    bytesRead: () => 0,
+    read: async () => ({
+      hasTypes: true,
+      features: (async function* () {
+        await read()
+        yield [{ line: 1, geometry: null, properties: { n: 1 } }]
+      })(),
+    }),
+  })
+  const create = () => session.query('create table sudden (id int primary key, geom geometry, kept int)')
+  const drop = () => session.query('drop table sudden')
+  const run = (read: () => Promise<unknown>, existing?: 'append' | 'replace') =>
+    importFeatures(session, sourceOf(read), { collection: 'sudden', existing }, () => {})
+  await assert.rejects(run(create, 'replace'), /sudden was not made by an import/)
+  assert.equal('kept' in (await columnsOf('sudden')), true)
+  await assert.rejects(run(drop, 'append'), /no collection sudden to append to/)
+  await assert.rejects(run(create), /The collection sudden exists/)
+})
+
 test('a replacement that fails leaves the old collection', async () => {
   await succeed('stays', feature({ n: 1 }))
   await fail(/same id/, 'stays', feature({}, null, 7) + feature({}, null, 7), '--replace')
