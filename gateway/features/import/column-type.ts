@@ -16,20 +16,20 @@ export const COLUMN_TYPES = [
 export type ColumnType = (typeof COLUMN_TYPES)[number]
 
 /** Short names, which people type. */
-const ALIASES: Record<string, ColumnType> = {
-  int: 'integer',
-  int4: 'integer',
-  int8: 'bigint',
-  double: 'double precision',
-  float: 'double precision',
-  bool: 'boolean',
-  string: 'text',
-  timestamp: 'timestamptz',
-  json: 'jsonb',
-}
+const ALIASES: ReadonlyMap<string, ColumnType> = new Map([
+  ['int', 'integer'],
+  ['int4', 'integer'],
+  ['int8', 'bigint'],
+  ['double', 'double precision'],
+  ['float', 'double precision'],
+  ['bool', 'boolean'],
+  ['string', 'text'],
+  ['timestamp', 'timestamptz'],
+  ['json', 'jsonb'],
+])
 
 export const parseColumnType = (name: string): ColumnType | undefined =>
-  ALIASES[name] ?? COLUMN_TYPES.find((type) => type === name)
+  ALIASES.get(name) ?? COLUMN_TYPES.find((type) => type === name)
 
 const INTEGER = /^-?(0|[1-9]\d{0,17})$/
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/

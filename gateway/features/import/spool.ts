@@ -93,7 +93,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
 
   function learn({ id, geometry, place, properties }: Row) {
     for (const { property, observer } of columns.values()) {
-      const value = properties[property]
+      const value = propertyOf(properties, property)
       if (value !== null && value !== undefined) observer.observe(value)
     }
     if (id !== null && id !== undefined) identifiers.observe(id)
@@ -148,12 +148,16 @@ type Row = {
   readonly properties: Readonly<Record<string, unknown>>
 }
 
+/** Returns undefined if the feature lacks the property: every object inherits some, for example `constructor`. */
+const propertyOf = (properties: Row['properties'], property: string): unknown =>
+  Object.hasOwn(properties, property) ? properties[property] : undefined
+
 /** @throws InvalidFeature */
 function checkFeature(feature: SourceFeature, idProperty: string | undefined): Row {
   if (feature.problem) throw new InvalidFeature(feature.problem)
   const geometry = feature.geometry === null ? undefined : checkGeometry(feature.geometry)
   const properties = feature.properties as Record<string, unknown>
-  const id = idProperty === undefined ? feature.id : properties[idProperty]
+  const id = idProperty === undefined ? feature.id : propertyOf(properties, idProperty)
   const hasId = id !== undefined && id !== null
   if (idProperty !== undefined && !hasId) {
     throw new InvalidFeature(`has no property ${idProperty}, which is to be its id`)
@@ -223,7 +227,7 @@ function lineOf({ line, id, geometry, place, properties }: Row, columns: Iterabl
     place ? `${place.quadkey}/${place.finest}` : NULL_TEXT,
   ]
   for (const { property, givenType } of columns)
-    fields.push(fieldOf(properties[property], givenType, property))
+    fields.push(fieldOf(propertyOf(properties, property), givenType, property))
   return `${fields.join('\t')}\n`
 }
 

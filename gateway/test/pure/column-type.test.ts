@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ColumnObserver, copyTextOf } from '../../features/import/column-type.ts'
+import { ColumnObserver, copyTextOf, parseColumnType } from '../../features/import/column-type.ts'
 import { ExactNumber } from '../../features/values/exact-json.ts'
 
 const typeOf = (values: unknown[], hasTypes = true) => {
@@ -31,6 +31,12 @@ const cases: [unknown[], string][] = [
 ]
 for (const [values, type] of cases)
   test(`${JSON.stringify(values)} get the type ${type}`, () => assert.equal(typeOf(values), type))
+
+test('types have the names of the list and some short ones, and no others', () => {
+  assert.equal(parseColumnType('double'), 'double precision')
+  assert.equal(parseColumnType('date'), 'date')
+  for (const name of ['complex', 'constructor', '__proto__']) assert.equal(parseColumnType(name), undefined)
+})
 
 test('integers beyond 2^53 keep their digits', () => {
   assert.equal(typeOf([1, new ExactNumber('9007199254740993')]), 'bigint')

@@ -152,11 +152,19 @@ test('CSV becomes points, with any of the usual column names and delimiters', as
       {
         line: text!.includes('"') ? 4 : 3,
         geometry: { type: 'Point', coordinates: [3, 4] },
-        properties: { name: 'd' },
+        properties: Object.assign(Object.create(null), { name: 'd' }),
       },
       delimiter,
     )
   }
+})
+
+test('a CSV column may have any name', async () => {
+  const [feature] = await read('__proto__,constructor,x,y\na,b,1,2\n', csv)
+  assert.deepEqual(Object.entries(feature!.properties!), [
+    ['__proto__', 'a'],
+    ['constructor', 'b'],
+  ])
 })
 
 test('the error for CSV without coordinates names its columns', async () => {

@@ -83,6 +83,32 @@ test('a feature that is refused is not counted and does not decide on types', as
   )
 })
 
+test('a property that is missing is null, even if every object of JavaScript inherits one of its name', async () => {
+  const names = ['constructor', 'toString', '__proto__']
+  const all = JSON.parse('{"constructor":1,"toString":2,"__proto__":3}')
+  const spool = open()
+  await spool.add(feature(1, all))
+  await spool.add(feature(2, {}))
+  const spooled = await spool.end()
+  assert.deepEqual(
+    spooled.columns.map(({ property, type, isComplete }) => [property, type, isComplete]),
+    names.map((name) => [name, 'integer', false]),
+  )
+  assert.deepEqual(
+    (await linesOf(spooled)).map(({ properties }) => properties),
+    [
+      ['1', '2', '3'],
+      ['\\N', '\\N', '\\N'],
+    ],
+  )
+  for (const id of names) {
+    const byId = open({ id })
+    await byId.add(feature(1, all))
+    await assert.rejects(byId.add(feature(2, {})), { message: `has no property ${id}, which is to be its id` })
+    await byId.end()
+  }
+})
+
 test('lines that are longer than a chunk of the file come back complete', async () => {
   const spool = open()
   const text = 'ä'.repeat(100_000)

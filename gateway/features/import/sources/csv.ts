@@ -94,7 +94,8 @@ function parseRecord({ names, longitude, latitude }: Header, record: string[], l
   if (record.length !== names.length) {
     return { line, problem: `has ${record.length} fields, but the header has ${names.length}` }
   }
-  const properties: Record<string, string | null> = {}
+  // Without a prototype, because a column may be called __proto__.
+  const properties: Record<string, string | null> = Object.create(null)
   for (let index = 0; index < names.length; index++) {
     if (index !== longitude && index !== latitude) properties[names[index]!] = record[index] || null
   }
