@@ -154,7 +154,8 @@ const KINDS: Record<string, ColumnKind> = {
 
 /** Enums compare as the text they are written as. */
 const kindOf = (type: string, category: string): ColumnKind =>
-  KINDS[type] ?? (category === 'E' ? 'string' : 'other')
+  // A type may have the name of what every object inherits, for example constructor.
+  Object.hasOwn(KINDS, type) ? KINDS[type]! : category === 'E' ? 'string' : 'other'
 
 const CTID: Column = {
   name: 'ctid',

@@ -53,6 +53,19 @@ test('a page without geometries has a statement of its own, which reads none', (
   assert.notEqual(page(true).name, page(false).name)
 })
 
+test('a type of PostgreSQL may have the name of what every object of JavaScript inherits', () => {
+  const columns = [...relation.columns, column('odd', 'constructor')]
+  const { properties, queryables } = makeCollection(
+    { ...relation, columns },
+    undefined,
+    undefined,
+    undefined,
+    1,
+  )
+  assert.equal(properties.find(({ name }) => name === 'odd')!.kind, 'other')
+  assert.equal(queryables.has('odd'), false)
+})
+
 test('requests of one shape share a prepared statement, whatever their values', () => {
   const statement = (bbox: number[], limit: number) =>
     compilePage(planItems({ bbox, limit }, collection), geojson)

@@ -104,7 +104,9 @@ test('a property that is missing is null, even if every object of JavaScript inh
   for (const id of names) {
     const byId = open({ id })
     await byId.add(feature(1, all))
-    await assert.rejects(byId.add(feature(2, {})), { message: `has no property ${id}, which is to be its id` })
+    await assert.rejects(byId.add(feature(2, {})), {
+      message: `has no property ${id}, which is to be its id`,
+    })
     await byId.end()
   }
 })
