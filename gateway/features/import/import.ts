@@ -109,7 +109,9 @@ async function spoolSource(
     )
   for (const property of options.types?.keys() ?? []) {
     if (!spooled.columns.some((column) => column.property === property))
-      throw new ImportError(`--type ${property}: the source has no such property.`)
+      throw new ImportError(
+        `--type ${property}: ${skipped > 0 ? 'no feature that can be imported has such a' : 'the source has no such'} property.`,
+      )
   }
   return { spooled, skipped }
 }

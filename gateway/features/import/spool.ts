@@ -24,7 +24,7 @@ export interface Spool {
   /** Number of features that were added so far. */
   readonly features: number
   /**
-   * Checks a feature and adds it. The columns of a feature that is refused stay.
+   * Checks a feature and adds it. A feature that is refused leaves nothing behind.
    * @throws InvalidFeature if the feature cannot be imported; ImportError if there are too many columns
    */
   add(feature: SourceFeature): Promise<void>
@@ -111,9 +111,10 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
     },
     async add(feature) {
       const row = checkFeature(feature, options.id)
-      addColumns(columns, row.properties, options)
-      chunk += lineOf(row, columns.values())
-      // Only now, because a feature that is refused must not decide on types.
+      const added = newColumnsOf(row.properties, columns, options)
+      chunk += lineOf(row, added.length > 0 ? [...columns.values(), ...added] : columns.values())
+      // Only now, because a feature that is refused must not add columns or decide on types.
+      for (const column of added) columns.set(column.property, column)
       learn(row)
       if (chunk.length > CHUNK) await flush()
     },
@@ -185,22 +186,24 @@ type Column = {
   readonly givenType: ColumnType | undefined
 }
 
-/** Adds a column for each property that has none yet. @throws InvalidFeature or ImportError */
-function addColumns(
-  columns: Map<string, Column>,
+/** Returns a column for each property that has none yet. @throws InvalidFeature or ImportError */
+function newColumnsOf(
   properties: Row['properties'],
+  columns: ReadonlyMap<string, Column>,
   { id, types, hasTypes }: SpoolOptions,
-) {
+): Column[] {
+  const added: Column[] = []
   for (const property of Object.keys(properties)) {
     if (property === id || columns.has(property)) continue
-    if (columns.size >= MAX_COLUMNS)
+    if (columns.size + added.length >= MAX_COLUMNS)
       throw new ImportError(`There are more than ${MAX_COLUMNS} different properties.`)
-    const name = columnNameOf(property, new Set([...columns.values()].map((column) => column.name)))
+    const name = columnNameOf(property, new Set([...columns.values(), ...added].map((column) => column.name)))
     if (name === undefined)
       throw new InvalidFeature(`has a property whose name is empty or longer than ${MAX_NAME_BYTES} bytes`)
     const observer = new ColumnObserver(hasTypes)
-    columns.set(property, { property, name, observer, givenType: types.get(property) })
+    added.push({ property, name, observer, givenType: types.get(property) })
   }
+  return added
 }
 
 const describeColumn = (

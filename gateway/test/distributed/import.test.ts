@@ -350,7 +350,7 @@ test('an invalid row stops the import, or is left out and counted with --skip-in
     feature({ n: 1 }) +
     '{"broken"\n' +
     feature({ n: 2 }, { type: 'Point', coordinates: [200, 0] }) +
-    feature({ n: 3, t: 'a\0b' }) +
+    feature({ n: 3, only: 1, t: 'a\0b' }) +
     feature({ n: 4 })
   await fail(/Line 2 of standard input is not valid JSON.*Nothing was imported; --skip-invalid/s, 'bad', rows)
   await assert.rejects(rowsOf('bad'))
@@ -361,6 +361,16 @@ test('an invalid row stops the import, or is left out and counted with --skip-in
   assert.deepEqual(
     (await rowsOf('bad')).map(({ n }) => n),
     [1, 4],
+  )
+  const { t, only } = await columnsOf('bad')
+  assert.deepEqual([t, only], [undefined, undefined])
+  await fail(
+    /--type only: no feature that can be imported has/,
+    'bad2',
+    rows,
+    '--skip-invalid',
+    '--type',
+    'only:text',
   )
   await fail(/holds no valid feature/, 'bad2', '{"broken"\n', '--skip-invalid', '--format', 'geojsonseq')
 })

@@ -61,26 +61,43 @@ test('a type that is known in advance is not inferred', async () => {
   )
 })
 
-test('a feature that is refused is not counted and does not decide on types', async () => {
+test('a feature that is refused is not counted, decides on no type and adds no column', async () => {
   const spool = open({ id: 'code' })
   const refuse = (invalid: Parameters<typeof spool.add>[0], message: RegExp) =>
     assert.rejects(spool.add(invalid), (error: InvalidFeature) => message.test(error.message))
   await spool.add(feature(1, { code: 1, n: 1 }))
   await refuse({ line: 2, problem: 'is not valid JSON' }, /^is not valid JSON$/)
-  await refuse(feature(3, { code: 2, n: 'text\0' }), /^has text in n that PostgreSQL cannot store/)
+  await refuse(
+    feature(3, { code: 2, before: 1, n: 'text\0', after: 1 }),
+    /^has text in n that PostgreSQL cannot store/,
+  )
   await refuse(feature(4, { n: 'text' }), /^has no property code/)
   await refuse(feature(5, { code: [1], n: 'text' }), /^has an id that is no text or number$/)
   await refuse(
     feature(6, { code: 3, n: 'text' }, { type: 'Point', coordinates: [1, 91] }),
     /^has a geometry that/,
   )
-  await refuse(feature(7, { code: 4, ['x'.repeat(64)]: 1 }), /longer than 63 bytes/)
+  await refuse(feature(7, { code: 4, before: 1, ['x'.repeat(64)]: 1 }), /longer than 63 bytes/)
   const spooled = await spool.end()
-  assert.deepEqual([spooled.features, spooled.ids, spooled.columns[0]!.type], [1, 1, 'integer'])
+  assert.deepEqual([spooled.features, spooled.ids], [1, 1])
+  assert.deepEqual(spooled.columns, [{ property: 'n', name: 'n', type: 'integer', isComplete: true }])
   assert.deepEqual(
     (await linesOf(spooled)).map(({ line }) => line),
     ['1'],
   )
+})
+
+test('features that are refused do not count towards the number of columns', async () => {
+  const spool = open()
+  const properties = (count: number, prefix: string) =>
+    Object.fromEntries(Array.from({ length: count }, (_, index) => [`${prefix}${index}`, 'text']))
+  for (let line = 1; line <= 3; line++)
+    await assert.rejects(spool.add(feature(line, { ...properties(1_000, `${line}_`), n: '\0' })), /NUL/)
+  await spool.add(feature(4, properties(1_500, 'p')))
+  await assert.rejects(spool.add(feature(5, { other: 1 })), {
+    message: /more than 1500 different properties/,
+  })
+  assert.equal((await spool.end()).columns.length, 1_500)
 })
 
 test('a property that is missing is null, even if every object of JavaScript inherits one of its name', async () => {
