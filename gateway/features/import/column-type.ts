@@ -116,14 +116,28 @@ export const NULL_TEXT = '\\N'
 /**
  * Writes a value in COPY's text format. The text is the same for every type that may be inferred for the column later.
  * @param type of the column if it is known in advance: in a column of jsonb, a string needs its quotes
+ * @param hasTypes false if the source has only text: in a column of jsonb, it is JSON already
  * @returns undefined if PostgreSQL cannot store the value, because it contains NUL or half a surrogate pair
  */
-export function copyTextOf(value: unknown, type: ColumnType | undefined): string | undefined {
+export function copyTextOf(
+  value: unknown,
+  type: ColumnType | undefined,
+  hasTypes: boolean,
+): string | undefined {
   if (value === null || value === undefined) return NULL_TEXT
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
   if (value instanceof ExactNumber) return value.text
-  const text = typeof value === 'string' && type !== 'jsonb' ? value : JSON.stringify(value)
-  if (text.includes('\0') || !text.isWellFormed() || (typeof value === 'object' && text.includes('\\u0000')))
+  const isJson = typeof value === 'object' || type === 'jsonb'
+  const text = typeof value === 'string' && !(isJson && hasTypes) ? value : JSON.stringify(value)
+  if (!isStorable(text) || (isJson && text.includes('\\u') && !isStorable(decodeEscapes(text))))
     return undefined
   return NEEDS_ESCAPE.test(text) ? text.replace(/[\\\t\n\r]/g, (character) => ESCAPES[character]!) : text
 }
+
+const isStorable = (text: string) => !text.includes('\0') && text.isWellFormed()
+
+/** Returns JSON with the characters of its `\u` escapes, and a space for each other escape. */
+const decodeEscapes = (json: string) =>
+  json.replace(/\\(?:u([\da-f]{4})|.)/gi, (_escape, code?: string) =>
+    code === undefined ? ' ' : String.fromCharCode(Number.parseInt(code, 16)),
+  )

@@ -22,6 +22,7 @@ import {
   type DistributeBy,
   distributeTable,
   findCitus,
+  findJsonColumns,
   finishTable,
   geometryColumnOf,
   geometryTypeOf,
@@ -70,10 +71,12 @@ export async function importFeatures(
   const { collection } = options
   checkCollectionName(collection)
   emit({ type: 'import-started', collection, source: source.name })
-  await checkTarget(session, collection, options.existing)
+  const target = await checkTarget(session, collection, options.existing)
+  const jsonColumns =
+    target && options.existing === 'append' ? await findJsonColumns(session, target.oid) : new Set<string>()
   const folder = await mkdtemp(join(tmpdir(), 'tessera-import-'))
   try {
-    const { spooled, skipped } = await spoolSource(source, options, join(folder, 'spool'), emit)
+    const { spooled, skipped } = await spoolSource(source, options, jsonColumns, join(folder, 'spool'), emit)
     const { features } = spooled
     emit({ type: 'import-loading', collection, features })
     await load(session, spooled, options, emit)
@@ -88,12 +91,13 @@ export async function importFeatures(
 async function spoolSource(
   source: ImportSource,
   options: ImportOptions,
+  jsonColumns: ReadonlySet<string>,
   file: string,
   emit: Emit,
 ): Promise<{ readonly spooled: SpooledFeatures; readonly skipped: number }> {
   const content = await readSource(source)
   const types = new Map([...(content.columnTypes ?? []), ...(options.types ?? [])])
-  const spool = makeSpool(file, { id: options.id, types, hasTypes: content.hasTypes })
+  const spool = makeSpool(file, { id: options.id, types, jsonColumns, hasTypes: content.hasTypes })
   let skipped: number
   let spooled: SpooledFeatures
   try {

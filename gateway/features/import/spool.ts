@@ -16,6 +16,8 @@ export type SpoolOptions = {
   readonly id: string | undefined
   /** Types of columns that are known in advance, by property. */
   readonly types: ReadonlyMap<string, ColumnType>
+  /** Names of the columns of type json and jsonb in the table that the features are appended to. */
+  readonly jsonColumns: ReadonlySet<string>
   /** See SourceContent. */
   readonly hasTypes: boolean
 }
@@ -112,7 +114,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
     async add(feature) {
       const row = checkFeature(feature, options.id)
       const added = newColumnsOf(row.properties, columns, options)
-      chunk += lineOf(row, added.length > 0 ? [...columns.values(), ...added] : columns.values())
+      chunk += lineOf(row, added.length > 0 ? [...columns.values(), ...added] : columns.values(), options)
       // Only now, because a feature that is refused must not add columns or decide on types.
       for (const column of added) columns.set(column.property, column)
       learn(row)
@@ -190,7 +192,7 @@ type Column = {
 function newColumnsOf(
   properties: Row['properties'],
   columns: ReadonlyMap<string, Column>,
-  { id, types, hasTypes }: SpoolOptions,
+  { id, types, jsonColumns, hasTypes }: SpoolOptions,
 ): Column[] {
   const added: Column[] = []
   for (const property of Object.keys(properties)) {
@@ -201,7 +203,8 @@ function newColumnsOf(
     if (name === undefined)
       throw new InvalidFeature(`has a property whose name is empty or longer than ${MAX_NAME_BYTES} bytes`)
     const observer = new ColumnObserver(hasTypes)
-    added.push({ property, name, observer, givenType: types.get(property) })
+    const givenType = jsonColumns.has(name) ? 'jsonb' : types.get(property)
+    added.push({ property, name, observer, givenType })
   }
   return added
 }
@@ -222,23 +225,40 @@ const describeColumn = (
  * no field.
  * @throws InvalidFeature
  */
-function lineOf({ line, id, geometry, place, properties }: Row, columns: Iterable<Column>): string {
+function lineOf(
+  { line, id, geometry, place, properties }: Row,
+  columns: Iterable<Column>,
+  { hasTypes }: SpoolOptions,
+): string {
   const fields = [
     String(line),
-    fieldOf(id, undefined, 'id'),
+    fieldOf(id, undefined, hasTypes, 'id'),
     geometry?.text ?? NULL_TEXT,
     place ? `${place.quadkey}/${place.finest}` : NULL_TEXT,
   ]
   for (const { property, givenType } of columns)
-    fields.push(fieldOf(propertyOf(properties, property), givenType, property))
+    fields.push(fieldOf(propertyOf(properties, property), givenType, hasTypes, property))
   return `${fields.join('\t')}\n`
 }
 
-function fieldOf(value: unknown, type: ColumnType | undefined, property: string): string {
-  const text = copyTextOf(value, type)
+function fieldOf(value: unknown, type: ColumnType | undefined, hasTypes: boolean, property: string): string {
+  if (type === 'jsonb' && !hasTypes && typeof value === 'string') checkJson(value, property)
+  const text = copyTextOf(value, type, hasTypes)
   if (text === undefined)
     throw new InvalidFeature(`has text in ${property} that PostgreSQL cannot store (NUL or half a character)`)
   return text
+}
+
+/** @throws InvalidFeature */
+function checkJson(text: string, property: string) {
+  try {
+    JSON.parse(text)
+  } catch (cause) {
+    throw new InvalidFeature(
+      `has text in ${property} that is not valid JSON (${(cause as Error).message}); valid are for example {"a": 1}, [1, 2], 7, and "text" with its quotes`,
+      { cause },
+    )
+  }
 }
 
 /** A line of the spool. The texts are those of COPY, NULL_TEXT included. */

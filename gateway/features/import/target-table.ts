@@ -177,6 +177,16 @@ export async function checkColumns(session: Session, oid: string, spooled: Spool
   }
 }
 
+/** @returns the names of the columns of type json and jsonb, whose text must be JSON */
+export async function findJsonColumns(session: Session, oid: string): Promise<ReadonlySet<string>> {
+  const rows = await session.query<{ attname: string }>(
+    `select attname from pg_attribute
+     where attrelid = $1 and attnum > 0 and atttypid in ('json'::regtype, 'jsonb'::regtype)`,
+    [oid],
+  )
+  return new Set(rows.map((row) => row.attname))
+}
+
 /** @returns the type of the geometry column, without its dimension, for example MultiPoint */
 export async function geometryTypeOf(session: Session, oid: string): Promise<string> {
   const [row] = await session.query<{ type: string }>(

@@ -125,6 +125,25 @@ test('the type of a column can be set', async () => {
   )
 })
 
+test('text of a CSV becomes the JSON that it is in a column of jsonb, created or appended to', async () => {
+  const rows = (...texts: string[]) =>
+    `n,lon,lat\n${texts.map((text) => `"${text.replaceAll('"', '""')}",1,2\n`).join('')}`
+  const values = async () =>
+    (await session.query<{ n: unknown }>('select n from parsed order by n')).map(({ n }) => n)
+  await fail(
+    /Line 3 of standard input has text in n that is not valid JSON.*valid are for example/,
+    'parsed',
+    rows('[1]', '[1'),
+    '--type',
+    'n:jsonb',
+  )
+  await succeed('parsed', rows('{"a": 1}', '[1, "x"]', '7'), '--type', 'n:json')
+  assert.deepEqual(await values(), [7, [1, 'x'], { a: 1 }])
+  await succeed('parsed', rows('true', 'nothing'), '--append', '--skip-invalid')
+  await succeed('parsed', feature({ n: '5' }) + feature({ n: 'text' }), '--append')
+  assert.deepEqual(await values(), ['5', 'text', 7, true, [1, 'x'], { a: 1 }])
+})
+
 test('a value that does not fit its type is reported with its line, and nothing is imported', async () => {
   await fail(
     /Line 3, n: .*invalid input syntax for type integer.*Nothing was imported/s,

@@ -42,8 +42,11 @@ test('integers beyond 2^53 keep their digits', () => {
   assert.equal(typeOf([1, new ExactNumber('9007199254740993')]), 'bigint')
   assert.equal(typeOf([new ExactNumber('99999999999999999999')]), 'text')
   assert.equal(typeOf(['12345678901234567890', '12345678901234567891'], false), 'text')
-  assert.equal(copyTextOf(new ExactNumber('9007199254740993'), undefined), '9007199254740993')
-  assert.equal(copyTextOf({ a: new ExactNumber('9007199254740993') }, undefined), '{"a":9007199254740993}')
+  assert.equal(copyTextOf(new ExactNumber('9007199254740993'), undefined, true), '9007199254740993')
+  assert.equal(
+    copyTextOf({ a: new ExactNumber('9007199254740993') }, undefined, true),
+    '{"a":9007199254740993}',
+  )
 })
 
 test('in a format without types, text that looks like a value of a type gets that type', () => {
@@ -54,10 +57,27 @@ test('in a format without types, text that looks like a value of a type gets tha
 })
 
 test('special characters of COPY are escaped, and text that cannot be stored is refused', () => {
-  assert.equal(copyTextOf('a\tb\\c\nd', undefined), 'a\\tb\\\\c\\nd')
-  assert.equal(copyTextOf(null, undefined), '\\N')
-  assert.equal(copyTextOf('\\N', undefined), '\\\\N')
-  assert.equal(copyTextOf({ a: '\n' }, undefined), '{"a":"\\\\n"}')
-  assert.equal(copyTextOf('a\0b', undefined), undefined)
-  assert.equal(copyTextOf('\ud800', undefined), undefined)
+  assert.equal(copyTextOf('a\tb\\c\nd', undefined, true), 'a\\tb\\\\c\\nd')
+  assert.equal(copyTextOf(null, undefined, true), '\\N')
+  assert.equal(copyTextOf('\\N', undefined, true), '\\\\N')
+  assert.equal(copyTextOf({ a: '\n' }, undefined, true), '{"a":"\\\\n"}')
+  assert.equal(copyTextOf('a\0b', undefined, true), undefined)
+  assert.equal(copyTextOf('\ud800', undefined, true), undefined)
+})
+
+test('in a column of jsonb, text is a string if the source has types, and otherwise JSON', () => {
+  assert.equal(copyTextOf('[1]', 'jsonb', true), '"[1]"')
+  assert.equal(copyTextOf('[1]', 'jsonb', false), '[1]')
+  assert.equal(copyTextOf('{"a": "\\n"}', 'jsonb', false), '{"a": "\\\\n"}')
+  assert.equal(copyTextOf('[1]', 'text', false), '[1]')
+})
+
+test('JSON with escapes that jsonb cannot store is refused, and other escapes are not', () => {
+  assert.equal(copyTextOf({ a: ['\0'] }, undefined, true), undefined)
+  assert.equal(copyTextOf({ '\ud800': 1 }, undefined, true), undefined)
+  assert.equal(copyTextOf('\0', 'jsonb', true), undefined)
+  for (const text of ['"\\u0000"', '"\\ud800"', '"\\uDC00\\uD800"', '"\\\\\\u0000"', '"\\ud83d\\n\\ude00"'])
+    assert.equal(copyTextOf(text, 'jsonb', false), undefined, text)
+  for (const text of ['"\\ud83d\\ude00"', '"\\\\u0000"', '"\\u0001"', '"\\\\ud800"'])
+    assert.equal(copyTextOf(text, 'jsonb', false), text.replaceAll('\\', '\\\\'), text)
 })

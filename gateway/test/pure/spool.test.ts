@@ -13,7 +13,7 @@ after(() => rmSync(folder, { recursive: true, force: true }))
 
 let files = 0
 const open = (options: Partial<SpoolOptions> = {}, file = join(folder, `spool${files++}`)) =>
-  makeSpool(file, { id: undefined, types: new Map(), hasTypes: true, ...options })
+  makeSpool(file, { id: undefined, types: new Map(), jsonColumns: new Set(), hasTypes: true, ...options })
 const feature = (line: number, properties: Record<string, unknown>, geometry: unknown = null) => ({
   line,
   properties,
@@ -59,6 +59,27 @@ test('a type that is known in advance is not inferred', async () => {
     columns.map(({ type }) => type),
     ['text', 'integer'],
   )
+})
+
+test('in a source without types, the text of a column of jsonb must be JSON', async () => {
+  const spool = open({ hasTypes: false, types: new Map([['n', 'jsonb'] as const]) })
+  const texts = ['{"a": [1]}', '7', '"text"', 'null']
+  for (const [index, text] of texts.entries()) await spool.add(feature(index, { n: text }))
+  await assert.rejects(spool.add(feature(4, { n: 'text' })), {
+    message: /^has text in n that is not valid JSON \(Unexpected token .*\); valid are for example .*"text"/,
+  })
+  const spooled = await spool.end()
+  assert.deepEqual(spooled.columns, [{ property: 'n', name: 'n', type: 'jsonb', isComplete: true }])
+  assert.deepEqual(
+    (await linesOf(spooled)).map(({ properties }) => properties[0]),
+    texts,
+  )
+})
+
+test('what goes into a column of JSON that exists becomes JSON', async () => {
+  const spool = open({ jsonColumns: new Set(['j', 'id_']) })
+  await spool.add(feature(1, { j: '5', id: 'x', t: '5' }))
+  assert.deepEqual((await linesOf(await spool.end()))[0]!.properties, ['"5"', '"x"', '5'])
 })
 
 test('a feature that is refused is not counted, decides on no type and adds no column', async () => {
