@@ -212,6 +212,15 @@ test('a format is recognized by the name of the file, or else by its first bytes
   assert.equal(detect('name,lon,lat\n'), 'csv')
 })
 
+test('the time of detection grows with the first bytes of a source, and not with their square', () => {
+  const one = `${JSON.stringify(point('a'))},`
+  const text = `{"type":"FeatureCollection","features":[${one.repeat(2 ** 20 / one.length)}`
+  const start = performance.now()
+  assert.equal(detectFormat(FORMATS, '-', Buffer.from(text))?.name, 'geojson')
+  const milliseconds = performance.now() - start
+  assert.ok(milliseconds < 5_000, `${milliseconds} ms`)
+})
+
 test('help texts name the formats that there are', () => {
   assert.deepEqual(
     FORMATS.map(({ name }) => name),

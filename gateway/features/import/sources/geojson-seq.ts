@@ -12,7 +12,10 @@ export const geojsonSeq: SourceFormat = {
     const text = startOfText(start)
     if (text.startsWith('\x1e')) return true
     // The first line is a complete feature. The first line of a collection breaks off or goes on after a feature.
-    return /^\{.*"type"\s*:\s*"Feature"[^\n]*\}\s*\n/.test(text) && !/^[^\n]*"FeatureCollection"/.test(text)
+    // There is a test for each part, because one pattern for all takes quadratic time if a line has many features.
+    const line = text.slice(0, Math.max(0, text.indexOf('\n'))).trimEnd()
+    const isComplete = line.startsWith('{') && line.endsWith('}')
+    return isComplete && /"type"\s*:\s*"Feature"/.test(line) && !line.includes('"FeatureCollection"')
   },
   read: async ({ bytes }) => ({ hasTypes: true, features: readLines(bytes) }),
 }
