@@ -29,7 +29,7 @@ export async function openSource(
   let totalBytes: number | undefined
   if (file !== undefined) {
     const found = await stat(file).catch((cause) => {
-      throw new ImportError(`${name} cannot be read (${cause.code}).`, { cause })
+      throw explainFailure(cause, name)
     })
     if (found.isDirectory()) throw new ImportError(`${name} is a folder; name a file in it.`)
     totalBytes = found.isFile() ? found.size : undefined
@@ -37,17 +37,22 @@ export async function openSource(
   const input: Readable =
     file === undefined ? standardInput : createReadStream(file, { highWaterMark: 1 << 20 })
   const iterator = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>
-  const first = await iterator.next()
+  const shownName = file ?? 'Standard input'
+  const next = () =>
+    iterator.next().catch((cause) => {
+      throw explainFailure(cause, shownName)
+    })
+  const first = await next()
   const start: Buffer = first.done ? Buffer.alloc(0) : first.value
-  if (start.length === 0) throw new ImportError(`${file ?? 'Standard input'} is empty.`)
+  if (start.length === 0) throw new ImportError(`${shownName} is empty.`)
   const format = options.format ?? detectFormat(FORMATS, name, start)
   if (!format) throw new ImportError(`The format of ${name} is not known; name it with --format.`)
   let bytesRead = 0
   const bytes = Readable.from(
     (async function* () {
-      for (let next = first; !next.done; next = await iterator.next()) {
-        bytesRead += next.value.length
-        yield next.value
+      for (let result = first; !result.done; result = await next()) {
+        bytesRead += result.value.length
+        yield result.value
       }
     })(),
     { objectMode: true, highWaterMark: 1 },
@@ -58,4 +63,14 @@ export async function openSource(
     bytesRead: () => bytesRead,
     read: () => format.read({ file, start, bytes }, options),
   }
+}
+
+/** Codes of the operating system, for example EACCES; those of Node itself, as ERR_STREAM_DESTROYED, are bugs. */
+const SYSTEM_CODE = /^E[A-Z0-9]+$/
+
+/** Returns the failure of a file or of standard input as a sentence; other errors stay as they are. */
+function explainFailure(cause: NodeJS.ErrnoException, name: string): Error {
+  return SYSTEM_CODE.test(cause.code ?? '')
+    ? new ImportError(`${name} cannot be read (${cause.code}).`, { cause })
+    : cause
 }

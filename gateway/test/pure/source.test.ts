@@ -173,8 +173,9 @@ test('the error for CSV without coordinates names its columns', async () => {
   assert.deepEqual(feature!.geometry, { type: 'Point', coordinates: [1, 2] })
 })
 
-test('a CSV record of a wrong length is reported', async () => {
+test('a CSV record of a wrong length, and a quote that is not closed, are reported', async () => {
   assert.match((await read('x,y,n\n1,2\n', csv))[0]!.problem!, /2 fields, but the header has 3/)
+  await assert.rejects(read('x,y,n\n1,2,"a\n', csv), /^Error: This is not valid CSV: Quote Not Closed/)
 })
 
 test('the requested object of a topology is read', async () => {

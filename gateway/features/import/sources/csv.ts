@@ -30,7 +30,7 @@ async function* readFeatures(
   delimiter: string,
   options: SourceOptions,
 ): AsyncGenerator<SourceFeature[]> {
-  const { parse } = await import('csv-parse')
+  const { CsvError, parse } = await import('csv-parse')
   const records = Readable.from(decodeText(bytes)).compose(
     parse({ bom: true, info: true, relax_column_count: true, skip_empty_lines: true, delimiter }),
   ) as AsyncIterable<{ readonly record: string[]; readonly info: { readonly lines: number } }>
@@ -49,8 +49,9 @@ async function* readFeatures(
       }
     }
   } catch (cause) {
-    if (cause instanceof SourceError) throw cause
-    throw new SourceError(`This is not valid CSV: ${(cause as Error).message}.`, { cause })
+    // Other errors are those of reading the source.
+    if (!(cause instanceof CsvError)) throw cause
+    throw new SourceError(`This is not valid CSV: ${cause.message}.`, { cause })
   }
   if (!header) throw new SourceError('The source is empty.')
   yield batch
