@@ -17,6 +17,12 @@ export type ImportSource = {
 }
 
 /**
+ * Bytes that are read before the format and the delimiter are chosen, if the source has as many. A pipe may deliver a
+ * few at a time, and a sequence is recognised by its complete first feature; memory holds these bytes twice.
+ */
+const START_BYTES = 1 << 20
+
+/**
  * Opens a file, or standard input for `-`, and detects its format if the options name none.
  * @throws ImportError if the source cannot be read, is empty or has no known format
  */
@@ -35,25 +41,35 @@ export async function openSource(
     totalBytes = found.isFile() ? found.size : undefined
   }
   const input: Readable =
-    file === undefined ? standardInput : createReadStream(file, { highWaterMark: 1 << 20 })
+    file === undefined ? standardInput : createReadStream(file, { highWaterMark: START_BYTES })
   const iterator = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   const shownName = file ?? 'Standard input'
   const next = () =>
     iterator.next().catch((cause) => {
       throw explainFailure(cause, shownName)
     })
-  const first = await next()
-  const start: Buffer = first.done ? Buffer.alloc(0) : first.value
+  const first: Buffer[] = []
+  let firstBytes = 0
+  while (firstBytes < START_BYTES) {
+    const result = await next()
+    if (result.done) break
+    first.push(result.value)
+    firstBytes += result.value.length
+  }
+  const start = Buffer.concat(first).subarray(0, START_BYTES)
   if (start.length === 0) throw new ImportError(`${shownName} is empty.`)
   const format = options.format ?? detectFormat(FORMATS, name, start)
   if (!format) throw new ImportError(`The format of ${name} is not known; name it with --format.`)
   let bytesRead = 0
+  const count = (chunk: Buffer) => {
+    bytesRead += chunk.length
+    return chunk
+  }
   const bytes = Readable.from(
     (async function* () {
-      for (let result = first; !result.done; result = await next()) {
-        bytesRead += result.value.length
-        yield result.value
-      }
+      for (const chunk of first) yield count(chunk)
+      first.length = 0
+      for (let result = await next(); !result.done; result = await next()) yield count(result.value)
     })(),
     { objectMode: true, highWaterMark: 1 },
   )

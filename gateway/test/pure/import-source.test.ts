@@ -1,4 +1,4 @@
-// Tests how a source is opened, and sources that cannot be read.
+// Tests how a source is opened: what is read before its format is chosen, and sources that cannot be read.
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,6 +21,8 @@ const inputOf = (chunks: Iterable<string>, error?: Error) =>
       if (error) throw error
     })(),
   )
+/** A row of CSV of one kilobyte. */
+const longRow = `${'x'.repeat(995)},2,3\n`
 const failure = (code: string, text = 'it failed') => Object.assign(new Error(`${code}: ${text}`), { code })
 
 async function readAll(input: Readable, format?: typeof csv) {
@@ -57,8 +59,7 @@ test('a source that cannot be read from its start or later is refused with a sen
     readAll(inputOf([], failure('EACCES'))),
     refused(/^Standard input cannot be read \(EACCES\)/),
   )
-  const start = 'n,x,y\n'
-  const long = [start, ...Array.from({ length: 40 }, () => '1,2,3\n'.repeat(10_000))]
+  const long = ['n,x,y\n', ...Array.from({ length: 40 }, () => longRow.repeat(60))]
   for (const format of [csv, undefined])
     await assert.rejects(
       readAll(inputOf(long, failure('EIO')), format),
@@ -68,4 +69,40 @@ test('a source that cannot be read from its start or later is refused with a sen
 
 test('a programming error is not taken for a source that cannot be read', async () => {
   await assert.rejects(readAll(inputOf([], new TypeError('a bug'))), { name: 'TypeError', message: 'a bug' })
+})
+
+test('a pipe that writes little at a time gets the same format as a file', async () => {
+  const point = (n: number) =>
+    JSON.stringify({ type: 'Feature', geometry: { type: 'Point', coordinates: [1, 2] }, properties: { n } })
+  const sources = [
+    `${point(1)}\n${point(2)}\n`,
+    `{"type":"FeatureCollection","features":[${point(1)},${point(2)}]}`,
+    '{"type":"Topology","arcs":[],"objects":{"x":{"type":"GeometryCollection","geometries":[{"type":"Point","coordinates":[1,2],"properties":{"n":1}},{"type":"Point","coordinates":[1,2],"properties":{"n":2}}]}}}',
+    'n;lon;lat\n1;1;2\n2;1;2\n',
+    `  ${point(1)}\n${point(2)}\n`,
+  ]
+  for (const text of sources)
+    for (const length of [1, 3, 50]) {
+      const chunks = text.match(new RegExp(`[^]{1,${length}}`, 'gu'))!
+      const { features, bytesRead } = await readAll(inputOf(chunks))
+      assert.deepEqual(
+        features.map(({ problem, properties }) => problem ?? Number(properties!.n)),
+        [1, 2],
+        text,
+      )
+      assert.equal(bytesRead, Buffer.byteLength(text))
+    }
+})
+
+test('only the first bytes of a long source are read before its format is chosen', async () => {
+  let pulled = 0
+  const rows = (function* () {
+    yield 'n,lon,lat\n'
+    for (; pulled < 40; pulled++) yield longRow.repeat(60)
+  })()
+  const source = await openSource('-', inputOf(rows), {})
+  assert.ok(pulled > 10 && pulled < 30, `${pulled} chunks of 60 kB`)
+  let features = 0
+  for await (const batch of (await source.read()).features) features += batch.length
+  assert.equal(features, 40 * 60)
 })

@@ -23,7 +23,7 @@ export type SourceFormat = {
 export type SourceInput = {
   /** Path of the source, for formats that are not read from their first byte to the last; undefined: a stream. */
   readonly file: string | undefined
-  /** First bytes of the source: between 1 byte and 1 MiB. */
+  /** First bytes of the source: 1 MiB of them, or all of a shorter source; never empty. */
   readonly start: Buffer
   /** The complete source as Buffers, `start` included. */
   readonly bytes: Readable
