@@ -11,7 +11,7 @@ import { GEOMETRY_COLUMN } from './column-name.ts'
 import { NULL_TEXT } from './column-type.ts'
 import { ImportError } from './import-error.ts'
 import { parseLine, type SpooledFeatures } from './spool.ts'
-import { tableName } from './target-table.ts'
+import { collectionOf, tableName } from './target-table.ts'
 
 /** How features become rows. */
 export type ImportLayout = {
@@ -53,7 +53,7 @@ export async function copySpool(
     await done
   } catch (error) {
     copy.destroy()
-    throw await describeFailure(error as CopyFailure, spooled)
+    throw await describeFailure(error as CopyFailure, table, spooled)
   }
 }
 
@@ -86,7 +86,7 @@ function asMultiple(geometry: string, single: string): string {
 type CopyFailure = Error & { readonly where?: string; readonly code?: string }
 
 /** PostgreSQL reports the row that it refused; the spool has the line of the source that it comes from. */
-async function describeFailure(error: CopyFailure, spooled: SpooledFeatures): Promise<Error> {
+async function describeFailure(error: CopyFailure, table: string, spooled: SpooledFeatures): Promise<Error> {
   const row = Number(/, line (\d+)/.exec(error.where ?? '')?.[1])
   if (!Number.isInteger(row)) return error
   let passed = 0
@@ -96,7 +96,8 @@ async function describeFailure(error: CopyFailure, spooled: SpooledFeatures): Pr
     if (line === undefined) continue
     const column = /column (.+?)(:|$)/.exec(error.where ?? '')?.[1]
     const place = `Line ${parseLine(line).line}${column ? `, ${column}` : ''}`
-    return new ImportError(`${place}: ${error.message}. Nothing was imported.`, { cause: error })
+    const reason = error.message.replaceAll(table, collectionOf(table))
+    return new ImportError(`${place}: ${reason}. Nothing was imported.`, { cause: error })
   }
   return error
 }

@@ -4,7 +4,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
 import { collectionTable, movedFeatureTable } from '../../database/tables.ts'
 import { statementOf } from '../../database/template.ts'
-import { GEOMETRY_COLUMN, MAX_NAME_BYTES } from './column-name.ts'
+import { GEOMETRY_COLUMN } from './column-name.ts'
 import { execute } from './execute.ts'
 import { ImportError } from './import-error.ts'
 import type { SpooledFeatures } from './spool.ts'
@@ -35,8 +35,15 @@ export function checkCollectionName(name: string) {
   )
 }
 
-/** Name of the new table while the table that it replaces exists. */
-export const replacementName = (collection: string) => `tessera import ${collection}`.slice(0, MAX_NAME_BYTES)
+/** With the name of a collection it is no longer than PostgreSQL allows; no collection has spaces in its name. */
+const REPLACEMENT_PREFIX = 'tessera import '
+
+/** Returns the name of the new table while the table that it replaces exists. */
+export const replacementName = (collection: string) => REPLACEMENT_PREFIX + collection
+
+/** Returns the collection that a table belongs to, for messages: they never name the table that is to replace it. */
+export const collectionOf = (table: string) =>
+  table.startsWith(REPLACEMENT_PREFIX) ? table.slice(REPLACEMENT_PREFIX.length) : table
 
 async function findTarget(session: Session, collection: string): Promise<Target | undefined> {
   const [row] = await execute<{ oid: string; managed: boolean; level: string | null }>(
@@ -124,7 +131,7 @@ export async function createTable(
           updated_at timestamptz not null default now())`,
   ).catch((cause) => {
     if (cause.code !== '42P07') throw cause
-    throw new ImportError(`The collection ${table} is being made by another import.`, { cause })
+    throw new ImportError(`The collection ${collectionOf(table)} is being made by another import.`, { cause })
   })
 }
 

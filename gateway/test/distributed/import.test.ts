@@ -315,6 +315,13 @@ test('an existing collection is only changed with --append or --replace', async 
   await fail(/exclude each other/, 'grown', feature({}), '--append', '--replace')
 })
 
+test('a failure of --replace names the collection, and not the table that is to replace it', async () => {
+  await succeed('renewed', feature({ n: 1 }))
+  await session.query('create table "tessera import renewed" ()')
+  await fail(/The collection renewed is being made by another import/, 'renewed', feature({}), '--replace')
+  await session.query('drop table "tessera import renewed"')
+})
+
 test("a table that no import created stays its owner's, whatever is appended or described", async () => {
   await session.query('create table theirs (id int primary key, geom geometry, updated_at timestamptz)')
   await succeed('theirs', feature({}, undefined, 1), '--append', '--title', 'Theirs')
