@@ -22,6 +22,7 @@ export async function makeDocument(): Promise<string> {
   // No request is sent to the app, so it does not matter whether a database answers at this URL.
   const database = openDatabase({ ...config, readUrl: 'postgresql://nobody@localhost/none', emit })
   const catalog: Catalog = {
+    knowsCapabilities: true,
     get() {
       throw new Error('there are no collections in a document')
     },

@@ -23,12 +23,14 @@ import os
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from datetime import datetime, timezone
 
 from patroni.__main__ import Patroni, check_psycopg
 from patroni.daemon import abstract_main
 from patroni.dcs import SyncState, catch_return_false_exception, etcd3
 from patroni.dcs.etcd import catch_etcd_errors
+from patroni.postgresql.config import ConfigHandler, ConfigWriter
 
 logger = logging.getLogger('guarded-patroni')
 
@@ -170,9 +172,37 @@ def complete_until(before, after):
     return {name: at for name, at in left.items() if name not in names(after)}
 
 
+class Configuration(ConfigHandler):
+    """Keeps the old file if the new one cannot be written: on a full disk Patroni leaves postgresql.conf empty."""
+
+    @contextmanager
+    def config_writer(self, filename):
+        unfinished = f'{filename}.unfinished'
+        with ConfigWriter(unfinished) as writer:
+            yield writer
+        self.set_file_permissions(unfinished)
+        os.replace(unfinished, filename)
+
+    def set_synchronous_standby_names(self, value):
+        before = self._server_parameters.get('synchronous_standby_names')
+        try:
+            return super().set_synchronous_standby_names(value)
+        except Exception:
+            # Otherwise Patroni takes the names for written, and never writes them again.
+            if before is None:
+                self._server_parameters.pop('synchronous_standby_names', None)
+            else:
+                self._server_parameters['synchronous_standby_names'] = before
+            raise
+
+
 class Member(Patroni):
     # True if etcd itself must be read: at the start, and after a long sleep, when the view of etcd is outdated.
     _must_ask = True
+
+    def __init__(self, *options):
+        super().__init__(*options)
+        self.postgresql.config.__class__ = Configuration
 
     def _notice_sleep(self):
         while True:

@@ -20,6 +20,8 @@ import {
 } from './collection.ts'
 
 export interface Catalog {
+  /** False if it was never found out what may be changed, because no primary has answered yet. */
+  readonly knowsCapabilities: boolean
   /** @throws GatewayError collection-not-found */
   get(id: string): Collection
   /** Ordered by id. */
@@ -65,6 +67,7 @@ export async function openCatalog({
   let queued: Promise<void> | undefined
   /** Last known result of changeable.sql, as JSON. */
   let changeable = '[]'
+  let knowsCapabilities = !database.canWrite
   const srids = new Map<string, number>()
 
   async function load() {
@@ -135,6 +138,7 @@ export async function openCatalog({
     try {
       const [row] = await database.write(privileges, { mayWait: false, isRepeatable: true })
       changeable = row![0]!
+      knowsCapabilities = true
     } catch (error) {
       emit({ type: 'catalog-load-failed', error: error as Error })
     }
@@ -158,6 +162,9 @@ export async function openCatalog({
   timer.unref()
 
   return {
+    get knowsCapabilities() {
+      return knowsCapabilities
+    },
     get(id) {
       const collection = collections.get(id)
       if (collection) return collection

@@ -107,6 +107,11 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       checkContentCrs(request)
       return collection
     }
+    if (!catalog.knowsCapabilities)
+      throw gatewayError(
+        'database-unavailable',
+        'No primary has answered since this gateway started; try again.',
+      )
     const isItem = 'featureId' in (request.params as object)
     throw gatewayError(
       'method-not-allowed',
