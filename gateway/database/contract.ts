@@ -7,7 +7,7 @@ import type { Work } from './endpoint.ts'
 import type { Port } from './pool.ts'
 import type { Row, Statement } from './statement.ts'
 
-/** What a reader wants besides the rows. */
+/** Options of a read. */
 export type Demand = {
   /** When it aborts, the server is asked to cancel, and the read fails with its reason, which is a GatewayError. */
   readonly signal?: AbortSignal
@@ -77,7 +77,7 @@ export interface Database {
   status(): DatabaseStatus
   /**
    * Returns how many bytes the secondary of each node group is behind its primary.
-   * @throws if a server does not answer within a second, because the caller wants to know above all if all is well
+   * @throws if a server does not answer within a second, because the caller mainly wants to know if every server is well
    */
   lag(): Promise<ReadonlyMap<number, number>>
   /** True if a server that can be read answers. */

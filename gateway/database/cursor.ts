@@ -1,4 +1,4 @@
-// Owns long results: read through a cursor, batch by batch, at the pace of whoever takes them.
+// Owns long results, which are read through a cursor, batch by batch, at the pace of the reader.
 
 import type { Consistency } from './consistency.ts'
 import type { Lease } from './lease.ts'

@@ -1,5 +1,5 @@
-// Owns the addresses of the database by what they lead to, and what is known through them: which groups have lost a
-// member, and how far primaries and secondaries are.
+// Owns the addresses of the database by their roles, and the state that is read through them: which groups have lost a
+// member, and which LSNs primaries and secondaries have reached.
 
 import { asRoleOf, splitUrls } from './addresses.ts'
 import { askPosition, type Position } from './consistency.ts'
@@ -28,8 +28,8 @@ export interface Endpoints {
   /** Returns the groups that have no primary. Without Citus there is only group 0. */
   orphanedGroups(): readonly number[]
   /**
-   * Returns for how many milliseconds nothing that a statement reads can have been changed, or its secondaries have not
-   * had all of it, if that is longer; undefined if it can be changed.
+   * Returns for how many milliseconds the data that a statement reads has had no primary, or has not been complete on its
+   * secondaries, if that is longer; undefined if it has a primary.
    */
   orphanedFor(cells: Statement['cells']): number | undefined
   close(): Promise<void>

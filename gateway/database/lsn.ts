@@ -25,7 +25,7 @@ const LSNS = {
    * does, because a new primary sends nothing to a member that was not rewound; see parseLsn.
    */
   proven: `case when pg_is_in_recovery() then ${COPIED} ${WRITTEN}`,
-  /** The same for secondaries only; 0/0 on a primary, whose log does not count as copied. */
+  /** Lower bound for secondaries only; 0/0 on a primary, whose log does not count as copied. */
   copied: `case when pg_is_in_recovery() then ${COPIED} else '0/0' end`,
 }
 export type LsnKind = keyof typeof LSNS

@@ -28,7 +28,7 @@ const FIRST_PAUSE_MS = 50
 /** How often a read that was sent and lost is sent again. */
 const MAX_RETRIES = 2
 
-/** What one read needs of the server that it is sent to. */
+/** Requirements of one read for the server that it is sent to. */
 export type Requirement = {
   /** The only cells that it reads; undefined if it may read any. */
   readonly cells: Statement['cells']

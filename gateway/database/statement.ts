@@ -1,15 +1,16 @@
-// Owns what goes to PostgreSQL and what comes back.
+// Owns the types of statements that are sent to PostgreSQL, and of the rows that it returns.
 
 /** One statement with bound parameters. With a `name` it is prepared once per connection. */
 export type Statement = {
   readonly name?: string
   readonly text: string
   readonly values: readonly unknown[]
-  /** The cells alone that it asks, where features are spread over nodes by cell; left out where it may ask any. */
+  /** The only cells that it concerns, if features are distributed over nodes by cell; left out if it may concern any. */
   readonly cells?: readonly number[] | undefined
   /**
-   * Where all of these lie in one shard, the same asked of the shard's own table, for the node that has it: Citus has no
-   * part in it then, whose planning takes longer than most reads. It fails where the shard is somewhere else.
+   * Set if all of these cells are in one shard: returns the statement for the shard's own table, to be sent to the node
+   * that stores it. This bypasses Citus, whose planning takes longer than most reads. The statement fails on a node that
+   * does not store the shard.
    */
   readonly ofShard?: (() => Statement) | undefined
 }

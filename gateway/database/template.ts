@@ -10,19 +10,20 @@ const dialect = new PgDialect()
 /** A statement whose values are named and not yet known. */
 export type Template = { readonly name?: string; readonly text: string; readonly parameters: unknown[] }
 
-/** How many shapes are kept that are not prepared: a brake on what odd requests can make us remember. */
+/** Most templates that are kept without being prepared; this limits the memory that unusual requests can take. */
 const MAX_TEMPLATES = 1_000
 /**
- * How many are prepared, on each connection for as long as it lives. One makes room for another when it has not been used
- * for that long, so that no connection holds more than twice as many.
+ * Most templates that are prepared. A prepared statement stays on its connection for as long as that lives. A template is
+ * therefore replaced by another only if it has not been used for that long, so that no connection has more than twice as
+ * many prepared statements.
  */
 const MAX_PREPARED = 200
-/** The same of those that are about one shard: a connection has those of its own node's shards alone. */
+/** Most prepared templates that concern a single shard. A connection has only those of its own node's shards. */
 const MAX_PREPARED_OF_SHARDS = 1_000
 
 /**
- * The template of a shape; `compose` runs only where it is not known yet.
- * @param shape says everything that the text depends on: two requests of one shape differ in values alone
+ * Returns the template of a shape; `compose` runs only if the shape is not known yet.
+ * @param shape everything that the text depends on: two requests of one shape differ only in their values
  */
 type TemplateOf = (shape: string, compose: () => SQL) => Template
 
@@ -30,7 +31,7 @@ export const templateOf = keepTemplates('tessera', MAX_PREPARED)
 export const shardTemplateOf = keepTemplates('tessera_shard', MAX_PREPARED_OF_SHARDS)
 
 function keepTemplates(prefix: string, maxPrepared: number): TemplateOf {
-  /** Both in the order of their last use. */
+  /** Both maps are in the order of last use. */
   const prepared = new Map<string, { readonly template: Template; usedAt: number }>()
   const others = new Map<string, Template>()
   let names = 0
@@ -61,13 +62,13 @@ function keepTemplates(prefix: string, maxPrepared: number): TemplateOf {
   }
 }
 
-/** The template of a statement that is not expected again: neither kept nor prepared. */
+/** Returns the template of a statement that is not expected again; it is neither kept nor prepared. */
 export function composeOnce(composed: SQL): Template {
   const { sql: text, params } = dialect.sqlToQuery(composed)
   return { text, parameters: params }
 }
 
-/** A statement without placeholders, its values already in it. */
+/** Returns the statement of composed SQL that has no placeholders and already contains its values. */
 export function statementOf(composed: SQL): Statement {
   const { text, parameters } = composeOnce(composed)
   return { text, values: parameters }

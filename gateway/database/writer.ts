@@ -14,7 +14,7 @@ import type { Row, Statement } from './statement.ts'
 
 /** Interval between attempts of a change that waits for a primary. */
 const PARKING_INTERVAL_MS = 100
-/** How long a change that may have taken effect waits for a primary that can tell. */
+/** How long a change that may have taken effect waits for a primary that can report its outcome. */
 const RESOLVING_MS = 10_000
 /** Time limit for the LSN of a change that has taken effect; without an answer its position counts as unknown. */
 const LSN_TIMEOUT_MS = 1_000
@@ -63,7 +63,7 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
           try {
             return await endpoint.admissions.write.run(use, 'first')
           } catch (error) {
-            // A client that is told to try again assumes that its change had no effect.
+            // A client that gets a retryable error assumes that its change had no effect.
             if (!(error instanceof DatabaseFailure)) throw doubt && isPassing(error) ? doubt.answer : error
             failure = error
             if (failure.outcome === 'unknown') doubt = failure
@@ -77,7 +77,7 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
         turn?.(!isNodeMissing)
       }
       if (patienceMs === 0 || parked >= MAX_PARKED) throw (doubt ?? failure).answer
-      // Changes wait for a node in line; for an address they can only try again.
+      // Changes whose node is missing wait in line (see parking.ts); if no address serves, they can only try again.
       if (turn && isNodeMissing) continue
       parked++
       await sleep(PARKING_INTERVAL_MS)
@@ -87,7 +87,7 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
 
   /**
    * Records the position of a change. It is queried on the change's own connection and behind it, in the same packet
-   * while the change still runs. If no server can tell the position, reads that need the change go to the primary.
+   * while the change still runs. If no server reports the position, reads that need the change go to the primary.
    */
   async function note(
     lease: Lease,

@@ -1,4 +1,4 @@
-// Owns how recent an answer must be, as the client says it, and what the answer says of where it came from.
+// Owns the headers with which a client requests how recent an answer must be, and those that report the answer's origin.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
@@ -7,44 +7,45 @@ import { gatewayError } from '../errors.ts'
 import type { ConsistencyTokens } from './consistency-token.ts'
 import { applyPreference, preferenceOf } from './prefer.ts'
 
-/** What a request may say of it. */
+/** Headers of requests. */
 export const consistencyHeaders = {
   'consistency-token': Type.Optional(
     Type.String({
       description:
-        'Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all.',
+        'The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them.',
     }),
   ),
 }
 const token = {
   'Consistency-Token': {
     type: 'string',
-    description: 'Sent with a read, at whichever gateway, it makes sure that what was done here is seen.',
+    description:
+      'A later read that sends this token, to any gateway, sees everything that this request changed or saw.',
   },
 }
-/** What answers to changes say of it. */
+/** Headers of answers to changes. */
 export const changeConsistency = token
-/** What answers to reads say of it. */
+/** Headers of answers to reads. */
 export const readConsistency = {
   ...token,
   'Tessera-Source': {
     type: 'string',
     enum: ['secondary', 'primary'],
-    description: 'Who was asked.',
+    description: 'Role of the servers that were read: `primary` if one of them was a primary.',
   },
   'Tessera-Staleness': {
     type: 'integer',
     description:
-      'There is no primary of what was asked, and whatever was changed in the last so many seconds is not seen, as far as this gateway can know. Absent where there is a primary.',
+      'The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary.',
   },
 }
 
 const LEVELS = 'strong, monotonic, eventual, or max-staleness= and a number of seconds'
 
 /**
- * What a read must see: what its tokens name, by default; what was committed anywhere (`Prefer: consistency=strong`)
- * or some time ago (`max-staleness=5`); or whatever there is (`eventual`). `monotonic`: as the tokens name, and the
- * answer has one in its turn.
+ * Returns what a read must see: by default, the position that its tokens name; with `max-staleness=5` also everything
+ * that was committed 5 seconds ago; with `Prefer: consistency=strong` everything that was committed; with `eventual`
+ * nothing in particular. With `monotonic` it must see what the tokens name, and the answer gets a token too.
  * @throws GatewayError header-invalid
  */
 export async function consistencyOf(
@@ -72,7 +73,8 @@ export async function consistencyOf(
 }
 
 /**
- * Of a change: its token stands for those that came with it, too, so that a client has to keep no more than one.
+ * Returns the consistency of a change. The token of its answer also stands for those that the request sent, so that a
+ * client has to keep only one.
  * @throws GatewayError header-invalid
  */
 export async function consistencyOfChange(
@@ -84,7 +86,7 @@ export async function consistencyOfChange(
   return new Consistency(required === undefined || required === 'everything' ? {} : { required })
 }
 
-/** What all of them name together. */
+/** Returns the position that all tokens name together. */
 async function decodeAll(given: string, tokens: ConsistencyTokens): Promise<Consistency['required']> {
   const merged = new Map<number, bigint>()
   let isEverything = false
@@ -93,7 +95,7 @@ async function decodeAll(given: string, tokens: ConsistencyTokens): Promise<Cons
     if (position === undefined)
       throw gatewayError(
         'header-invalid',
-        'Consistency-Token must be one of an earlier answer, as it was, or several with commas between.',
+        'Consistency-Token must be the unchanged token of an earlier answer, or several tokens separated by commas.',
         { header: 'Consistency-Token' },
       )
     if (position === 'everything') isEverything = true
@@ -107,13 +109,13 @@ export function tellOrigin(reply: FastifyReply, { source, orphanedForMs }: Origi
   if (orphanedForMs !== undefined) reply.header('tessera-staleness', Math.ceil(orphanedForMs / 1_000))
 }
 
-/** With which a read sees what has been done. */
+/** Sends the token with which a later read sees what this request changed or saw. */
 export async function sendToken(
   reply: FastifyReply,
   { position }: Consistency,
   tokens: ConsistencyTokens,
 ): Promise<void> {
-  // What was changed has been: without the key, the client is not told that it failed.
+  // A change has taken effect: if the key of tokens cannot be read, the answer has no token, rather than an error.
   const token = await tokens.encode(position).catch(() => undefined)
   if (token !== undefined) reply.header('consistency-token', token)
 }

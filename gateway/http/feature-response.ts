@@ -1,4 +1,4 @@
-// Owns a single feature as an answer: its links, its entity tag, and the conditions that clients make with it.
+// Owns a single feature as an answer: its links, its entity tag, and the conditions that clients send with that tag.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError } from '../errors.ts'
@@ -23,7 +23,7 @@ export const featureLinks = (base: string, collection: Collection, id: string, f
   link('collection', collectionUrl(base, collection), JSON_FORMAT.types[0], collection.title),
 ]
 
-/** Strong: one for each version of the row, and for each way in which its columns are shown. */
+/** Returns the strong entity tag of a feature, which changes with the version of its row and the columns of its table. */
 export const featureTag = ({ fingerprint }: Collection, version: string) => `"${fingerprint}.${version}"`
 
 export function sendFeature(
@@ -35,7 +35,7 @@ export function sendFeature(
   type = GEOJSON.types[0],
 ) {
   const links = featureLinks(base, collection, id, GEOJSON)
-  // Node sends a string in one write with its headers; a second write would be an eighth of so small an answer's time.
+  // Node sends a string and its headers in one write; a second write would take an eighth of the time of such an answer.
   return reply.type(type).header('etag', featureTag(collection, version)).send(closeFeature(text, links))
 }
 
@@ -43,15 +43,15 @@ const TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/
 const VERSION = /^-?\d{1,19}$/
 
 /**
- * The versions that a change may find, from If-Match; undefined for any. Tags of another shape are of
- * something else and match nothing, and neither do weak ones (RFC 9110, 13.1.1).
+ * Returns the versions that a change may find, from If-Match; undefined for any. Tags of another shape belong to
+ * something else and match nothing, and neither do weak tags (RFC 9110, 13.1.1).
  * @throws GatewayError header-invalid
  */
 export function parseCondition(
   { headers }: FastifyRequest,
   { fingerprint }: Collection,
 ): readonly string[] | undefined {
-  // It is there, or there is nothing to change.
+  // The change requires that there is no feature yet, so no version of an existing one matches.
   if (headers['if-none-match']?.trim() === '*') return []
   const given = headers['if-match']?.trim()
   if (given === undefined || given === '*') return undefined
@@ -72,15 +72,15 @@ export function parseCondition(
 }
 
 /**
- * Coordinates of a body are longitude and latitude; a client that sends others says so (OGC 18-058, 6.3).
- * @throws GatewayError header-invalid, rather than to store a place that is another
+ * Refuses bodies whose coordinates are not longitude and latitude, which Content-Crs declares (OGC 18-058, 6.3).
+ * @throws GatewayError header-invalid, because the feature would be stored at another place
  */
 export function checkContentCrs({ headers }: FastifyRequest) {
   const given = headers['content-crs']
   if (given === undefined || String(given).replace(/^<|>$/g, '') === CRS84) return
   throw gatewayError(
     'header-invalid',
-    `Content-Crs must be <${CRS84}> or left out: bodies have longitude and latitude.`,
+    `Content-Crs must be <${CRS84}> or left out: coordinates of bodies are longitude and latitude.`,
     {
       header: 'Content-Crs',
     },

@@ -60,7 +60,7 @@ export function negotiate(request: FastifyRequest, formats: Formats): Choice {
   )
 }
 
-/** Whether a person reads the answer, also where it is a problem and there was nothing to negotiate about. */
+/** Returns true if a person reads the answer; it also serves for problems, for which no format is negotiated. */
 export function wantsHtml(request: FastifyRequest): boolean {
   if (request.method !== 'GET' && request.method !== 'HEAD') return false
   const { f } = (request.query ?? {}) as { f?: unknown }

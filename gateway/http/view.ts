@@ -1,5 +1,5 @@
-// Owns the view that one request has of the database: how recent, until when, and for whom; and what its answer says
-// of where it came from.
+// Owns the view that one request has of the database: how recent it is, for how long and for whom it is open; and the
+// headers that report the answer's origin.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Consistency, Origin } from '../database/consistency.ts'
@@ -11,9 +11,9 @@ import { deadlineOf } from './deadline.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Who asks; set by authenticate. */
+    /** Caller of the request; set by authenticate. */
     principal: Principal
-    /** What the answer is to say of itself; null if nothing was read. */
+    /** Source of the headers that report the answer's origin; null if the database was not used. */
     answered: Answered | null
   }
 }
@@ -31,11 +31,11 @@ export type View = {
 export interface Views {
   /**
    * Opens the view of a read.
-   * @param longestMs how long an answer is waited for if the client does not say; undefined for as long as it stays
+   * @param longestMs time limit for the answer if the client sends none; undefined for as long as the client stays
    * @throws GatewayError header-invalid
    */
   open(request: FastifyRequest, reply: FastifyReply, longestMs: number | undefined): Promise<View>
-  /** Opens the view of a change, which nobody breaks off. @throws GatewayError header-invalid */
+  /** Opens the view of a change, which is not cancelled if its client leaves. @throws GatewayError header-invalid */
   openForChange(request: FastifyRequest): Promise<Database>
 }
 
@@ -74,7 +74,7 @@ async function describe(answered: Answered, reply: FastifyReply, tokens: Consist
   if (answered.kind === 'joined') return tellOrigin(reply, answered.origin)
   const { kind, consistency } = answered
   if (kind === 'change') {
-    // A change that failed has no place in the log.
+    // A change that failed has no LSN.
     if (reply.statusCode < 400) await sendToken(reply, consistency, tokens)
     return
   }

@@ -147,6 +147,25 @@ test('the first line of a source file says what it owns', () => {
   }
 })
 
+test('no comment begins with a fragment like "Of the shard itself" or "Whoever asks"', () => {
+  const words = '(?:Of|Who|Whose|Whoever|Where)\\b'
+  // A line that continues a comment may begin with any word.
+  const block = new RegExp(`/\\*\\*?\\s*(?:\\n\\s*\\*)?\\s*${words}`)
+  const line = new RegExp(`(?:^|\\s)//\\s*${words}`)
+  const isComment = /^\s*\/\//
+  for (const file of tracked.filter((name) =>
+    /^(gateway|cluster|loadtest|openapi)\/.*\.(ts|js|mjs)$/.test(name),
+  )) {
+    const text = read(file)
+    assert.doesNotMatch(text, block, file)
+    const lines = text.split('\n')
+    const found = lines.filter(
+      (one, index) => line.test(one) && !(isComment.test(one) && isComment.test(lines[index - 1] ?? '')),
+    )
+    assert.deepEqual(found, [], file)
+  }
+})
+
 test('no file has a meaningless name', () => {
   const banned = /^(utils?|helpers?|common|manager|service|index|misc|test\d+)\./
   assert.deepEqual(

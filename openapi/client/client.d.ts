@@ -11,7 +11,7 @@ export type FeaturePatch = components['schemas']['FeaturePatch']
 export type Problem = components['schemas']['Problem']
 
 export type TesseraOptions = Omit<ClientOptions, 'baseUrl'> & {
-  /** Where the gateway is, as in `http://localhost:8080`. */
+  /** URL of the gateway, as in `http://localhost:8080`. */
   readonly url: string
   /** An API key, for changes: `tessera keys create` makes one. */
   readonly key?: string

@@ -20,7 +20,7 @@ export function createTesseraClient({ url, key, ...options }) {
     querySerializer: { array: { style: 'form', explode: false }, object: { style: 'form', explode: true } },
     ...options,
   })
-  /** Of changes, and when they came: what reads are to see. A token stands for those that went with its request. */
+  /** Tokens of changes, which reads must see, and when they arrived. A token also stands for those that its request sent. */
   const tokens = new Map()
   client.use({
     onRequest({ request, schemaPath }) {

@@ -100,11 +100,11 @@ export interface paths {
         };
         /**
          * Features of a collection
-         * @description Every property of the collection is a parameter too: features whose value is equal.
+         * @description Every property of the collection is a parameter too, which selects the features that have this value.
          */
         get: operations["getFeatures"];
         put?: never;
-        /** Make a new feature */
+        /** Create a feature */
         post: operations["createFeature"];
         delete?: never;
         options?: never;
@@ -123,7 +123,7 @@ export interface paths {
         get: operations["getFeature"];
         /**
          * Replace a feature
-         * @description Properties that are left out become what they are in a new feature. Where clients may choose ids, a feature that is not there is made; with `If-None-Match: *` only such a one.
+         * @description Properties that are left out get the values of a new feature. If clients may choose ids, a feature that does not exist is created; with `If-None-Match: *` the request only creates.
          */
         put: operations["replaceFeature"];
         post?: never;
@@ -132,8 +132,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change some of a feature
-         * @description A merge patch (RFC 7396): what it leaves out stays as it is, null removes.
+         * Change parts of a feature
+         * @description The body is a merge patch (RFC 7396): members that it leaves out stay as they are, and null removes a member.
          */
         patch: operations["updateFeature"];
         trace?: never;
@@ -708,21 +708,21 @@ export interface operations {
     getFeatures: {
         parameters: {
             query?: {
-                /** @description How many features a page has; more than the maximum is served as the maximum. */
+                /** @description Most features on a page. A greater number than the maximum counts as the maximum. */
                 limit?: number;
-                /** @description Features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. West of the antimeridian to east of it if the first is greater. */
+                /** @description Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. */
                 bbox?: number[];
-                /** @description Features of an instant or an interval, either side of which may be open (..). */
+                /** @description Selects features of an instant or an interval, either side of which may be open (..). */
                 datetime?: string;
-                /** @description Properties to sort by, each with - before it to descend. */
+                /** @description Properties to sort by; a - before a name sorts in descending order. */
                 sortby?: string[];
-                /** @description The properties that features shall have; without it, all. */
+                /** @description Properties that the features of the answer have; all if it is left out. */
                 properties?: string[];
                 /** @description Leaves out the geometries: each is null. */
                 skipGeometry?: boolean;
-                /** @description How many features to leave out first. Next links do without it, faster and without a bound. */
+                /** @description Number of features to skip. Next links of a page without an offset are faster and go further, if the collection has a key. */
                 offset?: number;
-                /** @description Where a page begins: only as a next link has it. */
+                /** @description Position at which a page begins, exactly as a next link contains it. */
                 cursor?: string;
                 /** @description The format; without it, the Accept header decides. */
                 f?: "json" | "html";
@@ -736,7 +736,7 @@ export interface operations {
             header?: {
                 /** @description `wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago. */
                 prefer?: string;
-                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
                 "consistency-token"?: string;
             };
             path: {
@@ -750,11 +750,11 @@ export interface operations {
             /** @description A page of features. */
             200: {
                 headers: {
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
-                    /** @description Who was asked. */
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
                     "Tessera-Source"?: "secondary" | "primary";
-                    /** @description There is no primary of what was asked, and whatever was changed in the last so many seconds is not seen, as far as this gateway can know. Absent where there is a primary. */
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
                     [name: string]: unknown;
                 };
@@ -774,7 +774,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Plans are shown to this machine only. */
+            /** @description Plans are shown only to clients on the same machine. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -830,11 +830,11 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
                 "consistency-token"?: string;
                 /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
-                /** @description `return=minimal` for an answer without the feature. */
+                /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
             path: {
@@ -853,13 +853,13 @@ export interface operations {
             /** @description The new feature. */
             201: {
                 headers: {
-                    /** @description Of the feature as it is now. */
+                    /** @description Entity tag of the feature after the change. */
                     ETag?: string;
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
-                    /** @description Where the new feature is. */
+                    /** @description URL of the new feature. */
                     Location?: string;
                     [name: string]: unknown;
                 };
@@ -1010,7 +1010,7 @@ export interface operations {
             header?: {
                 /** @description `wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago. */
                 prefer?: string;
-                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
                 "consistency-token"?: string;
             };
             path: {
@@ -1026,11 +1026,11 @@ export interface operations {
             /** @description The feature. */
             200: {
                 headers: {
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
-                    /** @description Who was asked. */
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
                     "Tessera-Source"?: "secondary" | "primary";
-                    /** @description There is no primary of what was asked, and whatever was changed in the last so many seconds is not seen, as far as this gateway can know. Absent where there is a primary. */
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
                     [name: string]: unknown;
                 };
@@ -1050,7 +1050,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Plans are shown to this machine only. */
+            /** @description Plans are shown only to clients on the same machine. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1106,13 +1106,13 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
                 "consistency-token"?: string;
                 /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
-                /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
+                /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
-                /** @description `return=minimal` for an answer without the feature. */
+                /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
             path: {
@@ -1130,12 +1130,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The feature as it is now. */
+            /** @description The feature after the change. */
             200: {
                 headers: {
-                    /** @description Of the feature as it is now. */
+                    /** @description Entity tag of the feature after the change. */
                     ETag?: string;
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
@@ -1148,13 +1148,13 @@ export interface operations {
             /** @description The new feature. */
             201: {
                 headers: {
-                    /** @description Of the feature as it is now. */
+                    /** @description Entity tag of the feature after the change. */
                     ETag?: string;
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
-                    /** @description Where the new feature is. */
+                    /** @description URL of the new feature. */
                     Location?: string;
                     [name: string]: unknown;
                 };
@@ -1162,12 +1162,12 @@ export interface operations {
                     "application/geo+json": components["schemas"]["Feature"];
                 };
             };
-            /** @description It is replaced. */
+            /** @description The feature was replaced. */
             204: {
                 headers: {
-                    /** @description Of the feature as it is now. */
+                    /** @description Entity tag of the feature after the change. */
                     ETag?: string;
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
@@ -1311,11 +1311,11 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
                 "consistency-token"?: string;
                 /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
-                /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
+                /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
             };
             path: {
@@ -1328,10 +1328,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
+            /** @description The feature was removed. */
             204: {
                 headers: {
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
@@ -1475,13 +1475,13 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Of an earlier answer, or several with commas between: what was done or seen then is seen now. Sent with a change, its answer has one that stands for all. */
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
                 "consistency-token"?: string;
                 /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
-                /** @description The ETag of the feature as it was read: if it has changed since, nothing happens (412). */
+                /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
-                /** @description `return=minimal` for an answer without the feature. */
+                /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
             path: {
@@ -1499,12 +1499,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The feature as it is now. */
+            /** @description The feature after the change. */
             200: {
                 headers: {
-                    /** @description Of the feature as it is now. */
+                    /** @description Entity tag of the feature after the change. */
                     ETag?: string;
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";
@@ -1514,12 +1514,12 @@ export interface operations {
                     "application/geo+json": components["schemas"]["Feature"];
                 };
             };
-            /** @description It is changed. */
+            /** @description The feature was changed. */
             204: {
                 headers: {
-                    /** @description Of the feature as it is now. */
+                    /** @description Entity tag of the feature after the change. */
                     ETag?: string;
-                    /** @description Sent with a read, at whichever gateway, it makes sure that what was done here is seen. */
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
                     "Idempotent-Replayed"?: "true";

@@ -1,4 +1,4 @@
-// Owns changes of features: an ItemBody → a row made, changed, moved or removed, once.
+// Owns changes of features: creates, changes, moves and removes rows, each change only once.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database, Query } from '../../database/contract.ts'
@@ -32,8 +32,8 @@ export interface ItemChanges {
   /** @throws GatewayError, as all of these: feature-invalid, feature-conflict, change-forbidden, … */
   create(collection: Collection, body: unknown): Promise<Done>
   /**
-   * Properties that the body leaves out become what they are in a new feature.
-   * @param mayCreate whether one that is not there is made, with this id
+   * Replaces a feature. Properties that the body leaves out get the values of a new feature.
+   * @param mayCreate true if a feature that does not exist is created with this id
    */
   replace(
     collection: Collection,
@@ -47,9 +47,9 @@ export interface ItemChanges {
   remove(collection: Collection, id: string, condition: Condition): Promise<Done>
 }
 
-/** @param key of the one change that is to be made; undefined where nobody repeats it */
+/** @param key key of the only change that will be made; undefined if that change will not be repeated */
 export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemChanges {
-  /** @param cell beside which its key is kept */
+  /** @param cell the cell next to which the key is stored */
   async function make(
     collection: Collection,
     cell: number | undefined,
@@ -66,7 +66,7 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
       together: (part) => part(within(query)),
     })
     const separately: Attempt = {
-      // What is no change only looks.
+      // Outside of `together`, only reads are sent by `query`.
       query: (statement) => database.write(statement, { isRepeatable: true }),
       change: (change) => database.write(note(change)),
       together: (part) => database.transact((query) => part(within(query))),
@@ -127,7 +127,7 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
             ? await changeOne(attempt, collection, id, removal(undefined))
             : await changeInCell(attempt, collection, id, condition, {
                 target: undefined,
-                // Elsewhere there is its word to remove, too.
+                // In any other cell, its forwarding row has to be removed as well.
                 staysIn: (cell) => cell === homeOf(id),
                 changeIn: removal,
                 departure: removal,
@@ -139,16 +139,16 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
   }
 }
 
-/** One try at a change: its statements, all in one transaction where it has a key, else each by itself. */
+/** One attempt at a change: its statements run in one transaction if it has a key, otherwise each in its own. */
 type Attempt = {
   readonly query: Query
-  /** The same for one that the table's rules may refuse. */
+  /** Sends a statement that the table's rules may refuse. */
   readonly change: (change: ChangeStatement) => Promise<Row[]>
-  /** Statements that happen all together in any case. */
+  /** Runs statements in one transaction in any case. */
   readonly together: <T>(part: (attempt: Attempt) => Promise<T>) => Promise<T>
 }
 
-/** One statement: condition and change see the same row, so that of two who race only one wins. */
+/** Changes a feature by one statement: condition and change see the same row, so only one of two racing changes wins. */
 async function changeOne(
   { query, change }: Attempt,
   collection: Collection,
@@ -163,9 +163,9 @@ async function changeOne(
 }
 
 /**
- * A change of a feature that lies in a cell: one statement where it stays there, else a transaction. Where it is
- * its id says, or else the word that it has left at home.
- * @returns undefined where there is no such feature
+ * Changes a feature that is in a cell: by one statement if it stays there, otherwise in a transaction. The cell is the
+ * home cell, which the id names, or that of the forwarding row in the home cell.
+ * @returns undefined if there is no such feature
  */
 async function changeInCell(
   attempt: Attempt,
@@ -191,7 +191,7 @@ async function changeInCell(
   return attempt.together((part) => changeClaimed(part, collection, id, home, condition, relocation))
 }
 
-/** Wherever it is: nobody else moves or removes it meanwhile. */
+/** Changes a feature wherever it is. The claim keeps other transactions from moving or removing it meanwhile. */
 async function changeClaimed(
   { query, change }: Attempt,
   collection: Collection,
@@ -204,7 +204,7 @@ async function changeClaimed(
   const from = Number(claimed![0])
   let seen: string | null | undefined
   for (let look = 0; look < MAX_LOOKS; look++) {
-    // Where two nodes have committed a move, one may know of it before the other does.
+    // A move is committed on two nodes, and one of them may show it before the other does.
     if (look > 0) await sleep(LOOK_INTERVAL_MS)
     const stays = staysIn(from)
     const [left] = await change(stays ? changeIn(from) : departure(from))
@@ -217,7 +217,8 @@ async function changeClaimed(
     }
     const [current] = await query(compileLookup(collection, [id], [from]))
     const version = current?.[2]
-    // It may have come to be seen a moment ago: only one that was there before has refused to change.
+    // The feature may have become visible only after the change was tried. The change was refused if the same version
+    // was visible before, or if the condition excludes this version.
     if (current && (version === seen || condition?.includes(version!) === false))
       throw refusal(collection, id, condition, current)
     if (!current && from === home) {
@@ -252,7 +253,7 @@ function changeItem(
   })
 }
 
-/** A feature whose id the client has chosen, and which was not there a moment ago. */
+/** Creates a feature with an id that the client has chosen, and that no feature had a moment ago. */
 async function createWithId(
   attempt: Attempt,
   collection: Collection,
@@ -263,13 +264,13 @@ async function createWithId(
   const cell = cellOfBody(collection, body)
   if (cell !== undefined && homeOf(id) !== cell) {
     const example = JSON.stringify(itemIdOf(cell, 'my-own'))
-    const detail = `must begin with the cell of the feature's place, for example ${example}; POST gives such an id by itself`
+    const detail = `must begin with the cell of the feature's geometry, for example ${example}; POST assigns such an id itself`
     throw invalidFeature([{ pointer: '/id', detail }])
   }
   return attempt.together(async ({ query, change }) => {
     const [row] = await change(compileCreate(collection, body, cell))
     if (!row) throw notAllowed()
-    // Another may have made it meanwhile, and moved it on: its id is taken, though its home is free.
+    // Another change may have created the feature meanwhile and moved it: its id is in use, although its home cell is free.
     if (cell !== undefined && (await query(compileWhereabouts(collection, id, cell))).length > 1)
       throw gatewayError('feature-conflict', '/id has a value that another feature has already.', {
         errors: [{ pointer: '/id', detail: 'has a value that another feature has already' }],
@@ -278,30 +279,30 @@ async function createWithId(
   })
 }
 
-/** What becomes of a feature, by the cell that it is in. */
+/** Statements of a change, depending on the cell that the feature is in. */
 type Relocation = {
-  /** Where it lies in the end, if not where it was; undefined for nowhere else. */
+  /** Cell of the new geometry; undefined if the geometry stays as it is, or the feature is removed. */
   readonly target: number | undefined
   readonly staysIn: (cell: number) => boolean
-  /** For a feature that stays. */
+  /** Changes a feature that stays in its cell. */
   readonly changeIn: (cell: number) => ChangeStatement
-  /** For one that leaves: takes it away, and puts what was left into its new cell, if there is one. */
+  /** Takes a feature that does not stay out of its cell; `arrival` puts the returned row into the new cell, if any. */
   readonly departure: (cell: number) => ChangeStatement
   readonly arrival?: ((left: Row) => ChangeStatement) | undefined
 }
 
-/** Why a change did not find a feature that is there. */
+/** Returns the error for a change that did not find a feature although it exists. */
 function refusal(collection: Collection, id: string, condition: Condition, [, , version]: Row): GatewayError {
-  // Row-level security, or a trigger, said no without a word.
+  // Row-level security or a trigger prevented the change without an error.
   if (condition?.includes(version!) !== false) return notAllowed()
   return gatewayError(
     'feature-changed',
-    `The feature ${JSON.stringify(id)} is not what If-Match names: it has been changed since it was read. Read it again, and decide anew.`,
+    `The feature ${JSON.stringify(id)} is not what If-Match names: it has been changed since it was read. Read it again before you repeat the change.`,
     { collection: collection.id, feature: id },
   )
 }
 
-/** How often a feature is looked for where a node that has committed says that it is, and how long between. */
+/** How often a change tries to find a feature in the cell that its forwarding row names, and the pause in between. */
 const MAX_LOOKS = 100
 const LOOK_INTERVAL_MS = 20
 
@@ -311,11 +312,11 @@ function idOf(collection: Collection, text: string): string {
   return id
 }
 
-/** Where a feature with this body belongs; undefined where features are not sharded by place. */
+/** Returns the cell of a feature with this body; undefined if features are not sharded by cell. */
 const cellOfBody = ({ level }: Collection, { geometry }: ItemBody) =>
   level === undefined ? undefined : cellOf(geometry?.extent, level)
 
-/** Where a feature with this id was made; undefined where features are not sharded by place. */
+/** Returns the home cell in an id; undefined if it has none, or if features are not sharded by cell. */
 const homeIn = ({ level }: Collection, id: string) => (level === undefined ? undefined : homeOf(id))
 
 const stored = (kind: 'created' | 'changed', [id, text, version]: Row): ChangeResult => ({

@@ -17,7 +17,7 @@ import type { JsonObject } from '../values/exact-json.ts'
 import type { ColumnValue, ItemBody } from './item-body.ts'
 import { mergedColumn } from './merge-patch.ts'
 
-/** What must hold for a change to happen: the feature has one of these versions; undefined for any. */
+/** Versions of which the feature must have one for a change to happen; undefined for any. */
 export type Condition = readonly string[] | undefined
 
 /** The member of a feature that a bound value belongs to. */
@@ -31,7 +31,7 @@ export type ChangeStatement = {
   readonly condition: Condition
 }
 
-/** A column, and what it is set to. */
+/** A column and its new value. */
 type Assignment = { readonly name: string; readonly value: Fragment; readonly target?: Target | undefined }
 
 /** The row that a change concerns. */
@@ -53,7 +53,7 @@ type Options = {
   readonly isRemoval?: boolean
 }
 
-/** @param compose takes what each column is set to, and the WHERE clause of the row */
+/** @param compose takes the new value of each column, and the WHERE clause of the row */
 function compile(
   collection: Collection,
   kind: string,
@@ -98,7 +98,7 @@ function whereRow(collection: Collection, cell: SQL | undefined, id: SQL, versio
   return sql`where ${sql.join(conditions, sql` and `)}`
 }
 
-/** Returns a change that also returns the feature as it is then. Citus allows only immutable functions in RETURNING. */
+/** Returns a change that also returns the changed feature. Citus allows only immutable functions in RETURNING. */
 const showing = (collection: Collection, change: SQL): SQL =>
   sql`with changed as (${change} returning *) select ${itemOf(collection)} from changed`
 
@@ -122,7 +122,7 @@ function update(collection: Collection, set: readonly SetColumn[], where: SQL): 
 const NULL: Fragment = { shape: 'null', values: [], compose: () => sql`null` }
 const DEFAULT: Fragment = { shape: 'default', values: [], compose: () => sql`default` }
 
-/** Returns what the geometry is set to, if the body has one. */
+/** Returns the new value of the geometry, if the body has one. */
 function assignGeometry({ geometry: column }: Collection, { geometry }: ItemBody): Assignment[] {
   if (geometry === undefined) return []
   const value: Fragment =
@@ -136,7 +136,7 @@ function assignGeometry({ geometry: column }: Collection, { geometry }: ItemBody
   return [{ name: column.column, value, target: { member: 'geometry' } }]
 }
 
-/** A table that does not declare its system is taken for degrees. */
+/** Converts a geometry to the system of its column; a column that declares none is assumed to have degrees. */
 const geometryIn = (srid: number, geometry: SQL): SQL =>
   srid === 4326
     ? geometry
@@ -195,7 +195,7 @@ export function compileUpdate(collection: Collection, row: RowReference, body: I
     }
     return { name: column.name, value: merged, target: { property: column.name } }
   })
-  // The text of a patch of JSON is its own, and no other request will have the same.
+  // The text of a statement with a JSON patch depends on the patch, and other requests are unlikely to have the same.
   const isUnique = body.assignments.some(({ value }) => isPatch(value))
   const assignments = [...assignGeometry(collection, body), ...properties]
   return compile(collection, 'update', { row, assignments, isUnique }, (set, where) =>

@@ -10,8 +10,8 @@ export function mergedColumn({ name, type }: Column, patch: JsonObject): SQL {
 }
 
 /**
- * RFC 7396 in SQL: members of the patch replace those of the target, null removes them, objects are merged
- * in turn. What is no object becomes an empty one first.
+ * Composes RFC 7396 in SQL: members of the patch replace those of the target, null removes a member, and objects are
+ * merged recursively. A target that is not an object counts as an empty one.
  */
 function mergePatch(target: SQL, patch: JsonObject): SQL {
   const members = Object.entries(patch)

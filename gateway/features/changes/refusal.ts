@@ -1,4 +1,4 @@
-// Owns what it means when PostgreSQL refuses a change: the rule that forbade it → the fault, and where it is.
+// Owns the errors for changes that PostgreSQL refuses: the violated rule → the fault, and the member that it concerns.
 
 import type { Database } from '../../database/contract.ts'
 import type { RefusedChange } from '../../database/outcome.ts'
@@ -7,7 +7,7 @@ import type { Collection } from '../collections/collection.ts'
 import { invalidFeature, pointerOf } from './item-body.ts'
 import type { ChangeStatement, Target } from './item-statement.ts'
 
-/** The fault of a change that the table's rules refuse, named by the property. */
+/** Returns the error for a change that the table's rules refuse; it names the properties at fault. */
 export async function describeRefusal(
   refused: RefusedChange,
   collection: Collection,
@@ -15,7 +15,7 @@ export async function describeRefusal(
   database: Database,
 ): Promise<GatewayError> {
   const { refusal, constraint } = refused
-  // By another level than we know of: the table was made anew.
+  // The check uses another level than the catalog knows, so the table was created again.
   if (collection.level !== undefined && /^cell_of_geom(_\d+)?$/.test(constraint ?? ''))
     return gatewayError('collection-changing', 'The table behind this collection has changed; try again.')
   if (refusal === 'forbidden') {
@@ -56,14 +56,14 @@ const pointerTo = (column: string, { idColumn, geometry }: Collection) =>
 const pointerToTarget = (target: Target) =>
   'member' in target ? `/${target.member}` : pointerOf('properties', target.property)
 
-/** Completes a sentence that begins with a pointer. PostgreSQL's own words where they are the best there are. */
+/** Returns the end of a sentence that begins with a pointer; PostgreSQL's own message if there is no better text. */
 function detailOf({ cause, constraint, message }: RefusedChange): string {
   const rule = constraint ? ` (${constraint})` : ''
   switch ((cause as { code?: string }).code) {
     case '23505':
       return `has a value that another feature has already${rule}`
     case '23503':
-      return `refers to what is not there${rule}`
+      return `refers to something that does not exist${rule}`
     case '23502':
       return 'must not be null'
     case '23514':
@@ -73,7 +73,7 @@ function detailOf({ cause, constraint, message }: RefusedChange): string {
   }
 }
 
-/** A check's error names the check alone. */
+/** Returns the columns of a violated constraint, because the error of a check names only the check. */
 async function columnsOf(
   { schema, table, constraint }: RefusedChange,
   database: Database,

@@ -1,11 +1,11 @@
-// Owns what a collection is: a table's columns, key and geometry, as requests need them.
+// Owns collections: a table's columns, key and geometry in the form that requests need.
 
 import { hash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import { type HashRange, shardOf } from '../../database/shards.ts'
 import type { Column, ColumnKind } from '../values/column.ts'
 
-/** What may be done to features, and to which of their columns. */
+/** Changes of features that are allowed, and the columns that they may set. */
 export type Capabilities = {
   readonly canCreate: boolean
   readonly canUpdate: boolean
@@ -13,16 +13,16 @@ export type Capabilities = {
   readonly columns: ReadonlySet<string>
 }
 
-/** One table of those that Citus makes of a distributed one; `table` is what it is called on the node that has it. */
+/** One of the tables into which Citus divides a distributed table; `table` is its name on the node that stores it. */
 export type Shard = HashRange & { readonly id: number; readonly table: string }
 
-/** How a table's rows are spread over Citus' nodes: by one of its columns, or all of them on every node. */
+/** Distribution of a table's rows over Citus' nodes: by one of its columns, or all of them on every node. */
 export type Distribution =
   | { readonly by: 'column'; readonly column: string; readonly shards: readonly Shard[] }
   | { readonly by: 'reference' }
 
 export type Collection = {
-  /** In URLs: the table's name in schema public, else `schema.table`. */
+  /** Id in URLs: the table's name in schema public, otherwise `schema.table`. */
   readonly id: string
   readonly schema: string
   readonly table: string
@@ -32,46 +32,49 @@ export type Collection = {
   readonly attribution: string | undefined
   readonly geometry: {
     readonly column: string
-    /** In capitals, as in `MULTIPOLYGON`; `GEOMETRY` for any. */
+    /** Type in capitals, as in `MULTIPOLYGON`; `GEOMETRY` for any. */
     readonly type: string
-    /** 0 for coordinates whose system is not known; they are taken for longitude and latitude. */
+    /** 0 if the coordinate system is not known; longitude and latitude are assumed then. */
     readonly srid: number
-    /** 3 for positions with a height; undefined where there may be both. */
+    /** 3 for positions with a height; undefined if there may be both. */
     readonly dimension: 2 | 3 | undefined
     readonly isNullable: boolean
   }
-  /** What tells features apart, in order; empty for a view, which has nothing of the kind. */
+  /** Columns that together identify a feature, in order; empty if there are none, as in most views. */
   readonly key: readonly Column[]
-  /** Whether `key` is the place of a row in its table: good for paging, not for an address. */
+  /** True if `key` is the physical position of a row (ctid): it serves for paging, but not as an address. */
   readonly isKeyPhysical: boolean
-  /** The column that is a feature's id, where there is one. */
+  /** Column that contains a feature's id, if there is one. */
   readonly idColumn: Column | undefined
-  /** What `properties` of a feature holds, in order. */
+  /** Columns that are the `properties` of a feature, in order. */
   readonly properties: readonly Column[]
-  /** What an equality parameter or `sortby` may name. */
+  /** Columns that an equality parameter or `sortby` may name. */
   readonly queryables: ReadonlyMap<string, Column>
-  /** What `datetime` is about. */
+  /** Column that `datetime` refers to. */
   readonly temporal: Column | undefined
   readonly estimatedRows: number
-  /** Every column that is read but the geometry: with it, what makes up one version of a row. */
+  /** Every column that is read, except the geometry; together with it, they make up a version of a row. */
   readonly columns: readonly Column[]
-  /** What the write port allows; undefined where features cannot be changed at all. */
+  /** Changes that the write port allows; undefined if features cannot be changed at all. */
   readonly capabilities: Capabilities | undefined
-  /** Whether PostgreSQL or the client gives a new feature its id; undefined for a view, where either may. */
+  /** `server` if PostgreSQL or the gateway assigns the id of a new feature; undefined for a view, which may allow both. */
   readonly idFrom: 'server' | 'client' | undefined
-  /** Whether PUT can make a feature: not where a sequence counts ids, which would come to that one later. */
+  /**
+   * True if PUT can create a feature: not through a view, and not if a sequence assigns the ids, because it would reach
+   * the client's id later.
+   */
   readonly takesIds: boolean
-  /** The level of the cells that features are sharded by, see cell.ts; undefined where they are not. */
+  /** Level of the cells by which features are sharded, see cell.ts; undefined if they are not. */
   readonly level: number | undefined
   /** Undefined on one node. */
   readonly distribution: Distribution | undefined
-  /** Columns of which nothing is shown, but which are part of the row. */
+  /** Columns that are not shown but are part of the row, except those that PostgreSQL computes. */
   readonly hidden: readonly string[]
-  /** Tessera's own note of the last change. */
+  /** Column in which Tessera stores the time of the last change. */
   readonly touched: string | undefined
-  /** The same in every process and gateway, as long as features of one row look the same. */
+  /** Hash of the table's name and columns for entity tags; it is equal in every process and gateway. */
   readonly fingerprint: string
-  /** Changes whenever anything above does: what is compiled for one version is not used for another. */
+  /** Number that changes if anything above does, so that statements compiled for one version are not used for another. */
   readonly version: number
 }
 
@@ -87,12 +90,12 @@ export type Relation = {
   readonly geometryType: string
   readonly srid: number
   readonly isGeometryRequired: boolean
-  /** Whether the column says nothing of what it holds. */
+  /** True if the column does not restrict the type of its geometries. */
   readonly isAnyGeometry: boolean
   readonly key: readonly string[] | null
-  /** Of the cells of a table that has them. */
+  /** Level of the cells by which the table is sharded; null if it is not. */
   readonly level: number | null
-  /** Whether a view shows features of such a table. */
+  /** True for a view that shows features of a table that is sharded by cell. */
   readonly isOverCells: boolean
   readonly hasChildren: boolean
   readonly hidden: readonly string[]
@@ -110,7 +113,7 @@ export type Relation = {
   }[]
 }
 
-/** What changeable.sql says of a relation. */
+/** Changes of a relation that the write port's role may make, as changeable.sql returns them. */
 export type Changeable = {
   readonly schema: string
   readonly table: string
@@ -121,7 +124,7 @@ export type Changeable = {
   readonly computed: readonly string[]
 }
 
-/** What tessera.collection says of a relation. */
+/** Metadata of a relation from tessera.collection. */
 export type Registration = {
   readonly title: string | null
   readonly description: string | null
@@ -152,7 +155,7 @@ const KINDS: Record<string, ColumnKind> = {
   jsonb: 'json',
 }
 
-/** Enums compare as the text they are written as. */
+/** Returns the kind of a type. Enums count as strings: requests compare them with the text of their labels. */
 const kindOf = (type: string, category: string): ColumnKind =>
   // A type may have the name of what every object inherits, for example constructor.
   Object.hasOwn(KINDS, type) ? KINDS[type]! : category === 'E' ? 'string' : 'other'
@@ -172,10 +175,10 @@ const CTID: Column = {
 }
 const hasRowsOfItsOwn = (kind: Relation['kind']) => kind === 'r' || kind === 'm'
 
-/** What the cell of a row is called; catalog.sql looks for it. */
+/** Name of the column with the cell of a row; catalog.sql looks for it. */
 export const CELL_COLUMN = 'cell'
 
-/** Schema public is PostgreSQL's default; its tables go by their bare names. */
+/** Returns the id of a table's collection. Tables of schema public, PostgreSQL's default, need no schema in it. */
 export const collectionId = (schema: string, table: string) =>
   schema === 'public' ? table : `${schema}.${table}`
 
@@ -187,7 +190,7 @@ export function makeCollection(
   version: number,
 ): Collection {
   const level = relation.level ?? undefined
-  // Where a feature is kept is no property of the place, and no part of what makes up a version of it.
+  // The cell only determines where a feature is stored: it is neither a property nor part of a version.
   const columns = relation.columns
     .filter(({ name }) => level === undefined || name !== CELL_COLUMN)
     .map((column) => makeColumn(column, relation.key ?? [], changeable))
@@ -196,7 +199,7 @@ export function makeCollection(
   const isKeyPhysical = named.length === 0 && hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
   const key = isKeyPhysical ? [CTID] : named
   const idColumn = named.length === 1 ? named[0] : undefined
-  // Tessera's own note of the last change is no property of the place.
+  // The time of the last change, which Tessera stores, is not a property either.
   const isOwn = (column: Column) =>
     column === idColumn || (registration?.isManaged === true && column.name === 'updated_at')
   const properties = columns.filter((column) => !isOwn(column))
@@ -232,7 +235,7 @@ export function makeCollection(
     temporal: properties.find(isTemporal),
     estimatedRows: relation.estimatedRows,
     columns,
-    // Through a view nobody sees to it that a feature is where it is looked for.
+    // Changes through a view of a table with cells would not keep a feature in the cell in which it is looked for.
     capabilities:
       idColumn && changeable && !relation.isOverCells
         ? makeCapabilities(changeable, relation, columns)
@@ -259,10 +262,10 @@ function makeColumn(
     name,
     type,
     kind: kindOf(type, category),
-    // A view does not say so of its columns, but what tells rows apart is never null.
+    // PostgreSQL declares no column of a view as not null, but columns of a key never are null.
     isNullable: column.isNullable && !key.includes(name),
     hasDefault: column.hasDefault,
-    // A view's expressions are so too, which only whoever may change the view is told.
+    // Expressions of a view are computed too; only changeable.sql, which needs a write port, finds them.
     isComputed: column.isComputed || (changeable?.computed.includes(name) ?? false),
     isArray: category === 'A',
     maxLength: column.maxLength ?? undefined,
@@ -272,7 +275,7 @@ function makeColumn(
   }
 }
 
-/** A geometry with measures would lose them by a change: GeoJSON has none. */
+/** Returns true for geometries with measures: a change would lose these, because GeoJSON has none. */
 const hasMeasures = (geometryType: string) => /M$/i.test(geometryType)
 
 function makeCapabilities(
@@ -294,21 +297,24 @@ const FINGERPRINT_LENGTH = 8
 const fingerprintOf = (facts: unknown) =>
   hash('sha1', JSON.stringify(facts), 'base64url').slice(0, FINGERPRINT_LENGTH)
 
-/** The table in a statement, quoted from the catalog. */
+/** Returns the quoted name of the table for a statement. */
 export const tableOf = ({ schema, table }: Collection) =>
   sql`${sql.identifier(schema)}.${sql.identifier(table)}`
 
-/** The cell of a row. */
+/** Quoted name of the column with the cell of a row. */
 export const cellColumn = sql`${sql.identifier(CELL_COLUMN)}`
 
-/** Whether features lie on several nodes, each where a column of its row says. */
+/** True if features are distributed over nodes by a column of their rows. */
 export const isSpread = ({ distribution }: Collection) => distribution?.by === 'column'
 
-/** On one node an index finds a feature wherever it is; over many, only its cell says on which. */
+/**
+ * True if features are distributed over nodes by their cell, so that only the cell determines on which node a feature
+ * is stored. On a single node, an index finds a feature without its cell.
+ */
 export const isSpreadByCell = (collection: Collection) =>
   collection.level !== undefined && isSpread(collection)
 
-/** The shard that has all of these cells; undefined where there is none. */
+/** Returns the shard that stores all of these cells; undefined if there is none. */
 export function shardOfCells(collection: Collection, cells: readonly number[]): Shard | undefined {
   const { distribution } = collection
   if (cells.length === 0 || !isSpreadByCell(collection) || distribution?.by !== 'column') return undefined
@@ -316,11 +322,11 @@ export function shardOfCells(collection: Collection, cells: readonly number[]): 
   return cells.every((cell) => shardOf(distribution.shards, cell) === shard) ? shard : undefined
 }
 
-/** For a statement that asks this cell alone; undefined where that says nothing of the node. */
+/** Returns the `cells` of a statement that concerns this cell alone; undefined if the cell does not determine a node. */
 export const cellsOfStatement = (collection: Collection, cell: number | undefined) =>
   cell !== undefined && isSpreadByCell(collection) ? [cell] : undefined
 
-/** How features are kept together, and spread where there are several nodes; undefined for a table of one node. */
+/** Returns how features are grouped, and distributed if there are several nodes; undefined if they are neither. */
 export function distributionOf({ level, distribution }: Collection) {
   if (level !== undefined) return { by: 'cell' as const, level }
   return distribution?.by === 'column' ? { by: distribution.by, column: distribution.column } : distribution

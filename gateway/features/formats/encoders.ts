@@ -3,5 +3,5 @@
 import type { Encoder } from './encoder.ts'
 import { geojson } from './geojson.ts'
 
-/** The first one answers a client that does not choose. */
+/** The first one is used for a client that does not choose. */
 export const encoders: readonly [Encoder, ...Encoder[]] = [geojson]

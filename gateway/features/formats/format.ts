@@ -1,11 +1,11 @@
-// Owns what a format is called, and what a link is: both stand in documents of every kind.
+// Owns the names of formats, and links: documents of every kind contain both.
 
 export type Format = {
   /** The value of the parameter `f`. */
   readonly name: string
-  /** The media types it is known under, the preferred one first. */
+  /** Media types of the format, the preferred one first. */
   readonly types: readonly [string, ...string[]]
-  /** As in "This document as GeoJSON". */
+  /** Name in titles of links, as in "This document as GeoJSON". */
   readonly title: string
 }
 

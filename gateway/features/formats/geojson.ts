@@ -77,13 +77,13 @@ function geometryOf({ column, type, srid }: Collection['geometry']): SQL {
   return geometry
 }
 
-/** Returns a single feature as a document. @param feature as featureOf has it */
+/** Returns a single feature as a document. @param feature as featureOf returns it */
 export const closeFeature = (feature: string, links: readonly Link[]) =>
   `${feature},"links":${JSON.stringify(links)}}`
 
 const SEPARATOR = '},'
 
-/** Returns features as values whose numbers keep all digits. @param features as featureOf has them */
+/** Returns features as values whose numbers keep all digits. @param features as featureOf returns them */
 export const parseFeatures = (features: readonly string[]): unknown[] =>
   features.length === 0 ? [] : (parseExactJson(`[${features.join(SEPARATOR)}}]`) as unknown[])
 

@@ -1,4 +1,4 @@
-// Owns what a person may see of a query: its text, PostgreSQL's plan, and how much of a cluster it touches.
+// Owns the explanation of a query: its text, PostgreSQL's plan, and the part of a cluster that it reads.
 
 import type { Database } from '../../database/contract.ts'
 import type { Statement } from '../../database/statement.ts'
@@ -6,19 +6,22 @@ import type { Statement } from '../../database/statement.ts'
 export type QueryPlan = {
   readonly statement: string
   readonly parameters: readonly unknown[]
-  /** What is asked instead where the one shard that it needs is read at its node; `tasks` and `plan` are not of it. */
+  /**
+   * Statement that is sent instead if the only shard that the query needs is read at its own node; `tasks` and `plan`
+   * do not describe it.
+   */
   readonly statementOfShard?: string
-  /** Where it looks alone; left out where it looks everywhere. */
+  /** The only cells that it reads; left out if it may read any. */
   readonly cells?: readonly number[]
-  /** Of Citus, those that have these cells. */
+  /** Node groups of Citus that store these cells. */
   readonly nodeGroups?: readonly number[]
-  /** How many queries of shards Citus makes of it; left out where Citus has no part in it. */
+  /** Number of shard queries into which Citus divides it; left out if Citus is not involved. */
   readonly tasks?: number
-  /** As of EXPLAIN (FORMAT JSON). */
+  /** Output of EXPLAIN (FORMAT JSON). */
   readonly plan: unknown
 }
 
-/** It is planned with its values as if it came for the first time, and not carried out. */
+/** Returns the plan of a query, which is planned with its values as if it came for the first time, and not executed. */
 export async function explainQuery(
   database: Database,
   { text, values, cells, ofShard }: Statement,
@@ -40,7 +43,7 @@ export async function explainQuery(
 
 const onOneLine = (text: string) => text.replace(/\s+/g, ' ').trim()
 
-/** Of all jobs in the plan: a subquery can have one of its own. */
+/** Returns the number of tasks of all Citus jobs in the plan, because a subquery can have a job of its own. */
 function countTasks(plan: unknown): number | undefined {
   if (typeof plan !== 'object' || plan === null) return undefined
   let tasks: number | undefined

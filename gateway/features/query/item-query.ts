@@ -13,19 +13,19 @@ import { describeValue, parseValue } from '../values/value.ts'
 import { parseCursor, type SortKey } from './order.ts'
 
 export const DEFAULT_LIMIT = 10
-/** A page is held by a connection until its client has read it; more is for `next` to fetch. */
+/** A large page occupies a connection until its client has read it; clients follow `next` links for more features. */
 export const MAX_LIMIT = 10_000
 /** PostgreSQL reads and drops every row before the offset; keyset paging has no such bound. */
 export const MAX_OFFSET = 100_000
 /** A keyset's condition grows with the square of its keys. */
 const MAX_SORT_KEYS = 8
 /**
- * How many cells a query names: the fewer shards it asks, the faster (docs/decisions/0032 has figures). More cells
- * than this lie in nearly all of Citus' usual 32 shards, and naming them gains nothing.
+ * Most cells that a query names. The fewer shards it reads, the faster it is (docs/decisions/0032 has figures). More
+ * cells than this are in nearly all of Citus' usual 32 shards, and naming them gains nothing.
  */
 const MAX_CELLS = 32
 
-/** What a request may say, with its parameters' names; any other name is that of a column. */
+/** Parameters of a request by their names; any other name is that of a column. */
 export type ItemParameters = {
   readonly limit?: number
   readonly offset?: number
@@ -54,15 +54,15 @@ const OWN_PARAMETERS = [
 export type ItemQuery = {
   readonly collection: Collection
   readonly limit: number
-  /** Set only where the client pages by offset. */
+  /** Set only if the client pages by offset. */
   readonly offset: number | undefined
-  /** Where the page before ended: the values of `order`, null among them. */
+  /** Values of `order` in the last row of the page before, which may include null; undefined without a cursor. */
   readonly after: readonly (string | null)[] | undefined
   /** All of them must be met. */
   readonly conditions: readonly Condition[]
   /** The cells that hold all features that meet the conditions; undefined if these can be anywhere. */
   readonly cells: readonly number[] | undefined
-  /** What was asked for, then the key: a total order, where the collection has a key. */
+  /** The requested sort keys, then the collection's key, if it has one: this makes the order total. */
   readonly order: readonly SortKey[]
   readonly properties: readonly Column[]
   /** True if geometries are left out. */
@@ -106,7 +106,7 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
   }
 }
 
-/** Said again it means nothing more, but every name is work for PostgreSQL. */
+/** Refuses a name that is given twice: it would mean nothing more, but every name costs PostgreSQL work. */
 function refuseRepeated(parameter: string, names: readonly string[]) {
   const repeated = names.find((name, index) => names.indexOf(name) !== index)
   if (repeated === undefined) return
@@ -150,7 +150,7 @@ function planConditions(parameters: ItemParameters, collection: Collection): Con
   return [
     ...planEquals(parameters, collection),
     ...(bbox ? [bboxCondition(parseBbox(bbox), collection.geometry)] : []),
-    // A feature without a time is of any time (/req/core/fc-time-response).
+    // If the collection has no temporal property, `datetime` matches every feature (/req/core/fc-time-response).
     ...(interval && collection.temporal ? [intervalCondition(interval, collection.temporal)] : []),
   ]
 }

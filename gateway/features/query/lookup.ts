@@ -21,7 +21,10 @@ import type { StoredFeature } from './stored-feature.ts'
 const MAX_CONCURRENT = 2
 /** Ids of one round trip: with more, waiting for all of them costs the first one more than joining saves. A power of four. */
 const MAX_IDS = 64
-/** Types whose values come back as the text of the request, so that rows find their requests, and no text is an error. */
+/**
+ * Types whose values PostgreSQL returns in the form of the request, so that rows can be matched to requests, and for
+ * which no text is an error, which would fail all joined requests.
+ */
 const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])
 /** How often a feature that has moved is looked for where its forwarding row points, and the first pause in between. */
 const MAX_SEARCHES = 6
@@ -163,7 +166,7 @@ const storedFeature = ([id, text, version]: Row): StoredFeature => ({
 /** The way in which features are read. */
 type Way<T extends StoredFeature> = {
   readonly view: Database
-  /** Reads a feature; if the collection is distributed by cell, from this cell. */
+  /** Reads a feature from this cell, if the collection is distributed by cell. */
   readonly lookUp: (value: string, cell: number | undefined) => Promise<T | undefined>
   /** Returns what was read at the primary. */
   readonly atPrimary: (feature: StoredFeature) => T

@@ -1,4 +1,4 @@
-// Owns the order of a page: its sort keys, the cursor that says where a page ended, and the condition to go on there.
+// Owns the order of a page: its sort keys, the cursor that marks its end, and the condition to continue from there.
 
 import { type SQL, sql } from 'drizzle-orm'
 import { gatewayError } from '../../errors.ts'
@@ -8,7 +8,7 @@ import { parseValue } from '../values/value.ts'
 
 export type SortKey = { readonly column: Column; readonly isDescending: boolean }
 
-/** Returns what two orders that are the same have in common; names in it are quoted. */
+/** Returns a text that is equal for equal orders only; names in it are quoted. */
 export const signatureOf = (order: readonly SortKey[]) =>
   order.map(({ column, isDescending }) => (isDescending ? '-' : '') + JSON.stringify(column.name)).join()
 
@@ -32,7 +32,7 @@ const directionOf = ({ isNullable }: Column, isDescending: boolean) =>
 export const renderCursor = (order: readonly SortKey[], values: readonly (string | null)[]) =>
   Buffer.from(JSON.stringify([signatureOf(order), ...values])).toString('base64url')
 
-/** @throws GatewayError naming cursor */
+/** Returns the values of a cursor. @throws GatewayError naming cursor */
 export function parseCursor(cursor: string, order: readonly SortKey[]): (string | null)[] {
   let parts: unknown
   try {
@@ -63,7 +63,7 @@ export function parseCursor(cursor: string, order: readonly SortKey[]): (string 
 const isStored = (value: string, column: Column) =>
   parseValue(value, column) !== undefined || (STORED_FORMS[column.kind]?.test(value) ?? false)
 
-/** Such as the 15th of March of 44 BC. */
+/** Texts that parseValue refuses but PostgreSQL can return, such as a date before Christ. */
 const STORED_TIME = /^[-\d :.+]{4,40}( BC)?$|^-?infinity$/
 const STORED_FORMS: Partial<Record<Column['kind'], RegExp>> = {
   boolean: /^[tf]$/,

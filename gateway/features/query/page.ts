@@ -1,4 +1,4 @@
-// Owns a page of features: the statements that read it, and what their rows say.
+// Owns a page of features: the statements that read it, and how their rows are parsed.
 
 import { type SQL, sql } from 'drizzle-orm'
 import { bound } from '../../database/fragment.ts'
@@ -33,7 +33,7 @@ type Texts = {
   readonly after: SQL | undefined
 }
 
-/** @param kind names `compose`, and whatever it depends on besides the parts of the query */
+/** @param kind names `compose`, and everything that it depends on besides the parts of the query */
 function compileQuery(query: ItemQuery, kind: string, compose: (from: From, texts: Texts) => SQL): Statement {
   const { collection, conditions, cells, after, order, limit, offset } = query
   const all = cells ? [...conditions, cellsCondition(cells)] : conditions

@@ -45,11 +45,11 @@ export const readPage = (
 /** Rows of a page as they are read: a feature's text, then the values of `order`; one row more than the limit. */
 export type PageBatches = {
   readonly first: IteratorResult<Row[], void>
-  /** Those after the first. Ending it early frees the connection. */
+  /** Batches after the first. If the iteration ends early, the connection is freed. */
   readonly rest: AsyncGenerator<Row[], void>
 }
 
-/** Returns when the first batch is there, so that whatever fails at once can still be answered. @throws GatewayError */
+/** Returns once the first batch is read, so that an early failure can still be answered as one. @throws GatewayError */
 export async function streamPage(
   database: Database,
   query: ItemQuery,
@@ -60,7 +60,8 @@ export async function streamPage(
     const rest = database.stream(compileItems(query, encoder), deadline)
     return { first: await rest.next(), rest }
   })
-  // The client may leave before anything is written. A generator that has not started has no end to run either.
+  // The client may leave before anything is written. The generator that sends the page then never starts, and its
+  // `finally` does not free the connection.
   const giveBack = () => void batches.rest.return()
   if (deadline.aborted) giveBack()
   else deadline.addEventListener('abort', giveBack, { once: true })

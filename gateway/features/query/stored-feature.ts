@@ -6,7 +6,7 @@ import type { Collection } from '../collections/collection.ts'
 import { featureOf } from '../formats/geojson.ts'
 import { columnOf } from '../values/column.ts'
 
-/** A feature as it is at some time; `text` as GeoJSON has it, see featureOf. */
+/** A feature as it is at some time; `text` is its GeoJSON, see featureOf. */
 export type StoredFeature = { readonly id: string; readonly text: string; readonly version: string }
 
 /** Types whose values are hashed directly; others are hashed as their text, which every type has. */

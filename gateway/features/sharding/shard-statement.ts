@@ -29,8 +29,8 @@ const isHere = (id: number) => sql`1 / (select count(*) from pg_catalog.pg_dist_
   where shardid = ${sql.raw(String(id))} and shardstate = 1) = 1`
 
 /**
- * True for rows in these cells. Citus sends the query to the shards of these cells alone; only for a single value it
- * caches the plan.
+ * True for rows in these cells. Citus sends the query only to the shards of these cells; it caches the plan only for a
+ * single value.
  */
 export function cellsCondition(cells: readonly number[]): Condition {
   if (cells.length === 1)
@@ -42,7 +42,7 @@ export function cellsCondition(cells: readonly number[]): Condition {
  * Returns a statement that reads features.
  * @param kind what the text depends on besides the collection and the parts
  * @param parts undefined for one that is left out; see combine
- * @param cells those that have all rows it can find; undefined if they can be anywhere
+ * @param cells cells that contain all rows that it can find; undefined if they can be anywhere
  */
 export function compileRead(
   collection: Collection,

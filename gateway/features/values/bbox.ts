@@ -1,4 +1,4 @@
-// Owns the bbox parameter: what a request may write, the boxes on the ground that it means, and the condition.
+// Owns the bbox parameter: its syntax, the boxes on the ground that it means, and its condition.
 
 import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
@@ -11,9 +11,9 @@ export const CRS84 = 'http://www.opengis.net/def/crs/OGC/1.3/CRS84'
 const MAX_PROJECTED_DEGREES = 60
 
 export type Bbox = {
-  /** One, or two where the box crosses the antimeridian. */
+  /** One box, or two if it crosses the antimeridian. */
   readonly boxes: readonly Box[]
-  /** Least and greatest height, where six numbers were given. */
+  /** Least and greatest height, if six numbers were given. */
   readonly heights: readonly [number, number] | undefined
 }
 
@@ -49,8 +49,9 @@ export function parseBbox(numbers: readonly number[]): Bbox {
 }
 
 /**
- * East of west is normal; otherwise the box crosses the antimeridian (RFC 7946, 5.2). Maps that show the
- * world more than once also ask beyond 180°: that is brought back to where it is on the ground.
+ * Returns the ranges of longitudes from west to east: two if west is greater than east, because the box then crosses the
+ * antimeridian (RFC 7946, 5.2). Maps that show the world more than once also send longitudes beyond 180°, which are
+ * wrapped to the same meridian within ±180°.
  */
 function splitLongitudes(west: number, east: number): [number, number][] {
   if (east - west >= 360) return [[-180, 180]]
@@ -65,7 +66,7 @@ function splitLongitudes(west: number, east: number): [number, number][] {
 const wrapLongitude = (degrees: number) =>
   degrees > 180 ? degrees - 360 : degrees < -180 ? degrees + 360 : degrees
 
-/** A column of geometries, and the code of its system; 0 if that is not known, and taken for degrees. */
+/** A column of geometries, and the code of its system; 0 if that is not known, in which case degrees are assumed. */
 type GeometryColumn = { readonly column: string; readonly srid: number }
 
 /** True for features that intersect the box, at some height of it if it has heights. */
@@ -109,7 +110,7 @@ function boxCondition(box: Box, { column, srid }: GeometryColumn): Condition {
     shape: shapeOf('indexed'),
     compose(...sides) {
       const envelope = envelopeOf(sides)
-      // A straight side in degrees is a curve in the projection: it is followed at every degree.
+      // A straight side in degrees is a curve in the projection, so the envelope gets a point at every degree.
       return sql`(${geometry} && ST_Transform(ST_Segmentize(${envelope}, 1), ${sql.raw(String(srid))}) and ${exactly(envelope)})`
     },
     withoutIndex: exact,

@@ -1,4 +1,4 @@
-// Owns conditions of a query: what a row must meet, where such rows can be, and how conditions are joined.
+// Owns conditions of a query: their SQL, the boxes that contain the rows that meet them, and how they are joined.
 
 import { type SQL, sql } from 'drizzle-orm'
 import { combine, type Fragment } from '../../database/fragment.ts'
@@ -7,7 +7,7 @@ import { areaOf, type Box } from './box.ts'
 export type Condition = Fragment & {
   /** Boxes that every feature meeting the condition intersects one of; undefined if it can be anywhere. */
   readonly boxes?: readonly Box[] | undefined
-  /** The same condition written without an index that it cannot use for some values; undefined if it is this one. */
+  /** Equivalent of this condition without an index that cannot be used for some values; undefined if it uses none. */
   readonly withoutIndex?: Condition | undefined
 }
 

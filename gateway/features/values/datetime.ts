@@ -1,5 +1,5 @@
-// Owns the datetime parameter: an instant or an interval, open on either side (RFC 3339, OGC 17-069r4 7.15.4), and
-// the condition that it is.
+// Owns the datetime parameter: an instant or an interval, open on either side (RFC 3339, OGC 17-069r4 7.15.4), and its
+// condition.
 
 import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
@@ -8,7 +8,7 @@ import type { Condition } from './condition.ts'
 import { isCalendarDay } from './value.ts'
 
 export type Interval = {
-  /** As PostgreSQL reads it, UTC unless it says otherwise; undefined where the interval is open. */
+  /** Time with its offset from UTC, as PostgreSQL reads it; undefined if the interval is open on this side. */
   readonly start: string | undefined
   readonly end: string | undefined
 }
@@ -19,7 +19,7 @@ const TIMESTAMP =
 const EXPECTED = 'an RFC 3339 date or time, or an interval of two, each side of which may be ..'
 const EXAMPLE = '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z'
 
-/** @throws GatewayError naming datetime */
+/** Parses the parameter. @throws GatewayError naming datetime */
 export function parseDatetime(text: string): Interval {
   const sides = text.split('/')
   if (sides.length === 1) {
@@ -41,7 +41,7 @@ export function parseDatetime(text: string): Interval {
 
 const invalid = () => invalidParameter('datetime', EXPECTED, EXAMPLE)
 
-/** undefined for an open side; "" and ".." mean the same. */
+/** Parses one side of an interval; returns undefined for an open one, written as "" or "..". */
 function parseSide(side: string): string | undefined {
   if (side === '' || side === '..') return undefined
   const match = DATE.exec(side) ?? TIMESTAMP.exec(side)
@@ -50,7 +50,7 @@ function parseSide(side: string): string | undefined {
 }
 
 const isDate = (side: string) => DATE.test(side)
-/** A day is all of it, in UTC. */
+/** A date stands for the complete day in UTC. */
 const startOfDay = (date: string) => `${date}T00:00:00Z`
 const endOfDay = (date: string) => `${date}T23:59:59.999999Z`
 

@@ -1,4 +1,4 @@
-// Owns what pages load: our own files, and MapLibre's, from this server alone.
+// Owns the files that pages load: our own and MapLibre's, all from this server.
 
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -9,7 +9,7 @@ const require = createRequire(import.meta.url)
 const maplibrePackage = 'maplibre-gl/package.json'
 const { version } = require(maplibrePackage) as { version: string }
 
-/** Where pages find what they load. The version in the path lets browsers keep it for good. */
+/** Paths of the files that pages load. MapLibre's has a version, so that browsers can keep its files permanently. */
 export const ASSETS = '/assets'
 export const MAPLIBRE = `${ASSETS}/maplibre-gl-${version}`
 
@@ -20,7 +20,7 @@ export async function assets(app: FastifyInstance) {
     schemaHide: true,
     index: false,
     decorateReply: false,
-    // Asked for again with its tag: it changes with the gateway.
+    // Browsers revalidate these files by their ETag each time, because they change with the gateway.
     cacheControl: true,
     maxAge: 0,
   })

@@ -1,4 +1,4 @@
-// Owns the pages of features: a page of them in a table and on a map, and one with its form.
+// Owns the pages of features: several in a table and on a map, or a single one with its form.
 
 import { html } from 'ghtml'
 import type { Collection } from '../../features/collections/collection.ts'
@@ -10,7 +10,7 @@ import { collectionUrl, featureUrl } from '../feature-response.ts'
 import { mapOf, type Page } from './layout.ts'
 import { trailTo } from './overview-pages.ts'
 
-/** A feature as its JSON says it. */
+/** A feature as it is parsed from its JSON. */
 export type ShownFeature = {
   readonly id?: string | number | ExactNumber
   readonly properties: Readonly<Record<string, unknown>>
@@ -44,7 +44,7 @@ export function itemsPage(
     trail: [...trailTo(base, collection), { name: 'Features' }],
     links,
     script: 'items',
-    main: html`<p id="status" role="status" aria-live="polite">${features.length} features. Move the map to see those of another place.</p>
+    main: html`<p id="status" role="status" aria-live="polite">${features.length} features. Move the map to see those of another area.</p>
       <div class="beside">
         !${mapOf(base, {
           label: `${title} on a map`,
@@ -95,13 +95,13 @@ export function itemPage(
           <div class="scroll" id="shown" tabindex="0" role="region" aria-label="Properties"><table><tbody>!${rows.join('')}</tbody></table></div>
           !${capabilities?.canUpdate || capabilities?.canRemove ? editor(collection) : ''}
         </div>
-        !${mapOf(base, { label: 'Where it is', baseMap, item: featureUrl(base, collection, id) })}
+        !${mapOf(base, { label: 'Map of this feature', baseMap, item: featureUrl(base, collection, id) })}
       </div>
       <p><small>${attribution ?? ''}</small></p>`,
   }
 }
 
-/** Brought to life by item.js, which alone can send a patch; hidden until then. */
+/** Returns the form. It is hidden until item.js shows it, because only a script can send a patch. */
 function editor({ properties, capabilities, geometry }: Collection): string {
   const { canUpdate, canRemove, columns } = capabilities!
   const fields = properties.filter(({ name }) => columns.has(name)).map(field)
@@ -131,7 +131,7 @@ function editor({ properties, capabilities, geometry }: Collection): string {
     </div>`
 }
 
-/** An empty field is null; the kind tells item.js what else a text is. */
+/** Returns the field of a column. An empty field means null; `data-kind` determines how item.js parses other texts. */
 function field(column: Column): string {
   const { name, kind, isNullable, labels, maxLength } = column
   const shown = html`<label>${name}`

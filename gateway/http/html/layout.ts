@@ -1,4 +1,4 @@
-// Owns what every page has around its own content: head, navigation, links; and how pages are sent.
+// Owns the layout that all pages share, with head, navigation and links; and how pages are sent.
 
 import type { FastifyReply } from 'fastify'
 import { html } from 'ghtml'
@@ -8,8 +8,9 @@ import { collectionUrl } from '../feature-response.ts'
 import { ASSETS, MAPLIBRE } from './assets.ts'
 
 /**
- * Scripts, styles and requests only from here: not even a script that got into the data could run or
- * reach anybody. Images are drawn by the map; nobody may frame a page that has a delete button.
+ * Allows scripts, styles and requests only from and to this server, so that even a script in the data can neither run nor
+ * send anything elsewhere. The map draws images from data and blob URLs. No page may be framed, because some have a delete
+ * button.
  */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
@@ -24,16 +25,16 @@ const CONTENT_SECURITY_POLICY = [
 ].join('; ')
 
 export type Page = {
-  /** The address of the gateway, without a slash at its end. */
+  /** URL of the gateway, without a slash at its end. */
   readonly base: string
   readonly title: string
-  /** From the landing page down to this one, whose own name is the last. */
+  /** Pages from the landing page down to this one, which is the last. */
   readonly trail: readonly { readonly name: string; readonly href?: string }[]
-  /** Trusted: made with `html`. */
+  /** HTML that is trusted, because it was composed with `html`. */
   readonly main: string
-  /** Those of the same document as JSON: a page offers them all. */
+  /** Links of the same document as JSON; a page shows all of them. */
   readonly links: readonly Link[]
-  /** A script of assets/, where the page has a map. */
+  /** Script in assets/, if the page has a map. */
   readonly script?: 'extent' | 'items' | 'item'
 }
 
@@ -76,7 +77,7 @@ function renderPage({ base, title, trail, main, links, script }: Page): string {
     <a class="skip" href="#main">To the content</a>
     <header>
       <a class="brand" href="${base}/"><img src="${base}${ASSETS}/icon.svg" alt="" width="24" height="24"> Tessera</a>
-      <nav aria-label="Where you are"><ol>!${steps.join('')}</ol></nav>
+      <nav aria-label="Breadcrumb"><ol>!${steps.join('')}</ol></nav>
     </header>
     <main id="main" tabindex="-1">
       <h1>${title}</h1>
@@ -88,7 +89,7 @@ function renderPage({ base, title, trail, main, links, script }: Page): string {
 `
 }
 
-/** Outlines of countries below the features, where they are served. */
+/** Returns the URL of outlines of countries, which are drawn below the features; undefined if they are not served. */
 export function baseMapOf(base: string, collections: readonly Collection[]): string | undefined {
   const found = collections.find(
     ({ id, geometry }) => id === 'countries' && geometry.type.includes('POLYGON'),
@@ -96,7 +97,7 @@ export function baseMapOf(base: string, collections: readonly Collection[]): str
   return found && `${collectionUrl(base, found)}/items?f=json&limit=1000&properties=`
 }
 
-/** The element that a map is drawn into; scripts read the rest from its data. */
+/** Returns the element that a map is drawn into; scripts read everything else from its data attributes. */
 export const mapOf = (
   base: string,
   {
@@ -111,5 +112,5 @@ export const mapOf = (
       ([name, value]) =>
         html` data-${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}="${value}"`,
     )
-  return html`<div id="map" aria-label="${label}" role="region"!${attributes.join('')}><noscript>The map needs JavaScript; everything else works without.</noscript></div>`
+  return html`<div id="map" aria-label="${label}" role="region"!${attributes.join('')}><noscript>The map and the editing of features need JavaScript.</noscript></div>`
 }

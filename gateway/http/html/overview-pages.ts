@@ -1,4 +1,4 @@
-// Owns the pages about what there is: landing, conformance, collections, and one collection.
+// Owns the pages that give an overview: landing page, conformance, collections, and one collection.
 
 import { html } from 'ghtml'
 import { type Collection, distributionOf } from '../../features/collections/collection.ts'
@@ -8,7 +8,7 @@ import type { Column } from '../../features/values/column.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { mapOf, type Page } from './layout.ts'
 
-/** What a page of features shows at first: more than JSON's ten, which is few for a map. */
+/** Features that the first HTML page shows: more than JSON's default of 10, which would be few for a map. */
 export const FIRST_LIMIT = 100
 
 export const itemsPageUrl = (base: string, collection: Collection) =>
@@ -24,7 +24,7 @@ const list = (base: string, collections: readonly Collection[]) => {
   )
   return entries.length > 0
     ? html`<ul class="cards">!${entries.join('')}</ul>`
-    : html`<p>There are no collections yet: <code>tessera import</code> makes one, and so does any table with a geometry.</p>`
+    : html`<p>There are no collections yet: <code>tessera import</code> creates one, and every table with a geometry column is one.</p>`
 }
 
 export const landingPage = (
@@ -37,7 +37,7 @@ export const landingPage = (
   trail: [{ name: 'Start' }],
   links,
   main: html`<p>PostGIS tables as OGC API Features: on maps and in tables here, as GeoJSON for programs.
-      <a href="${base}/api.html">The documentation of the API</a> says how.</p>
+      <a href="${base}/api.html">The documentation of the API</a> describes how to use it.</p>
     !${list(base, collections)}`,
 })
 
@@ -75,11 +75,11 @@ export const trailTo = (base: string, collection: Collection) => [
 function keptBy(distribution: ReturnType<typeof distributionOf>): string | undefined {
   switch (distribution?.by) {
     case 'cell':
-      return `place, in cells of level ${distribution.level}`
+      return `by cell, at level ${distribution.level}`
     case 'column':
-      return distribution.column
+      return `by ${distribution.column}`
     case 'reference':
-      return 'all nodes'
+      return 'on all nodes'
     default:
       return undefined
   }
@@ -100,14 +100,14 @@ export function collectionPage(
     ['Time', interval?.map((side) => side ?? 'open').join(' to ')],
     ['Licence', license],
     ['Attribution', attribution],
-    ['Kept by', keptBy(distributionOf(collection))],
-    ['Changes', capabilities ? 'features can be changed' : 'for reading only'],
+    ['Distribution', keptBy(distributionOf(collection))],
+    ['Changes', capabilities ? 'features can be changed' : 'features cannot be changed'],
   ]
   const shownFacts = facts
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)
   const describe = ({ name, type, isNullable, description: note }: Column) =>
-    html`<tr><th scope="row">${name}</th><td>${type}</td><td>${isNullable ? '' : 'always there'}</td><td>${note ?? ''}</td></tr>`
+    html`<tr><th scope="row">${name}</th><td>${type}</td><td>${isNullable ? '' : 'never null'}</td><td>${note ?? ''}</td></tr>`
   return {
     base,
     title,
@@ -118,7 +118,7 @@ export function collectionPage(
       <p><a class="button" href="${itemsPageUrl(base, collection)}">Features on a map</a></p>
       <div class="beside">
         <dl>!${shownFacts.join('')}</dl>
-        !${mapOf(base, { label: `Where ${title} is`, baseMap, bbox: bbox?.join() })}
+        !${mapOf(base, { label: `Map of the extent of ${title}`, baseMap, bbox: bbox?.join() })}
       </div>
       <h2>Properties</h2>
       <div class="scroll" tabindex="0" role="region" aria-label="Properties">

@@ -11,5 +11,5 @@ export const problemPage = (base: string, code: ErrorCode, detail: string, reque
   links: [],
   main: html`<p>${detail}</p>
     <p><small>${errors[code].status}, ${code}, request ${requestId}</small></p>
-    <p><a class="button" href="${base}/">To the start</a></p>`,
+    <p><a class="button" href="${base}/">To the start page</a></p>`,
 })

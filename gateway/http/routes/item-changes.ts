@@ -1,4 +1,4 @@
-// Owns changing features: making new ones, replacing, patching and removing them.
+// Owns the routes that change features: create, replace, patch and remove them.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -32,7 +32,8 @@ const conditionHeaders = Type.Object({
   ...changeHeaders,
   'if-match': Type.Optional(
     Type.String({
-      description: 'The ETag of the feature as it was read: if it has changed since, nothing happens (412).',
+      description:
+        'ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412.',
     }),
   ),
 })
@@ -40,7 +41,7 @@ const answerHeaders = Type.Object({
   ...changeHeaders,
   prefer: Type.Optional(
     Type.String({
-      description: '`return=minimal` for an answer without the feature.',
+      description: 'With `return=minimal`, the answer does not contain the feature.',
       example: 'return=minimal',
     }),
   ),
@@ -48,10 +49,10 @@ const answerHeaders = Type.Object({
 
 const changeAnswer = { ...changeConsistency, ...repeatedHeader }
 const etag = {
-  ETag: { type: 'string', description: 'Of the feature as it is now.' },
+  ETag: { type: 'string', description: 'Entity tag of the feature after the change.' },
   ...changeAnswer,
 }
-const location = { Location: { type: 'string', description: 'Where the new feature is.' } }
+const location = { Location: { type: 'string', description: 'URL of the new feature.' } }
 const feature = (description: string, headers: object) => ({
   ...content(description, [GEOJSON.types[0]], Type.Ref('Feature#')),
   headers,
@@ -59,20 +60,20 @@ const feature = (description: string, headers: object) => ({
 const nothing = (description: string, headers: object = {}) => ({ description, type: 'null', headers })
 const security = [{ apiKey: [] }]
 
-/** What a change of a feature takes and answers. */
+/** Schemas of requests that change a feature, and of their answers. */
 const changedItem = (done: string) => ({
   params: itemParams,
   querystring: noQuery,
   headers: Type.Object({ ...conditionHeaders.properties, ...answerHeaders.properties }),
   response: {
-    200: feature('The feature as it is now.', etag),
+    200: feature('The feature after the change.', etag),
     204: nothing(done, etag),
     404: notFound,
     ...changeProblems,
   },
 })
 
-const replacedItem = changedItem('It is replaced.')
+const replacedItem = changedItem('The feature was replaced.')
 
 type Services = AuthenticateOptions & {
   readonly catalog: Catalog
@@ -84,7 +85,7 @@ const ITEMS = '/collections/:collectionId/items'
 const ITEM = `${ITEMS}/:featureId`
 type ItemRoute = { Params: { collectionId: string; featureId: string } }
 
-/** Whether a client wants to hear no more than that it worked (RFC 7240). */
+/** Returns true if the client does not want the feature in the answer (RFC 7240). */
 const isMinimal = (request: FastifyRequest) => preferenceOf(request, 'return') === 'minimal'
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
@@ -119,7 +120,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       { allow: allowOf(collection, isItem), collection: collection.id },
     )
   }
-  /** What has come of a change. */
+  /** Sends the result of a change. */
   const answer = (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -147,7 +148,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         config: { body: { types: FEATURE_TYPES, schema: 'NewFeature' } },
         schema: {
           operationId: 'createFeature',
-          summary: 'Make a new feature',
+          summary: 'Create a feature',
           tags: ['Changes'],
           security,
           params: collectionParams,
@@ -175,7 +176,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           operationId: 'replaceFeature',
           summary: 'Replace a feature',
           description:
-            'Properties that are left out become what they are in a new feature. Where clients may choose ids, a feature that is not there is made; with `If-None-Match: *` only such a one.',
+            'Properties that are left out get the values of a new feature. If clients may choose ids, a feature that does not exist is created; with `If-None-Match: *` the request only creates.',
           tags: ['Changes'],
           security,
           ...replacedItem,
@@ -188,7 +189,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
         const condition = parseCondition(request, collection)
-        // Whoever names a version, be it any, means a feature that is there.
+        // A client that sends If-Match, even with *, means a feature that exists.
         const mayCreate = request.headers['if-match'] === undefined
         const { featureId } = request.params
         const done = await change(request, reply, (changes) =>
@@ -209,7 +210,11 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           params: itemParams,
           querystring: noQuery,
           headers: conditionHeaders,
-          response: { 204: nothing('It is gone.', changeAnswer), 404: notFound, ...changeProblems },
+          response: {
+            204: nothing('The feature was removed.', changeAnswer),
+            404: notFound,
+            ...changeProblems,
+          },
         },
       },
       async (request, reply) => {
@@ -232,13 +237,14 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         config: { body: { types: PATCH_TYPES, schema: 'FeaturePatch' } },
         schema: {
           operationId: 'updateFeature',
-          summary: 'Change some of a feature',
-          description: 'A merge patch (RFC 7396): what it leaves out stays as it is, null removes.',
+          summary: 'Change parts of a feature',
+          description:
+            'The body is a merge patch (RFC 7396): members that it leaves out stay as they are, and null removes a member.',
           tags: ['Changes'],
           security,
-          ...changedItem('It is changed.'),
+          ...changedItem('The feature was changed.'),
         },
-        // Said where it is wanted (RFC 5789, 2.2: an answer of 415 should say it).
+        // Every answer of this route has Accept-Patch, because an answer of 415 should have it (RFC 5789, 2.2).
         onRequest: async (_request, reply) => {
           reply.header('accept-patch', PATCH_TYPES.join(', '))
         },
@@ -254,7 +260,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     )
   })
 
-  // Editors look here for what they may offer. Whether the feature is there makes no difference.
+  // Editors find out here which changes they can offer. The answer does not depend on whether the feature exists.
   app.options<ItemRoute>(ITEMS, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
     if (collection.capabilities?.canCreate) reply.header('accept-post', FEATURE_TYPES.join(', '))
@@ -280,8 +286,8 @@ function allowOf({ capabilities }: Collection, isItem: boolean): string[] {
 }
 
 function reasonOf({ id, idColumn, capabilities }: Collection): string {
-  if (capabilities) return `the role of the gateway may not do this to the table of ${id}`
+  if (capabilities) return `the gateway's database role may not do this to the table of ${id}`
   return idColumn
     ? `features of ${id} can only be read`
-    : `features of ${id} have no single key, so that none could be found again`
+    : `features of ${id} have no key of a single column, by which they could be found again`
 }

@@ -53,7 +53,7 @@ const itemsQuery = Type.Object(
         minimum: 1,
         maximum: MAX_LIMIT,
         default: DEFAULT_LIMIT,
-        description: 'How many features a page has; more than the maximum is served as the maximum.',
+        description: 'Most features on a page. A greater number than the maximum counts as the maximum.',
         example: 100,
         'x-expected': `an integer from 1 to ${MAX_LIMIT}`,
       }),
@@ -63,28 +63,28 @@ const itemsQuery = Type.Object(
         minItems: 4,
         maxItems: 6,
         description:
-          'Features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. West of the antimeridian to east of it if the first is greater.',
+          'Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian.',
         example: [5, 45, 11, 48],
         'x-expected': 'four or six numbers separated by commas',
       }),
     ),
     datetime: Type.Optional(
       Type.String({
-        description: 'Features of an instant or an interval, either side of which may be open (..).',
+        description: 'Selects features of an instant or an interval, either side of which may be open (..).',
         example: '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z',
         'x-expected': 'an RFC 3339 date or time, or an interval of two',
       }),
     ),
     sortby: Type.Optional(
       Type.Array(Type.String(), {
-        description: 'Properties to sort by, each with - before it to descend.',
+        description: 'Properties to sort by; a - before a name sorts in descending order.',
         example: ['-name'],
         'x-expected': 'names of properties separated by commas',
       }),
     ),
     properties: Type.Optional(
       Type.Array(Type.String(), {
-        description: 'The properties that features shall have; without it, all.',
+        description: 'Properties that the features of the answer have; all if it is left out.',
         example: ['name'],
         'x-expected': 'names of properties separated by commas',
       }),
@@ -102,14 +102,14 @@ const itemsQuery = Type.Object(
         minimum: 0,
         maximum: MAX_OFFSET,
         description:
-          'How many features to leave out first. Next links do without it, faster and without a bound.',
+          'Number of features to skip. Next links of a page without an offset are faster and go further, if the collection has a key.',
         example: 0,
         'x-expected': `an integer from 0 to ${MAX_OFFSET}; follow the next links to go further`,
       }),
     ),
     cursor: Type.Optional(
       Type.String({
-        description: 'Where a page begins: only as a next link has it.',
+        description: 'Position at which a page begins, exactly as a next link contains it.',
         example: 'WyJpZCIsIjEwIl0',
         'x-expected': 'as a next link has it',
       }),
@@ -118,12 +118,14 @@ const itemsQuery = Type.Object(
     explain: explainParameter,
   },
   {
-    // Any other parameter names a property of the collection, whose value is to be equal.
-    additionalProperties: Type.String({ description: 'The value that the property of this name has.' }),
+    // Any other parameter names a property of the collection, which must have the given value.
+    additionalProperties: Type.String({
+      description: 'Selects features whose property of this name has this value.',
+    }),
   },
 )
 
-/** What a page for people shows at the most: its features are read whole, and each is a row. */
+/** Most features on an HTML page: all of them are held in memory, and each is a row of its table. */
 const MAX_SHOWN = 1_000
 
 const itemQuery = Type.Object(
@@ -136,7 +138,7 @@ const orExplained = <T extends { content: object }>(response: T) => ({
   ...response,
   content: { ...response.content, [QUERY_PLAN]: { schema: Type.Ref('QueryPlan#') } },
 })
-const explanationForbidden = problemOf('Plans are shown to this machine only.')
+const explanationForbidden = problemOf('Plans are shown only to clients on the same machine.')
 
 const readHeaders = Type.Object({ ...preferHeader, ...consistencyHeaders })
 
@@ -145,7 +147,7 @@ type Services = LocalityOptions & {
   readonly catalog: Catalog
   readonly lookup: ItemLookup
   readonly views: Views
-  /** How long an answer is waited for at most. */
+  /** Time limit for an answer. */
   readonly timeoutMs: number
 }
 
@@ -158,13 +160,13 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     if (!isFromHere(request)) {
       throw gatewayError(
         'explanation-forbidden',
-        'Plans tell of the database: explain is for this machine only, on a gateway that listens on loopback.',
+        'Plans reveal details of the database: explain is only for clients on this machine, on a gateway that listens on loopback.',
       )
     }
     return reply.type(QUERY_PLAN).send(await explainQuery(database, statement))
   }
 
-  /** Joins the look-up with those of other requests, unless this one must see what they need not. */
+  /** Joins the look-up with those of other requests, unless this request has requirements of its own. */
   const find = async (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -206,7 +208,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       schema: {
         operationId: 'getFeatures',
         summary: 'Features of a collection',
-        description: 'Every property of the collection is a parameter too: features whose value is equal.',
+        description:
+          'Every property of the collection is a parameter too, which selects the features that have this value.',
         tags: ['Data'],
         params: collectionParams,
         querystring: itemsQuery,
@@ -221,7 +224,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
           ...problems,
         },
       },
-      // The standard wants a limit beyond the maximum served, not refused (/req/core/fc-limit-response-1).
+      // The standard requires that a limit beyond the maximum is served, not refused (/req/core/fc-limit-response-1).
       preValidation: (request, _reply, done) => {
         const query = request.query as { limit?: unknown }
         if (typeof query.limit === 'string' && /^\d+$/.test(query.limit) && Number(query.limit) > MAX_LIMIT) {
@@ -302,7 +305,7 @@ function refusedAddress({ id, key, isKeyPhysical }: Collection): GatewayError {
     key.length > 1 && !isKeyPhysical
       ? `its key consists of ${key.map(({ name }) => name).join(', ')}`
       : 'its table has neither a primary key nor a unique index'
-  return gatewayError('feature-not-addressable', `Features of ${id} cannot be asked for by id: ${reason}.`, {
+  return gatewayError('feature-not-addressable', `Features of ${id} cannot be requested by id: ${reason}.`, {
     collection: id,
   })
 }

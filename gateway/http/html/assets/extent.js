@@ -1,4 +1,4 @@
-// Owns the map of a collection's page: where all of it is.
+// Owns the map of a collection's page, which shows the collection's extent.
 
 import { data, drawFeatures, fit, openMap } from './map.js'
 
@@ -7,7 +7,7 @@ if (data.bbox) {
   const numbers = data.bbox.split(',').map(Number)
   const [west, south] = numbers
   const [east, north] = numbers.length === 6 ? numbers.slice(3) : numbers.slice(2)
-  // A box over the antimeridian goes on beyond 180 degrees.
+  // A box that crosses the antimeridian is drawn beyond 180 degrees.
   const right = east < west ? east + 360 : east
   const ring = [
     [west, south],

@@ -1,4 +1,4 @@
-// Owns the page of a feature: its map, and the form that changes it without undoing what others did.
+// Owns the page of a feature: its map, and the form that changes it without overwriting changes of others.
 
 import { keepToken, withToken } from './consistency.js'
 import { parseJson, textOf } from './json.js'
@@ -19,7 +19,7 @@ async function load(headers = withToken()) {
   take(answer, response)
 }
 
-/** What the server says the feature is now. */
+/** Keeps and shows the feature as the server returned it. */
 function take(answer, response) {
   feature = answer
   etag = response.headers.get('etag')
@@ -29,18 +29,18 @@ function take(answer, response) {
   if (typeof name === 'string' && name !== '') document.querySelector('h1').textContent = name
 }
 
-/** @returns the JSON that the text of a field stands for; undefined where it is none */
+/** Returns the JSON value of a field: null if it is empty, its text if it has no other kind or cannot be parsed. */
 function parseField({ value, dataset: { kind } }) {
   if (value === '') return null
   try {
     if (!['integer', 'number', 'boolean', 'json'].includes(kind)) return value
     const parsed = JSON.parse(value)
-    // Digits that a number here would lose: as text they are refused, and not stored as others.
+    // A number here would lose digits of this value. It is sent as text, which the server refuses, and not as another number.
     const isLost =
       kind === 'integer' ? !Number.isSafeInteger(parsed) : parsed === Infinity || parsed === -Infinity
     return isLost ? value : parsed
   } catch {
-    // The server says what it must be.
+    // The error from the server explains which values are allowed.
     return value
   }
 }
@@ -50,7 +50,7 @@ const fields = () => [...form.querySelectorAll('[data-kind]')]
 function fill() {
   for (const field of fields()) {
     field.value = textOf(feature.properties[field.name])
-    // As the browser shows it, which may be another text: what nobody touched is not sent.
+    // The browser may show another text than it was given. A field that still has that text was not edited.
     field.dataset.shown = field.value
     field.removeAttribute('aria-invalid')
   }
@@ -59,7 +59,7 @@ function fill() {
 
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** The merge patch that makes one value another (RFC 7396): members that are gone are null in it. */
+/** Returns the merge patch that turns one value into another (RFC 7396); removed members are null in it. */
 function patchBetween(before, after) {
   if (!isObject(before) || !isObject(after)) return after
   const patch = {}
@@ -71,7 +71,7 @@ function patchBetween(before, after) {
   return patch
 }
 
-/** What is not as it was. */
+/** Returns the merge patch with everything that was edited. */
 function patchOf() {
   const properties = {}
   for (const field of fields()) {
@@ -127,12 +127,12 @@ function tell({ code, message, errors = [] }) {
       .join(' ')
   if (code !== 'feature-changed') return
   problem.textContent =
-    'Somebody else has changed this feature since you opened it. Nothing of yours was saved. '
+    'Somebody else has changed this feature since you opened it. Your changes were not saved. '
   const again = problem.appendChild(document.createElement('button'))
   again.type = 'button'
   again.textContent = 'Show what it is now'
   again.onclick = async () => {
-    // What others did is in no token of ours.
+    // Our token does not cover changes of others, so this read must be strong.
     await load({ prefer: 'consistency=strong' })
     await draw()
     fill()

@@ -1,4 +1,4 @@
-// Owns a page of features: the table shows what the map shows, and moving the map asks for what is there.
+// Owns a page of features: table and map show the same features, and moving the map loads those of the visible area.
 
 import { withToken } from './consistency.js'
 import { parseJson, textOf } from './json.js'
@@ -9,10 +9,10 @@ const status = document.getElementById('status')
 const body = document.querySelector('#features tbody')
 const next = document.getElementById('next')
 const everywhere = document.getElementById('everywhere')
-/** The moves of a hand within this are one. */
+/** Moves of the map that follow one another within this time load features only once. */
 const SETTLE_MS = 200
 
-/** This page's own query, but as JSON. */
+/** Returns the query of an address without its format. */
 const queryOf = (address) => {
   const query = new URL(address, location).searchParams
   query.delete('f')
@@ -42,7 +42,7 @@ function rowOf({ id, properties }) {
 
 let asking = new AbortController()
 
-/** @param query what to ask for; the last one asked is the one shown */
+/** Loads and shows the features of a query; a later call aborts an earlier one. */
 async function show(query) {
   asking.abort()
   asking = new AbortController()
@@ -78,7 +78,7 @@ if (bounds) fit(map, bounds)
 
 let settling
 map.on('moveend', (event) => {
-  // Only what a person did; the map moves by itself when it fits the first page.
+  // Only moves that a person makes count: the map also moves when it is fitted to the first page.
   if (!event.originalEvent && !event.asked) return
   clearTimeout(settling)
   settling = setTimeout(() => show(visibleQuery()), SETTLE_MS)
@@ -102,7 +102,7 @@ const shownFeatures = () => map.getSource('features').serialize().data.features
 
 map.on('click', ({ point }) => {
   const feature = found(point)
-  // The source numbers features by their place in it: an id may be any text.
+  // The source numbers features by their position in it, because their own ids may be any text.
   const id = feature && shownFeatures()[feature.id]?.id
   if (id !== undefined) location.assign(itemAddress(id))
 })

@@ -1,6 +1,6 @@
-// Owns JSON as pages read and show it.
+// Owns how pages parse and show JSON.
 
-/** JSON whose integers beyond 2^53 are text: as numbers they would be others. */
+/** Parses JSON. Integers beyond 2^53 become text, because a number would lose some of their digits. */
 export const parseJson = (text) =>
   /\d{16,}/.test(text)
     ? JSON.parse(text, (_name, value, context) =>
@@ -10,7 +10,7 @@ export const parseJson = (text) =>
       )
     : JSON.parse(text)
 
-/** A value as a cell or a field shows it. */
+/** Returns a value as a cell or a field shows it. */
 export const textOf = (value) =>
   value === null || value === undefined
     ? ''

@@ -1,4 +1,4 @@
-// Owns the map of a page: the base, how features are drawn, and how it follows light and dark.
+// Owns the map of a page: its base map, how features are drawn, and its colours in light and dark mode.
 
 const element = document.getElementById('map')
 export const data = element.dataset
@@ -10,7 +10,7 @@ const color = isDark
 
 const empty = { type: 'FeatureCollection', features: [] }
 
-/** An empty box for a map that could not be made, such as without WebGL; the page does without. */
+/** Opens the map. If the browser cannot draw it, for example without WebGL, its box stays empty and the script stops. */
 export async function openMap() {
   const maplibre = await import(data.maplibre)
   const map = new maplibre.Map({
@@ -71,7 +71,7 @@ export const FEATURE_LAYERS = ['points', 'areas', 'lines']
 export const drawFeatures = (map, features) =>
   map.getSource('features').setData({ type: 'FeatureCollection', features })
 
-/** West, south, east, north of what there is; undefined for nothing. */
+/** Returns the west, south, east and north of all features; undefined if they have no coordinates. */
 export function boundsOf(features) {
   let bounds
   const extend = (coordinates) => {
