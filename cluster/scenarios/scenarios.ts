@@ -43,19 +43,6 @@ const strikeSecondary =
     return faults[fault].inject(cluster, group.members.find((member) => member !== primary)!.name)
   }
 
-/** Time in which Patroni notices that its secondary is lost, or back. */
-const NOTICE_MS = 8_000
-
-/** The secondary comes back while the disk of the primary is full, so that Patroni cannot write its configuration. */
-export const returnToFullDisk: Scenario['inject'] = async (cluster, group) => {
-  const undoSecondary = await strikeSecondary('kill')(cluster, group)
-  await sleep(NOTICE_MS)
-  const undoDisk = await strikePrimary('fill-disk')(cluster, group)
-  await undoSecondary()
-  await sleep(NOTICE_MS)
-  return undoDisk
-}
-
 /** More than a secondary may be behind and still serve reads. */
 const LAG_MIB = 24
 

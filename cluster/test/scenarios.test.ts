@@ -23,13 +23,7 @@ import { type HeldSuccession, holdSuccessor, readHeld } from '../scenarios/held-
 import { COLLECTION } from '../scenarios/http-clients.ts'
 import { GATEWAYS, type NemesisStage, playNemesis, prepareNemesis } from '../scenarios/nemesis.ts'
 import { play } from '../scenarios/play.ts'
-import {
-  gatewayScenarios,
-  returnToFullDisk,
-  type Scenario,
-  scenarios,
-  strikePrimary,
-} from '../scenarios/scenarios.ts'
+import { gatewayScenarios, type Scenario, scenarios, strikePrimary } from '../scenarios/scenarios.ts'
 import { randomScenario, sequences } from '../scenarios/sequences.ts'
 import { DISK_MIB, openTrial, prepareStage, type Stage, type Trial } from '../scenarios/stage.ts'
 import { TABLE } from '../scenarios/traffic.ts'
@@ -133,18 +127,6 @@ test('one pair without Citus, under load', { skip: whyNot(false), timeout: 600_0
         holdMs: 5_000,
         writesReturn: false,
         inject: strikePrimary('fill-disk'),
-      }),
-  )
-  await t.test(
-    'a secondary that comes back while the disk of its primary is full can replace it later',
-    { skip },
-    () =>
-      keep(stage, {
-        name: 'coordinator-return-to-full-disk',
-        group: 'coordinator',
-        holdMs: 0,
-        writesReturn: false,
-        inject: returnToFullDisk,
       }),
   )
   await t.test('clients of the gateways read on while the primary is gone, and lose nothing', async () => {
