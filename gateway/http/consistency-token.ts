@@ -7,6 +7,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Position } from '../database/consistency.ts'
 import type { Database } from '../database/contract.ts'
 import type { Row } from '../database/statement.ts'
+import { hasRights } from '../database/table-rights.ts'
 
 const VERSION = 1
 const HEAD_BYTES = 5
@@ -78,11 +79,5 @@ export function makeConsistencyTokens(
   }
 }
 
-const IS_READABLE = {
-  text: `select exists (
-    select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'tessera' and c.relname = 'token_key'
-      and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select'))`,
-  values: [],
-}
+const IS_READABLE = hasRights('token_key', ['select'])
 const KEY = { text: `select encode(key, 'hex') from tessera.token_key`, values: [] }

@@ -10,6 +10,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Database, Query } from '../../database/contract.ts'
 import { RefusedChange } from '../../database/outcome.ts'
 import type { Row, Statement } from '../../database/statement.ts'
+import { hasRights } from '../../database/table-rights.ts'
 import { changeKeyTable } from '../../database/tables.ts'
 import { fillTemplate, statementOf, templateOf } from '../../database/template.ts'
 import { type ErrorCode, GatewayError, gatewayError } from '../../errors.ts'
@@ -320,14 +321,7 @@ const OLDEST = statementOf(
   sql`select min(${expiresAt})::text from ${changeKeyTable} where ${expiresAt} < now()`,
 )
 
-const IS_USABLE: Statement = {
-  text: `select exists (
-    select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'tessera' and c.relname = 'change_key' and has_schema_privilege(n.oid, 'usage')
-      and has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
-      and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete'))`,
-  values: [],
-}
+const IS_USABLE = hasRights('change_key', ['select', 'insert', 'update', 'delete'])
 
 /** Returns the bare names of columns, as INSERT takes them. */
 const columns = (...all: readonly { readonly name: string }[]): SQL =>
