@@ -18,30 +18,35 @@ export function openDatabase(options: DatabaseOptions): Database {
   const reader = makeReader(endpoints, options)
   const writer = makeWriter(endpoints)
 
-  const status = (): DatabaseStatus => ({
-    endpoints: [...workers, ...secondaries, ...primaries].map(({ name, port, group, isUp, admissions }) => ({
-      endpoint: name,
-      port,
-      group,
-      isUp,
-      load: {
-        read: loadOf(admissions.read),
-        stream: loadOf(admissions.stream),
-        write: loadOf(admissions.write),
-      },
-    })),
-    groupsWithoutSecondary: groups.missing(),
-    groupsWithoutPrimary: endpoints.orphanedGroups(),
-    stalenessMs: new Map(
-      endpoints.orphanedGroups().map((group) => {
-        const cell = groups.cellOf(group)
-        return [group, endpoints.orphanedFor(cell === undefined ? undefined : [cell]) ?? 0]
-      }),
-    ),
-    parked: writer.parked,
-    parkedReads: reader.parked,
-    reads: reader.reads,
-  })
+  const status = (): DatabaseStatus => {
+    const groupsWithoutPrimary = endpoints.orphanedGroups()
+    return {
+      endpoints: [...workers, ...secondaries, ...primaries].map(
+        ({ name, port, group, isUp, admissions }) => ({
+          endpoint: name,
+          port,
+          group,
+          isUp,
+          load: {
+            read: loadOf(admissions.read),
+            stream: loadOf(admissions.stream),
+            write: loadOf(admissions.write),
+          },
+        }),
+      ),
+      groupsWithoutSecondary: groups.missing(),
+      groupsWithoutPrimary,
+      stalenessMs: new Map(
+        groupsWithoutPrimary.map((group) => {
+          const cell = groups.cellOf(group)
+          return [group, endpoints.orphanedFor(cell === undefined ? undefined : [cell]) ?? 0]
+        }),
+      ),
+      parked: writer.parked,
+      parkedReads: reader.parked,
+      reads: reader.reads,
+    }
+  }
 
   async function lag(): Promise<ReadonlyMap<number, number>> {
     const signal = AbortSignal.timeout(LAG_TIMEOUT_MS)

@@ -88,8 +88,15 @@ export async function startEmbedded({
       `${root} is in use by another Tessera. Stop that one, or give this one a folder of its own with --data DIR.`,
     )
   }
+  const socket = await mkdtemp(join(tmpdir(), 'tessera-'))
+  /** Leaves the folder to the next start, without what only a running server needs. */
+  const leave = async () => {
+    await rm(socket, { recursive: true, force: true })
+    await rm(join(root, 'socket'), { force: true })
+    lock.close()
+    if (isEphemeral) await rm(root, { recursive: true, force: true })
+  }
   let server: Server | undefined
-  let socket: string | undefined
   try {
     const data = join(root, 'pg')
     const installation = await findInstallation(binaries, path, await readMajor(data), root)
@@ -99,15 +106,13 @@ export async function startEmbedded({
     if (!existsSync(data)) await initialize(installation, root, data, owner, isEphemeral)
     await writeAccessRules(data, owner)
 
-    const folder = await mkdtemp(join(tmpdir(), 'tessera-'))
-    socket = folder
-    await writeFile(join(root, 'socket'), folder)
-    await chmod(folder, 0o700)
-    if (owner) await chown(folder, owner.uid, owner.gid)
+    await writeFile(join(root, 'socket'), socket)
+    await chmod(socket, 0o700)
+    if (owner) await chown(socket, owner.uid, owner.gid)
 
-    server = await startServer(installation, root, data, folder, owner, isEphemeral)
-    await bootstrap(folder)
-    emit({ type: 'embedded-started', socket: folder, milliseconds: performance.now() - start })
+    server = await startServer(installation, root, data, socket, owner, isEphemeral)
+    await bootstrap(socket)
+    emit({ type: 'embedded-started', socket, milliseconds: performance.now() - start })
 
     const { child, exited } = server
     let isStopping = false
@@ -119,25 +124,20 @@ export async function startEmbedded({
       })
     })
     return {
-      ...urlsOf(folder),
+      ...urlsOf(socket),
       died,
       async stop() {
         const stopStart = performance.now()
         isStopping = true
         await endProcess(child.pid!)
         await exited
-        await rm(folder, { recursive: true, force: true })
-        await rm(join(root, 'socket'), { force: true })
-        lock.close()
-        if (isEphemeral) await rm(root, { recursive: true, force: true })
+        await leave()
         emit({ type: 'embedded-stopped', milliseconds: performance.now() - stopStart })
       },
     }
   } catch (error) {
     if (server) await endProcess(server.child.pid!)
-    if (socket) await rm(socket, { recursive: true, force: true })
-    lock.close()
-    if (isEphemeral) await rm(root, { recursive: true, force: true })
+    await leave()
     throw error
   }
 }

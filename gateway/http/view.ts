@@ -47,12 +47,21 @@ export function makeViews(app: FastifyInstance, database: Database, tokens: Cons
     request.principal = ANYONE
     done()
   })
-  app.addHook('onSend', (request, reply, payload, done) => {
-    if (request.answered === null) return done()
-    describe(request.answered, reply, tokens).then(
-      () => done(null, payload),
-      (error) => done(error),
-    )
+  app.addHook('onSend', ({ answered }, reply, payload, done) => {
+    if (answered === null) return done()
+    if (answered.kind === 'joined') {
+      tellOrigin(reply, answered.origin)
+      return done()
+    }
+    const { kind, consistency } = answered
+    if (kind === 'read') {
+      tellOrigin(reply, consistency)
+      reply.header('server-timing', `database;dur=${consistency.readMs.toFixed(1)}`)
+    }
+    // A change that failed has no LSN.
+    const hasToken = kind === 'read' ? consistency.isTracked : reply.statusCode < 400
+    if (!hasToken) return done()
+    sendToken(reply, consistency, tokens).then(() => done(null, payload), done)
   })
   return {
     async open(request, reply, longestMs) {
@@ -67,18 +76,4 @@ export function makeViews(app: FastifyInstance, database: Database, tokens: Cons
       return database.within(consistency)
     },
   }
-}
-
-/** Writes where an answer came from, how long that took, and on demand the token for reads that must not be older. */
-async function describe(answered: Answered, reply: FastifyReply, tokens: ConsistencyTokens) {
-  if (answered.kind === 'joined') return tellOrigin(reply, answered.origin)
-  const { kind, consistency } = answered
-  if (kind === 'change') {
-    // A change that failed has no LSN.
-    if (reply.statusCode < 400) await sendToken(reply, consistency, tokens)
-    return
-  }
-  tellOrigin(reply, consistency)
-  reply.header('server-timing', `database;dur=${consistency.readMs.toFixed(1)}`)
-  if (consistency.isTracked) await sendToken(reply, consistency, tokens)
 }

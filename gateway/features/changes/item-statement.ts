@@ -144,7 +144,7 @@ const geometryIn = (srid: number, geometry: SQL): SQL =>
       ? sql`ST_SetSRID(${geometry}, 0)`
       : sql`ST_Transform(${geometry}, ${sql.raw(String(srid))})`
 
-const assignProperty = ({ column: { name }, value }: Pick<ColumnValue, 'column' | 'value'>): Assignment => ({
+const assignProperty = ({ column: { name }, value }: ColumnValue): Assignment => ({
   name,
   value: bound(value),
   target: { property: name },

@@ -64,10 +64,10 @@ export async function copySpool(
  */
 function rowOf(text: string, layout: ImportLayout, number: number, width: number): string {
   const { level, hasIds, isAppend, multi } = layout
-  const { id, geometry, place, properties } = parseLine(text)
+  const { id, geometry, footprint, properties } = parseLine(text)
   const own: string[] = []
   if (level !== undefined) {
-    const cell = cellAt(place, level)
+    const cell = cellAt(footprint, level)
     own.push(String(cell), itemIdOf(cell, hasIds ? id : isAppend ? makeLocalId() : String(number)))
   } else if (hasIds) own.push(id)
   const fields = [...own, multi ? asMultiple(geometry, multi) : geometry, ...properties]

@@ -227,7 +227,7 @@ async function create(
   // A replaced collection keeps its level, because gateways use the old one until they reload the catalog.
   const level =
     distributeBy === 'cell'
-      ? (options.level ?? replaced?.level ?? chooseLevel(spooled.places, citus?.shards ?? USUAL_SHARDS))
+      ? (options.level ?? replaced?.level ?? chooseLevel(spooled.footprints, citus?.shards ?? USUAL_SHARDS))
       : undefined
   await createTable(session, table, spooled, hasIds, level)
   if (citus) await distributeTable(session, table, distributeBy)

@@ -50,8 +50,8 @@ export type SpooledFeatures = {
   readonly geometryTypes: ReadonlySet<string>
   readonly dimensions: ReadonlySet<2 | 3>
   readonly hasNullGeometry: boolean
-  /** Places of at most MAX_PLACES features, drawn at random. */
-  readonly places: readonly Footprint[]
+  /** Footprints of at most MAX_FOOTPRINTS features, drawn at random. */
+  readonly footprints: readonly Footprint[]
   /** Reads the file, some lines at a time; see `parseLine`. */
   readonly lines: () => AsyncIterable<string[]>
 }
@@ -69,7 +69,7 @@ const MAX_COLUMNS = 1_500
 /** Characters that are gathered in memory before they are written to the file, or read from it. */
 const CHUNK = 64 * 1024
 /** Number of features from which the level of the cells is chosen. */
-const MAX_PLACES = 10_000
+const MAX_FOOTPRINTS = 10_000
 
 /** Creates a spool that writes to a new file. */
 export function makeSpool(file: string, options: SpoolOptions): Spool {
@@ -77,7 +77,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
   const identifiers = new ColumnObserver(options.hasTypes)
   const geometryTypes = new Set<string>()
   const dimensions = new Set<2 | 3>()
-  const places = makeSample<Footprint>(MAX_PLACES)
+  const footprints = makeSample<Footprint>(MAX_FOOTPRINTS)
   let hasNullGeometry = false
   let features = 0
   const output = createWriteStream(file, { highWaterMark: 4 * CHUNK })
@@ -93,13 +93,13 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
     if (isFull) await once(output, 'drain')
   }
 
-  function learn({ id, geometry, place, properties }: Row) {
+  function learn({ id, geometry, footprint, properties }: Row) {
     for (const { property, observer } of columns.values()) {
       const value = propertyOf(properties, property)
       if (value !== null && value !== undefined) observer.observe(value)
     }
     if (id !== null && id !== undefined) identifiers.observe(id)
-    if (place) places.add(place)
+    if (footprint) footprints.add(footprint)
     if (geometry) {
       geometryTypes.add(geometry.type)
       dimensions.add(geometry.dimension)
@@ -132,7 +132,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
         geometryTypes,
         dimensions,
         hasNullGeometry,
-        places: places.values,
+        footprints: footprints.values,
         lines: () => readLines(file),
       }
     },
@@ -147,7 +147,7 @@ type Row = {
   readonly line: number
   readonly id: unknown
   readonly geometry: ParsedGeometry | undefined
-  readonly place: Footprint | undefined
+  readonly footprint: Footprint | undefined
   readonly properties: Readonly<Record<string, unknown>>
 }
 
@@ -167,8 +167,8 @@ function checkFeature(feature: SourceFeature, idProperty: string | undefined): R
   }
   if (hasId && typeof id !== 'string' && typeof id !== 'number' && !(id instanceof ExactNumber))
     throw new InvalidFeature('has an id that is no text or number')
-  const place = geometry?.extent && footprintOf(geometry.extent)
-  return { line: feature.line, id, geometry, place, properties }
+  const footprint = geometry?.extent && footprintOf(geometry.extent)
+  return { line: feature.line, id, geometry, footprint, properties }
 }
 
 /** @throws InvalidFeature */
@@ -221,12 +221,12 @@ const describeColumn = (
 
 /**
  * Writes a line of the spool: fields of COPY's text format, between tabs. They are the line in the source, the id, the
- * geometry, its place and the properties in the order of their columns. A property whose column was added later has
+ * geometry, its footprint and the properties in the order of their columns. A property whose column was added later has
  * no field.
  * @throws InvalidFeature
  */
 function lineOf(
-  { line, id, geometry, place, properties }: Row,
+  { line, id, geometry, footprint, properties }: Row,
   columns: Iterable<Column>,
   { hasTypes }: SpoolOptions,
 ): string {
@@ -234,7 +234,7 @@ function lineOf(
     String(line),
     fieldOf(id, undefined, hasTypes, 'id'),
     geometry?.text ?? NULL_TEXT,
-    place ? `${place.quadkey}/${place.finest}` : NULL_TEXT,
+    footprint ? `${footprint.quadkey}/${footprint.finest}` : NULL_TEXT,
   ]
   for (const { property, givenType } of columns)
     fields.push(fieldOf(propertyOf(properties, property), givenType, hasTypes, property))
@@ -267,16 +267,16 @@ export type SpooledLine = {
   readonly line: string
   readonly id: string
   readonly geometry: string
-  readonly place: Footprint | undefined
+  readonly footprint: Footprint | undefined
   readonly properties: readonly string[]
 }
 
 export function parseLine(text: string): SpooledLine {
-  const [line, id, geometry, place, ...properties] = text.split('\t') as [string, string, string, string]
-  return { line, id, geometry, place: parsePlace(place), properties }
+  const [line, id, geometry, footprint, ...properties] = text.split('\t') as [string, string, string, string]
+  return { line, id, geometry, footprint: parseFootprint(footprint), properties }
 }
 
-function parsePlace(text: string): Footprint | undefined {
+function parseFootprint(text: string): Footprint | undefined {
   if (text === NULL_TEXT) return undefined
   const [quadkey, finest] = text.split('/').map(Number) as [number, number]
   return { quadkey, finest }

@@ -58,8 +58,8 @@ export type ItemQuery = {
   readonly offset: number | undefined
   /** Values of `order` in the last row of the page before, which may include null; undefined without a cursor. */
   readonly after: readonly (string | null)[] | undefined
-  /** All of them must be met. */
-  readonly conditions: readonly Condition[]
+  /** True for the features of the query, on whichever page; undefined if that is all of them. */
+  readonly condition: Condition | undefined
   /** The cells that hold all features that meet the conditions; undefined if these can be anywhere. */
   readonly cells: readonly number[] | undefined
   /** The requested sort keys, then the collection's key, if it has one: this makes the order total. */
@@ -91,13 +91,14 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
     })
   }
   const conditions = planConditions(parameters, collection)
+  const condition = conditions.length > 0 ? allOf(conditions) : undefined
   return {
     collection,
     limit: parameters.limit ?? DEFAULT_LIMIT,
     offset: parameters.offset,
     after: parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order),
-    conditions,
-    cells: conditions.length > 0 ? cellsToLookIn(allOf(conditions).boxes, collection) : undefined,
+    condition,
+    cells: cellsToLookIn(condition?.boxes, collection),
     order,
     properties: parameters.properties
       ? planProperties(parameters.properties, collection)

@@ -67,8 +67,7 @@ export const readItem = (
   findFeature(collection, id, {
     view,
     async lookUp(value, cell) {
-      const statement = compileLookup(collection, [value], cell === undefined ? undefined : [cell])
-      const rows = await view.read(statement).catch((error) => {
+      const rows = await view.read(compileOne(collection, value, cell)).catch((error) => {
         if (isNoValue(error)) return []
         throw error
       })
@@ -80,8 +79,11 @@ export const readItem = (
 /** Returns the statement that a look-up begins with; undefined if no feature can have this id. */
 export function planLookup(collection: Collection, id: string): Statement | undefined {
   const key = keyOf(collection, id)
-  return key && compileLookup(collection, [key.value], key.home === undefined ? undefined : [key.home])
+  return key && compileOne(collection, key.value, key.home)
 }
+
+const compileOne = (collection: Collection, value: string, cell: number | undefined) =>
+  compileLookup(collection, [value], cell === undefined ? undefined : [cell])
 
 export function makeItemLookup(database: Database): ItemLookup {
   const queues = new Map<string, Queue>()
@@ -205,7 +207,7 @@ async function search<T extends StoredFeature>(
   // The primaries agree with one another sooner than their secondaries do.
   if (!view.canWrite) return undefined
   const [row] = await view.write(compileWhereabouts(collection, id, home))
-  const [found] = row ? await view.write(compileLookup(collection, [id], [Number(row[0])])) : []
+  const [found] = row ? await view.write(compileOne(collection, id, Number(row[0]))) : []
   return found && atPrimary(storedFeature(found))
 }
 

@@ -7,7 +7,7 @@ import { isSpread } from '../collections/collection.ts'
 import type { Encoder } from '../formats/encoder.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { columnOf } from '../values/column.ts'
-import { allOf, type Condition } from '../values/condition.ts'
+import { allOf } from '../values/condition.ts'
 import type { ItemQuery } from './item-query.ts'
 import { afterCondition, orderBy, signatureOf } from './order.ts'
 
@@ -35,12 +35,11 @@ type Texts = {
 
 /** @param kind names `compose`, and everything that it depends on besides the parts of the query */
 function compileQuery(query: ItemQuery, kind: string, compose: (from: From, texts: Texts) => SQL): Statement {
-  const { collection, conditions, cells, after, order, limit, offset } = query
-  const all = cells ? [...conditions, cellsCondition(cells)] : conditions
+  const { collection, condition, cells, after, order, limit, offset } = query
   const parts = [
     bound(limit),
     offset === undefined ? undefined : bound(offset),
-    all.length > 0 ? allOf(all) : undefined,
+    condition && cells ? allOf([condition, cellsCondition(cells)]) : condition,
     after && afterCondition(after, order),
   ]
   const composeFrom = (from: From, ...[limit, offset, matching, after]: (SQL | undefined)[]) =>
@@ -141,8 +140,8 @@ export const isCountedApart = (query: ItemQuery) =>
  * Returns true if matches are counted: not if the table alone is known to be far larger than the bound, and not on the
  * further pages of a cursor, which would count the same again.
  */
-export const isCountable = ({ collection, conditions, after }: ItemQuery) =>
-  after === undefined && (conditions.length > 0 || collection.estimatedRows <= COUNT_BOUND)
+const isCountable = ({ collection, condition, after }: ItemQuery) =>
+  after === undefined && (condition !== undefined || collection.estimatedRows <= COUNT_BOUND)
 
 export type Page = {
   /** The features' texts; those that PostgreSQL has joined by the encoder's separator are one. */
@@ -198,8 +197,5 @@ function makePage(
 export const isFirst = ({ after, offset }: ItemQuery) => after === undefined && !offset
 
 /** Returns the query without the index of a projected table, for values that PROJ cannot project; undefined if it uses none. */
-export function withoutIndex(query: ItemQuery): ItemQuery | undefined {
-  if (!query.conditions.some((condition) => condition.withoutIndex)) return undefined
-  const conditions: Condition[] = query.conditions.map((condition) => condition.withoutIndex ?? condition)
-  return { ...query, conditions }
-}
+export const withoutIndex = (query: ItemQuery): ItemQuery | undefined =>
+  query.condition?.withoutIndex && { ...query, condition: query.condition.withoutIndex }

@@ -245,12 +245,11 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const urls = pageUrls(request.publicUrl, request.url, collection, format)
       if (!encoder) return sendItemsPage(request, reply, query, urls)
       reply.type(type)
-      if (isLarge(query)) {
-        // A long page takes as long as its client; PostgreSQL limits the time of each batch.
-        const { database, deadline } = await views.open(request, reply, undefined)
+      const isStreamed = isLarge(query)
+      // A long page takes as long as its client; PostgreSQL limits the time of each batch.
+      const { database, deadline } = await views.open(request, reply, isStreamed ? undefined : timeoutMs)
+      if (isStreamed)
         return sendStream(reply, await streamPage(database, query, encoder, deadline), query, urls, encoder)
-      }
-      const { database, deadline } = await views.open(request, reply, timeoutMs)
       return sendPage(reply, await readPage(database, query, encoder, deadline), query, urls, encoder)
     },
   )

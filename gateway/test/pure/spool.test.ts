@@ -36,18 +36,18 @@ test('a feature becomes a line, and columns get their types from all features', 
     { property: 't', name: 't', type: 'text', isComplete: false },
     { property: 'late', name: 'late', type: 'boolean', isComplete: false },
   ])
-  const { features, ids, idType, geometryTypes, dimensions, hasNullGeometry, places } = spooled
+  const { features, ids, idType, geometryTypes, dimensions, hasNullGeometry, footprints } = spooled
   assert.deepEqual([features, ids, idType, hasNullGeometry], [2, 1, 'integer', true])
-  assert.deepEqual([[...geometryTypes], [...dimensions], places.length], [['Point'], [2], 1])
+  assert.deepEqual([[...geometryTypes], [...dimensions], footprints.length], [['Point'], [2], 1])
   assert.deepEqual(await linesOf(spooled), [
     {
       line: '4',
       id: '7',
       geometry: '{"type":"Point","coordinates":[1,2]}',
-      place: places[0],
+      footprint: footprints[0],
       properties: ['1', 'a\\tb'],
     },
-    { line: '9', id: '\\N', geometry: '\\N', place: undefined, properties: ['2.5', '\\N', 'true'] },
+    { line: '9', id: '\\N', geometry: '\\N', footprint: undefined, properties: ['2.5', '\\N', 'true'] },
   ])
 })
 

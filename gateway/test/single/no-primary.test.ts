@@ -1,32 +1,23 @@
 // Tests a gateway that has found no primary since it started: it reads, and changes are to be tried again.
 
 import assert from 'node:assert/strict'
-import { after, test } from 'node:test'
-import { buildApp } from '../../app.ts'
-import { readConfig } from '../../config.ts'
-import { openDatabase } from '../../database/database.ts'
-import { openCatalog } from '../../features/collections/catalog.ts'
-import { testDatabase } from '../support/database.ts'
+import { test } from 'node:test'
+import { startGatewayOn } from '../support/gateway.ts'
+
+const { client } = await startGatewayOn({ writeUrl: 'postgresql://tessera_write@127.0.0.1:1/tessera' })
 
 test('changes get 503 and Retry-After, not 405, until it is known what may be changed', async () => {
-  const { config } = readConfig([], {}, {})
-  const emit = () => {}
-  const writeUrl = 'postgresql://tessera_write@127.0.0.1:1/tessera'
-  const database = openDatabase({ ...config, ...testDatabase(), writeUrl, emit })
-  after(() => database.close())
-  const catalog = await openCatalog({ database, ...config, emit })
-  after(() => catalog.close())
-  const readMetrics = async () => ''
-  const app = await buildApp({ config, database, catalog, emit, readMetrics, isDraining: () => false })
-  after(() => app.close())
-  const url = '/collections/cities/items'
-  assert.equal((await app.inject({ url })).statusCode, 200)
-  const answer = await app.inject({
-    url,
+  const items = '/collections/cities/items'
+  assert.equal((await client(items)).status, 200)
+  const { status, json, headers } = await client(items, {
     method: 'POST',
     headers: { 'content-type': 'application/geo+json' },
-    payload: { type: 'Feature', geometry: { type: 'Point', coordinates: [1, 2] }, properties: {} },
+    body: JSON.stringify({
+      type: 'Feature',
+      geometry: { type: 'Point', coordinates: [1, 2] },
+      properties: {},
+    }),
   })
-  assert.deepEqual([answer.statusCode, answer.json().code], [503, 'database-unavailable'])
-  assert.match(answer.headers['retry-after'] as string, /^\d+$/)
+  assert.deepEqual([status, json.code], [503, 'database-unavailable'])
+  assert.match(headers.get('retry-after')!, /^\d+$/)
 })

@@ -22,7 +22,13 @@ export type TestGateway = {
 }
 
 /** @param args flags of `tessera serve`, as in `--pool-size=2` */
-export async function startGateway(...args: string[]): Promise<TestGateway> {
+export const startGateway = (...args: string[]) => startGatewayOn({}, ...args)
+
+/** Starts a gateway that finds some of the run's addresses elsewhere. */
+export async function startGatewayOn(
+  elsewhere: Partial<ReturnType<typeof testDatabase>>,
+  ...args: string[]
+): Promise<TestGateway> {
   const { config } = readConfig(args, {}, {})
   const events: Event[] = []
   const metrics = makeMetrics()
@@ -30,7 +36,7 @@ export async function startGateway(...args: string[]): Promise<TestGateway> {
     events.push(event)
     metrics.observe(event)
   }
-  const { ownerUrl, ...urls } = testDatabase()
+  const { ownerUrl, ...urls } = { ...testDatabase(), ...elsewhere }
   // Also closes what was opened before another step failed: it would keep the process and the run from ending.
   const closers: (() => unknown)[] = []
   after(async () => {
