@@ -10,6 +10,7 @@ import {
   type IdempotencyKeys,
   KEY_HEADERS,
 } from '../features/changes/idempotency-key.ts'
+import { principalOf } from './view.ts'
 
 /** Request header of changes. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ */
 export const idempotencyHeaders = {
@@ -80,10 +81,10 @@ export async function keyOfChange(
   request: FastifyRequest,
   keys: IdempotencyKeys,
 ): Promise<IdempotencyKey | undefined> {
-  const { headers, method, params, principal, bodyHash } = request
+  const { headers, method, params, bodyHash } = request
   const { collectionId, featureId = null } = params as { collectionId: string; featureId?: string }
   return keys.keyOf(givenKeyOf(request), {
-    caller: principal.id,
+    caller: principalOf(request).id,
     target: JSON.stringify([method, collectionId, featureId]),
     content: JSON.stringify([headers['if-match'], headers['if-none-match'], bodyHash]),
   })

@@ -11,8 +11,8 @@ import { deadlineOf } from './deadline.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Caller of the request; set by authenticate. */
-    principal: Principal
+    /** Caller of the request, if authenticate found one; `principalOf` has an answer for every request. */
+    caller: Principal | null
     /** Source of the headers that report the answer's origin; null if the database was not used. */
     answered: Answered | null
   }
@@ -20,6 +20,8 @@ declare module 'fastify' {
 type Answered =
   | { readonly kind: 'read' | 'change'; readonly consistency: Consistency }
   | { readonly kind: 'joined'; readonly origin: Origin }
+
+export const principalOf = ({ caller }: FastifyRequest): Principal => caller ?? ANYONE
 
 export type View = {
   /** The database as this request must see it. */
@@ -41,12 +43,8 @@ export interface Views {
 
 /** Decorates requests, and writes the headers of answers. */
 export function makeViews(app: FastifyInstance, database: Database, tokens: ConsistencyTokens): Views {
-  app.decorateRequest('principal', null as unknown as Principal)
+  app.decorateRequest('caller', null)
   app.decorateRequest('answered', null)
-  app.addHook('onRequest', (request, _reply, done) => {
-    request.principal = ANYONE
-    done()
-  })
   app.addHook('onSend', ({ answered }, reply, payload, done) => {
     if (answered === null) return done()
     if (answered.kind === 'joined') {

@@ -1,7 +1,7 @@
 // Owns the types of the columns that an import creates: their inference from values, and the text of values for COPY.
 
+import { isDay } from '../values/calendar.ts'
 import { ExactNumber } from '../values/exact-json.ts'
-import { isDay } from '../values/value.ts'
 
 export const COLUMN_TYPES = [
   'integer',
@@ -33,7 +33,6 @@ export const parseColumnType = (name: string): ColumnType | undefined =>
 
 const INTEGER = /^-?(0|[1-9]\d{0,17})$/
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/
-const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
 const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[-+]\d{2}(:?\d{2})?)?$/
 const LONG_DIGITS = /^-?\d{19,}$/
@@ -69,8 +68,8 @@ export class ColumnObserver {
       this.#isJson = false
       if (this.#hasTypes) this.#isNumber = this.#isInteger = this.#isBoolean = false
       else this.#observeUntyped(value)
-      if (this.#isDate) this.#isDate = isDay(value, DATE)
-      if (this.#isTimestamp) this.#isTimestamp = isDay(value, TIMESTAMP) || isDay(value, DATE)
+      if (this.#isDate) this.#isDate = isDay(value)
+      if (this.#isTimestamp) this.#isTimestamp = isDay(value, TIMESTAMP) || isDay(value)
       return
     }
     this.#isDate = this.#isTimestamp = false

@@ -3,9 +3,9 @@
 
 import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
+import { DATE, isCalendarDay } from './calendar.ts'
 import { type Column, columnOf } from './column.ts'
 import type { Condition } from './condition.ts'
-import { isCalendarDay } from './value.ts'
 
 export type Interval = {
   /** Time with its offset from UTC, as PostgreSQL reads it; undefined if the interval is open on this side. */
@@ -13,7 +13,6 @@ export type Interval = {
   readonly end: string | undefined
 }
 
-const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
 const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[-+]([01]\d|2[0-3]):[0-5]\d)$/
 const EXPECTED = 'an RFC 3339 date or time, or an interval of two, each side of which may be ..'

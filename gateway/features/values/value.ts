@@ -1,5 +1,6 @@
 // Owns the text of single values: what a request may write for a column, and what PostgreSQL gets.
 
+import { isDay } from './calendar.ts'
 import type { Column } from './column.ts'
 
 const BOUNDS: Record<string, readonly [bigint, bigint]> = {
@@ -9,7 +10,6 @@ const BOUNDS: Record<string, readonly [bigint, bigint]> = {
 }
 const INTEGER = /^[-+]?\d{1,20}$/
 const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$/
-const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
 const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[-+]([01]\d|2[0-3]):?[0-5]\d)?$/
 /** An offset from UTC other than zero. */
@@ -17,18 +17,6 @@ const OFFSET = /:.*[-+](?!00:?00$)\d{2}:?\d{2}$/
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i
 /** Longest text of a number: a longer one is no measurement, and only costs the server time. */
 const MAX_NUMBER_LENGTH = 100
-
-/** Returns true if year, month and day name a day that exists. */
-export function isCalendarDay([, year, month, day]: RegExpExecArray): boolean {
-  const date = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)))
-  return Number(year) > 0 && date.getUTCMonth() === Number(month) - 1 && date.getUTCDate() === Number(day)
-}
-
-/** Returns true if the text matches the pattern and its day exists. */
-export const isDay = (text: string, pattern: RegExp) => {
-  const match = pattern.exec(text)
-  return match !== null && isCalendarDay(match)
-}
 
 /** Returns the value for PostgreSQL, integers and UUIDs in canonical form; undefined if no row can hold it. */
 export function parseValue(text: string, { kind, type }: Column): string | undefined {
@@ -47,11 +35,11 @@ export function parseValue(text: string, { kind, type }: Column): string | undef
     case 'boolean':
       return text === 'true' || text === 'false' ? text : undefined
     case 'date':
-      return isDay(text, DATE) ? text : undefined
+      return isDay(text) ? text : undefined
     case 'timestamp':
       // In a timestamp without time zone, PostgreSQL would drop the offset and so store another time.
       if (type === 'timestamp' && OFFSET.test(text)) return undefined
-      return isDay(text, TIMESTAMP) || isDay(text, DATE) ? text : undefined
+      return isDay(text, TIMESTAMP) || isDay(text) ? text : undefined
     case 'uuid':
       return UUID.test(text)
         ? text

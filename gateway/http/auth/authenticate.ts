@@ -30,7 +30,7 @@ export function authenticate(scope: FastifyInstance, { apiKeys, ...locality }: A
     }
     const key = await findKey(apiKeys, authorization, reply)
     checkAllowed(key, (request.params as { collectionId: string }).collectionId)
-    request.principal = holderOf(key.id)
+    request.caller = holderOf(key.id)
   })
 }
 

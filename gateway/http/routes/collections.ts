@@ -21,6 +21,7 @@ import {
   orPage,
   problems,
 } from '../schemas.ts'
+import { principalOf } from '../view.ts'
 
 const Collections = Type.Object({
   links: Type.Array(Type.Ref('Link#')),
@@ -49,7 +50,7 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
       if (format === HTML) return sendPage(reply, collectionsPage(base, catalog.list(), links))
       const described = catalog.list().map(async (collection) => {
         const own = ownLinks(collectionUrl(base, collection), JSON_FORMAT, DOCUMENT_FORMATS)
-        return render(collection, await extents.of(collection, request.principal), base, own)
+        return render(collection, await extents.of(collection, principalOf(request)), base, own)
       })
       reply.type(type)
       return { links, collections: await Promise.all(described) }
@@ -78,7 +79,7 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
       const { format, type } = negotiate(request, DOCUMENT_FORMATS)
       const collection = catalog.get(request.params.collectionId)
       const base = request.publicUrl
-      const extent = await extents.of(collection, request.principal)
+      const extent = await extents.of(collection, principalOf(request))
       const own = ownLinks(selfUrl(base, request.url), format, DOCUMENT_FORMATS)
       const document = render(collection, extent, base, own)
       if (format === HTML)

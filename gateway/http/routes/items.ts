@@ -42,7 +42,7 @@ import {
   problemOf,
   problems,
 } from '../schemas.ts'
-import type { Views } from '../view.ts'
+import { principalOf, type Views } from '../view.ts'
 
 export const conformance = ['http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson']
 
@@ -175,7 +175,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   ) => {
     const { prefer, 'consistency-token': token } = request.headers
     if (prefer === undefined && token === undefined) {
-      const feature = await lookup.find(request.principal, collection, featureId)
+      const feature = await lookup.find(principalOf(request), collection, featureId)
       if (feature) request.answered = { kind: 'joined', origin: feature.origin }
       return feature
     }
