@@ -27,6 +27,7 @@ import * as itemChangeRoutes from './http/routes/item-changes.ts'
 import * as itemRoutes from './http/routes/items.ts'
 import * as landingRoutes from './http/routes/landing.ts'
 import { operations } from './http/routes/operations.ts'
+import * as schemaRoutes from './http/routes/schemas.ts'
 import { telemetry } from './http/telemetry.ts'
 import { makeViews } from './http/view.ts'
 
@@ -116,10 +117,13 @@ export async function buildApp({
   await registerOpenapi(app)
 
   app.register(landingRoutes.landing, {
-    conformsTo: [...landingRoutes.conformance, ...itemRoutes.conformance, ...itemChangeRoutes.conformance],
+    conformsTo: [landingRoutes, itemRoutes, itemChangeRoutes, schemaRoutes].flatMap(
+      ({ conformance }) => conformance,
+    ),
     catalog,
   })
   app.register(collections, { catalog, extents: makeExtents(database) })
+  app.register(schemaRoutes.schemas, { catalog })
   const locality = { host: config.host, publicUrl: config.publicUrl }
   const apiKeys = makeApiKeys(database)
   const idempotencyKeys = makeIdempotencyKeys(database)

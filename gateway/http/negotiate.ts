@@ -10,6 +10,12 @@ export const JSON_FORMAT: Format = { name: 'json', types: ['application/json'], 
 /** The type of a query plan, for `explain`. */
 export const QUERY_PLAN = 'application/vnd.tessera.query-plan+json'
 export const HTML: Format = { name: 'html', types: ['text/html'], title: 'a page' }
+/** Schemas; the standard's type comes first, because it is the one that a schema must be available as. */
+export const JSON_SCHEMA: Format = {
+  name: 'json',
+  types: ['application/schema+json', 'application/json'],
+  title: 'JSON Schema',
+}
 export const OPENAPI: Format = {
   name: 'json',
   types: [
@@ -21,6 +27,7 @@ export const OPENAPI: Format = {
 }
 /** Formats of documents that are not features, the first one for clients that do not choose. */
 export const DOCUMENT_FORMATS: Formats = [JSON_FORMAT, HTML]
+export const SCHEMA_FORMATS: Formats = [JSON_SCHEMA, HTML]
 /** Formats of features. */
 export const FEATURE_FORMATS: Formats = [...encoders.map(({ format }) => format), HTML] as never
 

@@ -134,6 +134,16 @@ select coalesce(json_agg(json_build_object(
       'maxDigits', case when coalesce(nullif(b.typname, ''), t.typname) = 'numeric' and modifier > 4
         then ((modifier - 4) >> 16 & 65535) - ((modifier - 4 & 2047 # 1024) - 1024) end,
       'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = coalesce(b.oid, t.oid)),
+      -- Constraints about this column alone, its own and its domain's.
+      'checks', (
+        select coalesce(json_agg(pg_get_constraintdef(k.oid) order by k.oid), '[]')
+        from (
+          select oid from pg_constraint
+          where contype = 'c' and convalidated and conrelid = r.oid and conkey = array[a.attnum]
+          union all
+          select oid from pg_constraint where contype = 'c' and convalidated and contypid = t.oid and t.typtype = 'd'
+        ) k
+      ),
       'comment', col_description(r.oid, a.attnum)
     ) order by a.attnum), '[]')
     from pg_attribute a

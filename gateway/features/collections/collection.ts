@@ -4,6 +4,7 @@ import { hash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import { type HashRange, shardOf } from '../../database/shards.ts'
 import type { Column, ColumnKind } from '../values/column.ts'
+import { limitsOf } from '../values/limits.ts'
 
 /** Changes of features that are allowed, and the columns that they may set. */
 export type Capabilities = {
@@ -109,6 +110,8 @@ export type Relation = {
     readonly maxLength: number | null
     readonly maxDigits: number | null
     readonly labels: readonly string[] | null
+    /** Check constraints about this column alone, as pg_get_constraintdef returns them. */
+    readonly checks: readonly string[]
     readonly comment: string | null
   }[]
 }
@@ -156,7 +159,7 @@ const KINDS: Record<string, ColumnKind> = {
 }
 
 /** Returns the kind of a type. Enums count as strings: requests compare them with the text of their labels. */
-const kindOf = (type: string, category: string): ColumnKind =>
+export const kindOf = (type: string, category: string): ColumnKind =>
   // A type may have the name of what every object inherits, for example constructor.
   Object.hasOwn(KINDS, type) ? KINDS[type]! : category === 'E' ? 'string' : 'other'
 
@@ -171,6 +174,7 @@ const CTID: Column = {
   maxLength: undefined,
   maxDigits: undefined,
   labels: undefined,
+  limits: {},
   description: undefined,
 }
 const hasRowsOfItsOwn = (kind: Relation['kind']) => kind === 'r' || kind === 'm'
@@ -271,6 +275,7 @@ function makeColumn(
     maxLength: column.maxLength ?? undefined,
     maxDigits: column.maxDigits ?? undefined,
     labels: column.labels ?? undefined,
+    limits: limitsOf(column.checks),
     description: column.comment ?? undefined,
   }
 }

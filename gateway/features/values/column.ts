@@ -1,6 +1,7 @@
 // Owns the description of a collection's column: its name, the kind of its values, and their limits.
 
 import { sql } from 'drizzle-orm'
+import type { Limits } from './limits.ts'
 
 /** Kind of a column's values, which decides how requests write them and how they are compared. */
 export type ColumnKind =
@@ -32,6 +33,8 @@ export type Column = {
   readonly maxDigits: number | undefined
   /** Values of an enum; undefined for other types. */
   readonly labels: readonly string[] | undefined
+  /** What check constraints of the column and of its domain say about its values. */
+  readonly limits: Limits
   readonly description: string | undefined
 }
 

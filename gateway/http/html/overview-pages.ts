@@ -3,6 +3,7 @@
 import { html } from 'ghtml'
 import { type Collection, distributionOf } from '../../features/collections/collection.ts'
 import type { Extent } from '../../features/collections/extent.ts'
+import type { PropertySchema, Schema } from '../../features/collections/schema.ts'
 import type { Link } from '../../features/formats/format.ts'
 import type { Column } from '../../features/values/column.ts'
 import { collectionUrl } from '../feature-response.ts'
@@ -125,5 +126,37 @@ export function collectionPage(
         <table><thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">Null</th><th scope="col">Meaning</th></tr></thead>
         <tbody>!${properties.map(describe).join('')}</tbody></table>
       </div>`,
+  }
+}
+
+/** Returns a schema as a table, with a row for each property. */
+export function schemaPage({
+  base,
+  collection,
+  title,
+  schema,
+  links,
+}: {
+  readonly base: string
+  readonly collection: Collection
+  readonly title: string
+  readonly schema: Schema
+  readonly links: readonly Link[]
+}): Page {
+  const row = ([name, property]: [string, PropertySchema]) => {
+    const { title: label, description: note, type, format, 'x-ogc-propertySeq': _, ...limits } = property
+    const kind = [type, format].flat().filter(Boolean).join(', ')
+    const shownLimits = Object.entries(limits).map(([limit, value]) => `${limit}: ${JSON.stringify(value)}`)
+    return html`<tr><th scope="row">${name}</th><td>${kind}</td><td>${shownLimits.join(', ')}</td><td>${[label, note].filter(Boolean).join(': ')}</td></tr>`
+  }
+  return {
+    base,
+    title: `${collection.title}: ${title}`,
+    trail: [...trailTo(base, collection), { name: title }],
+    links,
+    main: html`<div class="scroll" tabindex="0" role="region" aria-label="Properties">
+      <table><thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">Limits</th><th scope="col">Meaning</th></tr></thead>
+      <tbody>!${Object.entries(schema.properties).map(row).join('')}</tbody></table>
+    </div>`,
   }
 }

@@ -22,6 +22,7 @@ import {
   problems,
 } from '../schemas.ts'
 import { principalOf } from '../view.ts'
+import { schemaLinks } from './schemas.ts'
 
 const Collections = Type.Object({
   links: Type.Array(Type.Ref('Link#')),
@@ -121,6 +122,7 @@ function render(
       ...FEATURE_FORMATS.map((format, index) =>
         link('items', index === 0 ? items : `${items}?f=${format.name}`, format.types[0], title),
       ),
+      ...schemaLinks(base, collection),
       ...(license ? [link('license', licenseUrl(license), 'text/html')] : []),
     ],
   }

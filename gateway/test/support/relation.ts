@@ -19,6 +19,7 @@ export const column = (
   maxLength: null,
   maxDigits: null,
   labels: null,
+  checks: [],
   comment: null,
   ...facts,
 })

@@ -1,0 +1,84 @@
+// Owns the schemas of a collection: all its properties, those that a filter may name, and those to sort by
+// (OGC API Features Part 3 and Part 5).
+
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import type { Catalog } from '../../features/collections/catalog.ts'
+import type { Collection } from '../../features/collections/collection.ts'
+import { type Aspect, schemaOf } from '../../features/collections/schema.ts'
+import type { Link } from '../../features/formats/format.ts'
+import { collectionUrl } from '../feature-response.ts'
+import { sendPage } from '../html/layout.ts'
+import { schemaPage } from '../html/overview-pages.ts'
+import { link, ownLinks, selfUrl } from '../links.ts'
+import { HTML, JSON_SCHEMA, negotiate, SCHEMA_FORMATS } from '../negotiate.ts'
+import { collectionParams, content, formatQuery, notFound, orPage, problems } from '../schemas.ts'
+
+export const conformance = [
+  'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/schemas',
+  'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/advanced-property-roles',
+  'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/returnables-and-receivables',
+  'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/queryables',
+  'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/sortables',
+  'http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/queryables',
+  'http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/queryables-query-parameters',
+]
+
+const ASPECTS: readonly { readonly aspect: Aspect; readonly operationId: string; readonly title: string }[] =
+  [
+    { aspect: 'schema', operationId: 'getSchema', title: 'The schema of the features' },
+    { aspect: 'queryables', operationId: 'getQueryables', title: 'The properties that a filter can name' },
+    { aspect: 'sortables', operationId: 'getSortables', title: 'The properties to sort by' },
+  ]
+
+/** Returns the links from a collection to its schemas. */
+export const schemaLinks = (base: string, collection: Collection): Link[] =>
+  ASPECTS.map(({ aspect, title }) =>
+    link(
+      `http://www.opengis.net/def/rel/ogc/1.0/${aspect}`,
+      `${collectionUrl(base, collection)}/${aspect}`,
+      JSON_SCHEMA.types[0],
+      title,
+    ),
+  )
+
+/** Its members `$schema` and `$id` are left out: the resolver of references would take them for the schema's own. */
+const Schema = Type.Object(
+  {
+    type: Type.Literal('object'),
+    properties: Type.Object({}, { additionalProperties: true }),
+  },
+  { additionalProperties: true },
+)
+
+export const schemas: FastifyPluginAsyncTypebox<{ catalog: Catalog }> = async (app, { catalog }) => {
+  for (const { aspect, operationId, title } of ASPECTS)
+    app.get(
+      `/collections/:collectionId/${aspect}`,
+      {
+        schema: {
+          operationId,
+          summary: title,
+          tags: ['Data'],
+          params: collectionParams,
+          querystring: formatQuery,
+          response: {
+            200: orPage(content('A JSON Schema.', JSON_SCHEMA.types, Schema)),
+            404: notFound,
+            ...problems,
+          },
+        },
+      },
+      async (request, reply) => {
+        const { format, type } = negotiate(request, SCHEMA_FORMATS)
+        const collection = catalog.get(request.params.collectionId)
+        const base = request.publicUrl
+        const schema = schemaOf(collection, aspect, `${collectionUrl(base, collection)}/${aspect}`)
+        if (format === HTML) {
+          const links = ownLinks(selfUrl(base, request.url), HTML, SCHEMA_FORMATS)
+          return sendPage(reply, schemaPage({ base, collection, title, schema, links }))
+        }
+        return reply.type(type).send(JSON.stringify(schema))
+      },
+    )
+}
