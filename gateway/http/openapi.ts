@@ -3,6 +3,7 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
+import { ANY_PROPERTY } from './collection-openapi.ts'
 import { named } from './schemas.ts'
 
 /** Changes with the API, not with each release of Tessera. */
@@ -10,7 +11,7 @@ const API_VERSION = '0.1.0'
 
 /** One parameter for each property. Their names depend on the collection, which OpenAPI expresses as an object. */
 const PROPERTY_PARAMETERS = {
-  name: 'property',
+  name: ANY_PROPERTY,
   in: 'query',
   description: 'Any property of the collection: features whose value is equal, as in country=AD.',
   required: false,

@@ -1,5 +1,5 @@
-// Owns the schemas of a collection: all its properties, those that a filter may name, and those to sort by
-// (OGC API Features Part 3 and Part 5).
+// Owns what a collection says about its properties: the schemas of all of them, of those that a filter may name and of
+// those to sort by (OGC API Features Part 3 and Part 5), and the OpenAPI document of this collection alone.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
@@ -7,12 +7,13 @@ import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { type Aspect, schemaOf } from '../../features/collections/schema.ts'
 import type { Link } from '../../features/formats/format.ts'
+import { openapiOf } from '../collection-openapi.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { sendPage } from '../html/layout.ts'
 import { schemaPage } from '../html/overview-pages.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
-import { HTML, JSON_SCHEMA, negotiate, SCHEMA_FORMATS } from '../negotiate.ts'
-import { collectionParams, content, formatQuery, notFound, orPage, problems } from '../schemas.ts'
+import { HTML, JSON_SCHEMA, negotiate, OPENAPI, SCHEMA_FORMATS } from '../negotiate.ts'
+import { collectionParams, content, formatQuery, jsonQuery, notFound, orPage, problems } from '../schemas.ts'
 
 export const conformance = [
   'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/schemas',
@@ -31,16 +32,21 @@ const ASPECTS: readonly { readonly aspect: Aspect; readonly operationId: string;
     { aspect: 'sortables', operationId: 'getSortables', title: 'The properties to sort by' },
   ]
 
-/** Returns the links from a collection to its schemas. */
-export const schemaLinks = (base: string, collection: Collection): Link[] =>
-  ASPECTS.map(({ aspect, title }) =>
-    link(
-      `http://www.opengis.net/def/rel/ogc/1.0/${aspect}`,
-      `${collectionUrl(base, collection)}/${aspect}`,
-      JSON_SCHEMA.types[0],
-      title,
+/** Returns the links from a collection to what it says about its properties. */
+export const schemaLinks = (base: string, collection: Collection): Link[] => {
+  const url = collectionUrl(base, collection)
+  return [
+    ...ASPECTS.map(({ aspect, title }) =>
+      link(
+        `http://www.opengis.net/def/rel/ogc/1.0/${aspect}`,
+        `${url}/${aspect}`,
+        JSON_SCHEMA.types[0],
+        title,
+      ),
     ),
-  )
+    link('service-desc', `${url}/api`, OPENAPI.types[0], 'The definition of the API of this collection'),
+  ]
+}
 
 /** Its members `$schema` and `$id` are left out: the resolver of references would take them for the schema's own. */
 const Schema = Type.Object(
@@ -81,4 +87,33 @@ export const schemas: FastifyPluginAsyncTypebox<{ catalog: Catalog }> = async (a
         return reply.type(type).send(JSON.stringify(schema))
       },
     )
+
+  app.get(
+    '/collections/:collectionId/api',
+    {
+      schema: {
+        operationId: 'getCollectionDefinition',
+        summary: 'The definition of the API of this collection, with its own properties',
+        tags: ['Data'],
+        params: collectionParams,
+        querystring: jsonQuery,
+        response: {
+          200: content(
+            'An OpenAPI document.',
+            OPENAPI.types,
+            Type.Object({}, { additionalProperties: true }),
+          ),
+          404: notFound,
+          ...problems,
+        },
+      },
+    },
+    async (request, reply) => {
+      const { type } = negotiate(request, [OPENAPI])
+      const collection = catalog.get(request.params.collectionId)
+      const document = openapiOf(app.swagger(), collection, request.publicUrl)
+      // Not as text, because Fastify would then rewrite the parameter of the media type.
+      return reply.type(type).send(Buffer.from(JSON.stringify(document)))
+    },
+  )
 }
