@@ -13,6 +13,8 @@ import type { Catalog } from './features/collections/catalog.ts'
 import { makeExtents } from './features/collections/extent.ts'
 import { makeItemLookup } from './features/query/lookup.ts'
 import { watchMethods } from './http/allowed-methods.ts'
+import { makeAnswers } from './http/answers.ts'
+import { makeClientOf } from './http/client.ts'
 import { conditional } from './http/conditional.ts'
 import { makeConsistencyTokens } from './http/consistency-token.ts'
 import { crossOrigin } from './http/cross-origin.ts'
@@ -42,7 +44,7 @@ export type Services = {
   readonly isDraining: () => boolean
 }
 
-/** A connection without traffic for this long is closed: a client that stops reading holds a database connection. */
+/** A connection without traffic for this long is closed: a client that stops reading holds memory. */
 const STALL_TIMEOUT_MS = 30_000
 /** Longer than balancers keep idle connections: they close first, and send no request into a closing connection. */
 const KEEP_ALIVE_MS = 72_000
@@ -96,11 +98,20 @@ export async function buildApp({
     clientErrorHandler: answerClientError,
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  app.server.maxConnections = config.maxConnections
   closeIdleConnections(app as unknown as FastifyInstance)
   telemetry(app, { emit })
   problem(app, { emit })
   publicUrl(app, { fixed: config.publicUrl, trust })
-  const views = makeViews(app as unknown as FastifyInstance, database, makeConsistencyTokens(database))
+  const apiKeys = makeApiKeys(database)
+  const clientOf = makeClientOf(apiKeys)
+  const views = makeViews(
+    app as unknown as FastifyInstance,
+    database,
+    makeConsistencyTokens(database),
+    clientOf,
+  )
+  const answers = makeAnswers(app as unknown as FastifyInstance, { ...config, clientOf, emit })
   const completeMethods = watchMethods(app)
   splitLists(app)
   crossOrigin(app)
@@ -125,13 +136,14 @@ export async function buildApp({
   app.register(collections, { catalog, extents: makeExtents(database) })
   app.register(schemaRoutes.schemas, { catalog })
   const locality = { host: config.host, publicUrl: config.publicUrl }
-  const apiKeys = makeApiKeys(database)
   const idempotencyKeys = makeIdempotencyKeys(database)
   app.addHook('onClose', async () => idempotencyKeys.stop())
   app.register(itemRoutes.items, {
     database,
     catalog,
     views,
+    answers,
+    clientOf,
     lookup: makeItemLookup(database),
     timeoutMs: config.statementTimeoutMs,
     ...locality,
@@ -139,6 +151,7 @@ export async function buildApp({
   app.register(itemChangeRoutes.itemChanges, {
     catalog,
     views,
+    answers,
     idempotencyKeys,
     apiKeys,
     ...locality,

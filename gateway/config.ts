@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
+import { getHeapStatistics } from 'node:v8'
 import { splitUrls } from './database/addresses.ts'
 
 type Setting<T> = {
@@ -52,6 +53,10 @@ const list = (does: string, fallback: readonly string[]): Setting<readonly strin
       .map((name) => name.trim())
       .filter((name) => name !== ''),
 })
+
+/** Returns an eighth of the memory that this process may use: its heap's limit, or that of its container if it is less. */
+const defaultBufferLimit = () =>
+  Math.floor(Math.min(getHeapStatistics().heap_size_limit, process.constrainedMemory() || Infinity) / 8)
 
 /** A comma is allowed in the password and the options; anywhere else, what follows it is not a second URL. */
 const DATABASE_URL = /^postgres(ql)?:\/\/([^@]*@)?[^,?]+(\?.*)?$/
@@ -125,6 +130,36 @@ export const settings = {
     30_000,
     100,
     3_600_000,
+  ),
+  maxConnections: integer(
+    'connections of clients to each process; further ones are closed',
+    4_096,
+    1,
+    1_000_000,
+  ),
+  bufferLimit: integer(
+    'bytes that each process holds for clients that have not read them yet; beyond that, requests get 503',
+    defaultBufferLimit(),
+    1024 * 1024,
+    9_999_999_999,
+  ),
+  leastRate: integer(
+    'bytes per second that a client must read on average, after ten seconds, or its answer is cut; 0 for any',
+    50_000,
+    0,
+    1_000_000_000,
+  ),
+  answerTimeoutMs: integer(
+    'longest time that a client may take for an answer, in milliseconds; a long page ends early, with a link to the next',
+    600_000,
+    1_000,
+    86_400_000,
+  ),
+  clientStreams: integer(
+    'large answers that one client, by API key or address, reads at once from each process',
+    16,
+    1,
+    1_000_000,
   ),
   startTimeoutMs: integer(
     'how long a starting gateway waits for a database that cannot be reached, in milliseconds',

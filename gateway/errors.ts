@@ -37,6 +37,7 @@ export const errors = {
   'database-unavailable': { status: 503, title: 'Database unavailable', isRetryable: true },
   'database-exhausted': { status: 503, title: 'Database out of resources', isRetryable: true },
   'database-busy': { status: 503, title: 'Too many requests at once', isRetryable: true },
+  'gateway-busy': { status: 503, title: 'Too many answers under way', isRetryable: true },
   'query-too-slow': { status: 503, title: 'Query took too long', isRetryable: true },
   'not-ready': { status: 503, title: 'Not ready', isRetryable: true },
 } as const satisfies Record<string, { status: number; title: string; isRetryable: boolean }>

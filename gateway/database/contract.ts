@@ -13,6 +13,22 @@ export type Demand = {
   readonly signal?: AbortSignal
   /** `first` by default. */
   readonly priority?: Priority
+  /** Most bytes of each statement's values; undefined for any number. If they are more, AnswerTooLong is thrown. */
+  readonly mostBytes?: number
+}
+
+/** One request as the database sees it. */
+export type Caller = {
+  /** Requirements for what it sees, and what it has seen; undefined if any server will do. */
+  readonly consistency?: Consistency | undefined
+  /** Client that gets its share of the database; undefined for the gateway itself. */
+  readonly client?: string | undefined
+}
+
+export type StreamOptions = {
+  readonly signal?: AbortSignal | undefined
+  /** Expected bytes of a row; undefined if nothing is known. */
+  readonly rowBytes?: number | undefined
 }
 
 export type Query = (statement: Statement) => Promise<Row[]>
@@ -40,8 +56,11 @@ export type WriteOptions = {
 }
 
 export interface Database {
-  /** Returns the database for one request, which must see certain changes or wants to know what it has seen. */
-  within(consistency: Consistency): Database
+  /**
+   * Returns the database for one request, which must see certain changes or wants to know what it has seen.
+   * @param client client that gets its share of the database; the gateway itself, if it is left out
+   */
+  within(consistency: Consistency, client?: string): Database
   /**
    * Returns all rows of a statement, from a secondary if one serves.
    * @throws GatewayError for every outcome that is not a bug, see outcome.ts
@@ -51,9 +70,10 @@ export interface Database {
   readAll(statements: readonly Statement[], demand?: Demand): Promise<Row[][]>
   /**
    * Returns the rows of a long result in batches, at the reader's pace: only one batch is in memory.
-   * If the iteration ends early, the connection is freed.
+   * If the iteration ends early, the connection is freed. A reader that lets batches wait for seconds loses it.
+   * @returns true if it stopped before the last row
    */
-  stream(statement: Statement, signal?: AbortSignal): AsyncGenerator<Row[], void>
+  stream(statement: Statement, options?: StreamOptions): AsyncGenerator<Row[], boolean>
   /** True if there is a write port. */
   readonly canWrite: boolean
   /** True if changes are also read elsewhere: another server can take over from a primary that has died. */

@@ -1,25 +1,42 @@
-// Owns long results, which are read through a cursor, batch by batch, at the pace of the reader.
+// Owns long results, which are read through a cursor, batch by batch, at the pace of the reader as long as it keeps up.
 
-import type { Consistency } from './consistency.ts'
-import type { Lease } from './lease.ts'
+import type { Admission } from './admission.ts'
+import type { Caller, StreamOptions } from './contract.ts'
+import { AnswerTooLong, type Lease } from './lease.ts'
 import { DatabaseFailure } from './outcome.ts'
 import type { Attempt, Reader } from './reader.ts'
 import type { Row, Statement } from './statement.ts'
 
-/** Rows of the first batch: few, so that the first byte leaves early. Each batch is at most twice the one before. */
+/** Most rows of the first batch: few, so that the first byte leaves early. Each batch is at most twice the one before. */
 const FIRST_BATCH_ROWS = 16
 /** Bytes of a later batch: enough to amortize a round trip, and little memory. */
 const BATCH_BYTES = 512 * 1024
 const MAX_BATCH_ROWS = 2_000
+/** Bytes of a batch after which its further rows are dropped: large rows can follow small ones. */
+const MAX_BATCH_BYTES = 8 * 1024 * 1024
+/**
+ * How long the reader may let batches wait, all together. After that the connection goes to others: an open transaction
+ * holds back vacuum, and few streams run at once.
+ */
+const MAX_BACKPRESSURE_MS = 5_000
+/** The same while other streams wait for a place. */
+const CONTESTED_BACKPRESSURE_MS = 1_000
+/** Interval at which it is checked how long a batch has waited. */
+const CHECK_MS = 250
 
-/** Returns the rows in batches. If the iteration ends early, the connection is freed. @throws GatewayError */
+/**
+ * Returns the rows in batches. If the iteration ends early, the connection is freed.
+ * @returns true if it stopped before the last row: the reader was too slow, or a batch was too large
+ * @throws GatewayError
+ */
 export async function* stream(
   reader: Reader,
   statement: Statement,
-  consistency: Consistency | undefined,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Row[], void> {
+  { consistency, client }: Caller,
+  { signal, rowBytes }: StreamOptions,
+): AsyncGenerator<Row[], boolean> {
   const requirement = await reader.require(statement.cells, consistency)
+  const firstRows = Math.min(FIRST_BATCH_ROWS, rowsOf(rowBytes ?? 1))
   const begin = async (lease: Lease, patienceMs: number | undefined) => {
     // The check comes first and by itself: a cursor that is open cannot be repeated.
     await reader.catchUp(lease, requirement, patienceMs, async () => {})
@@ -30,39 +47,84 @@ export async function* stream(
       text: `declare page no scroll cursor for ${statement.text}`,
       values: statement.values,
     })
-    const first = await lease.query(fetch(FIRST_BATCH_ROWS))
+    const first = await fetch(lease, firstRows)
     await reader.note(lease, requirement)
     return { lease, first }
   }
-  const run: Attempt<{ lease: Lease; first: Row[]; leave: () => void }> = async (endpoint, patienceMs) => {
-    const leave = await endpoint.admissions.stream.enter('usual', signal)
+  const run: Attempt<Begun> = async (endpoint, patienceMs) => {
+    const admission = endpoint.admissions.stream
+    const leave = await admission.enter({ client, priority: 'usual', signal })
     try {
-      return { leave, ...(await endpoint.begin((lease) => begin(lease, patienceMs), signal)) }
+      return { admission, leave, ...(await endpoint.begin((lease) => begin(lease, patienceMs), signal)) }
     } catch (error) {
       leave()
       throw error
     }
   }
-  const { lease, first, leave } = await reader.choose(requirement, run, signal)
+  const { admission, lease, first, leave } = await reader.choose(requirement, run, signal)
+  let givenBack: Promise<void> | undefined
+  const giveBack = () => {
+    givenBack ??= lease.release('rollback').then(leave)
+    return givenBack
+  }
+  /** How long the reader has let earlier batches wait. */
+  let waitedMs = 0
+  let timer: NodeJS.Timeout | undefined
+  /** Gives the connection back if the reader lets a batch wait for too long. */
+  const watch = (start: number) => {
+    timer = setInterval(() => {
+      const patienceMs = admission.waiting > 0 ? CONTESTED_BACKPRESSURE_MS : MAX_BACKPRESSURE_MS
+      if (waitedMs + performance.now() - start > patienceMs) giveBack()
+    }, CHECK_MS)
+  }
   try {
-    let rows = FIRST_BATCH_ROWS
-    for (let batch = first; ; batch = await lease.query(fetch(rows))) {
-      if (batch.length > 0) yield batch
-      if (batch.length < rows) break
-      rows = Math.min(rowsForNextBatch(batch), rows * 2)
+    let asked = firstRows
+    for (let batch = first; ; batch = await fetch(lease, asked)) {
+      const { rows, isCut } = batch
+      if (rows.length > 0) {
+        const start = performance.now()
+        watch(start)
+        yield rows
+        clearInterval(timer)
+        waitedMs += performance.now() - start
+      }
+      if (isCut) return true
+      if (rows.length < asked) return false
+      if (givenBack) return true
+      asked = Math.min(rowsOf(meanBytes(rows)), asked * 2)
     }
   } catch (error) {
     throw error instanceof DatabaseFailure ? error.answer : error
   } finally {
-    await lease.release('rollback')
-    leave()
+    clearInterval(timer)
+    await giveBack()
   }
 }
 
-const fetch = (rows: number): Statement => ({ text: `fetch ${rows} from page`, values: [] })
+type Begun = {
+  readonly admission: Admission
+  readonly lease: Lease
+  readonly first: Batch
+  readonly leave: () => void
+}
+/** @param isCut true if further rows were dropped */
+type Batch = { readonly rows: Row[]; readonly isCut: boolean }
 
-function rowsForNextBatch(batch: Row[]): number {
+async function fetch(lease: Lease, count: number): Promise<Batch> {
+  try {
+    const rows = await lease.query({ text: `fetch ${count} from page`, values: [] }, MAX_BATCH_BYTES)
+    return { rows, isCut: false }
+  } catch (error) {
+    if (error instanceof AnswerTooLong) return { rows: error.rows, isCut: true }
+    throw error
+  }
+}
+
+/** Returns how many rows of this size are a batch. */
+const rowsOf = (bytes: number) => Math.min(MAX_BATCH_ROWS, Math.max(1, Math.floor(BATCH_BYTES / bytes)))
+
+function meanBytes(rows: readonly Row[]): number {
   let bytes = 1
-  for (const row of batch) bytes += row[0]?.length ?? 0
-  return Math.min(MAX_BATCH_ROWS, Math.max(1, Math.floor((batch.length * BATCH_BYTES) / bytes)))
+  for (const row of rows) bytes += row[0]?.length ?? 0
+  return bytes / rows.length
 }

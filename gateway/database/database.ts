@@ -1,8 +1,7 @@
 // Owns the database as the features see it: opens its addresses, and puts reader, writer and cursor together.
 
 import type { Admission } from './admission.ts'
-import type { Consistency } from './consistency.ts'
-import type { Database, DatabaseOptions, DatabaseStatus, Load } from './contract.ts'
+import type { Caller, Database, DatabaseOptions, DatabaseStatus, Load } from './contract.ts'
 import { stream } from './cursor.ts'
 import { openEndpoints } from './endpoints.ts'
 import { UNKNOWN_LSN } from './lsn.ts'
@@ -57,15 +56,15 @@ export function openDatabase(options: DatabaseOptions): Database {
     return new Map(known.map(([group, lsn]) => [group, Math.max(0, Number(lsn - behind.get(group)!))]))
   }
 
-  const openFor = (consistency: Consistency | undefined): Database => ({
-    within: openFor,
-    read: async (statement, demand) => (await reader.readAll([statement], consistency, demand))[0]!,
-    readAll: (statements, demand) => reader.readAll(statements, consistency, demand),
-    stream: (statement, signal) => stream(reader, statement, consistency, signal),
+  const openFor = (caller: Caller): Database => ({
+    within: (consistency, client) => openFor({ consistency, client }),
+    read: async (statement, demand) => (await reader.readAll([statement], caller, demand))[0]!,
+    readAll: (statements, demand) => reader.readAll(statements, caller, demand),
+    stream: (statement, options = {}) => stream(reader, statement, caller, options),
     canWrite: primaries.length > 0,
     isReplicated,
-    write: (statement, options) => writer.write(statement, consistency, options),
-    transact: (work, options) => writer.transact(work, consistency, options),
+    write: (statement, options) => writer.write(statement, caller, options),
+    transact: (work, options) => writer.transact(work, caller, options),
     workerGroupOf: (cells) => (groups.haveSecondaries(cells) ? endpoints.workerOf(cells)?.group : undefined),
     async nodeGroupsOf(cells) {
       const found = await groups.groupsOf(cells)
@@ -81,7 +80,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     close: endpoints.close,
   })
-  return openFor(undefined)
+  return openFor({})
 }
 
 const loadOf = ({ running, waiting, limit }: Admission): Load => ({ running, waiting, limit })

@@ -2,11 +2,11 @@
 
 import CircuitBreaker from 'opossum'
 import type { Emit } from '../events.ts'
-import { type Admission, makeAdmission } from './admission.ts'
+import { type Admission, GATEWAY, makeAdmission, spareOf } from './admission.ts'
 import { type Lease, leaseConnection } from './lease.ts'
 import { DatabaseFailure, unreachable } from './outcome.ts'
 import { abandon, type Connection, openPool, openProbeConnection, type Port, type Purpose } from './pool.ts'
-import { adapt, SURE } from './pressure.ts'
+import { adapt, adaptShare, SURE } from './pressure.ts'
 import { startProbe } from './probe.ts'
 
 export type EndpointOptions = {
@@ -70,9 +70,11 @@ export function openEndpoint({
 }: EndpointOptions): Endpoint {
   const shared = { port, statementTimeoutMs, emit }
   const openPools = () => ({
-    read: openPool({ purpose: 'read', url: readUrl, size: poolSize, ...shared }),
-    stream: openPool({ purpose: 'read', url: readUrl, size: streamsOf(poolSize), ...shared }),
-    write: writeUrl ? openPool({ purpose: 'write', url: writeUrl, size: poolSize, ...shared }) : undefined,
+    read: openPool({ purpose: 'read', url: readUrl, size: withSpare(poolSize), ...shared }),
+    stream: openPool({ purpose: 'read', url: readUrl, size: withSpare(streamsOf(poolSize)), ...shared }),
+    write: writeUrl
+      ? openPool({ purpose: 'write', url: writeUrl, size: withSpare(poolSize), ...shared })
+      : undefined,
   })
   const endPools = ({ read, stream, write }: typeof pools) =>
     Promise.all([read.end(), stream.end(), write?.end()])
@@ -135,6 +137,8 @@ export function openEndpoint({
   })
 
   let limit = Math.min(SURE, poolSize)
+  /** How many reads one client may run while others use the database. */
+  let share = limit
   const admissions: Record<Work, Admission> = {
     read: makeAdmission(limit),
     stream: makeAdmission(streamsOf(limit)),
@@ -149,6 +153,13 @@ export function openEndpoint({
     limit = adapt(limit, pressure, read.waiting + stream.waiting > 0, poolSize)
     read.resize(Math.round(limit))
     stream.resize(streamsOf(Math.round(limit)))
+    const seen = new Set([read, stream, admissions.write].flatMap((one) => [...one.takeSeen()]))
+    seen.delete(GATEWAY)
+    share = adaptShare(share, pressure, seen.size > 1, limit)
+    // While no other client comes, one may use everything.
+    const mostOfOne = share < limit ? Math.floor(share) : Number.POSITIVE_INFINITY
+    read.bound(mostOfOne)
+    stream.bound(mostOfOne)
   }
 
   const isUp = () => !breaker.opened && !breaker.isShutdown
@@ -222,6 +233,9 @@ export function openEndpoint({
     },
   }
 }
+
+/** Returns how many connections work needs of which this much may run at once. */
+const withSpare = (limit: number) => limit + spareOf(limit)
 
 /** Returns how many streams are allowed if this many reads are. */
 const streamsOf = (reads: number) => Math.max(1, reads >> 1)

@@ -20,8 +20,12 @@ import type { Row, Statement } from './statement.ts'
 export interface Lease {
   readonly connection: Connection
   readonly whereabouts: Whereabouts
-  /** Returns all rows of a statement. @throws DatabaseFailure; the signal's reason */
-  query(statement: Statement): Promise<Row[]>
+  /**
+   * Returns all rows of a statement.
+   * @param mostBytes bytes of values after which further rows are dropped; undefined for any number
+   * @throws DatabaseFailure; the signal's reason; AnswerTooLong
+   */
+  query(statement: Statement, mostBytes?: number): Promise<Row[]>
   /** Runs statements in a transaction, which is rolled back if `work` throws. @throws as query, or as `work` */
   transaction<T>(work: (query: Lease['query']) => Promise<T>, ending?: Ending<T>): Promise<T>
   /**
@@ -37,6 +41,17 @@ export type Ending<T> = {
   readonly last?: ((result: T) => Statement) | undefined
   /** Called when the commit has been sent: its statements run after the commit, and the transaction waits for it. */
   readonly whileCommitting?: (committed: Promise<unknown>) => Promise<void>
+}
+
+/** An answer had more bytes than it may have in memory. */
+export class AnswerTooLong extends Error {
+  /** The first rows, up to the one with which it got too long. */
+  readonly rows: Row[]
+
+  constructor(rows: Row[]) {
+    super('The answer is too long to be held in memory.')
+    this.rows = rows
+  }
 }
 
 const BEGIN: Statement = { text: 'begin', values: [] }
@@ -79,6 +94,38 @@ const describe = ({ name, port }: Pool, text: string) => ({
   'tessera.port': port,
 })
 
+type Prepared = pg.QueryArrayConfig & { readonly query_timeout: number }
+
+/** Queries, and keeps no more rows than have this many bytes in all. @throws AnswerTooLong; the driver's error */
+function queryWithin(
+  connection: Connection,
+  config: Prepared,
+  mostBytes: number,
+): Promise<{ readonly rows: Row[] }> {
+  return new Promise((resolve, reject) => {
+    let bytes = 0
+    let kept: Row[] | undefined
+    // The driver takes this time limit from the query itself, if it is given one that exists already.
+    const query = Object.assign(new pg.Query(config as pg.QueryConfig), {
+      query_timeout: config.query_timeout,
+    })
+    query.on('row', (row, result) => {
+      const { rows } = result as unknown as { rows: Row[] }
+      if (kept === undefined) {
+        for (const text of row as unknown as Row) bytes += text?.length ?? 0
+        if (bytes > mostBytes) kept = [...rows, row as unknown as Row]
+      }
+      if (kept !== undefined) rows.length = 0
+    })
+    const settle = (error: Error | null, result: { readonly rows: Row[] }) => {
+      if (error) reject(error)
+      else if (kept) reject(new AnswerTooLong(kept))
+      else resolve(result)
+    }
+    ;(connection.query as (query: unknown, settle: unknown) => unknown).call(connection, query, settle)
+  })
+}
+
 /** Takes a connection from the pool. @throws DatabaseFailure; the signal's reason */
 export async function leaseConnection(
   pool: Pool,
@@ -118,23 +165,28 @@ export async function leaseConnection(
   }
   if (purpose === 'write') connection.on('notice', note)
 
-  async function run({ name, text, values }: Statement, phase: Phase): Promise<Row[]> {
+  async function run({ name, text, values }: Statement, phase: Phase, mostBytes?: number): Promise<Row[]> {
     if (signal?.aborted) throw signal.reason
     running++
     doubt = undefined
     try {
       const query = {
+        ...(name === undefined ? {} : { name }),
         text,
         values: values as unknown[],
         rowMode: 'array' as const,
         query_timeout: pool.patienceMs(running),
       }
       gather(connection)
-      const send = () => connection.query<(string | null)[]>(name === undefined ? query : { ...query, name })
+      const send = () =>
+        mostBytes === undefined
+          ? connection.query<(string | null)[]>(query)
+          : queryWithin(connection, query, mostBytes)
       const { rows } = await traced(name ?? operationOf(text), () => describe(pool, text), send)
       if (doubt) throw doubt
       return rows
     } catch (error) {
+      if (error instanceof AnswerTooLong) throw error
       if (error !== doubt && !isInKnownState(error)) broken = error as Error
       throw signal?.aborted ? signal.reason : judge(error, { purpose, phase, isCitus: whereabouts.isCitus })
     } finally {
@@ -152,7 +204,7 @@ export async function leaseConnection(
   return {
     connection,
     whereabouts,
-    query: (statement) => run(statement, 'whole'),
+    query: (statement, mostBytes) => run(statement, 'whole', mostBytes),
     async transaction(work, { last, whileCommitting } = {}) {
       // Not awaited here, so that it is sent in one packet with the first statement.
       const begun = run(BEGIN, 'within')

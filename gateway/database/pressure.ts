@@ -49,6 +49,17 @@ const STEP = 0.1
 const MOST_STEPS_DOWN = 4
 
 /**
+ * Adapts the limit of reads that one client may run while others use the database too. It falls to one under pressure: a
+ * client that fills the server with long queries would slow down the short ones of all others. It rises again without
+ * pressure, or if no other client has come for some time.
+ */
+export const adaptShare = (share: number, pressure: number, isContested: boolean, limit: number): number =>
+  Math.max(
+    1,
+    Math.min(limit, share * (1 + STEP * (isContested ? Math.max(-MOST_STEPS_DOWN, 1 - pressure) : 1))),
+  )
+
+/**
  * Adapts the limit of concurrent reads to the pressure. All processes see the same pressure, so each takes the same
  * share.
  * @param isWanted true if reads wait for their turn; otherwise the limit is not raised

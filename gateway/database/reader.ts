@@ -14,7 +14,7 @@ import {
   readCaughtUp,
   StillBehind,
 } from './consistency.ts'
-import type { Demand } from './contract.ts'
+import type { Caller, Demand } from './contract.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Endpoints } from './endpoints.ts'
 import { allEnded, type Lease } from './lease.ts'
@@ -42,11 +42,7 @@ export type Attempt<T> = (endpoint: Endpoint, patienceMs: number | undefined) =>
 
 export interface Reader {
   /** Returns the rows of each of the statements. */
-  readAll(
-    statements: readonly Statement[],
-    consistency: Consistency | undefined,
-    demand?: Demand,
-  ): Promise<Row[][]>
+  readAll(statements: readonly Statement[], caller: Caller, demand?: Demand): Promise<Row[][]>
   /** Finds out what a read of these cells must have reached. @throws GatewayError */
   require(cells: Statement['cells'], consistency: Consistency | undefined): Promise<Requirement>
   /**
@@ -214,33 +210,42 @@ export function makeReader(
    * table through Citus.
    * @param isCompared true if the LSN of this server matters: Citus would query another one
    */
-  async function query(lease: Lease, statement: Statement, isCompared: boolean): Promise<Row[]> {
+  async function query(
+    lease: Lease,
+    statement: Statement,
+    isCompared: boolean,
+    mostBytes: number | undefined,
+  ): Promise<Row[]> {
     const { cells, ofShard } = statement
     const { isSecondary, group } = lease.whereabouts
-    if (!ofShard || !isSecondary || group !== groups.groupOf(cells)) return lease.query(statement)
+    if (!ofShard || !isSecondary || group !== groups.groupOf(cells)) return lease.query(statement, mostBytes)
     try {
-      return await lease.query(ofShard())
+      return await lease.query(ofShard(), mostBytes)
     } catch (error) {
       if (!isMisplaced(error)) throw error
       await groups.lookAgain()
       if (isCompared) throw new StillBehind()
-      return lease.query(statement)
+      return lease.query(statement, mostBytes)
     }
   }
 
   return {
-    async readAll(statements, consistency, { signal, priority = 'first' } = {}) {
+    async readAll(statements, { consistency, client }, { signal, priority = 'first', mostBytes } = {}) {
       const requirement = await require(cellsOfAll(statements), consistency)
       const isCompared = requirement.required !== undefined || (consistency?.isTracked ?? false)
       const run: Attempt<Row[][]> = (endpoint, patienceMs) => {
         const work = async (lease: Lease) => {
           const rows = await catchUp(lease, requirement, patienceMs, () =>
-            allEnded(statements.map((statement) => query(lease, statement, isCompared))),
+            allEnded(statements.map((statement) => query(lease, statement, isCompared, mostBytes))),
           )
           await note(lease, requirement)
           return rows
         }
-        return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), priority, signal)
+        return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), {
+          client,
+          priority,
+          signal,
+        })
       }
       return choose(requirement, run, signal)
     },

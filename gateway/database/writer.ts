@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errors, GatewayError } from '../errors.ts'
 import { ANY_GROUP, askPosition, type Consistency, type Position } from './consistency.ts'
-import type { TransactionOptions, TransactionWork, WriteOptions } from './contract.ts'
+import type { Caller, TransactionOptions, TransactionWork, WriteOptions } from './contract.ts'
 import type { Endpoints } from './endpoints.ts'
 import type { Lease } from './lease.ts'
 import { UNKNOWN_LSN } from './lsn.ts'
@@ -21,18 +21,17 @@ const LSN_TIMEOUT_MS = 1_000
 
 export interface Writer {
   /** Runs one statement as a transaction of its own. */
-  write(statement: Statement, consistency: Consistency | undefined, options?: WriteOptions): Promise<Row[]>
+  write(statement: Statement, caller: Caller, options?: WriteOptions): Promise<Row[]>
   /** Runs several statements in one transaction. */
-  transact<T>(
-    work: TransactionWork<T>,
-    consistency: Consistency | undefined,
-    options?: TransactionOptions<T>,
-  ): Promise<T>
+  transact<T>(work: TransactionWork<T>, caller: Caller, options?: TransactionOptions<T>): Promise<T>
   /** Number of changes that wait for a primary. */
   readonly parked: number
 }
 
-type Options = WriteOptions & { readonly cells?: readonly number[] | undefined }
+type Options = WriteOptions & {
+  readonly cells?: readonly number[] | undefined
+  readonly client: string | undefined
+}
 
 export function makeWriter({ primaries, groups }: Endpoints): Writer {
   const parking = makeParking()
@@ -44,7 +43,7 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
    */
   async function tryInTurn<T>(
     change: (lease: Lease, isRepeated: boolean) => Promise<T>,
-    { cells, isRepeatable = false, mayWait = true }: Options,
+    { cells, client, isRepeatable = false, mayWait = true }: Options,
   ): Promise<T> {
     if (primaries.length === 0) throw new Error('there is no write port to write to')
     const start = performance.now()
@@ -61,7 +60,7 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
         for (const endpoint of primaries.filter(({ isUp }) => isUp)) {
           const use = () => endpoint.use('write', (lease) => change(lease, doubt !== undefined))
           try {
-            return await endpoint.admissions.write.run(use, 'first')
+            return await endpoint.admissions.write.run(use, { client, priority: 'first' })
           } catch (error) {
             // A client that gets a retryable error assumes that its change had no effect.
             if (!(error instanceof DatabaseFailure)) throw doubt && isPassing(error) ? doubt.answer : error
@@ -113,31 +112,34 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
   }
 
   return {
-    write: (statement, consistency, options) =>
+    write: (statement, { consistency, client }, options) =>
       tryInTurn(
         async (lease) => {
           const change = lease.query(statement)
           if (consistency) await note(lease, change, statement.cells, consistency)
           return change
         },
-        { cells: statement.cells, ...options },
+        { cells: statement.cells, client, ...options },
       ),
 
-    transact: (work, consistency, { last, ...options } = {}) =>
-      tryInTurn((lease, isRepeated) => {
-        /** Undefined once a statement may have changed something anywhere. */
-        let cells: Set<number> | undefined = new Set()
-        const noteCells = (statement: Statement) => {
-          cells = statement.cells && cells && new Set([...cells, ...statement.cells])
-          return statement
-        }
-        return lease.transaction((query) => work((statement) => query(noteCells(statement)), isRepeated), {
-          last: last && ((result) => noteCells(last(result))),
-          async whileCommitting(committed) {
-            if (consistency) await note(lease, committed, cells && [...cells], consistency)
-          },
-        })
-      }, options),
+    transact: (work, { consistency, client }, { last, ...options } = {}) =>
+      tryInTurn(
+        (lease, isRepeated) => {
+          /** Undefined once a statement may have changed something anywhere. */
+          let cells: Set<number> | undefined = new Set()
+          const noteCells = (statement: Statement) => {
+            cells = statement.cells && cells && new Set([...cells, ...statement.cells])
+            return statement
+          }
+          return lease.transaction((query) => work((statement) => query(noteCells(statement)), isRepeated), {
+            last: last && ((result) => noteCells(last(result))),
+            async whileCommitting(committed) {
+              if (consistency) await note(lease, committed, cells && [...cells], consistency)
+            },
+          })
+        },
+        { client, ...options },
+      ),
 
     get parked() {
       return parked + parking.waiting

@@ -22,6 +22,9 @@ function readWait(request: FastifyRequest): number | undefined {
   return seconds !== undefined && /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1_000 : undefined
 }
 
+/** A signal that aborts when nobody waits any more. @param lift lifts the gateway's time limit, not the client's */
+export type Deadline = { readonly signal: AbortSignal; readonly lift: () => void }
+
 /**
  * Returns a signal that aborts when the client leaves or the time is up; its reason is the error to answer with.
  * @param longestMs the gateway's time limit, which the client can only shorten; undefined for none
@@ -30,27 +33,37 @@ export function deadlineOf(
   request: FastifyRequest,
   reply: FastifyReply,
   longestMs: number | undefined,
-): AbortSignal {
+): Deadline {
   const controller = new AbortController()
   const leave = () => {
     if (!reply.raw.writableFinished)
       controller.abort(gatewayError('request-abandoned', 'The client went away.'))
   }
   const wait = readWait(request)
-  const withinMs = Math.min(...[wait, longestMs].filter((limit) => limit !== undefined))
   if (wait !== undefined) applyPreference(reply, `wait=${wait / 1_000}`)
-  if (Number.isFinite(withinMs)) {
-    const timer = setTimeout(() => {
-      const detail = `There was no answer within ${withinMs / 1_000} s; ask for less, for example a smaller bbox or limit.`
-      controller.abort(gatewayError('query-too-slow', detail))
-    }, withinMs)
+  const startedAt = performance.now()
+  let timer: NodeJS.Timeout | undefined
+  const limit = (withinMs: number) => {
+    clearTimeout(timer)
+    timer = undefined
+    if (!Number.isFinite(withinMs)) return
+    timer = setTimeout(
+      () => {
+        const detail = `There was no answer within ${withinMs / 1_000} s; ask for less, for example a smaller bbox or limit.`
+        controller.abort(gatewayError('query-too-slow', detail))
+      },
+      startedAt + withinMs - performance.now(),
+    )
+  }
+  limit(Math.min(wait ?? Infinity, longestMs ?? Infinity))
+  if (timer) {
     controller.signal.addEventListener('abort', () => clearTimeout(timer))
     reply.raw.once('close', () => clearTimeout(timer))
   }
   // The client may have left already, and then `close` is not emitted again.
   if (reply.raw.destroyed || reply.raw.socket?.destroyed) leave()
   else reply.raw.once('close', leave)
-  return controller.signal
+  return { signal: controller.signal, lift: () => limit(wait ?? Infinity) }
 }
 
 /** Waits for a shared answer until the deadline. Others may wait for it, too, so it is not cancelled. */

@@ -53,6 +53,11 @@ const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: strin
     'Requests that were answered with status 503',
     'code',
   ],
+  'answer-cut': [
+    'tessera_answers_cut_total',
+    'Answers that were cut: their clients read too slowly, or they took too long',
+    'reason',
+  ],
   'request-failed': ['tessera_requests_failed_total', 'Requests that failed because of a bug'],
 }
 

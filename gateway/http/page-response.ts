@@ -3,6 +3,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { Row } from '../database/statement.ts'
+import { gatewayError } from '../errors.ts'
 import type { Collection } from '../features/collections/collection.ts'
 import type { Encoder } from '../features/formats/encoder.ts'
 import type { Format, Link } from '../features/formats/format.ts'
@@ -10,6 +11,7 @@ import { type ItemQuery, MAX_OFFSET } from '../features/query/item-query.ts'
 import { renderCursor } from '../features/query/order.ts'
 import { isFirst, type Page } from '../features/query/page.ts'
 import type { PageBatches } from '../features/query/read-page.ts'
+import type { LargeAnswer } from './answers.ts'
 import { entityTag } from './conditional.ts'
 import { collectionUrl } from './feature-response.ts'
 import { link, ownLinks, selfUrl } from './links.ts'
@@ -37,8 +39,12 @@ export function pageUrls(base: string, requestUrl: string, collection: Collectio
   }
 }
 
-export function pageLinks({ end }: Pick<Page, 'end'>, query: ItemQuery, urls: PageUrls): Link[] {
-  const next = end && nextUrl(end, query, urls)
+export function pageLinks(
+  { end, returned }: Pick<Page, 'end' | 'returned'>,
+  query: ItemQuery,
+  urls: PageUrls,
+): Link[] {
+  const next = end && nextUrl(end, returned, query, urls)
   return [
     ...urls.own,
     link('collection', urls.collection, JSON_FORMAT.types[0], query.collection.title),
@@ -47,11 +53,15 @@ export function pageLinks({ end }: Pick<Page, 'end'>, query: ItemQuery, urls: Pa
 }
 
 /** Returns a URL with a cursor; with an offset if the client pages by offset or the collection has no key. */
-function nextUrl(end: readonly (string | null)[], query: ItemQuery, urls: PageUrls): string | undefined {
-  const { order, collection, limit, offset } = query
+function nextUrl(
+  end: readonly (string | null)[],
+  returned: number,
+  { order, collection, offset }: ItemQuery,
+  urls: PageUrls,
+): string | undefined {
   if (offset === undefined && collection.key.length > 0)
     return urls.next({ cursor: renderCursor(order, end) })
-  const next = (offset ?? 0) + limit
+  const next = (offset ?? 0) + returned
   return next <= MAX_OFFSET ? urls.next({ offset: String(next) }) : undefined
 }
 
@@ -80,13 +90,15 @@ export const sendStream = (
   query: ItemQuery,
   urls: PageUrls,
   encoder: Encoder,
-) => reply.send(Readable.from(encodeStream(batches, query, urls, encoder), { objectMode: false }))
+  answer: LargeAnswer,
+) => reply.send(Readable.from(encodeStream(batches, query, urls, encoder, answer), { objectMode: false }))
 
 async function* encodeStream(
   { first, rest }: PageBatches,
   query: ItemQuery,
   urls: PageUrls,
   { open }: Encoder,
+  answer: LargeAnswer,
 ): AsyncGenerator<string> {
   const writer = open()
   let returned = 0
@@ -94,19 +106,29 @@ async function* encodeStream(
   let hasNext = false
   yield writer.start()
   try {
-    for (let batch = first; !batch.done; batch = await rest.next()) {
+    let batch = first
+    for (; !batch.done; batch = await rest.next()) {
       const shown = batch.value.slice(0, query.limit - returned)
       if (shown.length < batch.value.length) hasNext = true
       if (shown.length === 0) continue
       returned += shown.length
       last = shown.at(-1)
-      yield writer.write(shown.map(([feature]) => feature!))
+      const text = writer.write(shown.map(([feature]) => feature!))
+      answer.hold(text.length)
+      yield text
+      answer.hold(0)
+      // The client has taken very long, or lost its connection to the database by reading slowly: the page ends here,
+      // and its client goes on with the next one.
+      if (answer.isOver) break
     }
+    if (!batch.done || batch.value) hasNext = true
   } finally {
     // One row more than the limit was read, and the connection must not wait for a client that reads no further.
-    await rest.return()
+    await rest.return(true)
   }
   const matched = !hasNext && isFirst(query) ? returned : undefined
-  const links = pageLinks({ end: hasNext ? last?.slice(1) : undefined }, query, urls)
+  const links = pageLinks({ end: hasNext ? last?.slice(1) : undefined, returned }, query, urls)
+  if (returned < query.limit && hasNext && !links.some(({ rel }) => rel === 'next'))
+    throw gatewayError('gateway-busy', 'The page was read too slowly, and no link could lead to its rest.')
   yield writer.end({ returned, matched, links }) + writer.stamp()
 }

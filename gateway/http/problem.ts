@@ -137,6 +137,8 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
   const { status } = errors[code]
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${MEDIA_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    // Node keeps sockets half open: a client that goes on sending would hold its connection.
+    () => socket.destroy(),
   )
   return socket
 }

@@ -27,6 +27,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'request-finished': 'debug',
   // If the database is down or overloaded, there are too many of these to read.
   'request-refused': 'debug',
+  'answer-cut': 'debug',
   'request-failed': 'error',
   'process-died': 'error',
 }

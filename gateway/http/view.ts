@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Consistency, Origin } from '../database/consistency.ts'
 import type { Database } from '../database/contract.ts'
 import { ANYONE, type Principal } from '../features/access/principal.ts'
+import type { ClientOf } from './client.ts'
 import { consistencyOf, consistencyOfChange, sendToken, tellOrigin } from './consistency-headers.ts'
 import type { ConsistencyTokens } from './consistency-token.ts'
 import { deadlineOf } from './deadline.ts'
@@ -28,6 +29,8 @@ export type View = {
   readonly database: Database
   /** Aborts when nobody waits for the answer any more. */
   readonly deadline: AbortSignal
+  /** Lifts the gateway's own time limit, because an answer begins that takes as long as its client. */
+  readonly lift: () => void
 }
 
 export interface Views {
@@ -42,7 +45,12 @@ export interface Views {
 }
 
 /** Decorates requests, and writes the headers of answers. */
-export function makeViews(app: FastifyInstance, database: Database, tokens: ConsistencyTokens): Views {
+export function makeViews(
+  app: FastifyInstance,
+  database: Database,
+  tokens: ConsistencyTokens,
+  clientOf: ClientOf,
+): Views {
   app.decorateRequest('caller', null)
   app.decorateRequest('answered', null)
   app.addHook('onSend', ({ answered }, reply, payload, done) => {
@@ -63,15 +71,15 @@ export function makeViews(app: FastifyInstance, database: Database, tokens: Cons
   })
   return {
     async open(request, reply, longestMs) {
-      const deadline = deadlineOf(request, reply, longestMs)
+      const { signal: deadline, lift } = deadlineOf(request, reply, longestMs)
       const consistency = await consistencyOf(request, reply, tokens)
       request.answered = { kind: 'read', consistency }
-      return { database: database.within(consistency), deadline }
+      return { database: database.within(consistency, clientOf(request)), deadline, lift }
     },
     async openForChange(request) {
       const consistency = await consistencyOfChange(request, tokens)
       request.answered = { kind: 'change', consistency }
-      return database.within(consistency)
+      return database.within(consistency, clientOf(request))
     },
   }
 }

@@ -24,7 +24,15 @@ export interface ApiKeys {
   exist(): Promise<boolean>
   /** Returns the key with this text, if it exists and has not been revoked. @throws GatewayError as `exist` */
   find(text: string): Promise<ApiKey | undefined>
+  /**
+   * Returns the id of the key in an Authorization header if it is known to be valid, without waiting for the database:
+   * it is read in the background, and until then the key counts as none.
+   */
+  recognize(authorization: string): string | undefined
 }
+
+/** Returns the key of an Authorization header; undefined if it has none. */
+export const keyIn = (authorization: string) => /^Bearer +(\S+)$/i.exec(authorization)?.[1]
 
 /** Prefix of keys, by which people and secret scanners recognize them. */
 const PREFIX = 'tessera'
@@ -142,17 +150,29 @@ export function makeApiKeys(database: Database): ApiKeys {
     })
   }
 
+  const valid = (text: string) => {
+    const [, id, secret] = KEY.exec(text) ?? []
+    const found = id === undefined ? undefined : known.get(id)
+    return found && timingSafeEqual(found.secretHash, hashOf(secret!)) ? found.key : undefined
+  }
+
   return {
     async exist() {
       await refresh(MAX_AGE_MS)
       return hasAny
     },
     async find(text) {
-      const [, id, secret] = KEY.exec(text) ?? []
-      if (id === undefined || secret === undefined) return undefined
+      const id = KEY.exec(text)?.[1]
+      if (id === undefined) return undefined
       await refresh(known.has(id) ? MAX_AGE_MS : MIN_AGE_MS)
-      const found = known.get(id)
-      return found && timingSafeEqual(found.secretHash, hashOf(secret)) ? found.key : undefined
+      return valid(text)
+    },
+    recognize(authorization) {
+      const text = keyIn(authorization)
+      if (text === undefined || !KEY.test(text)) return undefined
+      // If keys cannot be read, a change that needs one reports why.
+      refresh(MAX_AGE_MS).catch(() => {})
+      return valid(text)?.id
     },
   }
 }

@@ -6,7 +6,11 @@ import type { Statement } from '../../database/statement.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { columnOf } from '../values/column.ts'
-import { itemOf } from './stored-feature.ts'
+import { itemOf, itemUnlessLarge, propertiesOf } from './stored-feature.ts'
+
+/** What is read of features: those that are not large, with others; all of a single one; or all but its geometry. */
+const PARTS = { small: itemUnlessLarge, whole: itemOf, properties: propertiesOf }
+export type Part = keyof typeof PARTS
 
 /**
  * Returns a statement whose rows are the features of these ids: the id as it was given, the feature, its version.
@@ -17,16 +21,17 @@ export function compileLookup(
   collection: Collection,
   ids: readonly string[],
   cells?: readonly number[],
+  part: Part = 'whole',
 ): Statement {
   const id = columnOf(collection.idColumn!)
   const select = (from: From, ...conditions: (SQL | undefined)[]) =>
-    sql`select ${itemOf(collection)} from ${from.table}${where(from, ...conditions)}`
+    sql`select ${PARTS[part](collection)} from ${from.table}${where(from, ...conditions)}`
   const within = cells && cellsCondition(cells)
   // Citus caches no plan for several cells, so there is nothing that a list of ids would gain.
   const among = cells && cells.length > 1 ? amongAny(id, ids) : amongList(id, ids)
   return compileRead(
     collection,
-    'lookup',
+    `lookup ${part}`,
     [within, among],
     select,
     isSpreadByCell(collection) ? cells : undefined,

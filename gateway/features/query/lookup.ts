@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Consistency, type Origin } from '../../database/consistency.ts'
 import type { Database } from '../../database/contract.ts'
+import { AnswerTooLong } from '../../database/lease.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { GatewayError } from '../../errors.ts'
 import type { Principal } from '../access/principal.ts'
@@ -11,7 +12,7 @@ import { type Collection, isSpreadByCell, shardOfCells } from '../collections/co
 import { homeOf } from '../sharding/feature-id.ts'
 import { compileWhereabouts } from '../sharding/forwarding.ts'
 import { parseValue } from '../values/value.ts'
-import { compileLookup } from './lookup-statement.ts'
+import { compileLookup, type Part } from './lookup-statement.ts'
 import type { StoredFeature } from './stored-feature.ts'
 
 /**
@@ -30,11 +31,18 @@ const JOINABLE = new Set(['int2', 'int4', 'int8', 'text', 'varchar', 'uuid'])
 const MAX_SEARCHES = 6
 const SEARCH_INTERVAL_MS = 5
 
+/** Bytes of the values of one statement after which its features count as large, and are read one by one. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024
+/** Bytes of text for each byte of a geometry: two coordinates take 16 bytes, and up to 40 as text. */
+const TEXT_PER_STORED = 3
+
 type Waiting = {
+  /** Client that waits; a round trip belongs to the share of its first one. */
+  readonly client: string
   readonly id: string
   /** Its cell, in a collection that is distributed by cell. */
   readonly cell: number | undefined
-  readonly resolve: (feature: FoundFeature | undefined) => void
+  readonly resolve: (feature: FoundFeature | Large | undefined) => void
   readonly reject: (error: Error) => void
 }
 /** Look-ups in one collection; if that is distributed by cell, those in one node group. */
@@ -48,18 +56,50 @@ type Queue = {
 
 /** A feature, and where it was read. */
 export type FoundFeature = StoredFeature & { readonly origin: Origin }
+/** A feature that is not read with others, because of its size. */
+export type Large = 'large'
 
 export interface ItemLookup {
   /**
-   * Returns a feature as any secondary has it; undefined if there is none.
+   * Returns a feature as any secondary has it; undefined if there is none; `large` if readItem must read it.
    * @param principal look-ups are joined with those of callers who see the same
+   * @param client client that waits for it
    * @param id as in the URL: in any form that the key's type takes
    */
-  find(principal: Principal, collection: Collection, id: string): Promise<FoundFeature | undefined>
+  find(
+    principal: Principal,
+    client: string,
+    collection: Collection,
+    id: string,
+  ): Promise<FoundFeature | Large | undefined>
 }
 
-/** Returns a feature as `view` must see it; undefined if there is none. @param id as in the URL */
+/**
+ * Returns a feature as `view` must see it; undefined if there is none.
+ * @param id as in the URL
+ * @param reserve called with the bytes of a large feature before it is read; may refuse them by throwing
+ */
 export const readItem = (
+  view: Database,
+  collection: Collection,
+  id: string,
+  reserve: (bytes: number) => void,
+): Promise<StoredFeature | undefined> =>
+  findFeature(collection, id, {
+    view,
+    async lookUp(value, cell) {
+      const [row] = await readOne(view, collection, value, cell, 'small')
+      if (!row) return undefined
+      if (row[1] !== null) return storedFeature(row)
+      reserve(Number(row[3]) * TEXT_PER_STORED)
+      const [large] = await readOne(view, collection, value, cell, 'whole')
+      return large && storedFeature(large)
+    },
+    atPrimary: (feature) => feature,
+  })
+
+/** Returns a feature without its geometry as `view` must see it; undefined if there is none. @param id as in the URL */
+export const readProperties = (
   view: Database,
   collection: Collection,
   id: string,
@@ -67,13 +107,22 @@ export const readItem = (
   findFeature(collection, id, {
     view,
     async lookUp(value, cell) {
-      const rows = await view.read(compileOne(collection, value, cell)).catch((error) => {
-        if (isNoValue(error)) return []
-        throw error
-      })
-      return rows[0] && storedFeature(rows[0])
+      const [row] = await readOne(view, collection, value, cell, 'properties')
+      return row && storedFeature(row)
     },
     atPrimary: (feature) => feature,
+  })
+
+const readOne = (
+  view: Database,
+  collection: Collection,
+  value: string,
+  cell: number | undefined,
+  part: Part,
+): Promise<Row[]> =>
+  view.read(compileOne(collection, value, cell, part)).catch((error) => {
+    if (isNoValue(error)) return []
+    throw error
   })
 
 /** Returns the statement that a look-up begins with; undefined if no feature can have this id. */
@@ -82,8 +131,8 @@ export function planLookup(collection: Collection, id: string): Statement | unde
   return key && compileOne(collection, key.value, key.home)
 }
 
-const compileOne = (collection: Collection, value: string, cell: number | undefined) =>
-  compileLookup(collection, [value], cell === undefined ? undefined : [cell])
+const compileOne = (collection: Collection, value: string, cell: number | undefined, part?: Part) =>
+  compileLookup(collection, [value], cell === undefined ? undefined : [cell], part)
 
 export function makeItemLookup(database: Database): ItemLookup {
   const queues = new Map<string, Queue>()
@@ -91,15 +140,22 @@ export function makeItemLookup(database: Database): ItemLookup {
   async function run(queue: Queue) {
     const { collection } = queue
     const isJoinable = JOINABLE.has(collection.idColumn!.type) && !isSpreadById(collection)
-    const batch = queue.waiting.splice(0, isJoinable ? MAX_IDS : 1)
+    const batch = takeInTurn(queue, isJoinable ? MAX_IDS : 1)
     queue.running++
     try {
       const origin = new Consistency()
-      const rows = await database.within(origin).readAll(compileLookups(collection, batch))
-      const found = new Map(rows.flat().map((row) => [row[0], { ...storedFeature(row), origin }]))
+      const view = database.within(origin, batch[0]!.client)
+      const rows = await view.readAll(compileLookups(collection, batch), { mostBytes: MAX_ANSWER_BYTES })
+      const found = new Map<string | null, FoundFeature | Large>(
+        rows.flat().map((row) => [row[0]!, row[1] === null ? 'large' : { ...storedFeature(row), origin }]),
+      )
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
-      for (const { resolve, reject } of batch) isNoValue(error) ? resolve(undefined) : reject(error as Error)
+      for (const { resolve, reject } of batch) {
+        if (error instanceof AnswerTooLong) resolve('large')
+        else if (isNoValue(error)) resolve(undefined)
+        else reject(error as Error)
+      }
     } finally {
       queue.running--
       if (queue.waiting.length > 0) advance(queue)
@@ -128,8 +184,8 @@ export function makeItemLookup(database: Database): ItemLookup {
   }
 
   const lookUp =
-    ({ view }: Principal, collection: Collection) =>
-    (id: string, cell: number | undefined): Promise<FoundFeature | undefined> => {
+    ({ view }: Principal, client: string, collection: Collection) =>
+    (id: string, cell: number | undefined): Promise<FoundFeature | Large | undefined> => {
       const name = `${view} ${collection.id} ${cell === undefined ? '' : targetOf(collection, cell)}`
       let queue = queues.get(name)
       if (queue?.collection !== collection) {
@@ -137,21 +193,39 @@ export function makeItemLookup(database: Database): ItemLookup {
         queues.set(name, queue)
       }
       const { waiting } = queue
-      const found = new Promise<FoundFeature | undefined>((resolve, reject) =>
-        waiting.push({ id, cell, resolve, reject }),
+      const found = new Promise<FoundFeature | Large | undefined>((resolve, reject) =>
+        waiting.push({ client, id, cell, resolve, reject }),
       )
       advance(queue)
       return found
     }
 
   return {
-    find: (principal, collection, id) =>
-      findFeature(collection, id, {
+    find: (principal, client, collection, id) =>
+      findFeature<FoundFeature | Large>(collection, id, {
         view: database,
-        lookUp: lookUp(principal, collection),
+        lookUp: lookUp(principal, client, collection),
         atPrimary: (feature) => ({ ...feature, origin: PRIMARY }),
       }),
   }
+}
+
+/**
+ * Takes up to `most` look-ups out of a queue. If there are more, each client's first one is taken before any second one,
+ * so that nobody waits for all that another has sent.
+ */
+function takeInTurn(queue: Queue, most: number): Waiting[] {
+  const { waiting } = queue
+  if (waiting.length <= most) return waiting.splice(0)
+  const rounds = new Map<string, number>()
+  const ranked = waiting.map((one) => {
+    const round = rounds.get(one.client) ?? 0
+    rounds.set(one.client, round + 1)
+    return { one, round }
+  })
+  const inTurn = ranked.sort((a, b) => a.round - b.round).map(({ one }) => one)
+  queue.waiting = inTurn.slice(most)
+  return inTurn.slice(0, most)
 }
 
 const PRIMARY: Origin = { source: 'primary', orphanedForMs: undefined }
@@ -166,7 +240,7 @@ const storedFeature = ([id, text, version]: Row): StoredFeature => ({
 })
 
 /** The way in which features are read. */
-type Way<T extends StoredFeature> = {
+type Way<T> = {
   readonly view: Database
   /** Reads a feature from this cell, if the collection is distributed by cell. */
   readonly lookUp: (value: string, cell: number | undefined) => Promise<T | undefined>
@@ -174,11 +248,7 @@ type Way<T extends StoredFeature> = {
   readonly atPrimary: (feature: StoredFeature) => T
 }
 
-async function findFeature<T extends StoredFeature>(
-  collection: Collection,
-  id: string,
-  way: Way<T>,
-): Promise<T | undefined> {
+async function findFeature<T>(collection: Collection, id: string, way: Way<T>): Promise<T | undefined> {
   const key = keyOf(collection, id)
   if (key === undefined) return undefined
   const { value, home } = key
@@ -191,7 +261,7 @@ async function findFeature<T extends StoredFeature>(
  * such row any more: it may move on between two looks, and one secondary may know that it has left before another
  * knows that it has arrived.
  */
-async function search<T extends StoredFeature>(
+async function search<T>(
   collection: Collection,
   id: string,
   home: number,
@@ -223,7 +293,7 @@ function compileLookups(collection: Collection, batch: readonly Waiting[]): Stat
   return [...byShard.values()].map((part) => {
     const ids = [...new Set(part.map(({ id }) => id))]
     const cells = [...new Set(part.flatMap(({ cell }) => cell ?? []))]
-    return compileLookup(collection, ids, cells.length > 0 ? cells : undefined)
+    return compileLookup(collection, ids, cells.length > 0 ? cells : undefined, 'small')
   })
 }
 

@@ -14,14 +14,20 @@ import { afterCondition, orderBy, signatureOf } from './order.ts'
 /** Features are counted for numberMatched up to this many: it costs about as much as reading a page. */
 const COUNT_BOUND = 1_000
 /**
- * Pages up to this many features are read in one go, larger ones through a cursor: that costs three more round trips,
- * and bounds memory. A point is some hundred bytes; a polygon can be a megabyte.
+ * Pages up to this many features may be read in one go, larger ones through a cursor. A point is some hundred bytes; a
+ * polygon can be a megabyte.
  */
 const MAX_BUFFERED_POINTS = 1_000
 const MAX_BUFFERED_FEATURES = 100
 
-/** Returns true if the page is to be read through a cursor, batch by batch. */
-export const isLarge = ({ limit, collection }: ItemQuery) =>
+/**
+ * Longest page that is held in memory. The gateway holds it several times for a moment: as PostgreSQL sent it, as text,
+ * and as bytes for the client.
+ */
+export const MAX_PAGE_BYTES = 2 * 1024 * 1024
+
+/** Returns true if there are too many features on the page to read it in one go, whatever their size is. */
+export const hasManyFeatures = ({ limit, collection }: ItemQuery) =>
   limit > (collection.geometry.type.startsWith('POINT') ? MAX_BUFFERED_POINTS : MAX_BUFFERED_FEATURES)
 
 /** The texts of the parts that a query consists of. */
@@ -92,26 +98,32 @@ export const compileCount = (query: ItemQuery): Statement =>
  * Returns the statement for a page that is read in one go, to be parsed by parsePage. On Citus it returns plain rows:
  * Citus caches the plan of a query of a single table and a single shard but not that of an aggregate, and for several
  * shards it would gather all rows on the coordinator before aggregating.
+ * @param mostBytes bytes of features beyond which a single node returns none of them
  */
-export function compilePage(query: ItemQuery, encoder: Encoder): Statement {
-  const select = isSpread(query.collection) ? selectRows : selectPage
-  return compileQuery(query, `page ${outlineOf(query, encoder)}`, (from, texts) =>
-    select(query, encoder, from, texts),
+export function compilePage(query: ItemQuery, encoder: Encoder, mostBytes = MAX_PAGE_BYTES): Statement {
+  if (isSpread(query.collection))
+    return compileQuery(query, `rows ${outlineOf(query, encoder)}`, (from, texts) =>
+      selectRows(query, encoder, from, texts),
+    )
+  return compileQuery(query, `page ${mostBytes} ${outlineOf(query, encoder)}`, (from, texts) =>
+    selectPage(query, encoder, from, texts, mostBytes),
   )
 }
 
 /**
- * Returns a query for one row that holds the whole page: the features' text, joined by the encoder's separator; how
+ * Returns a query for one row that holds the whole page: the features' text, joined by the encoder's separator, which is
+ * null if there are none or if it would be too long; how
  * many were read; how many match, counted no further than COUNT_BOUND and only if the page is not all of them; then the
  * values of `order` where the page ends.
  */
-function selectPage(query: ItemQuery, encoder: Encoder, from: From, texts: Texts): SQL {
+function selectPage(query: ItemQuery, encoder: Encoder, from: From, texts: Texts, mostBytes: number): SQL {
   const { limit } = texts
   const keys = query.order.map((_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`)
   const matched = isCountable(query)
     ? sql`case when count(*) > ${limit} then (${countOf(from, texts)}) end`
     : sql`null`
-  return sql`select array_to_string((array_agg(feature))[1:${limit}], ${literal(encoder.separator)}), count(*), ${matched}${sql.join(keys)}
+  const text = sql`array_to_string((array_agg(feature))[1:${limit}], ${literal(encoder.separator)})`
+  return sql`select case when sum(octet_length(feature)) <= ${sql.raw(String(mostBytes))} then ${text} end, count(*), ${matched}${sql.join(keys)}
     from (${selectItems(query, encoder, from, texts)}) as page`
 }
 
@@ -152,10 +164,11 @@ export type Page = {
   readonly end: readonly (string | null)[] | undefined
 }
 
-/** Returns the page that the rows of compilePage hold. */
-export function parsePage(rows: readonly Row[], query: ItemQuery): Page {
+/** Returns the page that the rows of compilePage hold; undefined if it was too long. */
+export function parsePage(rows: readonly Row[], query: ItemQuery): Page | undefined {
   if (!isSpread(query.collection)) {
     const [features, read, matched, ...end] = rows[0]!
+    if (features === null && read !== '0') return undefined
     return makePage(features ? [features] : [], Number(read), parseCount(matched), end, query)
   }
   const { limit, order, offset = 0 } = query

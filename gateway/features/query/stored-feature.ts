@@ -42,9 +42,29 @@ export function versionOf({ columns, geometry }: Collection): SQL {
   return sql`hash_record_extended(row(${sql.join([...values, sql`${sql.identifier(geometry.column)}::text`], sql.raw(', '))}), 0)`
 }
 
+/** Bytes of a geometry, as it is stored, from which on a feature is large: its text has up to four times as many. */
+const LARGE_BYTES = 256 * 1024
+
 /** Returns the columns of a single feature: its id, its text, its version. */
 export const itemOf = (collection: Collection): SQL =>
   sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}`
+
+/** Returns the columns of a feature without its geometry: its id, its text. */
+export const propertiesOf = (collection: Collection): SQL =>
+  sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties, true)}, ''`
+
+/**
+ * Returns the columns of a feature that may be read with others: if its geometry is large, text and version are null,
+ * and a fourth column has its bytes. PostgreSQL knows these without reading the geometry.
+ */
+export function itemUnlessLarge(collection: Collection): SQL {
+  const { column, type } = collection.geometry
+  if (type.startsWith('POINT')) return itemOf(collection)
+  const bytes = sql`pg_column_size(${sql.identifier(column)})`
+  const unlessLarge = (value: SQL) =>
+    sql`case when ${bytes} > ${sql.raw(String(LARGE_BYTES))} then null else ${value} end`
+  return sql`${columnOf(collection.idColumn!)}::text, ${unlessLarge(featureOf(collection, collection.properties))}, ${unlessLarge(versionOf(collection))}, ${bytes}`
+}
 
 export const featureNotFound = (collection: Collection, id: string) =>
   gatewayError(

@@ -3,7 +3,7 @@
 import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError } from '../../errors.ts'
-import type { ApiKey, ApiKeys } from '../../features/access/api-key.ts'
+import { type ApiKey, type ApiKeys, keyIn } from '../../features/access/api-key.ts'
 import { holderOf } from '../../features/access/principal.ts'
 
 export type LocalityOptions = {
@@ -55,7 +55,7 @@ export function makeOperatorCheck({ apiKeys, ...locality }: AuthenticateOptions)
 
 /** @throws GatewayError credentials-invalid */
 async function findKey(apiKeys: ApiKeys, authorization: string, reply: FastifyReply): Promise<ApiKey> {
-  const [, text] = /^Bearer +(\S+)$/i.exec(authorization) ?? []
+  const text = keyIn(authorization)
   const key = text === undefined ? undefined : await apiKeys.find(text)
   if (key === undefined) {
     reply.header('www-authenticate', 'Bearer realm="tessera", error="invalid_token"')

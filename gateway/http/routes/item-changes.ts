@@ -10,6 +10,7 @@ import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Capabilities, Collection } from '../../features/collections/collection.ts'
 import { GEOJSON } from '../../features/formats/geojson.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
+import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
 import { acceptBodies, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
@@ -76,6 +77,7 @@ const changedItem = (done: string) => ({
 const replacedItem = changedItem('The feature was replaced.')
 
 type Services = AuthenticateOptions & {
+  readonly answers: Answers
   readonly catalog: Catalog
   readonly views: Views
   readonly idempotencyKeys: IdempotencyKeys
@@ -90,7 +92,7 @@ const isMinimal = (request: FastifyRequest) => preferenceOf(request, 'return') =
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, views, idempotencyKeys, ...access },
+  { catalog, views, answers, idempotencyKeys, ...access },
 ) => {
   const change = async (
     request: FastifyRequest,
@@ -140,6 +142,8 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
 
   app.register(async (scope) => {
     authenticate(scope as unknown as FastifyInstance, access)
+    // Before the change is made: its answer has the feature.
+    scope.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
     acceptBodies(scope as unknown as FastifyInstance, FEATURE_TYPES)
 
     scope.post(

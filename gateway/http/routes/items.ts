@@ -19,11 +19,13 @@ import {
   MAX_OFFSET,
   planItems,
 } from '../../features/query/item-query.ts'
-import { type ItemLookup, planLookup, readItem } from '../../features/query/lookup.ts'
-import { compileItems, compilePage, isLarge } from '../../features/query/page.ts'
-import { readPage, streamPage } from '../../features/query/read-page.ts'
+import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
+import { compileItems, compilePage } from '../../features/query/page.ts'
+import { isLarge, readPage, readPageWithin, streamPage } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
+import type { Answers } from '../answers.ts'
 import { type LocalityOptions, makeLocality } from '../auth/authenticate.ts'
+import type { ClientOf } from '../client.ts'
 import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
 import { before, preferHeader } from '../deadline.ts'
 import { featureLinks, ITEM_FORMATS, sendFeature } from '../feature-response.ts'
@@ -127,6 +129,8 @@ const itemsQuery = Type.Object(
 
 /** Most features on an HTML page: all of them are held in memory, and each is a row of its table. */
 const MAX_SHOWN = 1_000
+/** Bytes of features at which an HTML page ends early: they are parsed in one go, while the process does nothing else. */
+const MAX_SHOWN_BYTES = 1024 * 1024
 
 const itemQuery = Type.Object(
   { f: formatParameter(ITEM_FORMATS), explain: explainParameter },
@@ -147,14 +151,17 @@ type Services = LocalityOptions & {
   readonly catalog: Catalog
   readonly lookup: ItemLookup
   readonly views: Views
+  readonly answers: Answers
+  readonly clientOf: ClientOf
   /** Time limit for an answer. */
   readonly timeoutMs: number
 }
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, lookup, views, timeoutMs, ...locality },
+  { database, catalog, lookup, views, answers, clientOf, timeoutMs, ...locality },
 ) => {
+  app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
   const isFromHere = makeLocality(locality)
   const explain = async (request: FastifyRequest, reply: FastifyReply, statement: Statement) => {
     if (!isFromHere(request)) {
@@ -175,12 +182,15 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   ) => {
     const { prefer, 'consistency-token': token } = request.headers
     if (prefer === undefined && token === undefined) {
-      const feature = await lookup.find(principalOf(request), collection, featureId)
-      if (feature) request.answered = { kind: 'joined', origin: feature.origin }
-      return feature
+      const feature = await lookup.find(principalOf(request), clientOf(request), collection, featureId)
+      if (feature !== 'large') {
+        if (feature) request.answered = { kind: 'joined', origin: feature.origin }
+        return feature
+      }
     }
-    const view = await views.open(request, reply, undefined)
-    return before(view.deadline, readItem(view.database, collection, featureId))
+    const { database: view, deadline } = await views.open(request, reply, undefined)
+    const reserve = (bytes: number) => answers.reserve(reply, bytes)
+    return before(deadline, readItem(view, collection, featureId, reserve))
   }
 
   const sendItemsPage = async (
@@ -190,9 +200,10 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     urls: PageUrls,
   ) => {
     const { collection, properties } = query
-    const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN) }
+    // The script of the page loads what the map shows.
+    const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN), skipsGeometry: true }
     const { database, deadline } = await views.open(request, reply, timeoutMs)
-    const page = await readPage(database, shown, geojson, deadline)
+    const page = await readPageWithin(database, shown, geojson, deadline, MAX_SHOWN_BYTES)
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
     const base = request.publicUrl
@@ -245,12 +256,15 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const urls = pageUrls(request.publicUrl, request.url, collection, format)
       if (!encoder) return sendItemsPage(request, reply, query, urls)
       reply.type(type)
-      const isStreamed = isLarge(query)
+      const view = await views.open(request, reply, timeoutMs)
+      const { database, deadline } = view
+      const page = isLarge(query) ? undefined : await readPage(database, query, encoder, deadline)
+      if (page) return sendPage(reply, page, query, urls, encoder)
+      const answer = answers.openLarge(request, reply)
       // A long page takes as long as its client; PostgreSQL limits the time of each batch.
-      const { database, deadline } = await views.open(request, reply, isStreamed ? undefined : timeoutMs)
-      if (isStreamed)
-        return sendStream(reply, await streamPage(database, query, encoder, deadline), query, urls, encoder)
-      return sendPage(reply, await readPage(database, query, encoder, deadline), query, urls, encoder)
+      view.lift()
+      const batches = await streamPage(database, query, encoder, deadline)
+      return sendStream(reply, batches, query, urls, encoder, answer)
     },
   )
 
@@ -285,10 +299,15 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         if (!statement) throw featureNotFound(collection, featureId)
         return explain(request, reply, statement)
       }
-      const feature = await find(request, reply, collection, featureId)
-      if (feature === undefined) throw featureNotFound(collection, featureId)
       const base = request.publicUrl
-      if (format !== HTML) return sendFeature(reply, base, collection, featureId, feature, type)
+      if (format !== HTML) {
+        const feature = await find(request, reply, collection, featureId)
+        if (feature === undefined) throw featureNotFound(collection, featureId)
+        return sendFeature(reply, base, collection, featureId, feature, type)
+      }
+      const { database: view, deadline } = await views.open(request, reply, timeoutMs)
+      const feature = await before(deadline, readProperties(view, collection, featureId))
+      if (feature === undefined) throw featureNotFound(collection, featureId)
       const [shown] = parseFeatures([feature.text]) as ShownFeature[]
       const links = featureLinks(base, collection, featureId, HTML)
       return sendHtml(
