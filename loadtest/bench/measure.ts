@@ -46,7 +46,7 @@ export async function wrk(
   return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)![1])
 }
 
-/** Starts a gateway on a free port. @returns also the socket of its embedded server; empty if it has none */
+/** Starts a gateway on a free port. @returns also its process id, and the socket of its embedded server, empty if it has none */
 export async function startGateway(args: readonly string[], environment: Record<string, string> = {}) {
   const gateway = spawn(process.execPath, [TESSERA, 'serve', '--port', '0', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -69,7 +69,7 @@ export async function startGateway(args: readonly string[], environment: Record<
     gateway.kill('SIGTERM')
     await ended
   }
-  return { socket, url, stop }
+  return { socket, url, processId: gateway.pid!, stop }
 }
 
 /** Returns the cities of the demo data as GeoJSON, one feature per line. */
