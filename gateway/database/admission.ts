@@ -42,8 +42,8 @@ export interface Admission {
 const MAX_WAIT_MS = 2_000
 /** Weight of the newest value in the moving average of how long work takes. */
 const WEIGHT = 0.1
-/** Clients that are remembered while they ask for nothing: what they used decides whose turn is next. */
-const MAX_IDLE_CLIENTS = 1_000
+/** Clients beyond which those without work are forgotten, with what they have used. */
+const MAX_KNOWN_CLIENTS = 1_000
 
 /**
  * Returns how many places there are beyond a limit. They are for clients that have no work running, so that these never
@@ -58,8 +58,13 @@ type Client = {
   running: number
   /** Waiting work; undefined until some has to wait. */
   queues: Record<Priority, Set<Waiting>> | undefined
-  /** Database time that it has used, in milliseconds. A client that was idle begins with that of the others. */
+  /**
+   * Database time that it has used while others waited, in milliseconds. A client that was idle begins with that of the
+   * others.
+   */
   usedMs: number
+  /** Number of the time without a pause in which work waited, to which `usedMs` belongs. */
+  contest: number
 }
 
 const waitingOf = ({ queues }: Client) => (queues ? queues.first.size + queues.usual.size : 0)
@@ -74,6 +79,7 @@ export function makeAdmission(initialLimit: number): Admission {
   let meanMs = 0
   /** Time that the client whose turn came last had used: the start of clients that come now (start-time fair queueing). */
   let startMs = 0
+  let contest = 0
   const clients = new Map<string, Client>()
   /** Clients whose work waits. */
   const queued = new Set<Client>()
@@ -81,19 +87,19 @@ export function makeAdmission(initialLimit: number): Admission {
   function find(name: string): Client {
     let client = clients.get(name)
     if (!client) {
-      client = { name, running: 0, queues: undefined, usedMs: startMs }
+      if (clients.size >= MAX_KNOWN_CLIENTS) forgetIdle()
+      client = { name, running: 0, queues: undefined, usedMs: startMs, contest }
       clients.set(name, client)
-    } else if (client.running === 0 && client.usedMs < startMs) client.usedMs = startMs
+    } else if (client.running === 0 && (client.contest !== contest || client.usedMs < startMs)) {
+      client.usedMs = startMs
+      client.contest = contest
+    }
     return client
   }
 
-  /** Forgets clients without work if nothing waits, because their shares do not matter then, or if there are too many. */
-  function forget(client: Client) {
-    if (waiting > 0 && clients.size <= MAX_IDLE_CLIENTS) return
-    const isIdle = (one: Client) => one.running === 0 && waitingOf(one) === 0
-    if (isIdle(client)) clients.delete(client.name)
-    if (clients.size > running + queued.size)
-      for (const one of clients.values()) if (isIdle(one)) clients.delete(one.name)
+  function forgetIdle() {
+    for (const client of clients.values())
+      if (client.running === 0 && waitingOf(client) === 0) clients.delete(client.name)
   }
 
   /** Work of a client that has none running may take a spare place, and is not bound: it is how a client gets its share. */
@@ -127,10 +133,7 @@ export function makeAdmission(initialLimit: number): Admission {
     const { queues } = client
     const ahead = priority === 'first' ? queues.first.size : waitingOf(client)
     const sharing = queued.has(client) ? queued.size : queued.size + 1
-    if (((ahead + 1) * meanMs * sharing) / limit > MAX_WAIT_MS) {
-      forget(client)
-      return Promise.reject(busy())
-    }
+    if (((ahead + 1) * meanMs * sharing) / limit > MAX_WAIT_MS) return Promise.reject(busy())
     return new Promise((resolve, reject) => {
       const queue = queues[priority]
       const end = () => {
@@ -138,6 +141,7 @@ export function makeAdmission(initialLimit: number): Admission {
         signal?.removeEventListener('abort', abandon)
         queue.delete(work)
         waiting--
+        if (waiting === 0) contest++
         if (waitingOf(client) === 0) queued.delete(client)
       }
       const work = {
@@ -149,7 +153,6 @@ export function makeAdmission(initialLimit: number): Admission {
       }
       const giveUp = (reason: unknown) => {
         end()
-        forget(client)
         reject(reason)
       }
       const timer = setTimeout(() => giveUp(busy()), MAX_WAIT_MS)
@@ -171,11 +174,12 @@ export function makeAdmission(initialLimit: number): Admission {
     return () => {
       const ms = performance.now() - start
       meanMs += (ms - meanMs) * WEIGHT
-      client.usedMs += ms
       client.running--
       running--
-      if (waiting > 0) advance()
-      forget(client)
+      // What a client uses while nobody waits is taken from nobody.
+      if (waiting === 0) return
+      client.usedMs += ms
+      advance()
     }
   }
 

@@ -204,9 +204,9 @@ test('one client runs no more than its bound, and others are not bound by what i
   for (const leave of leaves.splice(0)) leave()
 })
 
-test('what clients used is forgotten when nobody waits', async () => {
+test('however many clients come, few are remembered', async () => {
   const admission = makeAdmission(1)
   for (let count = 0; count < 5_000; count++)
     (await admission.enter({ client: `client ${count}`, priority: 'first' }))()
-  assert.equal(admission.known, 0)
+  assert.ok(admission.known <= 1_000)
 })
