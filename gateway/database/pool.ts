@@ -5,6 +5,7 @@ import pg from 'pg'
 import type { Emit } from '../events.ts'
 import { makePressureGauge } from './pressure.ts'
 import type { ProbeConnection } from './probe.ts'
+import { ADD_POSTGIS } from './search-path.ts'
 
 /** Kind of an address: `read` leads to secondaries, `write` to the primary. */
 export type Port = 'read' | 'write'
@@ -88,23 +89,24 @@ export type Whereabouts = {
   lsn?: bigint
 }
 
-const WHEREABOUTS = {
-  text: `select extract(epoch from clock_timestamp()) * 1000, pg_is_in_recovery(), current_setting('citus.use_secondary_nodes', true),
-    exists (select from pg_extension where extname = 'citus')`,
-  rowMode: 'array' as const,
-}
+const MEMBER = `select extract(epoch from clock_timestamp()) * 1000, pg_is_in_recovery(), current_setting('citus.use_secondary_nodes', true),
+    exists (select from pg_extension where extname = 'citus')`
+/** Also prepares the session, in the same round trip. */
+const NEW_MEMBER = `${MEMBER}, ${ADD_POSTGIS}`
 const GROUP = { text: 'select groupid from pg_dist_local_group', rowMode: 'array' as const }
 
 /**
  * Checks that a connection has reached the right kind of member.
+ * @param text MEMBER or NEW_MEMBER
  * @returns the member, and the time at which it answered, by its own clock in milliseconds
  * @throws WrongMember
  */
 async function checkMember(
   client: pg.ClientBase,
   port: Port,
+  text = MEMBER,
 ): Promise<Omit<Whereabouts, 'group'> & { readonly servedMs: number }> {
-  const { rows } = await client.query<string[]>(WHEREABOUTS)
+  const { rows } = await client.query<string[]>({ text, rowMode: 'array' })
   const [servedMs, isInRecovery, useSecondaries, hasCitus] = rows[0]!
   const isSecondary = isInRecovery === 't'
   const isCitus = hasCitus === 't'
@@ -123,7 +125,7 @@ async function checkMember(
 
 /** Returns the server that a connection has reached. @throws WrongMember */
 async function findWhereabouts(client: pg.ClientBase, port: Port): Promise<Whereabouts> {
-  const { servedMs: _, ...member } = await checkMember(client, port)
+  const { servedMs: _, ...member } = await checkMember(client, port, NEW_MEMBER)
   if (!member.isCitus) return { ...member, group: undefined }
   const { rows } = await client.query<string[]>(GROUP)
   return { ...member, group: Number(rows[0]![0]) }

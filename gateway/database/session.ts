@@ -4,6 +4,7 @@ import type { Writable } from 'node:stream'
 import pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
 import { connectToFirst, splitUrls } from './addresses.ts'
+import { ADD_POSTGIS } from './search-path.ts'
 
 export interface Session {
   /** Returns rows as objects with parsed values. */
@@ -62,5 +63,6 @@ async function connect(url: string, timeoutMs: number, applicationName: string):
   // A connection that breaks also fails its running query; without a listener the event would end the process.
   client.on('error', () => {})
   await client.connect()
+  await client.query(`select ${ADD_POSTGIS}`)
   return client
 }
