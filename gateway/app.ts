@@ -133,7 +133,7 @@ export async function buildApp({
     ),
     catalog,
   })
-  app.register(collections, { catalog, extents: makeExtents(database) })
+  app.register(collections, { catalog, extents: makeExtents(database, emit) })
   app.register(schemaRoutes.schemas, { catalog })
   const locality = { host: config.host, publicUrl: config.publicUrl }
   const idempotencyKeys = makeIdempotencyKeys(database)

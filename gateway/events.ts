@@ -22,6 +22,12 @@ export type Event =
   | { type: 'import-skipped-feature'; collection: string; line: number; reason: string }
   | { type: 'catalog-changed'; collections: number }
   | { type: 'catalog-load-failed'; error: Error }
+  /** The role of the read port lacks a grant; `effect` is what is missing without it. */
+  | { type: 'grant-missing'; role: string; grant: string; effect: string }
+  /** A relation is no collection yet, because somebody locks it against readers. */
+  | { type: 'relation-locked'; relation: string }
+  /** The extent of a collection is not known; it is computed again after `retryMs`. */
+  | { type: 'extent-unknown'; collection: string; error: Error; retryMs: number }
   | { type: 'connection-lost'; port: 'read' | 'write'; error: Error }
   | { type: 'query-cancelled'; port: 'read' | 'write' }
   | { type: 'endpoint-down'; port: 'read' | 'write'; endpoint: string; error: Error }

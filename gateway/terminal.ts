@@ -10,6 +10,9 @@ const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s
 const counted = (count: number, noun: string) =>
   `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
 
+/** Returns what PostgreSQL said, if that is the cause of an error that clients may see. */
+const reasonOf = (error: Error) => (error.cause instanceof Error ? error.cause.message : error.message)
+
 /** Returns the sentence for an event, or undefined if a person at a terminal does not need one. */
 function sentenceOf(event: Event): string | undefined {
   switch (event.type) {
@@ -36,7 +39,13 @@ function sentenceOf(event: Event): string | undefined {
       return `Imported ${counted(event.features, 'feature')} into ${event.collection}${skipped} (${seconds(event.milliseconds)}).`
     }
     case 'catalog-load-failed':
-      return `The list of collections could not be read: ${event.error.message}`
+      return `The list of collections could not be read: ${reasonOf(event.error)}`
+    case 'grant-missing':
+      return `${event.role} has no ${event.grant}: ${event.effect}.`
+    case 'relation-locked':
+      return `${event.relation} is locked and can be served when the lock is gone.`
+    case 'extent-unknown':
+      return `The extent of ${event.collection} could not be computed: ${reasonOf(event.error)}`
     case 'connection-lost':
       return `A ${event.port} connection was lost: ${event.error.message}`
     case 'endpoint-down':

@@ -165,7 +165,11 @@ export async function leaseConnection(
   }
   if (purpose === 'write') connection.on('notice', note)
 
-  async function run({ name, text, values }: Statement, phase: Phase, mostBytes?: number): Promise<Row[]> {
+  async function run(
+    { name, text, values, timeLimitMs = 0 }: Statement,
+    phase: Phase,
+    mostBytes?: number,
+  ): Promise<Row[]> {
     if (signal?.aborted) throw signal.reason
     running++
     doubt = undefined
@@ -175,7 +179,7 @@ export async function leaseConnection(
         text,
         values: values as unknown[],
         rowMode: 'array' as const,
-        query_timeout: pool.patienceMs(running),
+        query_timeout: pool.patienceMs(running) + timeLimitMs,
       }
       gather(connection)
       const send = () =>
@@ -194,6 +198,17 @@ export async function leaseConnection(
     }
   }
 
+  /** Runs a statement under a time limit of its own; all of it is sent in one packet. */
+  async function runWithin(statement: Statement, timeLimitMs: number): Promise<Row[]> {
+    const setting = (text: string) => run({ text, values: [], timeLimitMs }, 'whole')
+    const [, rows] = await allEnded([
+      setting(`set statement_timeout = ${timeLimitMs}`),
+      run(statement, 'whole'),
+      setting('reset statement_timeout'),
+    ])
+    return rows!
+  }
+
   const undo = async (last: string) => {
     if (!broken)
       await connection.query(last).catch((error) => {
@@ -204,7 +219,10 @@ export async function leaseConnection(
   return {
     connection,
     whereabouts,
-    query: (statement, mostBytes) => run(statement, 'whole', mostBytes),
+    query: (statement, mostBytes) =>
+      statement.timeLimitMs === undefined
+        ? run(statement, 'whole', mostBytes)
+        : runWithin(statement, statement.timeLimitMs),
     async transaction(work, { last, whileCommitting } = {}) {
       // Not awaited here, so that it is sent in one packet with the first statement.
       const begun = run(BEGIN, 'within')

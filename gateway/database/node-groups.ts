@@ -74,7 +74,8 @@ const HAS_CITUS: Statement = {
 const SHARDS: Statement = {
   name: 'tessera_shards',
   text: `select shardminvalue, shardmaxvalue, groupid from pg_dist_shard join pg_dist_placement using (shardid)
-    where logicalrelid = to_regclass('tessera.moved_feature')`,
+    where logicalrelid = (select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = 'tessera' and c.relname = 'moved_feature')`,
   values: [],
 }
 const NODES: Statement = {

@@ -23,12 +23,15 @@ const SERVER_GONE = /^postmaster was shut down/
 const CANCELLED = '57014'
 /** Disk or memory is full, a configured limit is reached, or a disk fails. Another address may have the resources. */
 const EXHAUSTED = /^(53[124]00|58030)$/
+/** PostGIS: a column has another coordinate system than the catalog knows, see features/values/geometry-column.ts. */
+const OTHER_SYSTEM =
+  /does not match column (SRID|type)|on mixed SRID geometries|has Z dimension but column does not|Column has Z dimension but|Only lon\/lat coordinate systems/
 /** undefined table, column or function; wrong data type; missing privilege; plan of a table that has changed */
 const CHANGED = /^(42P01|42703|42883|42804|42501|0A000)$/
 /** division by zero, see shard-statement.ts; undefined table; privilege missing */
 const MISPLACED = /^(22012|42P01|42501)$/
-/** invalid text, number out of range, no such day or time zone, character not in the encoding */
-const NOT_A_VALUE = /^22(P02|P05|003|007|008|009|021)$/
+/** invalid text, number out of range, no such day, interval or time zone, character not in the encoding */
+const NOT_A_VALUE = /^22(P02|P05|003|007|008|009|015|021)$/
 
 /** Messages of node-postgres if a pool gives no connection in time, and if a connection is lost. */
 const NO_CONNECTION = /timeout exceeded when trying to connect/
@@ -159,7 +162,7 @@ function translate(cause: Error): Error {
       cause,
     )
   }
-  if (CHANGED.test(code)) {
+  if (CHANGED.test(code) || isOtherSystem(cause)) {
     return gatewayError(
       'collection-changing',
       'The table behind this collection has changed; try again.',
@@ -235,8 +238,9 @@ export class RefusedChange extends Error {
     this.schema = cause.schema
     this.table = cause.table
     this.constraint = cause.constraint
-    // Matches in every language, as in "Key (name, country)=(Andorra, AD) already exists."
-    const [, names] = /\(([^()]+)\)=\(/.exec(cause.detail ?? '') ?? []
+    // Matches in every language, as in "Key (name, country)=(Andorra, AD) already exists." and in
+    // "Partition key of the failing row contains (day) = (2031-01-01)."
+    const [, names] = /\(([^()]+)\) ?= ?\(/.exec(cause.detail ?? '') ?? []
     this.columns = cause.column ? [cause.column] : (names?.split(', ').map(unquoted) ?? [])
     const [, parameter] = /portal .*parameter \$(\d+)/.exec(cause.where ?? '') ?? []
     this.parameter = parameter === undefined ? undefined : Number(parameter)
@@ -276,6 +280,10 @@ const exhausted = (cause: Error) =>
 
 const unavailable = (cause: Error | undefined) =>
   gatewayError('database-unavailable', 'The database cannot be reached at the moment; try again.', {}, cause)
+
+/** Returns true if a geometry column has turned out to have another coordinate system than the catalog knows. */
+export const isOtherSystem = (error: unknown) =>
+  error instanceof pg.DatabaseError && OTHER_SYSTEM.test(error.message)
 
 /** Returns true if PROJ refused coordinates for which the projection is not defined. */
 export const isProjectionFailure = (error: unknown) =>

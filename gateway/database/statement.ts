@@ -13,6 +13,8 @@ export type Statement = {
    * does not store the shard.
    */
   readonly ofShard?: (() => Statement) | undefined
+  /** Milliseconds after which the server cancels it, in place of the time limit that statements of requests have. */
+  readonly timeLimitMs?: number
 }
 
 /** A row as PostgreSQL sent it: each column's text, or null. */

@@ -143,7 +143,7 @@ export function makeApiKeys(database: Database): ApiKeys {
       if (!(error instanceof RefusedChange)) throw error
       throw gatewayError(
         'not-ready',
-        'API keys cannot be read: the role of the write port needs SELECT on tessera.api_key.',
+        'API keys cannot be read: the role of the write port needs USAGE on schema tessera and SELECT on tessera.api_key.',
         {},
         error,
       )

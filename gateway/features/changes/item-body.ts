@@ -2,10 +2,16 @@
 
 import { type Fault, gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
-import type { Column } from '../values/column.ts'
+import { type Column, isRequired } from '../values/column.ts'
 import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
-import { GEOMETRY_TYPES, GeometryError, type ParsedGeometry, parseGeometry } from '../values/geometry.ts'
-import { describeValue, parseValue } from '../values/value.ts'
+import {
+  asMultiple,
+  GEOMETRY_TYPES,
+  GeometryError,
+  type ParsedGeometry,
+  parseGeometry,
+} from '../values/geometry.ts'
+import { describeValue, parseStored, parseValue } from '../values/value.ts'
 
 /** Kind of a body: a new feature, a replacement, or a merge patch (RFC 7396). */
 export type BodyKind = 'create' | 'replace' | 'update'
@@ -51,6 +57,12 @@ export function parseItemBody(
   const report: Report = (pointer, detail) => {
     faults.push({ pointer, detail })
   }
+  // A trigger may set what a new feature lacks. If it does not, PostgreSQL refuses the row and names the column.
+  const lacks: Fault[] = []
+  const lack: Report = (pointer, detail) => {
+    lacks.push({ pointer, detail })
+  }
+  const mayLack = kind === 'create' && collection.hasInsertTrigger
   if (!isObject(body)) {
     report('', 'must be a GeoJSON feature: an object with type, geometry and properties')
     throw invalidFeature(faults)
@@ -64,9 +76,9 @@ export function parseItemBody(
   const parsed: ItemBody = {
     id: parseId(body.id, collection, kind, id, report),
     geometry: parseGeometryMember(body, collection, kind, report),
-    assignments: parseProperties(body.properties, collection, kind, report),
+    assignments: parseProperties(body.properties, collection, kind, report, mayLack ? lack : report),
   }
-  if (faults.length > 0) throw invalidFeature(faults)
+  if (faults.length > 0) throw invalidFeature([...faults, ...lacks])
   return parsed
 }
 
@@ -91,7 +103,9 @@ function parseId(
 ): string | undefined {
   const column = idColumn!
   const text = given instanceof ExactNumber ? given.text : typeof given === 'number' ? String(given) : given
-  const id = typeof text === 'string' ? parseValue(text, column) : undefined
+  // A feature that is sent back as it was read may have an id that no request could write for a new one.
+  const parse = known === undefined ? parseValue : parseStored
+  const id = typeof text === 'string' ? parse(text, column) : undefined
   if (known !== undefined) {
     if (given !== undefined && id !== known)
       report('/id', `must be left out or be that of the URL, ${JSON.stringify(known)}: it cannot change`)
@@ -129,7 +143,12 @@ function parseGeometryMember(
   // A merge patch may leave out the type if the collection has only one.
   const isPartial = kind === 'update' && wanted && isObject(geometry) && !('type' in geometry)
   try {
-    const parsed = parseGeometry(withPlainNumbers(isPartial ? { ...geometry, type: wanted } : geometry))
+    const given = parseGeometry(withPlainNumbers(isPartial ? { ...geometry, type: wanted } : geometry))
+    // As in an import, a single geometry becomes one of several parts if the collection has these.
+    const parsed =
+      wanted === `Multi${given.type}`
+        ? { ...given, type: wanted, text: asMultiple(given.text, given.type) }
+        : given
     if (base !== 'GEOMETRY' && parsed.type !== wanted) {
       return report(
         '/geometry/type',
@@ -170,6 +189,8 @@ function parseProperties(
   collection: Collection,
   kind: BodyKind,
   report: Report,
+  /** Called for a value that a new feature needs and the body does not have. */
+  reportMissing: Report,
 ): ColumnValue[] {
   if (properties === undefined && kind === 'update') return []
   if (!isObject(properties) && !(properties === null && kind !== 'update')) {
@@ -195,7 +216,7 @@ function parseProperties(
       kind !== 'update' && given[column.name] === null && !column.isNullable && column.hasDefault
     if (!Object.hasOwn(given, column.name) || isBlank) {
       if (kind !== 'update' && isRequired(column))
-        report(pointer, `is missing: it must be ${expectedOf(column)}`)
+        reportMissing(pointer, `is missing: it must be ${expectedOf(column)}`)
       return []
     }
     if (!writable.has(column.name)) {
@@ -213,9 +234,6 @@ function parseProperties(
     return []
   })
 }
-
-const isRequired = ({ isNullable, hasDefault, isComputed }: Column) =>
-  !isNullable && !hasDefault && !isComputed
 
 /** Completes "must be …". */
 function expectedOf(column: Column): string {

@@ -11,7 +11,7 @@ import { featureNotFound } from '../query/stored-feature.ts'
 import { cellOf } from '../sharding/cell.ts'
 import { homeOf, itemIdOf, makeLocalId } from '../sharding/feature-id.ts'
 import { compileClaim, compileForget, compileForward, compileWhereabouts } from '../sharding/forwarding.ts'
-import { parseValue } from '../values/value.ts'
+import { parseStored } from '../values/value.ts'
 import { type ChangeResult, changeOnce, claimKey, type Done, type IdempotencyKey } from './idempotency-key.ts'
 import { type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
 import {
@@ -24,6 +24,7 @@ import {
   compileReplace,
   compileUpdate,
   replaceKept,
+  type Target,
   updateKept,
 } from './item-statement.ts'
 import { describeRefusal, notAllowed } from './refusal.ts'
@@ -77,7 +78,8 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
     } catch (error) {
       if (error instanceof RefusedChange && latest)
         throw await describeRefusal(error, collection, latest, database)
-      if (isProjectionFailure(error)) {
+      // Without a geometry in the body, it is the stored one that cannot be transformed.
+      if (isProjectionFailure(error) && latest?.targets.some(isGeometry)) {
         throw invalidFeature([
           { pointer: '/geometry', detail: "is outside the area of this collection's coordinate system" },
         ])
@@ -138,6 +140,9 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
     },
   }
 }
+
+const isGeometry = (target: Target | undefined) =>
+  target !== undefined && 'member' in target && target.member === 'geometry'
 
 /** One attempt at a change: its statements run in one transaction if it has a key, otherwise each in its own. */
 type Attempt = {
@@ -307,7 +312,7 @@ const MAX_LOOKS = 100
 const LOOK_INTERVAL_MS = 20
 
 function idOf(collection: Collection, text: string): string {
-  const id = parseValue(text, collection.idColumn!)
+  const id = parseStored(text, collection.idColumn!)
   if (id === undefined) throw featureNotFound(collection, text)
   return id
 }

@@ -14,6 +14,7 @@ import {
 import { itemOf, versionOf } from '../query/stored-feature.ts'
 import { departure, type KeptColumn } from '../sharding/forwarding.ts'
 import type { JsonObject } from '../values/exact-json.ts'
+import { geometryToStore } from '../values/geometry-column.ts'
 import type { ColumnValue, ItemBody } from './item-body.ts'
 import { mergedColumn } from './merge-patch.ts'
 
@@ -123,7 +124,11 @@ const NULL: Fragment = { shape: 'null', values: [], compose: () => sql`null` }
 const DEFAULT: Fragment = { shape: 'default', values: [], compose: () => sql`default` }
 
 /** Returns the new value of the geometry, if the body has one. */
-function assignGeometry({ geometry: column }: Collection, { geometry }: ItemBody): Assignment[] {
+function assignGeometry(
+  { geometry: column }: Collection,
+  { geometry }: ItemBody,
+  isNew: boolean,
+): Assignment[] {
   if (geometry === undefined) return []
   const value: Fragment =
     geometry === null
@@ -131,18 +136,10 @@ function assignGeometry({ geometry: column }: Collection, { geometry }: ItemBody
       : {
           shape: 'geometry',
           values: [geometry.text],
-          compose: (text) => geometryIn(column.srid, sql`ST_GeomFromGeoJSON(${text}::text)`),
+          compose: (text) => geometryToStore(column, isNew, sql`ST_GeomFromGeoJSON(${text}::text)`),
         }
   return [{ name: column.column, value, target: { member: 'geometry' } }]
 }
-
-/** Converts a geometry to the system of its column; a column that declares none is assumed to have degrees. */
-const geometryIn = (srid: number, geometry: SQL): SQL =>
-  srid === 4326
-    ? geometry
-    : srid === 0
-      ? sql`ST_SetSRID(${geometry}, 0)`
-      : sql`ST_Transform(${geometry}, ${sql.raw(String(srid))})`
 
 const assignProperty = ({ column: { name }, value }: ColumnValue): Assignment => ({
   name,
@@ -166,7 +163,7 @@ export function compileCreate(
   const assignments = [
     ...(cell === undefined ? [] : [assignCell(cell)]),
     ...(body.id === undefined ? [] : [assignId(collection, body.id)]),
-    ...assignGeometry(collection, body),
+    ...assignGeometry(collection, body, true),
     ...body.assignments.map(assignProperty),
   ]
   return compile(collection, 'create', { assignments, cell }, (set) => insert(collection, set))
@@ -180,7 +177,7 @@ export function compileReplace(collection: Collection, row: RowReference, body: 
       const one = given.get(name)
       return one ? assignProperty(one) : { name, value: DEFAULT }
     })
-  const assignments = [...assignGeometry(collection, body), ...properties]
+  const assignments = [...assignGeometry(collection, body, false), ...properties]
   return compile(collection, 'replace', { row, assignments }, (set, where) => update(collection, set, where))
 }
 
@@ -197,7 +194,7 @@ export function compileUpdate(collection: Collection, row: RowReference, body: I
   })
   // The text of a statement with a JSON patch depends on the patch, and other requests are unlikely to have the same.
   const isUnique = body.assignments.some(({ value }) => isPatch(value))
-  const assignments = [...assignGeometry(collection, body), ...properties]
+  const assignments = [...assignGeometry(collection, body, false), ...properties]
   return compile(collection, 'update', { row, assignments, isUnique }, (set, where) =>
     update(collection, set, where),
   )
@@ -253,7 +250,7 @@ export function compileArrival(
   const assignments = [
     assignCell(cell),
     assignId(collection, id),
-    ...assignGeometry(collection, body),
+    ...assignGeometry(collection, body, true),
     ...body.assignments.filter(({ value }) => !isPatch(value)).map(assignProperty),
     ...kept.map(({ name }, index) => ({
       name,

@@ -1,7 +1,7 @@
 // Owns the errors for changes that PostgreSQL refuses: the violated rule → the fault, and the member that it concerns.
 
 import type { Database } from '../../database/contract.ts'
-import type { RefusedChange } from '../../database/outcome.ts'
+import { isOtherSystem, type RefusedChange } from '../../database/outcome.ts'
 import { type Fault, type GatewayError, gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { invalidFeature, pointerOf } from './item-body.ts'
@@ -15,8 +15,11 @@ export async function describeRefusal(
   database: Database,
 ): Promise<GatewayError> {
   const { refusal, constraint } = refused
-  // The check uses another level than the catalog knows, so the table was created again.
-  if (collection.level !== undefined && /^cell_of_geom(_\d+)?$/.test(constraint ?? ''))
+  // The check uses another level than the catalog knows, so the table was created again; or the column has another
+  // coordinate system than the one that the catalog knows.
+  const hasOtherLevel = collection.level !== undefined && /^cell_of_geom(_\d+)?$/.test(constraint ?? '')
+  const hasOtherSystem = collection.geometry.cast !== undefined && isOtherSystem(refused.cause)
+  if (hasOtherLevel || hasOtherSystem)
     return gatewayError('collection-changing', 'The table behind this collection has changed; try again.')
   if (refusal === 'forbidden') {
     return notAllowed(refused)
@@ -59,7 +62,10 @@ const pointerToTarget = (target: Target) =>
 /** Returns the end of a sentence that begins with a pointer; PostgreSQL's own message if there is no better text. */
 function detailOf({ cause, constraint, message }: RefusedChange): string {
   const rule = constraint ? ` (${constraint})` : ''
-  switch ((cause as { code?: string }).code) {
+  const { code, routine } = cause as { code?: string; routine?: string }
+  // By its code a row without a partition violates a check.
+  if (routine === 'ExecFindPartition') return 'has a value for which the table has no partition'
+  switch (code) {
     case '23505':
       return `has a value that another feature has already${rule}`
     case '23503':

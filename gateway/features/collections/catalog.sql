@@ -1,26 +1,73 @@
 -- All collections as one JSON array, in a stable order, so that an unchanged catalog gives the same text.
 -- $1: schemas to serve, or an empty array for all; $2: schemas not to serve.
 
-with
+with recursive
+
+-- Relations that somebody locks, or waits to lock, against readers. Functions that open a relation would wait for that
+-- lock, and with them all other collections.
+locked as materialized (
+  select distinct l.relation as oid
+  from pg_locks l
+  where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
+    and l.database = (select d.oid from pg_database d where d.datname = current_database())
+),
+
+-- The schema of PostGIS, which need not be in the search path.
+postgis as (
+  select n.oid, n.nspname, has_schema_privilege(n.oid, 'usage') as is_usable
+  from pg_extension e
+  join pg_namespace n on n.oid = e.extnamespace
+  where e.extname = 'postgis'
+),
+
+-- Each domain, and for a domain over a domain each step down; `modifier` is that of the last step.
+domain_step as (
+  select t.oid, t.typbasetype as base, t.typtypmod as modifier from pg_type t where t.typtype = 'd'
+  union all
+  select s.oid, t.typbasetype, t.typtypmod from domain_step s join pg_type t on t.oid = s.base and t.typtype = 'd'
+),
+-- Each domain with the type that its values have.
+domain_base as (
+  select s.oid, s.base, s.modifier from domain_step s join pg_type t on t.oid = s.base and t.typtype <> 'd'
+),
 
 -- Tables, views, materialized views, partitioned and foreign tables with a geometry column that the role can read.
-relation as (
+relation as materialized (
   select
     c.oid, n.nspname, c.relname, c.relkind, c.reltuples, c.relhassubclass,
-    g.attname as geometry_column, g.attnum as geometry_number, g.atttypmod as geometry_typmod,
-    g.attnotnull as geometry_is_required
+    exists (select from locked where locked.oid = c.oid) as is_locked,
+    g.attname as geometry_column, g.attnum as geometry_number, g.attnotnull as geometry_is_required,
+    g.typname as geometry_kind, g.is_domain as geometry_is_domain, g.modifier as geometry_modifier,
+    m.type as geometry_type, m.srid as geometry_srid
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
-  -- The first geometry column is the feature's, because a table is only one collection.
+  -- The first geometry column is the feature's, because a table is only one collection; without one, the first
+  -- geography column is.
   join lateral (
-    select a.attname, a.attnum, a.atttypmod, a.attnotnull
+    select a.attname, a.attnum, a.attnotnull, t.typname, d.oid is not null as is_domain,
+      case when d.oid is null then a.atttypmod else d.modifier end as modifier
     from pg_attribute a
-    join pg_type t on t.oid = a.atttypid and t.typname = 'geometry'
+    left join domain_base d on d.oid = a.atttypid
+    join pg_type t on t.oid = coalesce(d.base, a.atttypid) and t.typname in ('geometry', 'geography')
+    join postgis on postgis.oid = t.typnamespace and postgis.is_usable
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       and has_column_privilege(c.oid, a.attnum, 'select')
-    order by a.attnum
+    order by t.typname = 'geography', a.attnum
     limit 1
   ) g on true
+  -- PostGIS packs SRID, type, Z and M into one number. It is unpacked here, because PostGIS' own functions for that are
+  -- not found if its schema is not in the search path.
+  cross join lateral (
+    select
+      coalesce((array['Point', 'LineString', 'Polygon', 'MultiPoint', 'MultiLineString', 'MultiPolygon',
+        'GeometryCollection', 'CircularString', 'CompoundCurve', 'CurvePolygon', 'MultiCurve', 'MultiSurface',
+        'PolyhedralSurface', 'Triangle', 'Tin'])[(g.modifier & 252) >> 2], 'Geometry')
+        || case when g.modifier & 2 > 0 then 'Z' else '' end || case when g.modifier & 1 > 0 then 'M' else '' end,
+      nullif((g.modifier & 268435200) >> 8, 0)
+    where g.modifier <> -1
+    union all
+    select 'Geometry', null where g.modifier = -1
+  ) m (type, srid)
   where c.relkind in ('r', 'v', 'm', 'p', 'f')
     -- A partition is read through its parent.
     and not c.relispartition
@@ -39,9 +86,25 @@ relation as (
 -- requires the cell in every key of such a table; without the cell, a key still identifies features.
 cell_check as (
   select k.conrelid, min(substring(pg_get_constraintdef(k.oid) from 'cell = tessera\.cell\(geom, (\d+)\)'))::int as level
-  from pg_constraint k
-  where k.contype = 'c' and pg_get_constraintdef(k.oid) ~ 'cell = tessera\.cell\(geom, \d+\)'
+  from pg_proc p
+  join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'tessera'
+  join pg_depend d on d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid and d.classid = 'pg_constraint'::regclass
+  join pg_constraint k on k.oid = d.objid and k.contype = 'c'
+  where p.proname = 'cell' and k.conrelid not in (select oid from locked)
   group by k.conrelid
+),
+
+-- The SRID that a check constraint declares for a column whose type does not, as older versions of PostGIS created them.
+srid_check as (
+  select r.oid, min(declared[2]::int) as srid
+  from relation r
+  join pg_constraint k on k.conrelid = r.oid and k.contype = 'c' and k.convalidated and r.geometry_number = any(k.conkey)
+  cross join lateral regexp_match(
+    case when not r.is_locked then pg_get_constraintdef(k.oid) end,
+    '^CHECK \(\((?:[^(]+\.)?st_srid\((.+)\) = (\d{4,6})\)\)$'
+  ) declared
+  where r.geometry_srid is null and declared[1] = quote_ident(r.geometry_column)
+  group by r.oid
 ),
 
 -- The columns that identify a row: the primary key, else the shortest unique index without nulls.
@@ -96,9 +159,14 @@ view_key as (
     join pg_attribute a on a.attrelid = v.oid and a.attnum = origin[1]::int
       and has_column_privilege(v.oid, a.attnum, 'select')
   ) shown on true
-  where v.relkind = 'v' and pg_relation_is_updatable(v.oid, false) & 4 > 0
+  where v.relkind = 'v' and case when v.is_locked then false else pg_relation_is_updatable(v.oid, false) & 4 > 0 end
   group by v.oid, k.columns
   having count(*) = cardinality(k.columns)
+),
+
+metadata as (
+  select c.oid, c.relnamespace from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = 'tessera' and c.relname = 'collection'
 )
 
 select coalesce(json_agg(json_build_object(
@@ -109,47 +177,69 @@ select coalesce(json_agg(json_build_object(
   'comment', obj_description(r.oid, 'pg_class'),
   -- Rounded up to a power of ten, so that it seldom changes; 0 if it is not known.
   'estimatedRows', case when r.reltuples > 0 then (10 ^ ceil(log(r.reltuples::numeric)))::bigint else 0 end,
+  'isLocked', r.is_locked,
   'geometryColumn', r.geometry_column,
-  'geometryType', postgis_typmod_type(r.geometry_typmod),
-  'srid', postgis_typmod_srid(r.geometry_typmod),
+  'geometryType', r.geometry_type,
+  'srid', coalesce(r.geometry_srid, checked.srid),
+  -- The type as it was declared, if it restricts the SRID. A cast to it fails once the column has another one.
+  'geometryCast', case when r.geometry_srid is not null and not r.geometry_is_domain
+    then format('%s(%s,%s)', r.geometry_kind, r.geometry_type, r.geometry_srid) end,
+  'isGeography', r.geometry_kind = 'geography',
+  'isGeometryDomain', r.geometry_is_domain,
   'isGeometryRequired', r.geometry_is_required,
-  'isAnyGeometry', r.geometry_typmod = -1,
+  'isAnyGeometry', r.geometry_modifier = -1,
   'key', coalesce(k.columns, v.columns),
   'level', c.level,
   'isOverCells', coalesce(v.is_over_cells, false),
   -- A parent table also shows the rows of its children, which neither its own key nor ctid identifies.
   'hasChildren', r.relhassubclass and r.relkind = 'r',
+  -- A trigger that runs before each insert may set the columns that a client leaves out.
+  'hasInsertTrigger', exists (
+    select from pg_trigger g
+    where g.tgrelid = r.oid and not g.tgisinternal and g.tgenabled in ('O', 'A') and g.tgtype & 7 = 7
+  ),
   'columns', (
     select coalesce(json_agg(json_build_object(
       'name', a.attname,
       -- A domain is treated as its base type.
-      'type', coalesce(nullif(b.typname, ''), t.typname),
+      'type', t.typname,
       'category', t.typcategory,
+      -- Whether a statement can compare the values with a text that stands for one. It cannot for lists and rows, and
+      -- for types whose order has operators of other names, such as hstore's.
+      'isComparable', t.typcategory not in ('A', 'C', 'P') and (t.typcategory <> 'U' or exists (
+        select from pg_operator o where o.oprname = '>' and o.oprleft = t.oid and o.oprright = t.oid
+      )),
       'isNullable', not a.attnotnull,
-      'hasDefault', a.atthasdef or a.attidentity <> '',
+      'hasDefault', a.atthasdef or a.attidentity <> '' or own.typdefault is not null,
       -- Only PostgreSQL computes the value; no client can set it.
       'isComputed', a.attgenerated <> '' or a.attidentity = 'a',
-      'maxLength', case when coalesce(nullif(b.typname, ''), t.typname) in ('varchar', 'bpchar') and modifier > 4 then modifier - 4 end,
+      'maxLength', case when t.typname in ('varchar', 'bpchar') and m.modifier > 4 then m.modifier - 4 end,
       -- Precision minus scale, as PostgreSQL packs numeric(precision, scale).
-      'maxDigits', case when coalesce(nullif(b.typname, ''), t.typname) = 'numeric' and modifier > 4
-        then ((modifier - 4) >> 16 & 65535) - ((modifier - 4 & 2047 # 1024) - 1024) end,
-      'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = coalesce(b.oid, t.oid)),
-      -- Constraints about this column alone, its own and its domain's.
+      'maxDigits', case when t.typname = 'numeric' and m.modifier > 4
+        then ((m.modifier - 4) >> 16 & 65535) - ((m.modifier - 4 & 2047 # 1024) - 1024) end,
+      'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid),
+      -- Constraints about this column alone, its own and those of its domains.
       'checks', (
         select coalesce(json_agg(pg_get_constraintdef(k.oid) order by k.oid), '[]')
         from (
           select oid from pg_constraint
           where contype = 'c' and convalidated and conrelid = r.oid and conkey = array[a.attnum]
           union all
-          select oid from pg_constraint where contype = 'c' and convalidated and contypid = t.oid and t.typtype = 'd'
+          select oid from pg_constraint
+          where contype = 'c' and convalidated and contypid = own.oid and own.typtype = 'd'
+          union all
+          select k.oid from domain_step s
+          join pg_constraint k on k.contype = 'c' and k.convalidated and k.contypid = s.base
+          where s.oid = own.oid
         ) k
       ),
       'comment', col_description(r.oid, a.attnum)
     ) order by a.attnum), '[]')
     from pg_attribute a
-    join pg_type t on t.oid = a.atttypid
-    left join pg_type b on b.oid = nullif(t.typbasetype, 0)
-    cross join lateral (select case when b.oid is null then a.atttypmod else t.typtypmod end as modifier) m
+    join pg_type own on own.oid = a.atttypid
+    left join domain_base d on d.oid = a.atttypid
+    join pg_type t on t.oid = coalesce(d.base, a.atttypid)
+    cross join lateral (select case when d.oid is null then a.atttypmod else d.modifier end as modifier) m
     where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
       and has_column_privilege(r.oid, a.attnum, 'select')
       and t.typname not in ('geometry', 'geography', 'raster', 'box2d', 'box3d')
@@ -158,7 +248,8 @@ select coalesce(json_agg(json_build_object(
   'hidden', (
     select coalesce(json_agg(a.attname order by a.attnum), '[]')
     from pg_attribute a
-    join pg_type t on t.oid = a.atttypid
+    left join domain_base d on d.oid = a.atttypid
+    join pg_type t on t.oid = coalesce(d.base, a.atttypid)
     where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
       and a.attnum <> r.geometry_number and a.attgenerated = ''
       and not (has_column_privilege(r.oid, a.attnum, 'select')
@@ -166,10 +257,24 @@ select coalesce(json_agg(json_build_object(
   )
 ) order by r.nspname, r.relname), '[]') as collections,
   -- Whether Tessera's own table, with metadata of collections, can be read.
-  coalesce(has_table_privilege(to_regclass('tessera.collection'), 'select'), false) as is_registered,
+  (select has_schema_privilege(n.oid, 'usage') and has_table_privilege(m.oid, 'select') from metadata m join pg_namespace n on n.oid = m.relnamespace)
+    as is_registered,
+  -- What the role lacks, each with what is missing without it.
+  (select coalesce(json_agg(json_build_object('role', current_user, 'grant', missing, 'effect', effect) order by missing), '[]') from (
+    select format('USAGE on schema %I', p.nspname), 'no collection can be read' from postgis p where not p.is_usable
+    union all
+    select 'the extension postgis', 'there are no collections' where not exists (select from postgis)
+    union all
+    select 'USAGE on schema tessera', 'collections have no titles and descriptions'
+    from pg_namespace n where n.nspname = 'tessera' and not has_schema_privilege(n.oid, 'usage')
+    union all
+    select 'SELECT on tessera.collection', 'collections have no titles and descriptions'
+    from metadata m where not has_table_privilege(m.oid, 'select')
+  ) lack (missing, effect)) as lacks,
   -- Whether Citus is installed, so that tables may be distributed over nodes.
   to_regclass('pg_catalog.pg_dist_partition') is not null as is_citus
 from relation r
 left join row_key k on k.indrelid = r.oid
 left join view_key v on v.oid = r.oid
 left join cell_check c on c.conrelid = r.oid
+left join srid_check checked on checked.oid = r.oid

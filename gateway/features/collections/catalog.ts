@@ -1,9 +1,10 @@
 // Owns the list of collections: read from PostgreSQL's catalog, and kept up to date as tables come, change and go.
 
 import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import type { Database } from '../../database/contract.ts'
-import type { Statement } from '../../database/statement.ts'
+import type { Row, Statement } from '../../database/statement.ts'
 import { collectionTable } from '../../database/tables.ts'
 import { statementOf } from '../../database/template.ts'
 import { gatewayError } from '../../errors.ts'
@@ -39,14 +40,26 @@ export type CatalogOptions = {
   readonly emit: Emit
 }
 
+/**
+ * Time limit of the statements that read the catalog. They are not requests, and the time limit of these may be shorter
+ * than a large catalog takes.
+ */
+const DISCOVERY_TIMEOUT_MS = 60_000
+/** Longest wait for what may be changed. After that, collections are read without it, and the next look has it. */
+const CHANGEABLE_PATIENCE_MS = 1_000
+
 /** Two such intervals and a query fit into the five seconds within which a new table must appear. */
 const RELOAD_INTERVAL_MS = 2_000
+
+/** Something that the role of the read port lacks, as catalog.sql returns it. */
+type Lack = { readonly role: string; readonly grant: string; readonly effect: string }
 
 const discovery = readFileSync(new URL('catalog.sql', import.meta.url), 'utf8')
 const privileges: Statement = {
   name: 'tessera_changeable',
   text: readFileSync(new URL('changeable.sql', import.meta.url), 'utf8'),
   values: [],
+  timeLimitMs: DISCOVERY_TIMEOUT_MS,
 }
 
 /** Versions are never reused, so that a statement that was compiled for a former table is not found again. */
@@ -65,50 +78,56 @@ export async function openCatalog({
   let origins = new Map<string, string>()
   let loading: Promise<void> = Promise.resolve()
   let queued: Promise<void> | undefined
-  /** Last known result of changeable.sql, as JSON. */
-  let changeable = '[]'
+  /** Last known description of each relation, by its oid, and what may be changed in each, by its collection's id. */
+  let described = new Map<string, Relation>()
+  let changeable = new Map<string, Changeable>()
   let knowsCapabilities = !database.canWrite
-  const srids = new Map<string, number>()
+  let askingChangeable: Promise<void> | undefined
+  /** Metadata as it was last read. */
+  let registered: Row[] = []
+  const told = new Set<string>()
 
   async function load() {
     const statement: Statement = {
       name: 'tessera_catalog',
       text: discovery,
       values: [schemas, excludeSchemas],
+      timeLimitMs: DISCOVERY_TIMEOUT_MS,
     }
     const [row] = await database.read(statement)
-    const [found, isRegistered, isCitus] = row as [string, string, string]
+    const [found, isRegistered, lacks, isCitus] = row as [string, string, string, string]
     const distributed = isCitus === 't' ? await database.read(distributions) : []
-    const registered = isRegistered === 't' ? await database.read(registrations) : []
-    const relations = JSON.parse(found) as Relation[]
-    await findSrids(relations)
-    await findChangeable()
-    const current = JSON.stringify([found, registered, distributed, [...srids], changeable])
+    registered = isRegistered === 't' ? await readRegistrations() : []
+    tellLacks(JSON.parse(lacks) as Lack[])
+    const relations = completeRelations(JSON.parse(found) as Relation[])
+    askingChangeable ??= findChangeable().finally(() => {
+      askingChangeable = undefined
+    })
+    await Promise.race([askingChangeable, sleep(CHANGEABLE_PATIENCE_MS, undefined, { ref: false })])
+    const current = JSON.stringify([relations, registered, distributed, [...changeable]])
     if (current === seen) return
-    const changes = new Map(
-      (JSON.parse(changeable) as Changeable[]).map((table) => [
-        collectionId(table.schema, table.table),
-        table,
-      ]),
-    )
     const spread = new Map(
       distributed.map(([oid, column, shards]): [string, Distribution] => [
         oid!,
         column == null ? { by: 'reference' } : { by: 'column', column, shards: JSON.parse(shards!) },
       ]),
     )
-    const notes = new Map(registered.map(([id, note]) => [id!, JSON.parse(note!) as Registration]))
+    const notes = new Map(
+      registered.map(([schema, table, note]) => [
+        collectionId(schema!, table!),
+        JSON.parse(note!) as Registration,
+      ]),
+    )
     const nextCollections = new Map<string, Collection>()
     const nextOrigins = new Map<string, string>()
     for (const relation of relations) {
       const id = collectionId(relation.schema, relation.table)
-      const described = { ...relation, srid: relation.srid || (srids.get(relation.oid) ?? 0) }
       const distribution = spread.get(relation.oid)
-      const origin = JSON.stringify([described, notes.get(id), changes.get(id), distribution])
+      const origin = JSON.stringify([relation, notes.get(id), changeable.get(id), distribution])
       const before = origins.get(id) === origin ? collections.get(id) : undefined
       nextCollections.set(
         id,
-        before ?? makeCollection(described, notes.get(id), changes.get(id), distribution, ++lastVersion),
+        before ?? makeCollection(relation, notes.get(id), changeable.get(id), distribution, ++lastVersion),
       )
       nextOrigins.set(id, origin)
     }
@@ -118,26 +137,52 @@ export async function openCatalog({
     emit({ type: 'catalog-changed', collections: collections.size })
   }
 
-  /** Finds the coordinate system of columns that do not declare it, such as those of views, from a first geometry. */
-  async function findSrids(relations: readonly Relation[]) {
-    for (const { oid, schema, table, geometryColumn, srid } of relations) {
-      if (srid !== 0 || srids.has(oid)) continue
-      const column = sql.identifier(geometryColumn)
-      const first = statementOf(
-        sql`select ST_SRID(${column}) from ${sql.identifier(schema)}.${sql.identifier(table)} where ${column} is not null limit 1`,
-      )
-      // If a view cannot be read, its own requests fail, but not the catalog.
-      const [row] = await database.read(first).catch(() => [])
-      if (row?.[0]) srids.set(oid, Number(row[0]))
+  /** Returns the relations that are completely known: a locked one is what it was, and none if it has not been seen. */
+  function completeRelations(found: readonly Relation[]): Relation[] {
+    const complete = found.flatMap((relation) => {
+      const { oid, schema, table, isLocked } = relation
+      const known = isLocked ? described.get(oid) : relation
+      const name = `locked ${oid}`
+      if (known) told.delete(name)
+      else if (!told.has(name)) {
+        told.add(name)
+        emit({ type: 'relation-locked', relation: `${schema}.${table}` })
+      }
+      return known ?? []
+    })
+    described = new Map(complete.map((relation) => [relation.oid, relation]))
+    return complete
+  }
+
+  /** Reports each thing that the role lacks once, and again if it was there meanwhile. */
+  function tellLacks(lacks: readonly Lack[]) {
+    const names = new Set(lacks.map(({ grant }) => `grant ${grant}`))
+    for (const name of told) if (name.startsWith('grant ') && !names.has(name)) told.delete(name)
+    for (const lack of lacks) {
+      const name = `grant ${lack.grant}`
+      if (!told.has(name)) emit({ type: 'grant-missing', ...lack })
+      told.add(name)
     }
   }
+
+  /** Without its metadata a collection is served all the same. */
+  const readRegistrations = () =>
+    database.read(registrations).catch((error) => {
+      emit({ type: 'catalog-load-failed', error })
+      return registered
+    })
 
   /** Finds out what may be changed. While the write port is down, reads go on with what was known before. */
   async function findChangeable() {
     if (!database.canWrite) return
     try {
       const [row] = await database.write(privileges, { mayWait: false, isRepeatable: true })
-      changeable = row![0]!
+      const found = (JSON.parse(row![0]!) as Changeable[]).flatMap((one): [string, Changeable][] => {
+        const id = collectionId(one.schema, one.table)
+        const known = one.isLocked ? changeable.get(id) : one
+        return known ? [[id, known]] : []
+      })
+      changeable = new Map(found)
       knowsCapabilities = true
     } catch (error) {
       emit({ type: 'catalog-load-failed', error: error as Error })
@@ -197,17 +242,18 @@ const distributions: Statement = {
       ) order by shardid), '[]')
       from pg_dist_shard s, parse_ident(shard_name(logicalrelid, shardid)) as name
       where s.logicalrelid = p.logicalrelid and spread_by = $1 and colocationid =
-        (select colocationid from pg_dist_partition where logicalrelid = to_regclass('tessera.moved_feature'))
+        (select colocationid from pg_dist_partition join pg_class c on c.oid = logicalrelid
+          join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'tessera' and c.relname = 'moved_feature')
     )
     from pg_dist_partition p, column_to_column_name(logicalrelid, partkey) as spread_by
     where partmethod = 'h' or partmethod = 'n' and repmodel = 't' order by 1`,
   values: [CELL_COLUMN],
+  timeLimitMs: DISCOVERY_TIMEOUT_MS,
 }
 
-/** Returns rows of a collection's id and its metadata as JSON. */
+/** Returns rows of a relation's schema and name, and its metadata as JSON. */
 const registrations = statementOf(
-  sql`select
-          case when schema_name = 'public' then table_name else schema_name || '.' || table_name end,
+  sql`select schema_name, table_name,
           json_build_object('title', title, 'description', description, 'license', license,
             'attribution', attribution, 'temporalColumn', temporal_column, 'isManaged', is_managed)
         from ${collectionTable} order by schema_name, table_name`,

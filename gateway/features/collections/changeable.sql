@@ -1,9 +1,26 @@
 -- What the role of the write port may change, as one JSON array in a stable order, for relations that
 -- catalog.sql may have found.
 
+with recursive
+
+-- As in catalog.sql.
+locked as materialized (
+  select distinct l.relation as oid
+  from pg_locks l
+  where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
+    and l.database = (select d.oid from pg_database d where d.datname = current_database())
+),
+domain_step as (
+  select t.oid, t.typbasetype as base from pg_type t where t.typtype = 'd'
+  union all
+  select s.oid, t.typbasetype from domain_step s join pg_type t on t.oid = s.base and t.typtype = 'd'
+)
+
 select coalesce(json_agg(json_build_object(
   'schema', n.nspname,
   'table', c.relname,
+  -- Then nothing else is known.
+  'isLocked', is_locked,
   -- Bits 3, 2 and 4: whether the relation itself, or a view's triggers, allow INSERT, UPDATE and DELETE.
   'canCreate', changes & 8 > 0 and has_any_column_privilege(c.oid, 'insert'),
   'canUpdate', changes & 4 > 0 and has_any_column_privilege(c.oid, 'update'),
@@ -13,25 +30,29 @@ select coalesce(json_agg(json_build_object(
     from pg_attribute a
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       and has_column_privilege(c.oid, a.attnum, 'insert, update')
-      and pg_column_is_updatable(c.oid, a.attnum, true)
+      and case when is_locked then false else pg_column_is_updatable(c.oid, a.attnum, true) end
   ),
   'computed', (
     select coalesce(json_agg(a.attname order by a.attnum), '[]')
     from pg_attribute a
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-      and not pg_column_is_updatable(c.oid, a.attnum, true)
+      and case when is_locked then false else not pg_column_is_updatable(c.oid, a.attnum, true) end
   )
 ) order by n.nspname, c.relname), '[]')
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
-cross join lateral (select pg_relation_is_updatable(c.oid, true) as changes) allowed
+cross join lateral (select c.oid in (select oid from locked) as is_locked) found
+cross join lateral (
+  select case when is_locked then 0 else pg_relation_is_updatable(c.oid, true) end as changes
+) allowed
 where c.relkind in ('r', 'v', 'p', 'f')
   and not c.relispartition
   and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' and n.nspname <> 'tessera'
   and has_schema_privilege(n.oid, 'usage')
   and exists (
     select from pg_attribute a
-    join pg_type t on t.oid = a.atttypid and t.typname = 'geometry'
+    left join domain_step d on d.oid = a.atttypid
+    join pg_type t on t.oid in (d.base, a.atttypid) and t.typname in ('geometry', 'geography')
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   )
   -- The role must be able to read a feature to change it, because a version is a hash of the complete row.

@@ -3,7 +3,8 @@
 import { hash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import { type HashRange, shardOf } from '../../database/shards.ts'
-import type { Column, ColumnKind } from '../values/column.ts'
+import { type Column, type ColumnKind, isRequired } from '../values/column.ts'
+import type { GeometryColumn } from '../values/geometry-column.ts'
 import { limitsOf } from '../values/limits.ts'
 
 /** Changes of features that are allowed, and the columns that they may set. */
@@ -23,7 +24,7 @@ export type Distribution =
   | { readonly by: 'reference' }
 
 export type Collection = {
-  /** Id in URLs: the table's name in schema public, otherwise `schema.table`. */
+  /** Id in URLs: the table's name in schema public, otherwise `schema.table`; see collectionId. */
   readonly id: string
   readonly schema: string
   readonly table: string
@@ -31,16 +32,7 @@ export type Collection = {
   readonly description: string | undefined
   readonly license: string | undefined
   readonly attribution: string | undefined
-  readonly geometry: {
-    readonly column: string
-    /** Type in capitals, as in `MULTIPOLYGON`; `GEOMETRY` for any. */
-    readonly type: string
-    /** 0 if the coordinate system is not known; longitude and latitude are assumed then. */
-    readonly srid: number
-    /** 3 for positions with a height; undefined if there may be both. */
-    readonly dimension: 2 | 3 | undefined
-    readonly isNullable: boolean
-  }
+  readonly geometry: GeometryColumn
   /** Columns that together identify a feature, in order; empty if there are none, as in most views. */
   readonly key: readonly Column[]
   /** True if `key` is the physical position of a row (ctid): it serves for paging, but not as an address. */
@@ -58,13 +50,15 @@ export type Collection = {
   readonly columns: readonly Column[]
   /** Changes that the write port allows; undefined if features cannot be changed at all. */
   readonly capabilities: Capabilities | undefined
-  /** `server` if PostgreSQL or the gateway assigns the id of a new feature; undefined for a view, which may allow both. */
+  /** `server` if PostgreSQL or the gateway assigns the id of a new feature; undefined if either may, as with triggers. */
   readonly idFrom: 'server' | 'client' | undefined
   /**
    * True if PUT can create a feature: not through a view, and not if a sequence assigns the ids, because it would reach
    * the client's id later.
    */
   readonly takesIds: boolean
+  /** True if a trigger runs before each insert, which may set columns that a client leaves out. */
+  readonly hasInsertTrigger: boolean
   /** Level of the cells by which features are sharded, see cell.ts; undefined if they are not. */
   readonly level: number | undefined
   /** Undefined on one node. */
@@ -87,9 +81,15 @@ export type Relation = {
   readonly kind: 'r' | 'v' | 'm' | 'p' | 'f'
   readonly comment: string | null
   readonly estimatedRows: number
+  /** True if somebody locks the relation against readers, so that not all of this could be found out. */
+  readonly isLocked: boolean
   readonly geometryColumn: string
   readonly geometryType: string
-  readonly srid: number
+  /** Null if the column declares none. */
+  readonly srid: number | null
+  readonly geometryCast: string | null
+  readonly isGeography: boolean
+  readonly isGeometryDomain: boolean
   readonly isGeometryRequired: boolean
   /** True if the column does not restrict the type of its geometries. */
   readonly isAnyGeometry: boolean
@@ -99,11 +99,15 @@ export type Relation = {
   /** True for a view that shows features of a table that is sharded by cell. */
   readonly isOverCells: boolean
   readonly hasChildren: boolean
+  /** True if a trigger runs before each insert, which may set columns that a client leaves out. */
+  readonly hasInsertTrigger: boolean
   readonly hidden: readonly string[]
   readonly columns: readonly {
     readonly name: string
     readonly type: string
     readonly category: string
+    /** True if a statement can compare the values with a text that stands for one. */
+    readonly isComparable: boolean
     readonly isNullable: boolean
     readonly hasDefault: boolean
     readonly isComputed: boolean
@@ -120,6 +124,8 @@ export type Relation = {
 export type Changeable = {
   readonly schema: string
   readonly table: string
+  /** True if somebody locks the relation against readers; then nothing else is known. */
+  readonly isLocked: boolean
   readonly canCreate: boolean
   readonly canUpdate: boolean
   readonly canRemove: boolean
@@ -182,9 +188,16 @@ const hasRowsOfItsOwn = (kind: Relation['kind']) => kind === 'r' || kind === 'm'
 /** Name of the column with the cell of a row; catalog.sql looks for it. */
 export const CELL_COLUMN = 'cell'
 
-/** Returns the id of a table's collection. Tables of schema public, PostgreSQL's default, need no schema in it. */
+/**
+ * Returns the id of a table's collection. Tables of schema public, PostgreSQL's default, need no schema in it. A name
+ * with a dot is quoted as in SQL: otherwise the table "a.b" of schema public would have the id of table b of schema a,
+ * and take its place.
+ */
 export const collectionId = (schema: string, table: string) =>
-  schema === 'public' ? table : `${schema}.${table}`
+  schema === 'public' ? partOfId(table) : `${partOfId(schema)}.${partOfId(table)}`
+
+const partOfId = (name: string) =>
+  name.includes('.') || name.startsWith('"') ? `"${name.replaceAll('"', '""')}"` : name
 
 export function makeCollection(
   relation: Relation,
@@ -197,9 +210,12 @@ export function makeCollection(
   // The cell only determines where a feature is stored: it is neither a property nor part of a version.
   const columns = relation.columns
     .filter(({ name }) => level === undefined || name !== CELL_COLUMN)
-    .map((column) => makeColumn(column, relation.key ?? [], changeable))
+    .map((column) => makeColumn(column, relation, changeable))
   const byName = new Map(columns.map((column) => [column.name, column]))
-  const named = relation.hasChildren ? [] : (relation.key ?? []).flatMap((name) => byName.get(name) ?? [])
+  const isNamed =
+    !relation.hasChildren &&
+    relation.columns.every(({ name, isComparable }) => isComparable || !relation.key?.includes(name))
+  const named = isNamed ? (relation.key ?? []).flatMap((name) => byName.get(name) ?? []) : []
   const isKeyPhysical = named.length === 0 && hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
   const key = isKeyPhysical ? [CTID] : named
   const idColumn = named.length === 1 ? named[0] : undefined
@@ -222,7 +238,10 @@ export function makeCollection(
     geometry: {
       column: relation.geometryColumn,
       type: relation.geometryType.toUpperCase(),
-      srid: relation.srid,
+      srid: relation.srid ?? undefined,
+      cast: relation.geometryCast ?? undefined,
+      isGeography: relation.isGeography,
+      isDomain: relation.isGeometryDomain,
       dimension: relation.isAnyGeometry ? undefined : /Z/i.test(relation.geometryType) ? 3 : 2,
       isNullable: !relation.isGeometryRequired,
     },
@@ -244,8 +263,8 @@ export function makeCollection(
       idColumn && changeable && !relation.isOverCells
         ? makeCapabilities(changeable, relation, columns)
         : undefined,
-    idFrom:
-      relation.kind === 'v' ? undefined : level !== undefined || idColumn?.hasDefault ? 'server' : 'client',
+    idFrom: idFromOf(relation, idColumn),
+    hasInsertTrigger: relation.hasInsertTrigger,
     takesIds: relation.kind !== 'v' && !(idColumn?.hasDefault && idColumn.kind === 'integer'),
     level,
     distribution,
@@ -256,9 +275,16 @@ export function makeCollection(
   }
 }
 
+/** Returns who gives a new feature its id; the gateway itself does so for features that are sharded by cell. */
+function idFromOf({ kind, level, hasInsertTrigger }: Relation, idColumn: Column | undefined) {
+  if (kind === 'v') return undefined
+  if (level !== null || idColumn?.hasDefault) return 'server'
+  return hasInsertTrigger ? undefined : 'client'
+}
+
 function makeColumn(
   column: Relation['columns'][number],
-  key: readonly string[],
+  { key }: Relation,
   changeable: Changeable | undefined,
 ): Column {
   const { name, type, category } = column
@@ -267,7 +293,7 @@ function makeColumn(
     type,
     kind: kindOf(type, category),
     // PostgreSQL declares no column of a view as not null, but columns of a key never are null.
-    isNullable: column.isNullable && !key.includes(name),
+    isNullable: column.isNullable && !key?.includes(name),
     hasDefault: column.hasDefault,
     // Expressions of a view are computed too; only changeable.sql, which needs a write port, finds them.
     isComputed: column.isComputed || (changeable?.computed.includes(name) ?? false),
@@ -285,17 +311,17 @@ const hasMeasures = (geometryType: string) => /M$/i.test(geometryType)
 
 function makeCapabilities(
   { canCreate, canUpdate, canRemove, columns: granted }: Changeable,
-  { geometryType }: Relation,
+  { geometryType, geometryColumn, hasInsertTrigger }: Relation,
   columns: readonly Column[],
 ): Capabilities | undefined {
   if (hasMeasures(geometryType) || !(canCreate || canUpdate || canRemove)) return undefined
   const computed = new Set(columns.filter(({ isComputed }) => isComputed).map(({ name }) => name))
-  return {
-    canCreate,
-    canUpdate,
-    canRemove,
-    columns: new Set(granted.filter((name) => !computed.has(name))),
-  }
+  const settable = new Set(granted.filter((name) => !computed.has(name)))
+  // A new feature must have a geometry, and a value for each column that needs one.
+  const isComplete =
+    settable.has(geometryColumn) &&
+    (hasInsertTrigger || columns.every((column) => !isRequired(column) || settable.has(column.name)))
+  return { canCreate: canCreate && isComplete, canUpdate, canRemove, columns: settable }
 }
 
 const FINGERPRINT_LENGTH = 8

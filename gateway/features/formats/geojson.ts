@@ -4,6 +4,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Collection } from '../collections/collection.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { parseExactJson } from '../values/exact-json.ts'
+import { type GeometryColumn, geometryInDegrees } from '../values/geometry-column.ts'
 import type { Encoder, PageEnd } from './encoder.ts'
 import type { Format, Link } from './format.ts'
 
@@ -28,7 +29,10 @@ export function featureOf(
 ): SQL {
   const id = idColumn && [
     sql`'"id":'`,
-    idColumn.kind === 'integer' ? columnOf(idColumn) : sql`to_json(${columnOf(idColumn)})`,
+    idColumn.kind === 'integer'
+      ? columnOf(idColumn)
+      : // The id of a feature is a string or a number.
+        sql`to_json(${columnOf(idColumn)}${sql.raw(/^(json|boolean|other)$/.test(idColumn.kind) ? '::text' : '')})`,
     sql`','`,
   ]
   const members = properties.flatMap((column, index) => {
@@ -69,10 +73,13 @@ function concat(texts: readonly SQL[]): SQL {
 }
 
 /** Returns the geometry as GeoJSON wants it: longitude and latitude, straight lines, rings by the right-hand rule. */
-function geometryOf({ column, type, srid }: Collection['geometry']): SQL {
-  let geometry = sql`${sql.identifier(column)}`
-  if (!/^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)) geometry = sql`ST_CurveToLine(${geometry})`
-  if (srid !== 4326 && srid !== 0) geometry = sql`ST_Transform(${geometry}, 4326)`
+function geometryOf(column: GeometryColumn): SQL {
+  const { type } = column
+  const isStraight = /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
+  let geometry = geometryInDegrees(
+    column,
+    isStraight ? undefined : (curved) => sql`ST_CurveToLine(${curved})`,
+  )
   if (/POLYGON|GEOMETRY|CURVE|SURFACE/.test(type)) geometry = sql`ST_ForcePolygonCCW(${geometry})`
   return geometry
 }

@@ -7,6 +7,7 @@ import type { Session } from '../../database/session.ts'
 import { statementOf } from '../../database/template.ts'
 import { cellAt } from '../sharding/cell.ts'
 import { itemIdOf, makeLocalId } from '../sharding/feature-id.ts'
+import { asMultiple } from '../values/geometry.ts'
 import { GEOMETRY_COLUMN } from './column-name.ts'
 import { NULL_TEXT } from './column-type.ts'
 import { ImportError } from './import-error.ts'
@@ -21,6 +22,8 @@ export type ImportLayout = {
   readonly hasIds: boolean
   /** True if the table had rows before. */
   readonly isAppend: boolean
+  /** True if the column declares no coordinate system: each geometry then names it. */
+  readonly namesSystem: boolean
   /** Type of single geometries that are stored as multiple ones, for example Point. */
   readonly multi: string | undefined
 }
@@ -63,24 +66,23 @@ export async function copySpool(
  * @param width number of columns for properties
  */
 function rowOf(text: string, layout: ImportLayout, number: number, width: number): string {
-  const { level, hasIds, isAppend, multi } = layout
+  const { level, hasIds, isAppend, multi, namesSystem } = layout
   const { id, geometry, footprint, properties } = parseLine(text)
   const own: string[] = []
   if (level !== undefined) {
     const cell = cellAt(footprint, level)
     own.push(String(cell), itemIdOf(cell, hasIds ? id : isAppend ? makeLocalId() : String(number)))
   } else if (hasIds) own.push(id)
-  const fields = [...own, multi ? asMultiple(geometry, multi) : geometry, ...properties]
+  const stored = multi ? asMultiple(geometry, multi) : geometry
+  const fields = [...own, namesSystem ? withSystem(stored) : stored, ...properties]
   return fields.join('\t') + `\t${NULL_TEXT}`.repeat(width - properties.length) + '\n'
 }
 
-/** A Point → a MultiPoint, and so on; other geometries stay. */
-function asMultiple(geometry: string, single: string): string {
-  const prefix = `{"type":"${single}","coordinates":`
-  return geometry.startsWith(prefix)
-    ? `{"type":"Multi${single}","coordinates":[${geometry.slice(prefix.length, -1)}]}`
-    : geometry
-}
+/** Without a name, PostGIS gives a geometry the SRID of its column, or none. */
+const withSystem = (geometry: string) =>
+  geometry === NULL_TEXT
+    ? geometry
+    : `${geometry.slice(0, -1)},"crs":{"type":"name","properties":{"name":"EPSG:4326"}}}`
 
 /** @property where the row and the column, as in `COPY roads, line 3, column height: "x"` */
 type CopyFailure = Error & { readonly where?: string; readonly code?: string }

@@ -207,9 +207,9 @@ async function append(
   collection: string,
 ) {
   await checkColumns(session, oid, spooled)
-  const columnType = await geometryTypeOf(session, oid)
-  const multi = /^Multi(.+)$/.exec(columnType)?.[1] ?? geometryColumnOf(spooled).multi
-  await copySpool(session, collection, spooled, { level, hasIds, isAppend: true, multi })
+  const { type, namesSystem } = await geometryTypeOf(session, oid)
+  const multi = /^Multi(.+)$/.exec(type)?.[1] ?? geometryColumnOf(spooled).multi
+  await copySpool(session, collection, spooled, { level, hasIds, isAppend: true, multi, namesSystem })
   return level
 }
 
@@ -231,8 +231,8 @@ async function create(
       : undefined
   await createTable(session, table, spooled, hasIds, level)
   if (citus) await distributeTable(session, table, distributeBy)
-  const { multi } = geometryColumnOf(spooled)
-  await copySpool(session, table, spooled, { level, hasIds, isAppend: false, multi })
+  const { multi, namesSystem } = geometryColumnOf(spooled)
+  await copySpool(session, table, spooled, { level, hasIds, isAppend: false, multi, namesSystem })
   if (replaced) await replaceTable(session, collection)
   await finishTable(session, collection, level)
   return level

@@ -90,19 +90,21 @@ export async function checkTarget(
  * Returns the type of a column that holds these geometries. Point and MultiPoint together are stored as MultiPoint, and
  * so on for lines and polygons; other mixtures need a column of any type.
  * @property multi the type of single geometries that are stored as multiple ones, for example Point
+ * @property namesSystem true if the type has no place for the coordinate system
  */
 export function geometryColumnOf({ geometryTypes, dimensions }: SpooledFeatures): {
   readonly type: string
   readonly multi: string | undefined
+  readonly namesSystem: boolean
 } {
-  if (dimensions.size > 1) return { type: 'geometry', multi: undefined }
+  if (dimensions.size > 1) return { type: 'geometry', multi: undefined, namesSystem: true }
   const suffix = dimensions.has(3) ? 'Z' : ''
   const families = new Set([...geometryTypes].map((type) => type.replace('Multi', '')))
   const [family] = families
   const isMixed = families.size !== 1
   const multi = !isMixed && geometryTypes.size === 2 ? family : undefined
   const type = isMixed ? 'Geometry' : multi ? `Multi${family}` : [...geometryTypes][0]
-  return { type: `geometry(${type}${suffix},4326)`, multi }
+  return { type: `geometry(${type}${suffix},4326)`, multi, namesSystem: false }
 }
 
 /**
@@ -122,7 +124,10 @@ export async function createTable(
     ({ name, type, isComplete }) =>
       sql`, ${sql.identifier(name)} ${sql.raw(type)}${sql.raw(isComplete ? ' not null' : '')}`,
   )
-  const geometry = sql.raw(`${geometryColumnOf(spooled).type}${spooled.hasNullGeometry ? '' : ' not null'}`)
+  const { type, namesSystem } = geometryColumnOf(spooled)
+  // The catalog finds the coordinate system in this check.
+  const declared = namesSystem ? ` constraint srid_of_geom check (st_srid(${GEOMETRY_COLUMN}) = 4326)` : ''
+  const geometry = sql.raw(`${type}${spooled.hasNullGeometry ? '' : ' not null'}${declared}`)
   const key = level === undefined ? sql.raw(`id ${idTypeOf(spooled, hasIds)}`) : cellColumns(level)
   await execute(
     session,
@@ -194,13 +199,17 @@ export async function findJsonColumns(session: Session, oid: string): Promise<Re
   return new Set(rows.map((row) => row.attname))
 }
 
-/** @returns the type of the geometry column, without its dimension, for example MultiPoint */
-export async function geometryTypeOf(session: Session, oid: string): Promise<string> {
-  const [row] = await session.query<{ type: string }>(
-    'select postgis_typmod_type(atttypmod) as type from pg_attribute where attrelid = $1 and attname = $2',
+/**
+ * @returns the type of the geometry column, without its dimension, for example MultiPoint; and whether it has no place
+ * for the coordinate system
+ */
+export async function geometryTypeOf(session: Session, oid: string) {
+  const [row] = await session.query<{ type: string; srid: number }>(
+    `select postgis_typmod_type(atttypmod) as type, postgis_typmod_srid(atttypmod) as srid
+     from pg_attribute where attrelid = $1 and attname = $2`,
     [oid, GEOMETRY_COLUMN],
   )
-  return row?.type.replace(/ZM?$|M$/, '') ?? 'Geometry'
+  return { type: row?.type.replace(/ZM?$|M$/, '') ?? 'Geometry', namesSystem: row?.srid === 0 }
 }
 
 /**

@@ -11,7 +11,7 @@ import type { Principal } from '../access/principal.ts'
 import { type Collection, isSpreadByCell, shardOfCells } from '../collections/collection.ts'
 import { homeOf } from '../sharding/feature-id.ts'
 import { compileWhereabouts } from '../sharding/forwarding.ts'
-import { parseValue } from '../values/value.ts'
+import { parseStored } from '../values/value.ts'
 import { compileLookup, type Part } from './lookup-statement.ts'
 import type { StoredFeature } from './stored-feature.ts'
 
@@ -299,7 +299,7 @@ function compileLookups(collection: Collection, batch: readonly Waiting[]): Stat
 
 /** Returns the value of an id, and its home cell if that has to be named; undefined if no feature can have this id. */
 function keyOf(collection: Collection, id: string): { value: string; home: number | undefined } | undefined {
-  const value = parseValue(id, collection.idColumn!)
+  const value = parseStored(id, collection.idColumn!)
   if (value === undefined) return undefined
   const home = isSpreadByCell(collection) ? homeOf(value) : undefined
   return isSpreadByCell(collection) && home === undefined ? undefined : { value, home }

@@ -4,7 +4,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import { gatewayError } from '../../errors.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import type { Condition } from '../values/condition.ts'
-import { parseValue } from '../values/value.ts'
+import { parseStored } from '../values/value.ts'
 
 export type SortKey = { readonly column: Column; readonly isDescending: boolean }
 
@@ -48,7 +48,9 @@ export function parseCursor(cursor: string, order: readonly SortKey[]): (string 
     if (value === null) return column.isNullable
     return (
       typeof value === 'string' &&
-      (column.type === 'tid' ? /^\(\d{1,10},\d{1,5}\)$/.test(value) : isStored(value, column))
+      (column.type === 'tid'
+        ? /^\(\d{1,10},\d{1,5}\)$/.test(value)
+        : parseStored(value, column) !== undefined)
     )
   })
   if (isForThis && isValid && order.length > 0) return values as (string | null)[]
@@ -57,19 +59,6 @@ export function parseCursor(cursor: string, order: readonly SortKey[]): (string 
     'cursor must be taken from a next link of the same collection and sortby; leave it out to start from the first feature.',
     { parameter: 'cursor' },
   )
-}
-
-/** Returns true for PostgreSQL's own text of a value: what requests may write, and what only stored values can be. */
-const isStored = (value: string, column: Column) =>
-  parseValue(value, column) !== undefined || (STORED_FORMS[column.kind]?.test(value) ?? false)
-
-/** Texts that parseValue refuses but PostgreSQL can return, such as a date before Christ. */
-const STORED_TIME = /^[-\d :.+]{4,40}( BC)?$|^-?infinity$/
-const STORED_FORMS: Partial<Record<Column['kind'], RegExp>> = {
-  boolean: /^[tf]$/,
-  number: /^(NaN|-?Infinity)$/,
-  date: STORED_TIME,
-  timestamp: STORED_TIME,
 }
 
 /**

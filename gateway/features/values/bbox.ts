@@ -3,8 +3,8 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
 import type { Box } from './box.ts'
-import { columnOf } from './column.ts'
 import { allOf, anyOf, type Condition } from './condition.ts'
+import { type GeometryColumn, geometryInDegrees, storedGeometry } from './geometry-column.ts'
 
 export const CRS84 = 'http://www.opengis.net/def/crs/OGC/1.3/CRS84'
 /** A wider box covers so much of a projected table that its index is of no use. */
@@ -66,9 +66,6 @@ function splitLongitudes(west: number, east: number): [number, number][] {
 const wrapLongitude = (degrees: number) =>
   degrees > 180 ? degrees - 360 : degrees < -180 ? degrees + 360 : degrees
 
-/** A column of geometries, and the code of its system; 0 if that is not known, in which case degrees are assumed. */
-type GeometryColumn = { readonly column: string; readonly srid: number }
-
 /** True for features that intersect the box, at some height of it if it has heights. */
 export const bboxCondition = ({ boxes, heights }: Bbox, geometry: GeometryColumn): Condition => {
   const onGround = anyOf(boxes.map((box) => boxCondition(box, geometry)))
@@ -78,27 +75,34 @@ export const bboxCondition = ({ boxes, heights }: Bbox, geometry: GeometryColumn
 /**
  * True for features whose geometry itself intersects the box, not only its bounding box, which the index holds rounded.
  * A projected table is queried in its own system, which its index is in, and then exactly in degrees. PROJ can refuse
- * to project the box: the condition without the index gives the right answer then.
+ * to project the box: the condition without the index gives the right answer then. If each row has a system of its own,
+ * an index of the geometries finds those in degrees, and an index of the other SRIDs finds the rest.
  */
-function boxCondition(box: Box, { column, srid }: GeometryColumn): Condition {
+function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
+  const { srid } = geometryColumn
   const { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north } = box
   const isDegenerate = west === east || south === north
   const isWide = Math.max(east - west, north - south) > MAX_PROJECTED_DEGREES
-  const reference = sql.raw(srid === 0 ? '0' : '4326')
   // A box without area is a point or a line to PostGIS.
   const envelopeOf = ([west, south, east, north]: SQL[]) =>
     isDegenerate
-      ? sql`ST_SetSRID(ST_Envelope(ST_MakeLine(ST_MakePoint(${west}, ${south}), ST_MakePoint(${east}, ${north}))), ${reference})`
-      : sql`ST_MakeEnvelope(${west}, ${south}, ${east}, ${north}, ${reference})`
-  const geometry = columnOf({ name: column })
-  const isInDegrees = srid === 4326 || srid === 0
+      ? sql`ST_SetSRID(ST_Envelope(ST_MakeLine(ST_MakePoint(${west}, ${south}), ST_MakePoint(${east}, ${north}))), 4326)`
+      : sql`ST_MakeEnvelope(${west}, ${south}, ${east}, ${north}, 4326)`
+  const geometry = storedGeometry(geometryColumn)
   const shapeOf = (way: string) => `bbox ${way}${isDegenerate ? ' flat' : ''}`
   const common = { values: [west, south, east, north], boxes: [box] }
-  if (isInDegrees) {
+  if (srid === 4326) {
     const compose = (...sides: SQL[]) => sql`ST_Intersects(${geometry}, ${envelopeOf(sides)})`
     return { ...common, shape: shapeOf('here'), compose }
   }
-  const exactly = (envelope: SQL) => sql`ST_Intersects(ST_Transform(${geometry}, 4326), ${envelope})`
+  const exactly = (envelope: SQL) => sql`ST_Intersects(${geometryInDegrees(geometryColumn)}, ${envelope})`
+  if (srid === undefined) {
+    const compose = (...sides: SQL[]) => {
+      const envelope = envelopeOf(sides)
+      return sql`((${geometry} && ${envelope} and ST_SRID(${geometry}) in (0, 4326) or ST_SRID(${geometry}) not in (0, 4326)) and ${exactly(envelope)})`
+    }
+    return { ...common, shape: shapeOf('by row'), compose }
+  }
   const exact = {
     ...common,
     shape: shapeOf('exact'),
@@ -118,8 +122,8 @@ function boxCondition(box: Box, { column, srid }: GeometryColumn): Condition {
 }
 
 /** True for features at some height between these; a geometry without heights is at every height. */
-function heightCondition([low, high]: readonly [number, number], { column }: GeometryColumn): Condition {
-  const geometry = columnOf({ name: column })
+function heightCondition([low, high]: readonly [number, number], column: GeometryColumn): Condition {
+  const geometry = storedGeometry(column)
   return {
     shape: 'heights',
     values: [low, high],

@@ -38,5 +38,9 @@ export type Column = {
   readonly description: string | undefined
 }
 
+/** True if a new row needs a value for the column. */
+export const isRequired = ({ isNullable, hasDefault, isComputed }: Column) =>
+  !isNullable && !hasDefault && !isComputed
+
 /** Returns the column in a statement; its name comes from the catalog and is quoted. */
 export const columnOf = ({ name }: Pick<Column, 'name'>) => sql`${sql.identifier(name)}`

@@ -44,6 +44,14 @@ export function parseGeometry(value: unknown): ParsedGeometry {
   }
 }
 
+/** Converts the text of a single geometry, for example a Point, to that of a multiple one; other texts stay. */
+export function asMultiple(text: string, single: string): string {
+  const prefix = `{"type":"${single}","coordinates":`
+  if (!text.startsWith(prefix)) return text
+  const coordinates = text.slice(prefix.length, -1)
+  return `{"type":"Multi${single}","coordinates":[${coordinates === '[]' ? '' : coordinates}]}`
+}
+
 function textOf(value: unknown, check: Check, nesting: number): string {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) fail('is not an object')
   const { type, coordinates, geometries } = value as {

@@ -52,6 +52,19 @@ export function parseValue(text: string, { kind, type }: Column): string | undef
   }
 }
 
+/** Returns the same for PostgreSQL's own text of a stored value, which can be one that no request may write. */
+export const parseStored = (text: string, column: Column): string | undefined =>
+  parseValue(text, column) ?? (STORED_FORMS[column.kind]?.test(text) ? text : undefined)
+
+/** Texts that parseValue refuses but PostgreSQL and its JSON can return, such as a date before Christ. */
+const STORED_TIME = /^[-\dT :.+]{4,40}( BC)?$|^-?infinity$/
+const STORED_FORMS: Partial<Record<Column['kind'], RegExp>> = {
+  boolean: /^[tf]$/,
+  number: /^(NaN|-?Infinity)$/,
+  date: STORED_TIME,
+  timestamp: STORED_TIME,
+}
+
 /** Describes the values of a column: `expected` completes "must be …", `example` is such a value. */
 export function describeValue({ kind, type }: Column): {
   readonly expected: string

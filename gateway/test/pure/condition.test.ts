@@ -6,9 +6,10 @@ import { sql } from 'drizzle-orm'
 import { compileFragment } from '../../database/fragment.ts'
 import { bboxCondition, parseBbox } from '../../features/values/bbox.ts'
 import { allOf, anyOf, type Condition } from '../../features/values/condition.ts'
+import { pointColumn } from '../support/relation.ts'
 
-const projected = { column: 'geom', srid: 25832 }
-const geographic = { column: 'geom', srid: 4326 }
+const projected = pointColumn(25832)
+const geographic = pointColumn(4326)
 const named = (name: string, value: unknown): Condition => ({
   shape: `named ${JSON.stringify(name)}`,
   values: [value],

@@ -9,7 +9,7 @@ import { ImportError } from '../../features/import/import-error.ts'
 import type { SpooledFeatures } from '../../features/import/spool.ts'
 import { replacementName } from '../../features/import/target-table.ts'
 
-const layout = { level: undefined, hasIds: false, isAppend: false, multi: undefined }
+const layout = { level: undefined, hasIds: false, isAppend: false, multi: undefined, namesSystem: false }
 const lineOf = (line: number) => `${line}\t\\N\t\\N\t\\N\t1`
 
 /** Copies three features, of lines 5, 7 and 9, into a table that refuses them. */

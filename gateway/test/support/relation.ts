@@ -1,8 +1,21 @@
 // Owns columns of relations as catalog.sql would describe them, for tests that need no database.
 
 import type { Relation } from '../../features/collections/collection.ts'
+import type { GeometryColumn } from '../../features/values/geometry-column.ts'
 
 type RelationColumn = Relation['columns'][number]
+
+/** Returns a column of points in a coordinate system; with undefined each row has its own. */
+export const pointColumn = (srid: number | undefined): GeometryColumn => ({
+  column: 'geom',
+  type: 'POINT',
+  srid,
+  cast: srid === undefined ? undefined : `geometry(Point,${srid})`,
+  isGeography: false,
+  isDomain: false,
+  dimension: 2,
+  isNullable: true,
+})
 
 export const column = (
   name: string,
@@ -13,6 +26,7 @@ export const column = (
   name,
   type,
   category: 'S',
+  isComparable: true,
   isNullable,
   hasDefault: false,
   isComputed: false,

@@ -1,0 +1,62 @@
+// Owns the geometry column of a collection in SQL: its values as they are stored, and in degrees.
+//
+// A column may declare a coordinate system, or each of its rows may have one of its own. What a column declares is
+// known from the catalog, which may be some seconds old. A statement therefore casts a column to the type that it is
+// known to have: PostgreSQL drops a cast to the type that a column has already, and the cast fails if the column has
+// another coordinate system by now. Without a declared type, the SRID of each row decides.
+
+import { type SQL, sql } from 'drizzle-orm'
+
+export type GeometryColumn = {
+  readonly column: string
+  /** Type in capitals, as in `MULTIPOLYGON`; `GEOMETRY` for any. */
+  readonly type: string
+  /** Code of the coordinate system that all rows have; undefined if the column declares none. */
+  readonly srid: number | undefined
+  /** The declared type, `geometry(PointZ,4326)`, to which a cast is free; undefined if there is none with an SRID. */
+  readonly cast: string | undefined
+  readonly isGeography: boolean
+  /** True if the type is a domain over geometry or geography. */
+  readonly isDomain: boolean
+  /** 3 for positions with a height; undefined if there may be both. */
+  readonly dimension: 2 | 3 | undefined
+  readonly isNullable: boolean
+}
+
+/** Returns the column as a geometry in the coordinate system of its row. */
+export function storedGeometry({ column, cast, isGeography, isDomain }: GeometryColumn): SQL {
+  const own = sql`${sql.identifier(column)}`
+  const declared = cast === undefined ? own : sql`${own}::${sql.raw(cast)}`
+  return isGeography || isDomain ? sql`${declared}::geometry` : declared
+}
+
+/**
+ * Returns the column in degrees of WGS 84. An SRID of 0 says nothing: such a row is assumed to be in degrees, but only
+ * if it is within the bounds of these; otherwise it has no geometry.
+ * @param refine what is done to the geometry before; it keeps the SRID
+ */
+export function geometryInDegrees(column: GeometryColumn, refine = (geometry: SQL) => geometry): SQL {
+  const { srid, cast } = column
+  const stored = storedGeometry(column)
+  const refined = refine(stored)
+  if (cast !== undefined) return srid === 4326 ? refined : sql`ST_Transform(${refined}, 4326)`
+  const isOutside = sql`ST_XMin(${stored}) < -180 or ST_XMax(${stored}) > 180 or ST_YMin(${stored}) < -90 or ST_YMax(${stored}) > 90`
+  return sql`case when ST_SRID(${stored}) <> 0 then ST_Transform(${refined}, 4326) when ${isOutside} then null else ST_SetSRID(${refined}, 4326) end`
+}
+
+/**
+ * Converts a geometry in degrees to what the column stores. A column that declares no coordinate system gets degrees in
+ * a new row, and that of the row in an existing one.
+ */
+export function geometryToStore(geometry: GeometryColumn, isNew: boolean, value: SQL): SQL {
+  const converted = convert(geometry, isNew, value)
+  return geometry.isGeography ? sql`(${converted})::geography` : converted
+}
+
+function convert(geometry: GeometryColumn, isNew: boolean, value: SQL): SQL {
+  const { srid } = geometry
+  if (srid === 4326 || (srid === undefined && isNew)) return value
+  if (srid !== undefined) return sql`ST_Transform(${value}, ${sql.raw(String(srid))})`
+  const own = sql`ST_SRID(${storedGeometry(geometry)})`
+  return sql`case when ${own} = 0 then ST_SetSRID(${value}, 0) else ST_Transform(${value}, coalesce(${own}, 4326)) end`
+}
