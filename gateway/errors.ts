@@ -8,7 +8,7 @@ export const errors = {
   'credentials-missing': { status: 401, title: 'API key required', isRetryable: false },
   'credentials-invalid': { status: 401, title: 'API key not valid', isRetryable: false },
   'permission-missing': { status: 403, title: 'API key does not allow this', isRetryable: false },
-  'origin-forbidden': { status: 403, title: 'Changes from other sites need an API key', isRetryable: false },
+  'origin-forbidden': { status: 403, title: 'Pages of other sites need an API key', isRetryable: false },
   'change-forbidden': { status: 403, title: 'Change not allowed', isRetryable: false },
   'explanation-forbidden': { status: 403, title: 'Query plans are not available here', isRetryable: false },
   'resource-not-found': { status: 404, title: 'Resource not found', isRetryable: false },
@@ -55,14 +55,51 @@ export type Fault = {
   readonly detail: string
 }
 
+/** Most faults of a body that an error names: enough to mend a body, and their search ends there. */
+export const MAX_FAULTS = 20
+/** Most names in a list of what would be right. */
+const MAX_LISTED = 50
+/** Most characters that a message repeats of a text that a client has sent. */
+const MAX_QUOTED = 100
+/** Most characters of a text of an error. A request can be megabytes long, and its error stays small. */
+const MAX_TEXT = { detail: 4_000, fact: 1_000 }
+
+const shorten = (text: string, most: number) => (text.length <= most ? text : `${text.slice(0, most)}…`)
+
+/** Returns a value that a client has sent for a message: in quotes if it is a text, and shortened. */
+export function quoted(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(shorten(value, MAX_QUOTED))
+  if (typeof value !== 'object' || value === null) return String(value)
+  return Array.isArray(value) ? 'a list' : 'an object'
+}
+
+/** Returns names for a message, separated by commas: the first ones if there are many. */
+export function listed(names: Iterable<string>): string {
+  const all = [...names]
+  const rest = all.length > MAX_LISTED ? ` and ${all.length - MAX_LISTED} more` : ''
+  return `${all.slice(0, MAX_LISTED).join(', ')}${rest}`
+}
+
+function shortenFact(fact: ErrorFacts[string]): ErrorFacts[string] {
+  if (typeof fact === 'string') return shorten(fact, MAX_TEXT.fact)
+  if (!Array.isArray(fact)) return fact
+  return fact
+    .slice(0, MAX_FAULTS)
+    .map((one: string | Fault) =>
+      typeof one === 'string'
+        ? shorten(one, MAX_TEXT.fact)
+        : { pointer: shorten(one.pointer, MAX_TEXT.fact), detail: shorten(one.detail, MAX_TEXT.detail) },
+    ) as readonly Fault[]
+}
+
 export class GatewayError extends Error {
   readonly code: ErrorCode
   readonly facts: ErrorFacts
 
   constructor(code: ErrorCode, detail: string, facts: ErrorFacts = {}, cause?: unknown) {
-    super(detail, cause === undefined ? undefined : { cause })
+    super(shorten(detail, MAX_TEXT.detail), cause === undefined ? undefined : { cause })
     this.code = code
-    this.facts = facts
+    this.facts = Object.fromEntries(Object.entries(facts).map(([name, fact]) => [name, shortenFact(fact)]))
   }
 }
 

@@ -1,16 +1,23 @@
 // Owns the answers to other methods: 405 to those that a resource does not have, and to OPTIONS those that it has.
 
+import { METHODS as methodsOfNode } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import { gatewayError } from '../errors.ts'
 import { answerPreflight } from './cross-origin.ts'
 
 const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
+/** Methods that no resource has, such as TRACE. Node does not hand CONNECT to routes. */
+const FOREIGN_METHODS = methodsOfNode.filter(
+  (method) => !['CONNECT', 'OPTIONS', ...METHODS].includes(method),
+) as HTTPMethods[]
 
 /**
  * Records the methods of each URL that is registered from now on.
  * @returns a plugin that adds the missing methods, to be registered after all routes
  */
 export function watchMethods(app: FastifyInstance) {
+  for (const method of FOREIGN_METHODS)
+    if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
   const methods = new Map<string, Set<string>>()
   app.addHook('onRoute', ({ url, method }) => {
     // Wildcards are from plugins, which answer any path; Tessera's own resources have none.
@@ -24,7 +31,7 @@ export function watchMethods(app: FastifyInstance) {
       const allow = [...METHODS.filter((method) => known.has(method)), 'OPTIONS']
       scope.route({
         url,
-        method: METHODS.filter((method) => !known.has(method)),
+        method: [...METHODS.filter((method) => !known.has(method)), ...FOREIGN_METHODS],
         schema: { hide: true },
         // In this hook no body has been read yet.
         onRequest(request) {

@@ -3,7 +3,7 @@
 import { isUtf8 } from 'node:buffer'
 import { hash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
-import { gatewayError } from '../errors.ts'
+import { gatewayError, quoted } from '../errors.ts'
 import { parseExactJson } from '../features/values/exact-json.ts'
 
 export const FEATURE_TYPES = ['application/geo+json', 'application/json'] as const
@@ -16,8 +16,14 @@ declare module 'fastify' {
   }
 }
 
+const CHARSET = /;\s*charset\s*=\s*"?([^";\s]*)/i
+/** UTF-8, also by its short name, and its subset of seven bits. */
+const UTF_8 = /^(utf-?8|us-ascii)$/i
+
 /** Deepest nesting of brackets, more than any feature needs: each geometry collection in another takes two levels. */
 const MAX_DEPTH = 100
+/** Most names of members in a body, all objects together, because each takes up to three microseconds to parse. */
+const MAX_NAMES = 100_000
 
 /** Accepts bodies of these types within `scope` and parses them as JSON; others are refused. */
 export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
@@ -33,11 +39,22 @@ export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
       done(error as Error)
     }
   })
-  scope.addHook('onRequest', (request, _reply, done) => {
-    const encoding = request.headers['content-encoding']
+  scope.addHook('onRequest', ({ headers }, _reply, done) => {
+    const [, charset] = CHARSET.exec(headers['content-type'] ?? '') ?? []
+    if (charset !== undefined && !UTF_8.test(charset))
+      return done(
+        gatewayError(
+          'media-type-unsupported',
+          `Bodies must be in UTF-8, not in the charset ${quoted(charset)}.`,
+        ),
+      )
+    const encoding = headers['content-encoding']
     if (encoding === undefined || encoding === 'identity') return done()
     done(
-      gatewayError('media-type-unsupported', `Bodies must be sent without the Content-Encoding ${encoding}.`),
+      gatewayError(
+        'media-type-unsupported',
+        `Bodies must be sent without the Content-Encoding ${quoted(encoding)}.`,
+      ),
     )
   })
 }
@@ -46,7 +63,9 @@ export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
 export function parseBody(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw malformed('is not valid UTF-8')
   const text = bytes.toString('utf8').replace(/^\uFEFF/, '')
-  if (depthOf(text) > MAX_DEPTH) throw malformed(`nests more than ${MAX_DEPTH} deep`)
+  const { depth, names } = outlineOf(text)
+  if (depth > MAX_DEPTH) throw malformed(`nests more than ${MAX_DEPTH} deep`)
+  if (names > MAX_NAMES) throw malformed(`has more than ${MAX_NAMES} names of members`)
   try {
     return parseExactJson(text, 'all')
   } catch (error) {
@@ -57,14 +76,15 @@ export function parseBody(bytes: Buffer): unknown {
 const malformed = (reason: string) => gatewayError('request-malformed', `The body ${reason}.`)
 
 const [QUOTE, BACKSLASH] = ['"', '\\'].map((character) => character.charCodeAt(0))
-const [OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACE, CLOSE_BRACKET] = [...'{[}]'].map((character) =>
+const [OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACE, CLOSE_BRACKET, COLON] = [...'{[}]:'].map((character) =>
   character.charCodeAt(0),
 )
 
-/** Returns how deep brackets nest outside of strings. */
-function depthOf(text: string): number {
+/** Returns how deep brackets nest outside of strings, and how many names of members there are. */
+function outlineOf(text: string): { readonly depth: number; readonly names: number } {
   let depth = 0
   let deepest = 0
+  let names = 0
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index)
     if (code === QUOTE) {
@@ -73,6 +93,7 @@ function depthOf(text: string): number {
     } else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
       if (++depth > deepest) deepest = depth
     } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth--
+    else if (code === COLON) names++
   }
-  return deepest
+  return { depth: deepest, names }
 }

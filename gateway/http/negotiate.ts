@@ -2,7 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import Negotiator from 'negotiator'
-import { gatewayError } from '../errors.ts'
+import { gatewayError, quoted } from '../errors.ts'
 import { encoders } from '../features/formats/encoders.ts'
 import type { Format } from '../features/formats/format.ts'
 
@@ -62,7 +62,7 @@ export function negotiate(request: FastifyRequest, formats: Formats): Choice {
   if (type && format) return { format, type }
   throw gatewayError(
     'not-acceptable',
-    `This is available as ${available.join(', ')}; Accept asks for ${accept}.`,
+    `This is available as ${available.join(', ')}; Accept asks for ${quoted(accept)}.`,
     { available },
   )
 }

@@ -9,13 +9,14 @@ import type {
   FastifyRequest,
   FastifySchemaValidationError,
 } from 'fastify'
-import { type ErrorCode, errors, GatewayError, gatewayError, invalidParameter } from '../errors.ts'
+import { type ErrorCode, errors, GatewayError, gatewayError, invalidParameter, quoted } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import { sendPage } from './html/layout.ts'
 import { problemPage } from './html/problem-page.ts'
 import { withGivenKey } from './idempotency.ts'
 import { wantsHtml } from './negotiate.ts'
 
+const [HOST, EXPECT] = [{ header: 'Host' }, { header: 'Expect' }]
 const MEDIA_TYPE = 'application/problem+json'
 /** Seconds until a client should retry after a passing failure: a failover takes seconds. */
 const RETRY_AFTER_S = 2
@@ -31,12 +32,27 @@ const FRAMEWORK_CODES: Record<number, ErrorCode> = {
   431: 'request-too-large',
 }
 
+/** Descriptions of errors of Fastify, whose own would repeat the address. */
+const FRAMEWORK_DETAILS: Readonly<Record<string, string>> = {
+  FST_ERR_BAD_URL: 'The path has a percent sign that encodes nothing, or bytes that are not UTF-8 text.',
+  FST_ERR_MAX_PARAM_LENGTH: 'A part of the path, such as an id, is too long: it may have 1,000 characters.',
+}
+
 export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
+  // Node itself would answer these requests without a body.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
+  app.addHook('onRequest', ({ headers, raw }, _reply, done) => {
+    if (headers.host === undefined && raw.httpVersion === '1.1')
+      return done(gatewayError('header-invalid', 'Host must name the server: HTTP/1.1 requires it.', HOST))
+    if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect))
+      return done(gatewayError('header-invalid', 'Expect must be 100-continue, or left out.', EXPECT))
+    done()
+  })
   app.setErrorHandler((error: FastifyError, request, reply) => sendProblem(error, request, reply, emit))
   app.setNotFoundHandler((request, reply) => {
     const error = gatewayError(
       'resource-not-found',
-      `There is no resource at ${pathOf(request.url)}; / lists the existing ones.`,
+      `There is no resource at ${quoted(pathOf(request.url))}; / lists the existing ones.`,
     )
     return sendProblem(error, request, reply, emit)
   })
@@ -44,12 +60,24 @@ export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
 
 /** Sends a problem, also for errors before a route is found, see Fastify's frameworkErrors. */
 export function sendProblem(error: Error, request: FastifyRequest, reply: FastifyReply, emit: Emit) {
+  try {
+    return describeAndSend(error, request, reply, emit)
+  } catch (failure) {
+    // Fastify would describe the failure in its own form.
+    emit({ type: 'request-failed', ...factsOf(request), error: failure as Error })
+    reply.code(errors['internal-error'].status).header('cache-control', 'no-store')
+    return reply.header('content-type', MEDIA_TYPE).send(renderProblem(bug(failure), request.id))
+  }
+}
+
+const factsOf = ({ id, method, url }: FastifyRequest) => ({ id, method, url })
+
+function describeAndSend(error: Error, request: FastifyRequest, reply: FastifyReply, emit: Emit) {
   const expected = withGivenKey(toGatewayError(error, request), request)
   const { code } = expected
   const { status, isRetryable } = errors[code]
-  const { id, method, url } = request
-  if (code === 'internal-error') emit({ type: 'request-failed', id, method, url, error })
-  else if (status === 503) emit({ type: 'request-refused', id, method, url, code, error })
+  if (code === 'internal-error') emit({ type: 'request-failed', ...factsOf(request), error })
+  else if (status === 503) emit({ type: 'request-refused', ...factsOf(request), code, error })
   if (isRetryable || expected.facts.idempotencyKey) reply.header('retry-after', RETRY_AFTER_S)
   if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
   reply.code(status).header('cache-control', 'no-store')
@@ -83,17 +111,23 @@ function toGatewayError(error: Error & Partial<FastifyError>, request: FastifyRe
   const types = request.routeOptions.config?.body?.types
   if (code === 'media-type-unsupported' && types)
     return gatewayError(code, `Send the body as ${types.join(' or ')}, named in Content-Type.`, {}, error)
-  if (code) return gatewayError(code, `${error.message.replace(/\.$/, '')}.`, {}, error)
+  if (code) {
+    const detail = FRAMEWORK_DETAILS[error.code ?? ''] ?? `${error.message.replace(/\.$/, '')}.`
+    return gatewayError(code, detail, {}, error)
+  }
   // The client left in the middle of its body.
   if (error.code === 'ECONNRESET' && request.raw.destroyed)
     return gatewayError('request-abandoned', 'The client went away.', {}, error)
-  return gatewayError(
+  return bug(error)
+}
+
+const bug = (cause: unknown) =>
+  gatewayError(
     'internal-error',
     'Something went wrong here; the log has the details under the requestId.',
     {},
-    error,
+    cause,
   )
-}
 
 /** Returns the error of a parameter that its schema refuses; the schema's own text says what would be right. */
 function describeValidation(fault: FastifySchemaValidationError, request: FastifyRequest): GatewayError {
@@ -101,7 +135,7 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
     const name = String(fault.params.additionalProperty)
     const known = Object.keys(parametersOf(request))
     const list = known.length > 0 ? `known here: ${known.join(', ')}` : 'there are none here'
-    return gatewayError('parameter-unknown', `There is no parameter ${JSON.stringify(name)}; ${list}.`, {
+    return gatewayError('parameter-unknown', `There is no parameter ${quoted(name)}; ${list}.`, {
       parameter: name,
     })
   }

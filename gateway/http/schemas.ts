@@ -28,7 +28,7 @@ export const Problem = Type.Object(
     example: Type.Optional(Type.String({ description: 'A value that would be right.' })),
     errors: Type.Optional(
       Type.Array(Type.Object({ pointer: Type.String(), detail: Type.String() }), {
-        description: 'Each fault of the body: its place (a JSON pointer), and what is wrong.',
+        description: 'The faults of the body, at most 20: their place (a JSON pointer), and what is wrong.',
       }),
     ),
   },
@@ -205,10 +205,13 @@ export const orPage = <T extends { content: object }>(response: T) => ({
 export const problemOf = (description: string) =>
   orPage(content(description, ['application/problem+json'], Type.Ref('Problem#')))
 
+const addressTooLong = problemOf('A part of the path is longer than 1,000 characters.')
+
 /** Problems of every read. */
 export const problems = {
   400: problemOf('A parameter is unknown or has a wrong value.'),
   406: problemOf('None of the available formats is acceptable.'),
+  414: addressTooLong,
   500: problemOf('A bug; the log has the details.'),
   503: problemOf('The database cannot answer at the moment; try again.'),
 }
@@ -222,6 +225,7 @@ export const changeProblems = {
   409: problemOf('The change conflicts with another feature; nothing has changed.'),
   412: problemOf('The feature is not the version that If-Match names; nothing has changed.'),
   413: problemOf('The body is too large.'),
+  414: addressTooLong,
   415: problemOf('Bodies of this type are not accepted.'),
   422: problemOf('The feature is not valid: each fault is named; nothing has changed.'),
   500: problemOf('A bug; the log has the details.'),

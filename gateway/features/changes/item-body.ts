@@ -1,6 +1,6 @@
 // Owns the check of a feature's body against its collection, which reports all faults at once.
 
-import { type Fault, gatewayError } from '../../errors.ts'
+import { type Fault, gatewayError, listed, MAX_FAULTS, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { type Column, isRequired } from '../values/column.ts'
 import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
@@ -45,7 +45,7 @@ type Report = (pointer: string, detail: string) => undefined
 /**
  * Parses the body of a change.
  * @param id the feature's id, if the URL has it
- * @throws GatewayError feature-invalid, with a fault for each thing that is wrong
+ * @throws GatewayError feature-invalid, with a fault for each thing that is wrong, up to a limit
  */
 export function parseItemBody(
   body: unknown,
@@ -55,6 +55,8 @@ export function parseItemBody(
 ): ItemBody {
   const faults: Fault[] = []
   const report: Report = (pointer, detail) => {
+    // A body of megabytes can have a fault for every few bytes: the search ends here.
+    if (faults.length === MAX_FAULTS) throw invalidFeature(faults, true)
     faults.push({ pointer, detail })
   }
   // A trigger may set what a new feature lacks. If it does not, PostgreSQL refuses the row and names the column.
@@ -82,9 +84,11 @@ export function parseItemBody(
   return parsed
 }
 
-export function invalidFeature(faults: readonly Fault[]) {
+/** @param hasMore true if there are faults that are not named */
+export function invalidFeature(faults: readonly Fault[], hasMore = false) {
   const [first] = faults
-  const rest = faults.length > 1 ? ` (and ${faults.length - 1} more)` : ''
+  const others = faults.length - 1
+  const rest = hasMore ? ` (and more than ${others} others)` : others > 0 ? ` (and ${others} more)` : ''
   return gatewayError('feature-invalid', `${first!.pointer || 'The body'} ${first!.detail}${rest}.`, {
     errors: faults,
   })
@@ -108,7 +112,7 @@ function parseId(
   const id = typeof text === 'string' ? parse(text, column) : undefined
   if (known !== undefined) {
     if (given !== undefined && id !== known)
-      report('/id', `must be left out or be that of the URL, ${JSON.stringify(known)}: it cannot change`)
+      report('/id', `must be left out or be that of the URL, ${quoted(known)}: it cannot change`)
     return kind === 'create' ? known : undefined
   }
   if (given === undefined) {
@@ -199,13 +203,12 @@ function parseProperties(
   }
   const given: JsonObject = properties ?? {}
   const known = new Set(collection.properties.map(({ name }) => name))
+  let isListed = false
   for (const name of Object.keys(given)) {
-    if (!known.has(name)) {
-      report(
-        pointerOf('properties', name),
-        `is not a property of this collection, which has ${[...known].join(', ')}`,
-      )
-    }
+    if (known.has(name)) continue
+    const list = isListed ? '' : `, which has ${listed(known)}`
+    report(pointerOf('properties', name), `is not a property of this collection${list}`)
+    isListed = true
   }
   const writable = collection.capabilities!.columns
   return collection.properties.flatMap((column): ColumnValue[] => {
@@ -239,7 +242,7 @@ function parseProperties(
 function expectedOf(column: Column): string {
   const { labels, isArray, maxLength, maxDigits, isNullable, kind } = column
   const orNull = isNullable ? ', or null' : ''
-  if (labels) return `one of ${labels.map((label) => JSON.stringify(label)).join(', ')}${orNull}`
+  if (labels) return `one of ${listed(labels.map((label) => JSON.stringify(label)))}${orNull}`
   if (isArray) return `a list of values${orNull}`
   if (kind === 'json') return `JSON that the database can hold${orNull}`
   const { expected, example } = describeValue(column)
@@ -314,11 +317,15 @@ const countObjects = (value: unknown): number =>
 /** Returns true if PostgreSQL can store the value: text without NUL and half surrogate pairs, and no huge exponents. */
 function isStorable(value: unknown): boolean {
   if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed()
-  if (value instanceof ExactNumber)
-    return Math.abs(Number(/[eE](.*)$/.exec(value.text)?.[1] ?? 0)) <= MAX_EXPONENT
+  if (value instanceof ExactNumber) return Math.abs(exponentOf(value)) <= MAX_EXPONENT
   if (Array.isArray(value)) return value.every(isStorable)
   return (
     !isObject(value) ||
     Object.entries(value).every(([name, member]) => isStorable(name) && isStorable(member))
   )
+}
+
+function exponentOf({ text }: ExactNumber): number {
+  const sign = text.search(/[eE]/)
+  return sign < 0 ? 0 : Number(text.slice(sign + 1))
 }

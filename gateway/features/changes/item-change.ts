@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database, Query } from '../../database/contract.ts'
 import { isProjectionFailure, RefusedChange } from '../../database/outcome.ts'
 import type { Row } from '../../database/statement.ts'
-import { type GatewayError, gatewayError } from '../../errors.ts'
+import { type GatewayError, gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { compileLookup } from '../query/lookup-statement.ts'
 import { featureNotFound } from '../query/stored-feature.ts'
@@ -302,7 +302,7 @@ function refusal(collection: Collection, id: string, condition: Condition, [, , 
   if (condition?.includes(version!) !== false) return notAllowed()
   return gatewayError(
     'feature-changed',
-    `The feature ${JSON.stringify(id)} is not what If-Match names: it has been changed since it was read. Read it again before you repeat the change.`,
+    `The feature ${quoted(id)} is not what If-Match names: it has been changed since it was read. Read it again before you repeat the change.`,
     { collection: collection.id, feature: id },
   )
 }

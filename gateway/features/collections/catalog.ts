@@ -7,7 +7,7 @@ import type { Database } from '../../database/contract.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { collectionTable } from '../../database/tables.ts'
 import { statementOf } from '../../database/template.ts'
-import { gatewayError } from '../../errors.ts'
+import { gatewayError, quoted } from '../../errors.ts'
 import type { Emit } from '../../events.ts'
 import {
   CELL_COLUMN,
@@ -215,7 +215,7 @@ export async function openCatalog({
       if (collection) return collection
       throw gatewayError(
         'collection-not-found',
-        `There is no collection ${JSON.stringify(id)}; /collections lists the existing ones.`,
+        `There is no collection ${quoted(id)}; /collections lists the existing ones.`,
         {
           collection: id,
         },

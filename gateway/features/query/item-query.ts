@@ -1,7 +1,7 @@
 // Owns the query of a page: request parameters → ItemQuery.
 
 import { sql } from 'drizzle-orm'
-import { gatewayError, invalidParameter } from '../../errors.ts'
+import { gatewayError, invalidParameter, listed, quoted } from '../../errors.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
 import { cellsOf } from '../sharding/cell.ts'
 import { bboxCondition, parseBbox } from '../values/bbox.ts'
@@ -111,13 +111,9 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
 function refuseRepeated(parameter: string, names: readonly string[]) {
   const repeated = names.find((name, index) => names.indexOf(name) !== index)
   if (repeated === undefined) return
-  throw gatewayError(
-    'parameter-invalid',
-    `${parameter} names ${JSON.stringify(repeated)} twice; once is enough.`,
-    {
-      parameter,
-    },
-  )
+  throw gatewayError('parameter-invalid', `${parameter} names ${quoted(repeated)} twice; once is enough.`, {
+    parameter,
+  })
 }
 
 function planSortKey(name: string, { queryables }: Collection): SortKey {
@@ -127,7 +123,7 @@ function planSortKey(name: string, { queryables }: Collection): SortKey {
   if (column) return { column, isDescending }
   throw gatewayError(
     'parameter-invalid',
-    `sortby must name properties of this collection, each with - before it to descend: ${[...queryables.keys()].join(', ')}; "${name}" is none.`,
+    `sortby must name properties of this collection, each with - before it to descend: ${listed(queryables.keys())}; ${quoted(name)} is none.`,
     { parameter: 'sortby' },
   )
 }
@@ -139,7 +135,7 @@ function planProperties(names: readonly string[], { properties }: Collection): C
     if (column) return column
     throw gatewayError(
       'parameter-invalid',
-      `properties must name properties of this collection: ${properties.map((property) => property.name).join(', ')}; "${name}" is none.`,
+      `properties must name properties of this collection: ${listed(properties.map((property) => property.name))}; ${quoted(name)} is none.`,
       { parameter: 'properties' },
     )
   })
@@ -164,7 +160,7 @@ function planEquals(parameters: ItemParameters, { queryables }: Collection): Con
     if (!column) {
       throw gatewayError(
         'parameter-unknown',
-        `There is no parameter ${JSON.stringify(name)}; known are ${[...OWN_PARAMETERS, ...queryables.keys()].join(', ')}.`,
+        `There is no parameter ${quoted(name)}; known are ${listed([...OWN_PARAMETERS, ...queryables.keys()])}.`,
         { parameter: name },
       )
     }

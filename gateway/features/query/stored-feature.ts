@@ -1,7 +1,7 @@
 // Owns a single feature as it is stored, in SQL: its id, its text, and the version that it has.
 
 import { type SQL, sql } from 'drizzle-orm'
-import { gatewayError } from '../../errors.ts'
+import { gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { featureOf } from '../formats/geojson.ts'
 import { columnOf } from '../values/column.ts'
@@ -67,8 +67,7 @@ export function itemUnlessLarge(collection: Collection): SQL {
 }
 
 export const featureNotFound = (collection: Collection, id: string) =>
-  gatewayError(
-    'feature-not-found',
-    `There is no feature ${JSON.stringify(id)} in the collection ${collection.id}.`,
-    { collection: collection.id, feature: id },
-  )
+  gatewayError('feature-not-found', `There is no feature ${quoted(id)} in the collection ${collection.id}.`, {
+    collection: collection.id,
+    feature: id,
+  })

@@ -1,5 +1,7 @@
 // Owns JSON whose numbers keep their text if a JavaScript number would change them.
 
+import { randomBytes } from 'node:crypto'
+
 /** A number that is kept as its text, so that PostgreSQL and JSON output get every digit. */
 export class ExactNumber {
   readonly text: string
@@ -22,6 +24,8 @@ export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
 
 const INTEGER = /^-?\d+$/
+/** A number of JSON. */
+const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/
 /** Any decimal number of up to this many digits fits into a JavaScript number. */
 const SAFE_DIGITS = 15
 const MANY_DIGITS = /\d[\d.]{15,}|[eE]\+?\d{3}/
@@ -35,17 +39,89 @@ type Keep = 'integers' | 'all'
  * @throws SyntaxError
  */
 export function parseExactJson(text: string, keep: Keep = 'integers'): unknown {
-  // A reviver makes parsing many times slower, and such numbers are rare.
   if (!(keep === 'all' ? MANY_DIGITS : LONG_INTEGER).test(text)) return JSON.parse(text)
-  return JSON.parse(text, (_name, value, context?: { source?: string }) => {
-    const source = context?.source
-    if (typeof value !== 'number' || source === undefined) return value
-    const isChanged = INTEGER.test(source)
-      ? !Number.isSafeInteger(value)
-      : keep === 'all' && (significantDigits(source) > SAFE_DIGITS || !Number.isFinite(value))
-    return isChanged ? new ExactNumber(source) : value
-  })
+  // A reviver would be called for every value, which takes seconds for a page or body of some megabytes.
+  const marked = markNumbers(text, keep)
+  if (marked === text) return JSON.parse(text)
+  let value: unknown
+  try {
+    value = JSON.parse(marked)
+  } catch {
+    // The message is about the text as it was sent.
+    return JSON.parse(text)
+  }
+  return restoreNumbers(value)
 }
+
+/** Begins a text that stands for a number. No client knows it, so no text in the data begins with it. */
+const MARK = randomBytes(12).toString('base64url')
+
+const [QUOTE, BACKSLASH, MINUS, PLUS, DOT, SMALL_E, LARGE_E, COLON, ZERO, NINE, SPACE] = [
+  ...'"\\-+.eE:09 ',
+].map((character) => character.charCodeAt(0)) as number[] as CodeList
+type CodeList = [number, number, number, number, number, number, number, number, number, number, number]
+
+/** Returns JSON in which each number that JavaScript would change is a text that begins with MARK. */
+function markNumbers(text: string, keep: Keep): string {
+  const parts: string[] = []
+  let copied = 0
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
+    if (code === QUOTE) {
+      for (index++; index < text.length && text.charCodeAt(index) !== QUOTE; index++)
+        if (text.charCodeAt(index) === BACKSLASH) index++
+    } else if (code === MINUS || isDigit(code)) {
+      const start = index
+      let isShort = true
+      for (; isOfNumber(text.charCodeAt(index)); index++)
+        if (index - start >= SAFE_DIGITS || isExponent(text.charCodeAt(index))) isShort = false
+      const source = isShort ? '' : text.slice(start, index)
+      // A number in the place of a name stays what it is: a fault.
+      if (!isShort && isChanged(source, keep) && !isBeforeColon(text, index)) {
+        parts.push(text.slice(copied, start), `"${MARK}${source}"`)
+        copied = index
+      }
+      index--
+    }
+  }
+  return copied === 0 ? text : parts.join('') + text.slice(copied)
+}
+
+const isDigit = (code: number) => code >= ZERO && code <= NINE
+const isExponent = (code: number) => code === SMALL_E || code === LARGE_E
+const isOfNumber = (code: number) =>
+  isDigit(code) || isExponent(code) || code === MINUS || code === PLUS || code === DOT
+
+function isBeforeColon(text: string, from: number): boolean {
+  let index = from
+  while (text.charCodeAt(index) <= SPACE) index++
+  return text.charCodeAt(index) === COLON
+}
+
+/** Returns true for a number whose text JavaScript would change. */
+function isChanged(source: string, keep: Keep): boolean {
+  if (!NUMBER.test(source)) return false
+  const value = Number(source)
+  if (INTEGER.test(source)) return !Number.isSafeInteger(value)
+  return keep === 'all' && (!Number.isFinite(value) || significantDigits(source) > SAFE_DIGITS)
+}
+
+/** Puts numbers, kept as their text, where texts with a MARK are, also within lists and objects. */
+function restoreNumbers(value: unknown): unknown {
+  if (typeof value === 'string')
+    return value.startsWith(MARK) ? new ExactNumber(value.slice(MARK.length)) : value
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++)
+      if (mayHoldNumber(value[index])) value[index] = restoreNumbers(value[index])
+  } else if (typeof value === 'object' && value !== null) {
+    const members = value as Record<string, unknown>
+    for (const name of Object.keys(members))
+      if (mayHoldNumber(members[name])) members[name] = restoreNumbers(members[name])
+  }
+  return value
+}
+
+const mayHoldNumber = (member: unknown) => typeof member === 'string' || typeof member === 'object'
 
 function significantDigits(source: string): number {
   const digits = source.replace(/[eE].*$/, '').replace(/[-.]/g, '')

@@ -1,5 +1,6 @@
 // Owns the check of GeoJSON geometries (RFC 7946), and their text for PostgreSQL.
 
+import { quoted } from '../../errors.ts'
 import type { Box } from './box.ts'
 
 export const GEOMETRY_TYPES = [
@@ -86,9 +87,7 @@ function textOf(value: unknown, check: Check, nesting: number): string {
       return `{"type":"GeometryCollection","geometries":[${parts.join()}]}`
     }
     default:
-      fail(
-        `has the type ${JSON.stringify(type) ?? 'undefined'}, which is none of ${GEOMETRY_TYPES.join(', ')}`,
-      )
+      fail(`has the type ${quoted(type)}, which is none of ${GEOMETRY_TYPES.join(', ')}`)
   }
   return `{"type":"${type}","coordinates":${JSON.stringify(coordinates)}}`
 }
@@ -109,7 +108,7 @@ function checkPosition(value: unknown, check: Check) {
     fail(`has a position of ${value.length} numbers instead of 2 or 3`)
   for (const number of value) {
     if (typeof number !== 'number' || !Number.isFinite(number)) {
-      fail(`has ${JSON.stringify(number)} where a number belongs`)
+      fail(`has ${quoted(number)} where a number belongs`)
     }
   }
   if (longitude < -180 || longitude > 180) fail(`has the longitude ${longitude}, outside -180 to 180`)
