@@ -132,6 +132,8 @@ ${waitFor(['prepare'], 'service_completed_successfully')}
   environment:
 ${GATEWAY_URLS.map((name) => `    ${urlVariableOf(name)}: ${CONFIG_FOLDERS.gateway}/${urlFileOf(name)}`).join('\n')}
     TESSERA_DEMO: "true"
+    # The HAProxys have addresses of the network of gateways, and name the clients.
+    TESSERA_TRUST_PROXY: loopback,uniquelocal
     TESSERA_DRAIN_DELAY_MS: "${DRAIN_DELAY_MS}"
   volumes:
     - gateway-config:${CONFIG_FOLDERS.gateway}:ro

@@ -56,6 +56,9 @@ export function renderBalancer(topology: Topology, balancer: Balancer, runFolder
   timeout client 60s
   timeout server 60s
   timeout http-request 30s
+  # Links follow these headers, and clients must not choose where links lead. X-Forwarded-For stays, and gets an address
+  # more. A proxy in front of this one needs TESSERA_PUBLIC_URL.
+  http-request del-header ^x-forwarded-(host|port|prefix|proto)$ -m reg
   option forwardfor
   option httpchk GET /health/ready
   balance leastconn

@@ -14,6 +14,7 @@ import { makeExtents } from './features/collections/extent.ts'
 import { makeItemLookup } from './features/query/lookup.ts'
 import { watchMethods } from './http/allowed-methods.ts'
 import { makeAnswers } from './http/answers.ts'
+import { isForThisMachine } from './http/auth/locality.ts'
 import { makeClientOf } from './http/client.ts'
 import { conditional } from './http/conditional.ts'
 import { makeConsistencyTokens } from './http/consistency-token.ts'
@@ -85,6 +86,8 @@ export async function buildApp({
       connectionsCheckingInterval: Math.min(REQUEST_CHECK_MS, config.requestTimeoutMs),
       // If the headers' timeout were longer, Node would swap the two, and the body would get the longer one.
       headersTimeout: config.requestTimeoutMs,
+      // A problem is sent for its absence, see http/problem.ts.
+      requireHostHeader: false,
     },
     connectionTimeout: Math.max(STALL_TIMEOUT_MS, config.statementTimeoutMs * 2),
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -114,8 +117,9 @@ export async function buildApp({
   const answers = makeAnswers(app as unknown as FastifyInstance, { ...config, clientOf, emit })
   const completeMethods = watchMethods(app)
   splitLists(app)
-  crossOrigin(app)
-  conditional(app)
+  const locality = { host: config.host, publicUrl: config.publicUrl }
+  crossOrigin(app, { cors: config.cors, isForThisMachine: isForThisMachine(locality) })
+  conditional(app, { hasFixedUrl: config.publicUrl !== undefined })
   await app.register(compress, {
     // Bodies are not decompressed: a small one could unpack to any size.
     globalDecompression: false,
@@ -135,7 +139,6 @@ export async function buildApp({
   })
   app.register(collections, { catalog, extents: makeExtents(database, emit) })
   app.register(schemaRoutes.schemas, { catalog })
-  const locality = { host: config.host, publicUrl: config.publicUrl }
   const idempotencyKeys = makeIdempotencyKeys(database)
   app.addHook('onClose', async () => idempotencyKeys.stop())
   app.register(itemRoutes.items, {
@@ -146,6 +149,7 @@ export async function buildApp({
     clientOf,
     lookup: makeItemLookup(database),
     timeoutMs: config.statementTimeoutMs,
+    apiKeys,
     ...locality,
   })
   app.register(itemChangeRoutes.itemChanges, {

@@ -85,7 +85,7 @@ export const settings = {
   trustProxy: {
     does: 'proxies whose X-Forwarded-* headers are trusted',
     allowed: 'addresses, networks, loopback, linklocal or uniquelocal separated by commas, or none',
-    default: ['loopback', 'linklocal', 'uniquelocal'],
+    default: ['loopback'],
     parse(value: string) {
       const names = value === 'none' ? [] : value.split(',').map((name) => name.trim())
       const isAllowed = (name: string) =>
@@ -94,6 +94,16 @@ export const settings = {
       return names.every(isAllowed) ? names : undefined
     },
   } as Setting<readonly string[]>,
+  cors: {
+    does: 'origins whose pages may read responses; by default all, or those of this machine if only it can reach the gateway',
+    allowed: '*, none, or origins such as https://example.org separated by commas',
+    default: undefined,
+    parse(value: string) {
+      const origins = value === 'none' ? [] : value.split(',').map((origin) => origin.trim())
+      const isOrigin = (text: string) => URL.canParse(text) && new URL(text).origin === text
+      return origins.every((origin) => origin === '*' || isOrigin(origin)) ? origins : undefined
+    },
+  } as Setting<readonly string[] | undefined>,
   readUrl: databaseUrl('PostGIS to read from; by default the one to write to'),
   workerReadUrl: databaseUrl(
     'Citus workers to read from, in any order; data that a single worker stores is read directly from it',

@@ -102,6 +102,17 @@ function assertProblem({ status, headers, body }: Answer): string | undefined {
 
 const KEY = 'tessera-change-key'
 
+test('clients cannot choose where links lead, and are named to the gateways', { skip }, async () => {
+  seen = []
+  const foreign = ['host', 'port', 'prefix', 'proto'].map((name) => [`X-Forwarded-${name}`, 'evil.example'])
+  await ask('GET', { ...Object.fromEntries(foreign), 'X-Forwarded-For': '203.0.113.5', Via: '1.1 front' })
+  const [headers] = seen as [IncomingHttpHeaders]
+  const names = Object.keys(headers).filter((name) => /forwarded/.test(name))
+  assert.deepEqual(names, ['x-forwarded-for'])
+  assert.match(String(headers['x-forwarded-for']), /^203\.0\.113\.5, 127\./)
+  assert.equal(headers.via, '1.1 front')
+})
+
 test('if a gateway dies during a request, another one gets it, each change with a key', {
   skip,
 }, async () => {

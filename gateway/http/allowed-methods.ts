@@ -16,8 +16,7 @@ const FOREIGN_METHODS = methodsOfNode.filter(
  * @returns a plugin that adds the missing methods, to be registered after all routes
  */
 export function watchMethods(app: FastifyInstance) {
-  for (const method of FOREIGN_METHODS)
-    if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
+  for (const method of FOREIGN_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
   const methods = new Map<string, Set<string>>()
   app.addHook('onRoute', ({ url, method }) => {
     // Wildcards are from plugins, which answer any path; Tessera's own resources have none.

@@ -6,12 +6,21 @@ import type { FastifyInstance } from 'fastify'
 /** Returns the entity tag of a text. */
 export const entityTag = (text: string | Buffer) => `"${hash('sha1', text, 'base64url')}"`
 
-/** Tags every complete response that has no tag yet, and answers 304 if the client has it already. */
-export function conditional(app: FastifyInstance) {
+/** Headers of a request that a response depends on: its format, encoding and preferences. */
+const VARY = 'accept, accept-encoding, prefer, consistency-token'
+/** Headers that links depend on, unless the operator has set the public URL. */
+const VARY_BY_PROXY = 'x-forwarded-host, x-forwarded-proto, x-forwarded-port, x-forwarded-prefix'
+
+/**
+ * Tags every complete response that has no tag yet, and answers 304 if the client has it already.
+ * @param hasFixedUrl true if links do not depend on headers
+ */
+export function conditional(app: FastifyInstance, { hasFixedUrl }: { hasFixedUrl: boolean }) {
+  const vary = hasFixedUrl ? VARY : `${VARY}, ${VARY_BY_PROXY}`
   app.addHook('onSend', (request, reply, payload, done) => {
     if (reply.statusCode !== 200 || (request.method !== 'GET' && request.method !== 'HEAD')) return done()
-    // A URL has a different response for each format, encoding and preference.
-    reply.header('vary', 'accept, accept-encoding, prefer, consistency-token')
+    const before = reply.getHeader('vary')
+    reply.header('vary', before === undefined ? vary : `${before}, ${vary}`)
     let tag = reply.getHeader('etag') as string | undefined
     if (tag === undefined && (typeof payload === 'string' || Buffer.isBuffer(payload))) {
       tag = entityTag(payload)

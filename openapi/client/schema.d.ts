@@ -215,7 +215,7 @@ export interface paths {
         };
         /**
          * Metrics for Prometheus
-         * @description For clients on this machine, and for those with an API key for all collections.
+         * @description For clients with an API key for all collections, and while there is no key, for those on this machine.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -235,7 +235,7 @@ export interface paths {
         };
         /**
          * The state of the cluster, as this gateway sees it
-         * @description For clients on this machine, and for those with an API key for all collections.
+         * @description For clients with an API key for all collections, and while there is no key, for those on this machine.
          */
         get: operations["getCluster"];
         put?: never;
@@ -307,7 +307,7 @@ export interface components {
             parameter?: string;
             /** @description A value that would be right. */
             example?: string;
-            /** @description Each fault of the body: its place (a JSON pointer), and what is wrong. */
+            /** @description The faults of the body, at most 20: their place (a JSON pointer), and what is wrong. */
             errors?: {
                 pointer: string;
                 detail: string;
@@ -470,6 +470,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug; the log has the details. */
             500: {
                 headers: {
@@ -528,6 +538,16 @@ export interface operations {
             };
             /** @description None of the available formats is acceptable. */
             406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -607,6 +627,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug; the log has the details. */
             500: {
                 headers: {
@@ -666,6 +696,16 @@ export interface operations {
             };
             /** @description None of the available formats is acceptable. */
             406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -743,6 +783,16 @@ export interface operations {
             };
             /** @description None of the available formats is acceptable. */
             406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1208,6 +1258,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description Plans are shown with an API key, once there is one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description Plans are shown only to clients on the same machine. */
             403: {
                 headers: {
@@ -1230,6 +1290,16 @@ export interface operations {
             };
             /** @description None of the available formats is acceptable. */
             406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1391,6 +1461,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description Bodies of this type are not accepted. */
             415: {
                 headers: {
@@ -1484,6 +1564,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description Plans are shown with an API key, once there is one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description Plans are shown only to clients on the same machine. */
             403: {
                 headers: {
@@ -1506,6 +1596,16 @@ export interface operations {
             };
             /** @description None of the available formats is acceptable. */
             406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1699,6 +1799,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description Bodies of this type are not accepted. */
             415: {
                 headers: {
@@ -1855,6 +1965,16 @@ export interface operations {
             };
             /** @description The body is too large. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2051,6 +2171,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description Bodies of this type are not accepted. */
             415: {
                 headers: {
@@ -2121,7 +2251,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Clients on other machines need an API key. */
+            /** @description An API key is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2131,7 +2261,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The API key does not allow this. */
+            /** @description The API key does not allow this, or a page of another site has asked. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2249,7 +2379,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Clients on other machines need an API key. */
+            /** @description An API key is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2259,7 +2389,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The API key does not allow this. */
+            /** @description The API key does not allow this, or a page of another site has asked. */
             403: {
                 headers: {
                     [name: string]: unknown;

@@ -24,9 +24,11 @@ import { compileItems, compilePage } from '../../features/query/page.ts'
 import { isLarge, readPage, readPageWithin, streamPage } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
 import type { Answers } from '../answers.ts'
-import { type LocalityOptions, makeLocality } from '../auth/authenticate.ts'
+import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
+import { makeLocality } from '../auth/locality.ts'
 import type { ClientOf } from '../client.ts'
 import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
+import { closeToOthers } from '../cross-origin.ts'
 import { before, preferHeader } from '../deadline.ts'
 import { featureLinks, ITEM_FORMATS, sendFeature } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
@@ -142,11 +144,14 @@ const orExplained = <T extends { content: object }>(response: T) => ({
   ...response,
   content: { ...response.content, [QUERY_PLAN]: { schema: Type.Ref('QueryPlan#') } },
 })
-const explanationForbidden = problemOf('Plans are shown only to clients on the same machine.')
+const explainProblems = {
+  401: problemOf('Plans are shown with an API key, once there is one.'),
+  403: problemOf('Plans are shown only to clients on the same machine.'),
+}
 
 const readHeaders = Type.Object({ ...preferHeader, ...consistencyHeaders })
 
-type Services = LocalityOptions & {
+type Services = AuthenticateOptions & {
   readonly database: Database
   readonly catalog: Catalog
   readonly lookup: ItemLookup
@@ -159,18 +164,24 @@ type Services = LocalityOptions & {
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, lookup, views, answers, clientOf, timeoutMs, ...locality },
+  { database, catalog, lookup, views, answers, clientOf, timeoutMs, ...access },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
-  const isFromHere = makeLocality(locality)
+  const isFromHere = makeLocality(access)
+  const checkOperator = makeOperatorCheck(access)
   const explain = async (request: FastifyRequest, reply: FastifyReply, statement: Statement) => {
+    closeToOthers(reply)
     if (!isFromHere(request)) {
       throw gatewayError(
         'explanation-forbidden',
         'Plans reveal details of the database: explain is only for clients on this machine, on a gateway that listens on loopback.',
       )
     }
-    return reply.type(QUERY_PLAN).send(await explainQuery(database, statement))
+    await checkOperator(request, reply)
+    return reply
+      .type(QUERY_PLAN)
+      .header('cache-control', 'no-store')
+      .send(await explainQuery(database, statement))
   }
 
   /** Joins the look-up with those of other requests, unless this request has requirements of its own. */
@@ -230,7 +241,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
             ...orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
             headers: readConsistency,
           }),
-          403: explanationForbidden,
+          ...explainProblems,
           404: notFound,
           ...problems,
         },
@@ -283,7 +294,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
             ...orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#'))),
             headers: readConsistency,
           }),
-          403: explanationForbidden,
+          ...explainProblems,
           404: notFound,
           ...problems,
         },

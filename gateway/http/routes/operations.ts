@@ -65,14 +65,15 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
     reply.header('cache-control', 'no-store')
   })
   const schema = {
-    description: 'For clients on this machine, and for those with an API key for all collections.',
+    description:
+      'For clients with an API key for all collections, and while there is no key, for those on this machine.',
     tags: ['Operations'],
-    security: [{ apiKey: [] }],
+    security: [{ apiKey: [] }, {}],
   }
   const refusals = {
     400: problems[400],
-    401: problemOf('Clients on other machines need an API key.'),
-    403: problemOf('The API key does not allow this.'),
+    401: problemOf('An API key is needed.'),
+    403: problemOf('The API key does not allow this, or a page of another site has asked.'),
     500: problems[500],
     503: problems[503],
   }

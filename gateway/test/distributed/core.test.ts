@@ -1,7 +1,7 @@
 // Tests OGC API Features Part 1 as its clients see it.
 
 import assert from 'node:assert/strict'
-import { get, request } from 'node:http'
+import { get, METHODS, request } from 'node:http'
 import type { Readable } from 'node:stream'
 import { text as readText } from 'node:stream/consumers'
 import { test } from 'node:test'
@@ -16,7 +16,7 @@ const linksOf = (json: { links: { rel: string; href: string; type?: string }[] }
 /** Sends a request without fetch, which requests and decodes compression by itself, and rewrites headers. */
 const raw = (path: string, headers: Record<string, string>, method = 'GET') =>
   new Promise<{ status: number; headers: Record<string, string>; body: Readable }>((resolve, reject) => {
-    request(client.url + path, { headers, method }, (response) =>
+    request(path.startsWith('http') ? path : client.url + path, { headers, method }, (response) =>
       resolve({
         status: response.statusCode!,
         headers: response.headers as Record<string, string>,
@@ -252,14 +252,15 @@ test('long responses are compressed with an encoding that the client accepts', a
   }
 })
 
-test('scripts of any origin may read, and may send preflight requests', async () => {
+test('scripts of any origin may read a gateway that is open to them, and may send preflight requests', async () => {
+  const { client } = await startGateway('--cors=*')
   for (const path of ['/collections', '/collections/nothing']) {
     const { headers } = await client(path, { headers: { origin: 'https://example.org' } })
     assert.equal(headers.get('access-control-allow-origin'), '*')
     assert.match(headers.get('access-control-expose-headers')!, /Consistency-Token/)
   }
   const preflight = await raw(
-    '/collections/cities/items',
+    `${client.url}/collections/cities/items`,
     {
       origin: 'https://example.org',
       'access-control-request-method': 'GET',
@@ -284,6 +285,19 @@ test('an unsupported method is refused, with a list of the supported ones', asyn
   }
   const { status, headers } = await client('/collections', { method: 'OPTIONS' })
   assert.deepEqual([status, headers.get('allow')], [204, 'GET, HEAD, OPTIONS'])
+  // fetch refuses to send some of these.
+  for (const method of METHODS.filter(
+    (name) => !['CONNECT', 'GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE'].includes(name),
+  )) {
+    for (const [path, allow] of [
+      ['/collections', 'GET, HEAD, OPTIONS'],
+      ['/metrics', 'GET, HEAD, OPTIONS'],
+    ] as const) {
+      const answer = await raw(path, {}, method)
+      assert.deepEqual([answer.status, answer.headers.allow], [405, allow], `${method} ${path}`)
+      assert.equal(JSON.parse(await readText(answer.body)).code, 'method-not-allowed')
+    }
+  }
 })
 
 test('a resource that does not exist is reported as a problem', async () => {
