@@ -201,6 +201,9 @@ const parametersOf = ({ isCitus, members }: Topology) => ({
   tcp_keepalives_interval: 1,
   tcp_keepalives_count: 5,
   log_line_prefix: '%m [%p] %q%u@%d ',
+  // Details and statements of an error have values of rows.
+  log_error_verbosity: 'terse',
+  log_min_error_statement: 'panic',
   ...(isCitus
     ? {
         max_prepared_transactions: 200,

@@ -79,6 +79,8 @@ export async function startEmbedded({
   const start = performance.now()
   const root = folder ?? (await mkdtemp(join(tmpdir(), 'tessera-data-')))
   await mkdir(root, { recursive: true })
+  // The folder of an earlier version was open to other accounts, and so was the log with rows in it.
+  await chmod(root, 0o700)
   const isEphemeral = folder === undefined
   const lock = lockFolder(root)
   if (!lock) {
@@ -106,7 +108,7 @@ export async function startEmbedded({
     if (!existsSync(data)) await initialize(installation, root, data, owner, isEphemeral)
     await writeAccessRules(data, owner)
 
-    await writeFile(join(root, 'socket'), socket)
+    await writeFile(join(root, 'socket'), socket, { mode: 0o600 })
     await chmod(socket, 0o700)
     if (owner) await chown(socket, owner.uid, owner.gid)
 
@@ -374,6 +376,10 @@ async function startServer(
     max_wal_senders: '0',
     max_wal_size: '2GB',
     log_timezone: 'UTC',
+    // Errors of statements have values of rows. They go to the gateway, which is the only client, and not into the log.
+    log_min_messages: 'log',
+    log_min_error_statement: 'panic',
+    log_error_verbosity: 'terse',
     timezone: 'UTC',
     ...(isEphemeral ? { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' } : {}),
   }
@@ -408,7 +414,8 @@ async function spawnServerProgram(
   logFile: string,
   owner: Owner | undefined,
 ): Promise<Server> {
-  const [log, folder] = await Promise.all([open(logFile, 'w'), open(data, 'r')])
+  const [log, folder] = await Promise.all([open(logFile, 'w', 0o600), open(data, 'r')])
+  await log.chmod(0o600)
   // Detached into a session of its own: Ctrl-C in the terminal reaches only Tessera, which stops the child in order.
   const child = spawn(program, args, {
     cwd: '/',

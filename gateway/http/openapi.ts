@@ -4,10 +4,28 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { ANY_PROPERTY } from './collection-openapi.ts'
+import { forbidSniffing } from './html/assets.ts'
 import { named } from './schemas.ts'
 
 /** Changes with the API, not with each release of Tessera. */
 const API_VERSION = '0.1.0'
+
+/**
+ * Policy of the page that shows the document. It loads nothing from other hosts and works over plain HTTP under any name:
+ * the policy that comes with the page would have browsers load its scripts over HTTPS. The page styles its own
+ * elements, and draws images from data URLs.
+ */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "font-src 'self'",
+  "connect-src 'self'",
+  "form-action 'none'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
 
 /** One parameter for each property. Their names depend on the collection, which OpenAPI expresses as an object. */
 const PROPERTY_PARAMETERS = {
@@ -87,11 +105,14 @@ export async function registerOpenapi(app: FastifyInstance) {
     },
     refResolver: { buildLocalReference: (json) => String(json.$id) },
   })
-  await app.register(swaggerUi, {
-    routePrefix: '/api.html',
-    staticCSP: true,
-    uiConfig: { deepLinking: true, docExpansion: 'list' },
-    transformSpecification: (document, request) => ({ ...document, servers: [{ url: request.publicUrl }] }),
-    transformSpecificationClone: false,
+  await app.register(async (scope) => {
+    scope.addHook('onRequest', forbidSniffing)
+    await scope.register(swaggerUi, {
+      routePrefix: '/api.html',
+      staticCSP: CONTENT_SECURITY_POLICY,
+      uiConfig: { deepLinking: true, docExpansion: 'list' },
+      transformSpecification: (document, request) => ({ ...document, servers: [{ url: request.publicUrl }] }),
+      transformSpecificationClone: false,
+    })
   })
 }

@@ -3,17 +3,30 @@
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import fastifyStatic from '@fastify/static'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 
 const require = createRequire(import.meta.url)
 const maplibrePackage = 'maplibre-gl/package.json'
 const { version } = require(maplibrePackage) as { version: string }
 
 /** Paths of the files that pages load. MapLibre's has a version, so that browsers can keep its files permanently. */
-export const ASSETS = '/assets'
-export const MAPLIBRE = `${ASSETS}/maplibre-gl-${version}`
+const ASSETS = '/assets'
+export const MAPLIBRE = `/maplibre-gl-${version}`
+
+/** Has browsers take a file for what its type says, and for nothing that they recognize in it. */
+export const forbidSniffing: onRequestHookHandler = (_request, reply, done) => {
+  reply.header('x-content-type-options', 'nosniff')
+  done()
+}
+
+/**
+ * Returns where the files are, from a URL of the gateway: without its host, so that no header of a request makes a page
+ * load them from another one.
+ */
+export const assetsAt = (base: string) => new URL(base).pathname.replace(/\/$/, '') + ASSETS
 
 export async function assets(app: FastifyInstance) {
+  app.addHook('onRequest', forbidSniffing)
   await app.register(fastifyStatic, {
     root: join(import.meta.dirname, 'assets'),
     prefix: `${ASSETS}/`,
@@ -26,7 +39,7 @@ export async function assets(app: FastifyInstance) {
   })
   await app.register(fastifyStatic, {
     root: join(dirname(require.resolve(maplibrePackage)), 'dist'),
-    prefix: `${MAPLIBRE}/`,
+    prefix: `${ASSETS}${MAPLIBRE}/`,
     schemaHide: true,
     index: false,
     decorateReply: false,

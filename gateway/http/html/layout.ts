@@ -5,7 +5,7 @@ import { html } from 'ghtml'
 import type { Collection } from '../../features/collections/collection.ts'
 import type { Link } from '../../features/formats/format.ts'
 import { collectionUrl } from '../feature-response.ts'
-import { ASSETS, MAPLIBRE } from './assets.ts'
+import { assetsAt, MAPLIBRE } from './assets.ts'
 
 /**
  * Allows scripts, styles and requests only from and to this server, so that even a script in the data can neither run nor
@@ -48,6 +48,7 @@ export function sendPage(reply: FastifyReply, page: Page) {
 }
 
 function renderPage({ base, title, trail, main, links, script }: Page): string {
+  const files = assetsAt(base)
   const shown = links.map(
     (link) =>
       html`<li><a href="${link.href}" rel="${link.rel}">${link.title ?? link.rel}</a> <small>${link.type ?? ''}</small></li>`,
@@ -59,8 +60,8 @@ function renderPage({ base, title, trail, main, links, script }: Page): string {
     href ? html`<li><a href="${href}">${name}</a></li>` : html`<li aria-current="page">${name}</li>`,
   )
   const mapParts = script
-    ? html`<link rel="stylesheet" href="${base}${MAPLIBRE}/maplibre-gl.css">
-    <script type="module" src="${base}${ASSETS}/${script}.js"></script>`
+    ? html`<link rel="stylesheet" href="${files}${MAPLIBRE}/maplibre-gl.css">
+    <script type="module" src="${files}/${script}.js"></script>`
     : ''
   return html`<!doctype html>
 <html lang="en">
@@ -68,15 +69,15 @@ function renderPage({ base, title, trail, main, links, script }: Page): string {
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <title>${title}${trail.length > 1 ? ' · Tessera' : ''}</title>
-    <link rel="icon" href="${base}${ASSETS}/icon.svg">
+    <link rel="icon" href="${files}/icon.svg">
     !${alternates.join('')}
     !${mapParts}
-    <link rel="stylesheet" href="${base}${ASSETS}/style.css">
+    <link rel="stylesheet" href="${files}/style.css">
   </head>
   <body>
     <a class="skip" href="#main">To the content</a>
     <header>
-      <a class="brand" href="${base}/"><img src="${base}${ASSETS}/icon.svg" alt="" width="24" height="24"> Tessera</a>
+      <a class="brand" href="${base}/"><img src="${files}/icon.svg" alt="" width="24" height="24"> Tessera</a>
       <nav aria-label="Breadcrumb"><ol>!${steps.join('')}</ol></nav>
     </header>
     <main id="main" tabindex="-1">
@@ -106,7 +107,11 @@ export const mapOf = (
     ...data
   }: { label: string; baseMap: string | undefined } & Record<string, string | undefined>,
 ): string => {
-  const attributes = Object.entries({ baseMap, maplibre: `${base}${MAPLIBRE}/maplibre-gl.mjs`, ...data })
+  const attributes = Object.entries({
+    baseMap,
+    maplibre: `${assetsAt(base)}${MAPLIBRE}/maplibre-gl.mjs`,
+    ...data,
+  })
     .filter(([, value]) => value !== undefined)
     .map(
       ([name, value]) =>

@@ -3,11 +3,21 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { openSession } from '../../database/session.ts'
 import { makeClient } from '../support/client.ts'
 import { processesOf, runTessera, startTessera } from '../support/process.ts'
 import { until } from '../support/until.ts'
@@ -53,6 +63,40 @@ test('the gateway serves, takes an import meanwhile, and stops without leaving a
   assert.deepEqual(serversOf(socket), [])
   assert.ok(!existsSync(socket))
   assert.deepEqual(readdirSync(data).sort(), ['lock', 'pg', 'postgres.log'])
+})
+
+test('the folder of the data is private, also one of an earlier version, and its log has no values of rows', async () => {
+  const log = join(data, 'postgres.log')
+  chmodSync(data, 0o755)
+  chmodSync(log, 0o644)
+  const tessera = startTessera(flags)
+  const { url } = await tessera.event('gateway-listening')
+  const { socket } = await tessera.event('embedded-started')
+  const modeOf = (file: string) => (statSync(file).mode & 0o777).toString(8)
+  assert.deepEqual([modeOf(data), modeOf(log), modeOf(join(data, 'socket'))], ['700', '600', '600'])
+  const owner = await openSession(
+    `postgresql://tessera_owner@/tessera?host=${encodeURIComponent(socket)}`,
+    'test',
+  )
+  await owner.query(`create table vault (id int primary key, geom geometry(Point, 4326), kind text check (kind <> 'bad'),
+    secret text default 'topsecret-1', n int)`)
+  await assert.rejects(owner.query("insert into vault values (1, null, 'bad', 'topsecret-2')"))
+  await assert.rejects(
+    owner.query("insert into vault values (1, null, 'good', 'topsecret-3', 'topsecret-4')"),
+  )
+  await assert.rejects(
+    owner.query(
+      "insert into vault select 1, null, 'x', 'topsecret-5', n from (select 'topsecret-6'::int) as s (n)",
+    ),
+  )
+  await owner.query('drop table vault')
+  await owner.close()
+  assert.equal((await fetch(`${url}/health/live`)).status, 200)
+  tessera.child.kill('SIGTERM')
+  assert.equal(await tessera.ended, 0)
+  const written = readFileSync(log, 'utf8')
+  assert.match(written, /ready to accept connections/)
+  assert.doesNotMatch(written, /topsecret|vault/)
 })
 
 test('the metrics are those of all processes of the gateway', async () => {

@@ -323,6 +323,27 @@ test('no page sends requests to other hosts, and none violates its own content s
   )
 })
 
+test('the page of the API works over plain HTTP under any name', async () => {
+  const { page, faults } = await openPage(browser, `http://gis.test:${new URL(client.url).port}`)
+  const response = await page.goto('/api.html')
+  await page.locator('.opblock').nth(10).waitFor()
+  assert.deepEqual(faults, [])
+  const headers = response!.headers()
+  assert.doesNotMatch(headers['content-security-policy']!, /https?:|upgrade-insecure-requests|validator/)
+  assert.match(headers['content-security-policy']!, /default-src 'none'.*frame-ancestors 'none'/)
+  assert.equal(headers['x-content-type-options'], 'nosniff')
+})
+
+test('a page loads its files from the server that sent it, whatever host a proxy names', async () => {
+  for (const host of ['evil.example', 'gis.test']) {
+    const { text } = await client('/collections/sight/items', {
+      headers: { accept: 'text/html', 'x-forwarded-host': host },
+    })
+    for (const [, address] of text.matchAll(/(?:src|data-maplibre|stylesheet" href)="([^"]*)"/g))
+      assert.match(address!, /^\/assets\//)
+  }
+})
+
 test('an accessibility check finds nothing serious, on a dark phone and on a light desktop', async () => {
   for (const [viewport, colorScheme] of [
     [{ width: 390, height: 844 }, 'dark'],
@@ -358,6 +379,7 @@ test('behind a proxy with a path prefix, pages find their assets', async () => {
       ...request.headers,
       'x-forwarded-prefix': '/geo',
       'x-forwarded-host': request.headers.host,
+      'x-forwarded-for': request.socket.remoteAddress,
     }
     const { hostname, port } = new URL(client.url)
     // Paths outside the prefix are not the gateway's.
