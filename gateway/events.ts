@@ -68,3 +68,12 @@ export type Event =
   | { type: 'gateway-stopped' }
 
 export type Emit = (event: Event) => void
+
+/** An API key: its id, which may be shown, and its secret; underscores may be percent-encoded, as in an address. */
+const KEY = /(tessera(?:_|%5f)[0-9a-f]{12})(?:_|%5f)[\w%-]+/gi
+/** A parameter of an address that programs use for keys, and its value. */
+const SECRET_PARAMETER =
+  /([?&](?:access_token|api_?key|apikey|auth|authorization|bearer|key|password|secret|token)=)[^&\s"]+/gi
+
+/** Returns a text without secrets that a client has put where they do not belong, such as into an address. */
+export const withoutSecrets = (text: string) => text.replace(KEY, '$1_…').replace(SECRET_PARAMETER, '$1…')

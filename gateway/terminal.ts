@@ -1,7 +1,7 @@
 // Owns the output for a person at a terminal: the events of the log as sentences, and the progress of an import.
 
 import { SingleBar } from 'cli-progress'
-import type { Emit, Event } from './events.ts'
+import { type Emit, type Event, withoutSecrets } from './events.ts'
 
 /** Interval between lines of progress if the output is not a terminal, which shows a bar instead. */
 const LINE_INTERVAL_MS = 2_000
@@ -106,6 +106,6 @@ export function openTerminal(output: NodeJS.WriteStream): Emit {
       return
     }
     const sentence = sentenceOf(event)
-    if (sentence) write(sentence)
+    if (sentence) write(withoutSecrets(sentence))
   }
 }

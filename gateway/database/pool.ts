@@ -1,6 +1,6 @@
 // Owns the connections to one address: their number, deadlines and session settings, and the cancelling of queries.
 
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
 import { makePressureGauge } from './pressure.ts'
@@ -271,6 +271,8 @@ type Internals = {
   readonly port: number
   readonly processID: number
   readonly secretKey: number
+  readonly ssl: boolean | object
+  readonly sslNegotiation: string
   readonly connection: { readonly stream: Pick<Socket, 'cork' | 'uncork' | 'destroy'> }
 }
 
@@ -294,23 +296,34 @@ export function abandon(client: pg.ClientBase, error?: Error) {
  * @see https://www.postgresql.org/docs/current/protocol-flow.html, "Canceling Requests in Progress"
  */
 export function cancelQuery(client: Connection): Promise<boolean> {
-  const { host, port, processID, secretKey } = client as unknown as Internals
-  const request = Buffer.alloc(16)
-  request.writeInt32BE(16, 0)
-  request.writeInt32BE(80877102, 4)
-  request.writeInt32BE(processID, 8)
-  request.writeInt32BE(secretKey, 12)
+  const { host, port, processID, secretKey, ssl, sslNegotiation } = client as unknown as Internals
+  // The key of a session cancels its queries, so it is sent over TLS if the session itself uses TLS.
+  const connection = new pg.Connection({ ssl, sslNegotiation } as pg.ConnectionConfig) as RawConnection
+  const cancel = () => connection.cancel(processID, secretKey)
   return new Promise((resolve) => {
-    const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host)
     const settle = (isTaken: boolean) => {
-      socket.destroy()
+      clearTimeout(timer)
+      connection.stream.destroy()
       resolve(isTaken)
     }
-    socket.setTimeout(CANCEL_TIMEOUT_MS, () => settle(false))
-    socket.on('connect', () => socket.write(request))
-    socket.on('error', () => settle(false))
+    const timer = setTimeout(() => settle(false), CANCEL_TIMEOUT_MS)
+    connection.once('connect', () => {
+      if (!ssl) cancel()
+      else if (sslNegotiation !== 'direct') connection.requestSsl()
+    })
+    connection.once('sslconnect', cancel)
+    connection.on('error', () => settle(false))
     // The server closes the connection without an answer, after it has signalled the backend.
-    socket.on('end', () => settle(true))
-    socket.resume()
+    connection.once('end', () => settle(true))
+    if (host.startsWith('/')) connection.connect(`${host}/.s.PGSQL.${port}`)
+    else connection.connect(port, host)
   })
+}
+
+/** The driver's connection, with members that its types do not declare. */
+type RawConnection = Omit<pg.Connection, 'connect'> & {
+  readonly stream: Socket
+  connect(portOrPath: number | string, host?: string): void
+  requestSsl(): void
+  cancel(processId: number, secretKey: number): void
 }

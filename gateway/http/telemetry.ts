@@ -3,7 +3,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { pino } from 'pino'
 import { errors } from '../errors.ts'
-import type { Emit, Event } from '../events.ts'
+import { type Emit, type Event, withoutSecrets } from '../events.ts'
 import { type RequestTrace, traceRequest } from '../trace.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error'
@@ -37,9 +37,10 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
 
 /** Opens the log. @returns the function to which every part of Tessera sends its events */
 export function openLog(level: string): Emit {
+  const output = pino.destination({ dest: 1, sync: true })
   const log = pino(
     { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ dest: 1, sync: true }),
+    { write: (line) => void output.write(withoutSecrets(line)) },
   )
   return (event) => {
     const level = LEVELS[event.type] ?? 'info'
@@ -72,7 +73,7 @@ export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
   app.addHook('onRequest', (request, reply, done) => {
     const { id, method, url, headers } = request
     const start = performance.now()
-    request.trace = traceRequest(method, url.split('?', 1)[0]!, headers)
+    request.trace = traceRequest(method, withoutSecrets(url.split('?', 1)[0]!), headers)
     // Not Fastify's onResponse, which is not called if the client leaves before the response.
     reply.raw.once('close', () => {
       const route = request.routeOptions.url

@@ -17,9 +17,12 @@ import { type ErrorCode, GatewayError, gatewayError } from '../../errors.ts'
 import { type Collection, cellsOfStatement } from '../collections/collection.ts'
 import type { StoredFeature } from '../query/stored-feature.ts'
 
+/** A feature after a change; without its text if that was too long to be stored with the outcome. */
+export type ChangedFeature = Omit<StoredFeature, 'text'> & { readonly text: string | undefined }
+
 /** ChangeResult of a change. */
 export type ChangeResult =
-  | { readonly kind: 'created' | 'changed'; readonly item: StoredFeature }
+  | { readonly kind: 'created' | 'changed'; readonly item: ChangedFeature }
   /** A removed feature has nothing to return. */
   | { readonly kind: 'removed'; readonly item?: undefined }
 
@@ -68,6 +71,11 @@ export interface IdempotencyKeys {
 
 /** Seconds for which an outcome is stored: as long as its client or balancer may repeat the change. */
 const LIFETIME_S: Readonly<Record<KeyGiver, number>> = { client: 86_400, balancer: 600, gateway: 600 }
+/**
+ * Longest feature that is stored with an outcome, in bytes. Outcomes are kept for a day, and 30 patches of a large feature
+ * would store it 30 times. Of a longer one the id and the version are stored.
+ */
+const MAX_KEPT_BYTES = 65_536
 const SWEEP_INTERVAL_MS = 600_000
 /** One statement removes the keys that expire within this time: so few that it delays no other statement. */
 const SWEEP_SPAN = '1 minute'
@@ -222,7 +230,10 @@ const unknownUnder = ({ text }: IdempotencyKey, error: GatewayError) =>
 function readResult([request, kind, id, text, version]: Row, key: IdempotencyKey): ChangeResult {
   if (request !== key.request.toString('hex')) throw reused()
   if (kind === 'removed') return { kind }
-  return { kind: kind as 'created' | 'changed', item: { id: id!, text: text!, version: version! } }
+  return {
+    kind: kind as 'created' | 'changed',
+    item: { id: id!, text: text ?? undefined, version: version! },
+  }
 }
 
 /** Cell in which an outcome is stored, and the cells that statements about it concern. */
@@ -243,13 +254,14 @@ function compileKeep(key: IdempotencyKey, location: KeyLocation, done: ChangeRes
         ${placeholder('id')}, ${placeholder('text')}, ${placeholder('version')}, ${expiry})`,
   )
   const { id, text, version: itsVersion } = done.item ?? NOTHING
+  const isKept = text != null && Buffer.byteLength(text) <= MAX_KEPT_BYTES
   const values = {
     cell: location.cell,
     hash: key.hash,
     request: key.request,
     outcome: done.kind,
     id,
-    text,
+    text: isKept ? text : null,
     version: itsVersion,
     lifetime: LIFETIME_S[key.giver],
   }

@@ -134,9 +134,11 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       reply.code(201)
       setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
     }
-    if (!isMinimal(request)) return sendFeature(reply, request.publicUrl, collection, item.id, item)
-    applyPreference(reply, 'return=minimal')
-    reply.header('etag', featureTag(collection, item.version))
+    const { id, text, version } = item
+    if (isMinimal(request)) applyPreference(reply, 'return=minimal')
+    else if (text !== undefined)
+      return sendFeature(reply, request.publicUrl, collection, id, { text, version })
+    reply.header('etag', featureTag(collection, version))
     return reply.code(kind === 'created' ? 201 : 204).send()
   }
 

@@ -107,6 +107,35 @@ test('a 503 has the key that a load balancer has added, unless the client sent a
   }
 })
 
+test('the outcome of a change keeps no large feature, and a repetition gets its address and version', async () => {
+  const items = '/collections/repeated_places/items'
+  const keptBytes = async () => {
+    const [row] = await session.query<{ bytes: number }>(
+      'select coalesce(sum(length(feature)), 0)::int as bytes from tessera.change_key',
+      [],
+    )
+    return row!.bytes
+  }
+  const before = await keptBytes()
+  const name = 'é'.repeat(40_000)
+  const key = randomUUID()
+  const first = await send('POST', items, featureAt(PARIS, name), keyed(key))
+  assert.equal(first.json.properties.name, name)
+  const again = await send('POST', items, featureAt(PARIS, name), keyed(key))
+  assert.deepEqual([again.status, again.text], [201, ''])
+  for (const header of ['location', 'etag'])
+    assert.equal(again.headers.get(header), first.headers.get(header), header)
+  assert.equal(again.headers.get('idempotent-replayed'), 'true')
+  const path = new URL(first.headers.get('location')!).pathname
+  const patch = keyed(randomUUID())
+  const changed = await send('PATCH', path, { properties: { name: `${name}!` } }, patch)
+  assert.equal(changed.status, 200)
+  const changedAgain = await send('PATCH', path, { properties: { name: `${name}!` } }, patch)
+  assert.equal(changedAgain.status, 204)
+  assert.equal(changedAgain.headers.get('etag'), changed.headers.get('etag'))
+  assert.ok((await keptBytes()) - before < 10_000)
+})
+
 for (const collection of COLLECTIONS) {
   const items = `/collections/${collection}/items`
 

@@ -42,3 +42,23 @@ test('a gateway that stops is no longer ready, and serves until load balancers h
   assert.equal(await tessera.ended, 0)
   assert.ok(performance.now() - start >= DELAY_MS)
 })
+
+test('no key gets into the log, wherever a client sends it', async () => {
+  const args = ['serve', '--port', '0', '--processes', '1', '--log-level', 'trace']
+  const tessera = startTessera(args, { TESSERA_READ_URL: testDatabase().readUrl })
+  const { url } = await tessera.event('gateway-listening')
+  const secret = 'Ab0_-xyz'.repeat(4)
+  const key = `tessera_0123456789ab_${secret}`
+  for (const [path, headers] of [
+    [`/collections?access_token=${key}`, {}],
+    [`/collections/${key}/items`, {}],
+    ['/metrics', { authorization: `Bearer ${key}` }],
+    ['/collections?api_key=hunter2', { 'x-api-key': key }],
+  ] as const)
+    assert.ok((await fetch(url + path, { headers })).status >= 400)
+  tessera.child.kill('SIGTERM')
+  assert.equal(await tessera.ended, 0)
+  assert.match(tessera.output(), /access_token=…/)
+  assert.match(tessera.output(), /tessera_0123456789ab_…/)
+  assert.doesNotMatch(tessera.output(), /Ab0_-xyz|hunter2/)
+})
