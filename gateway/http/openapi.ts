@@ -38,14 +38,34 @@ const PROPERTY_PARAMETERS = {
   schema: { type: 'object', additionalProperties: { type: 'string' }, example: { country: 'AD' } },
 }
 
-type Parameter = { in: string; style?: string; explode?: boolean; schema: { type?: string } }
-type Document = { paths?: Record<string, { get?: { parameters?: Parameter[] } }> }
+/** Forms of parameters that the gateway checks by itself, because a pattern cannot tell what would be right. */
+const PATTERNS: Readonly<Record<string, string>> = {
+  cursor: '^[A-Za-z0-9_-]+$',
+  'if-match': '^(\\*|"[!#-~]+"(, *"[!#-~]+")*)$',
+  'idempotency-key': '^("[ !#-\\[\\]-~]{1,255}"|[!#-+\\--~]{1,255})$',
+  'consistency-token': '^[A-Za-z0-9_-]+(, *[A-Za-z0-9_-]+)*$',
+}
+
+type Parameter = {
+  in: string
+  name?: string
+  style?: string
+  explode?: boolean
+  schema: { type?: string; pattern?: string }
+}
+type Operation = { parameters?: Parameter[] }
+type Document = { paths?: Record<string, Record<string, Operation> & { get?: Operation }> }
 
 /** Adds what route schemas cannot express: how lists are written in a URL, and that properties are parameters. */
 function completeParameters(document: Document) {
-  for (const { get } of Object.values(document.paths ?? {})) {
-    for (const parameter of get?.parameters ?? []) {
-      if (parameter.in === 'query') Object.assign(parameter, { style: 'form', explode: false })
+  for (const operations of Object.values(document.paths ?? {})) {
+    for (const [method, { parameters = [] }] of Object.entries(operations)) {
+      for (const parameter of parameters) {
+        if (method === 'get' && parameter.in === 'query')
+          Object.assign(parameter, { style: 'form', explode: false })
+        const pattern = PATTERNS[parameter.name ?? '']
+        if (pattern) parameter.schema = { ...parameter.schema, pattern }
+      }
     }
   }
   document.paths?.['/collections/{collectionId}/items']?.get?.parameters?.push(PROPERTY_PARAMETERS)

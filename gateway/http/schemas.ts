@@ -154,6 +154,38 @@ export const QueryPlan = Type.Object(
   { $id: 'QueryPlan' },
 )
 
+const listOf = (items: object, minItems = 0) => ({ type: 'array', items, minItems })
+const position = { ...listOf({ type: 'number' }, 2), maxItems: 3 }
+/** Coordinates of each type of geometry, from RFC 7946. */
+const COORDINATES = {
+  Point: position,
+  MultiPoint: listOf(position),
+  LineString: listOf(position, 2),
+  MultiLineString: listOf(listOf(position, 2)),
+  Polygon: listOf(listOf(position, 4)),
+  MultiPolygon: listOf(listOf(listOf(position, 4))),
+}
+type GeometryBody =
+  | { readonly type: keyof typeof COORDINATES; readonly coordinates: unknown[] }
+  | { readonly type: 'GeometryCollection'; readonly geometries: GeometryBody[] }
+const variantOf = (type: string, member: string, schema: object) => ({
+  type: 'object',
+  required: ['type', member],
+  properties: { type: { type: 'string', enum: [type] }, [member]: schema },
+})
+
+/** The geometry of a body. A response's has fewer promises, so that clients need not tell its types apart. */
+export const NewGeometry = Type.Unsafe<GeometryBody | null>({
+  $id: 'NewGeometry',
+  nullable: true,
+  description:
+    'RFC 7946, with longitudes and latitudes in degrees; null for none. A collection may take only one type, and closed rings.',
+  oneOf: [
+    ...Object.entries(COORDINATES).map(([type, coordinates]) => variantOf(type, 'coordinates', coordinates)),
+    variantOf('GeometryCollection', 'geometries', listOf({ type: 'object' })),
+  ],
+})
+
 const properties = Type.Object(
   {},
   { additionalProperties: true, description: "The collection's properties." },
@@ -161,7 +193,7 @@ const properties = Type.Object(
 const ownId = Type.Optional(Type.Union([Type.String(), Type.Number()]))
 
 export const NewFeature = Type.Object(
-  { type: Type.Literal('Feature'), id: ownId, geometry: Type.Ref('Geometry#'), properties },
+  { type: Type.Literal('Feature'), id: ownId, geometry: Type.Ref('NewGeometry#'), properties },
   { $id: 'NewFeature', description: 'It has an id only if clients choose the ids.' },
 )
 
@@ -169,7 +201,7 @@ export const FeaturePatch = Type.Object(
   {
     type: Type.Optional(Type.Literal('Feature')),
     id: ownId,
-    geometry: Type.Optional(Type.Ref('Geometry#')),
+    geometry: Type.Optional(Type.Ref('NewGeometry#')),
     properties: Type.Optional(properties),
   },
   {
@@ -186,6 +218,7 @@ export const named: readonly TSchema[] = [
   FeatureCollection,
   Collection,
   QueryPlan,
+  NewGeometry,
   NewFeature,
   FeaturePatch,
 ]

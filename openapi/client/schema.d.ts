@@ -393,12 +393,42 @@ export interface components {
             /** @description PostgreSQL's plan, as from EXPLAIN (FORMAT JSON). */
             plan: unknown;
         };
+        /** @description RFC 7946, with longitudes and latitudes in degrees; null for none. A collection may take only one type, and closed rings. */
+        NewGeometry: ({
+            /** @enum {string} */
+            type: "Point";
+            coordinates: number[];
+        } | {
+            /** @enum {string} */
+            type: "MultiPoint";
+            coordinates: number[][];
+        } | {
+            /** @enum {string} */
+            type: "LineString";
+            coordinates: number[][];
+        } | {
+            /** @enum {string} */
+            type: "MultiLineString";
+            coordinates: number[][][];
+        } | {
+            /** @enum {string} */
+            type: "Polygon";
+            coordinates: number[][][];
+        } | {
+            /** @enum {string} */
+            type: "MultiPolygon";
+            coordinates: number[][][][];
+        } | {
+            /** @enum {string} */
+            type: "GeometryCollection";
+            geometries: Record<string, never>[];
+        }) | null;
         /** @description It has an id only if clients choose the ids. */
         NewFeature: {
             /** @enum {string} */
             type: "Feature";
             id?: string | number;
-            geometry: components["schemas"]["Geometry"];
+            geometry: components["schemas"]["NewGeometry"];
             /** @description The collection's properties. */
             properties: {
                 [key: string]: unknown;
@@ -409,7 +439,7 @@ export interface components {
             /** @enum {string} */
             type?: "Feature";
             id?: string | number;
-            geometry?: components["schemas"]["Geometry"];
+            geometry?: components["schemas"]["NewGeometry"];
             /** @description The collection's properties. */
             properties?: {
                 [key: string]: unknown;

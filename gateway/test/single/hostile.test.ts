@@ -94,9 +94,9 @@ const parameters = [
 ]
 
 /** Sends the path as it is, without a client that would correct it. */
-const ask = (path: string, method = 'GET') =>
+const ask = (path: string, method = 'GET', headers: Record<string, string> = {}) =>
   new Promise<{ status: number; type: string; text: string }>((resolve, reject) => {
-    request(client.url, { path, method }, async (response) =>
+    request(client.url, { path, method, headers }, async (response) =>
       resolve({
         status: response.statusCode!,
         type: response.headers['content-type'] ?? '',
@@ -183,6 +183,55 @@ test('forged cursors of every shape', async () => {
       await expectNoFailure(
         `/collections/target/items?sortby=${sortby}&cursor=${Buffer.from(shape).toString('base64url')}`,
       )
+})
+
+test('headers as long as they may be are read at once', async () => {
+  const pieces = [
+    'a',
+    ',',
+    ';',
+    '"',
+    '=',
+    '(',
+    '/',
+    '*',
+    ' ',
+    'q=0.1,',
+    'a=b;',
+    '"\\',
+    'W/"a",',
+    '127.0.0.1,',
+    '[::1],',
+    '../',
+  ]
+  const names = [
+    'accept',
+    'prefer',
+    'consistency-token',
+    'if-none-match',
+    'x-forwarded-for',
+    'x-forwarded-host',
+    'forwarded',
+  ]
+  for (const name of [
+    ...names,
+    'via',
+    'authorization',
+    'accept-encoding',
+    'traceparent',
+    'origin',
+    'content-type',
+    'idempotency-key',
+  ])
+    for (const piece of pieces) {
+      const start = process.threadCpuUsage()
+      const answer = await ask('/collections/target/items/1', 'GET', {
+        [name]: piece.repeat(12_000 / piece.length),
+      })
+      const { user } = process.threadCpuUsage(start)
+      assert.ok(answer.status < 500, `${name}: ${piece}: ${answer.status}`)
+      assert.ok(user < 200_000, `${name}: ${piece}: ${user} µs`)
+    }
 })
 
 test('bytes that are not HTTP', async () => {

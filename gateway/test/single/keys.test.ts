@@ -111,6 +111,36 @@ test('a key can be for reading only, or for some collections', async () => {
   assert.equal((await change(open, withKey(limited), 'lock')).status, 403)
 })
 
+test('the scope of a key is the collection of the request, however its address is written', async () => {
+  const limited = withKey(await create('gate only', '--collections', 'gate'))
+  const status = async (collection: string) => (await change(open, limited, collection)).status
+  assert.deepEqual([await status('gate'), await status('%67ate')], [200, 200])
+  for (const collection of [
+    'lock',
+    'l%6Fck',
+    'LOCK',
+    'Gate',
+    'gate%2F..%2Flock',
+    'lock%20',
+    'gate,lock',
+    '*',
+    '%2A',
+  ])
+    assert.equal(await status(collection), 403, collection)
+  for (const path of [
+    '/collections/gate/../lock/items/1',
+    '/collections/gate%2f..%2flock/items/1',
+    '/collections//items/1',
+  ]) {
+    const answer = await open.client(path, {
+      method: 'DELETE',
+      headers: limited,
+    })
+    assert.ok([403, 404, 405].includes(answer.status), `${path}: ${answer.status}`)
+  }
+  assert.equal((await open.client('/collections/lock/items/1')).status, 200)
+})
+
 test('text that is no key, or almost one, is refused', async () => {
   const key = await create('almost')
   const [id, secret] = [idOf(key), secretOf(key)]

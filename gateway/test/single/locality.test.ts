@@ -5,6 +5,7 @@ import { request } from 'node:http'
 import { text as readText } from 'node:stream/consumers'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openSession } from '../../database/session.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 import { runTessera } from '../support/process.ts'
@@ -15,7 +16,12 @@ await session.query(`
   create table den (id int primary key, geom geometry(Point, 4326), name text);
   insert into den values (1, null, 'before')`)
 await catalog.reload()
-after(() => session.query('delete from tessera.api_key').catch(() => {}))
+// The keys are removed, because other tests change features without one.
+after(async () => {
+  const owner = await openSession(testDatabase().ownerUrl, 'test')
+  await owner.query('delete from tessera.api_key')
+  await owner.close()
+})
 
 type Sent = Record<string, string>
 /** Sends a request without fetch, which sets some headers by itself and refuses to set others. */
