@@ -4,6 +4,7 @@ import { type Fault, gatewayError, listed, MAX_FAULTS, quoted } from '../../erro
 import type { Collection } from '../collections/collection.ts'
 import { type Column, isRequired } from '../values/column.ts'
 import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
+import { describeForeignCrs, foreignCrsOf } from '../values/geojson-crs.ts'
 import {
   asMultiple,
   GEOMETRY_TYPES,
@@ -31,8 +32,11 @@ export type ItemBody = {
   readonly assignments: readonly ColumnValue[]
 }
 
-/** Members that a body may have. `links` and `bbox` are ignored: clients send them back as they were read. */
-const IGNORED_MEMBERS = new Set(['type', 'links', 'bbox', 'id', 'geometry', 'properties'])
+/**
+ * Members that a body may have. `links` and `bbox` are ignored: clients send them back as they were read. `crs` may only
+ * say what RFC 7946 says anyway.
+ */
+const KNOWN_MEMBERS = new Set(['type', 'links', 'bbox', 'crs', 'id', 'geometry', 'properties'])
 /** Most objects in a patch of JSON, because each is a step of the statement that merges it. */
 const MAX_PATCHED_OBJECTS = 50
 /** Most trailing spaces beyond the length of a column, which PostgreSQL drops. */
@@ -72,9 +76,11 @@ export function parseItemBody(
   if (body.type !== 'Feature' && !(kind === 'update' && body.type === undefined))
     report('/type', 'must be "Feature"')
   for (const name of Object.keys(body)) {
-    if (!IGNORED_MEMBERS.has(name))
+    if (!KNOWN_MEMBERS.has(name))
       report(pointerOf(name), 'is not a member of a feature; its attributes belong in properties')
   }
+  const foreignCrs = foreignCrsOf(body.crs)
+  if (foreignCrs !== undefined) report('/crs', `is ${describeForeignCrs(foreignCrs)}`)
   const parsed: ItemBody = {
     id: parseId(body.id, collection, kind, id, report),
     geometry: parseGeometryMember(body, collection, kind, report),
@@ -147,7 +153,7 @@ function parseGeometryMember(
   // A merge patch may leave out the type if the collection has only one.
   const isPartial = kind === 'update' && wanted && isObject(geometry) && !('type' in geometry)
   try {
-    const given = parseGeometry(withPlainNumbers(isPartial ? { ...geometry, type: wanted } : geometry))
+    const given = parseGeometry(isPartial ? { ...geometry, type: wanted } : geometry)
     // As in an import, a single geometry becomes one of several parts if the collection has these.
     const parsed =
       wanted === `Multi${given.type}`
@@ -169,22 +175,12 @@ function parseGeometryMember(
           : 'must have positions of two numbers: this collection has no heights',
       )
     }
+    if (parsed.hasFurtherNumbers)
+      return report('/geometry/coordinates', 'must have positions of at most three numbers')
     return parsed
   } catch (error) {
     if (error instanceof GeometryError) return report('/geometry', error.message)
     throw error
-  }
-}
-
-/** Converts coordinates to plain numbers: PostGIS stores no more digits than a JavaScript number has. */
-function withPlainNumbers(value: unknown): unknown {
-  if (value instanceof ExactNumber) return Number(value.text)
-  if (Array.isArray(value)) return value.map(withPlainNumbers)
-  if (!isObject(value)) return value
-  return {
-    ...value,
-    coordinates: withPlainNumbers(value.coordinates),
-    geometries: withPlainNumbers(value.geometries),
   }
 }
 

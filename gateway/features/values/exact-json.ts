@@ -11,6 +11,9 @@ export class ExactNumber {
   get isInteger(): boolean {
     return INTEGER.test(this.text)
   }
+  toString(): string {
+    return this.text
+  }
   /** Lets JSON.stringify write the text; see https://github.com/tc39/proposal-json-parse-with-source */
   toJSON(): unknown {
     return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(this.text)
@@ -28,7 +31,7 @@ const INTEGER = /^-?\d+$/
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/
 /** Any decimal number of up to this many digits fits into a JavaScript number. */
 const SAFE_DIGITS = 15
-const MANY_DIGITS = /\d[\d.]{15,}|[eE]\+?\d{3}/
+const MANY_DIGITS = /\d[\d.]{15,}|[eE][-+]?\d{3}/
 const LONG_INTEGER = /\d{16,}/
 
 type Keep = 'integers' | 'all'
@@ -103,7 +106,13 @@ function isChanged(source: string, keep: Keep): boolean {
   if (!NUMBER.test(source)) return false
   const value = Number(source)
   if (INTEGER.test(source)) return !Number.isSafeInteger(value)
-  return keep === 'all' && (!Number.isFinite(value) || significantDigits(source) > SAFE_DIGITS)
+  return keep === 'all' && !isWithinDouble(source, value)
+}
+
+/** Returns true if a JavaScript number surely has all digits of a decimal, and is neither infinite nor zero instead. */
+function isWithinDouble(source: string, value: number): boolean {
+  const digits = significantDigits(source)
+  return digits <= SAFE_DIGITS && Number.isFinite(value) && (value !== 0 || digits === 0)
 }
 
 /** Puts numbers, kept as their text, where texts with a MARK are, also within lists and objects. */

@@ -2,6 +2,8 @@
 
 import { quoted } from '../../errors.ts'
 import type { Box } from './box.ts'
+import { ExactNumber } from './exact-json.ts'
+import { describeForeignCrs, foreignCrsOf } from './geojson-crs.ts'
 
 export const GEOMETRY_TYPES = [
   'Point',
@@ -20,28 +22,57 @@ export type ParsedGeometry = {
   readonly dimension: 2 | 3
   /** Undefined if it has no positions. */
   readonly extent: Box | undefined
-  /** GeoJSON with only the members of a geometry. */
+  /**
+   * GeoJSON with only the members of a geometry. Positions just beyond the edge of the world are on it, rings that are
+   * almost closed are closed, and positions have at most three numbers.
+   */
   readonly text: string
+  /** True if a position had more than three numbers. RFC 7946 (3.1.1) gives the further ones no meaning. */
+  readonly hasFurtherNumbers: boolean
 }
 
 /** A geometry is not valid; the message completes "the geometry …". */
 export class GeometryError extends Error {}
 
-type Check = { dimension: 2 | 3 | undefined; west: number; south: number; east: number; north: number }
+type Check = {
+  dimension: 2 | 3 | undefined
+  west: number
+  south: number
+  east: number
+  north: number
+  hasFurtherNumbers: boolean
+  /** True if the coordinates need `mend` before they are written. */
+  isInexact: boolean
+}
+
+/**
+ * Degrees by which a position may be beyond the edge of the world, and the ends of a ring apart: 0.1 mm on the ground.
+ * Programs that compute coordinates miss such values by rounding, for example 180.0000000000002.
+ */
+const TOLERANCE = 1e-9
 
 /** Deepest nesting of geometry collections: RFC 7946 advises against any nesting; PostGIS itself takes 200 levels. */
 const MAX_NESTING = 32
 
 /** @throws GeometryError */
 export function parseGeometry(value: unknown): ParsedGeometry {
-  const check: Check = { dimension: undefined, west: 180, south: 90, east: -180, north: -90 }
+  const check: Check = {
+    dimension: undefined,
+    west: 180,
+    south: 90,
+    east: -180,
+    north: -90,
+    hasFurtherNumbers: false,
+    isInexact: false,
+  }
   const text = textOf(value, check, 0)
-  const { dimension, west, south, east, north } = check
+  const { dimension, west, south, east, north, hasFurtherNumbers } = check
   return {
     type: (value as { type: GeometryType }).type,
     dimension: dimension ?? 2,
     extent: dimension && { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north },
     text,
+    hasFurtherNumbers,
   }
 }
 
@@ -55,11 +86,14 @@ export function asMultiple(text: string, single: string): string {
 
 function textOf(value: unknown, check: Check, nesting: number): string {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) fail('is not an object')
-  const { type, coordinates, geometries } = value as {
+  const { type, coordinates, geometries, crs } = value as {
     type?: unknown
     coordinates?: unknown
     geometries?: unknown
+    crs?: unknown
   }
+  const foreignCrs = foreignCrsOf(crs)
+  if (foreignCrs !== undefined) fail(`has ${describeForeignCrs(foreignCrs)}`)
   switch (type) {
     case 'Point':
       if (Array.isArray(coordinates) && coordinates.length === 0) break
@@ -89,8 +123,24 @@ function textOf(value: unknown, check: Check, nesting: number): string {
     default:
       fail(`has the type ${quoted(type)}, which is none of ${GEOMETRY_TYPES.join(', ')}`)
   }
-  return `{"type":"${type}","coordinates":${JSON.stringify(coordinates)}}`
+  const exact = check.isInexact ? mend(coordinates as unknown[], type.endsWith('Polygon')) : coordinates
+  return `{"type":"${type}","coordinates":${JSON.stringify(exact)}}`
 }
+
+/** Returns checked coordinates as `ParsedGeometry.text` has them. */
+function mend(coordinates: readonly unknown[], isPolygonal: boolean): unknown[] {
+  if (!Array.isArray(coordinates[0])) {
+    const [longitude, latitude, ...height] = coordinates.map(Number)
+    return coordinates.length === 0
+      ? []
+      : [clamp(longitude!, 180), clamp(latitude!, 90), ...height.slice(0, 1)]
+  }
+  const mended = coordinates.map((part) => mend(part as unknown[], isPolygonal))
+  const isRing = isPolygonal && typeof mended[0]![0] === 'number'
+  return isRing ? [...mended.slice(0, -1), mended[0]!] : mended
+}
+
+const clamp = (degrees: number, edge: number) => Math.min(Math.max(degrees, -edge), edge)
 
 function fail(reason: string): never {
   throw new GeometryError(reason)
@@ -103,22 +153,31 @@ function arrayOf(value: unknown): unknown[] {
 
 function checkPosition(value: unknown, check: Check) {
   if (!Array.isArray(value)) fail('has coordinates that are not nested as its type requires')
-  const [longitude, latitude] = value
-  if (value.length < 2 || value.length > 3)
-    fail(`has a position of ${value.length} numbers instead of 2 or 3`)
+  if (value.length < 2) fail(`has a position of ${value.length} numbers instead of 2 or 3`)
   for (const number of value) {
-    if (typeof number !== 'number' || !Number.isFinite(number)) {
-      fail(`has ${quoted(number)} where a number belongs`)
-    }
+    if (number instanceof ExactNumber) check.isInexact = true
+    else if (typeof number !== 'number') fail(`has ${quoted(number)} where a number belongs`)
+    // Number, because PostGIS stores no more digits than a JavaScript number has.
+    if (!Number.isFinite(Number(number))) fail(`has ${quoted(Number(number))} where a number belongs`)
   }
-  if (longitude < -180 || longitude > 180) fail(`has the longitude ${longitude}, outside -180 to 180`)
-  if (latitude < -90 || latitude > 90) fail(`has the latitude ${latitude}, outside -90 to 90`)
-  if (check.dimension === undefined) check.dimension = value.length as 2 | 3
-  else if (check.dimension !== value.length) fail('mixes positions with and without a height')
+  if (value.length > 3) check.hasFurtherNumbers = check.isInexact = true
+  const longitude = checkDegrees(Number(value[0]), 180, 'longitude', check)
+  const latitude = checkDegrees(Number(value[1]), 90, 'latitude', check)
+  const dimension = value.length === 2 ? 2 : 3
+  if (check.dimension === undefined) check.dimension = dimension
+  else if (check.dimension !== dimension) fail('mixes positions with and without a height')
   if (longitude < check.west) check.west = longitude
   if (longitude > check.east) check.east = longitude
   if (latitude < check.south) check.south = latitude
   if (latitude > check.north) check.north = latitude
+}
+
+/** @returns the degrees, on the edge of the world if they are just beyond it */
+function checkDegrees(degrees: number, edge: number, name: string, check: Check): number {
+  if (degrees >= -edge && degrees <= edge) return degrees
+  if (Math.abs(degrees) > edge + TOLERANCE) fail(`has the ${name} ${degrees}, outside -${edge} to ${edge}`)
+  check.isInexact = true
+  return clamp(degrees, edge)
 }
 
 function checkPositions(value: unknown, check: Check, least: number) {
@@ -134,10 +193,14 @@ const checkLine = (value: unknown, check: Check) => checkPositions(value, check,
 function checkPolygon(value: unknown, check: Check) {
   for (const ring of arrayOf(value)) {
     checkPositions(ring, check, 4)
-    const positions = ring as number[][]
+    const positions = ring as unknown[][]
     const first = positions[0]
     const last = positions.at(-1)
-    if (first && last && first.some((number, index) => number !== last[index]))
-      fail('has a ring that is not closed')
+    // Only three numbers: the further ones are not stored.
+    const gap = Math.max(
+      ...(first ?? []).slice(0, 3).map((number, index) => Math.abs(Number(number) - Number(last![index]))),
+    )
+    if (gap > TOLERANCE) fail('has a ring that is not closed')
+    if (gap > 0) check.isInexact = true
   }
 }

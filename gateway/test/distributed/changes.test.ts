@@ -405,6 +405,57 @@ test('geometries keep their dimension and are stored in the reference system of 
   }
 })
 
+test('a crs in a feature or its geometry is understood or refused, and never ignored', async () => {
+  const named = (name: string) => ({ type: 'name', properties: { name } })
+  const withCrs = (crs: unknown, member: 'feature' | 'geometry' | 'part') =>
+    ({
+      type: 'Feature',
+      geometry: {
+        type: 'GeometryCollection',
+        geometries: [{ ...point(), ...(member === 'part' ? { crs } : {}) }],
+        ...(member === 'geometry' ? { crs } : {}),
+      },
+      properties: { note: null },
+      ...(member === 'feature' ? { crs } : {}),
+    }) as unknown as NewFeature
+  const { id } = await make('change_loose', newPlace({ name: undefined, note: 'c' }))
+  const pointers = { feature: '/crs', geometry: '/geometry', part: '/geometry' } as const
+  for (const member of ['feature', 'geometry', 'part'] as const) {
+    for (const crs of [
+      named('urn:ogc:def:crs:OGC:1.3:CRS84'),
+      { type: 'EPSG', properties: { code: 4326 } },
+      null,
+    ]) {
+      assert.equal((await make('change_loose', withCrs(crs, member))).response.status, 201)
+      await put('change_loose', id, withCrs(crs, member))
+      await patch(id, withCrs(crs, member), undefined, 'change_loose')
+    }
+    const foreign = withCrs(named('EPSG:31370'), member)
+    for (const change of [
+      make('change_loose', foreign),
+      put('change_loose', id, foreign),
+      patch(id, foreign, undefined, 'change_loose'),
+    ]) {
+      const refused = await problemOf(change)
+      assert.deepEqual([refused.status, pointersOf(refused)], [422, [pointers[member]]])
+      assert.match(refused.problem!.detail!, /EPSG:31370; coordinates must be longitude and latitude/)
+    }
+  }
+})
+
+test('a position just beyond the edge of the world is on it, and a fourth number is refused', async () => {
+  const at = (coordinates: number[]) =>
+    make('change_loose', {
+      type: 'Feature',
+      geometry: { type: 'Point', coordinates },
+      properties: { note: null },
+    })
+  const { feature } = await at([180.0000000000002, -90.00000000001])
+  assert.deepEqual(feature.geometry, point(180, -90))
+  const refused = await problemOf(at([1, 2, 3, 4]))
+  assert.deepEqual(pointersOf(refused), ['/geometry/coordinates'])
+})
+
 test('numbers keep every digit', async () => {
   const digits = '{"big":9007199254740993,"exact":0.1234567890123456789012345}'
   const answer = await client('/collections/change_shape/items', {
