@@ -18,6 +18,7 @@ export type Event =
     }
   | { type: 'import-loading'; collection: string; features: number }
   | { type: 'import-left-out-ids'; collection: string; count: number }
+  | { type: 'import-noted'; collection: string; note: string }
   | { type: 'import-finished'; collection: string; features: number; skipped: number; milliseconds: number }
   | { type: 'import-skipped-feature'; collection: string; line: number; reason: string }
   | { type: 'catalog-changed'; collections: number }

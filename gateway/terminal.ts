@@ -34,6 +34,8 @@ function sentenceOf(event: Event): string | undefined {
       return `Line ${event.line} ${event.reason}: left out.`
     case 'import-left-out-ids':
       return `Only ${counted(event.count, 'feature')} of ${event.collection} had an id; all of them get new ids.`
+    case 'import-noted':
+      return event.note
     case 'import-finished': {
       const skipped = event.skipped > 0 ? `, ${event.skipped.toLocaleString('en')} left out` : ''
       return `Imported ${counted(event.features, 'feature')} into ${event.collection}${skipped} (${seconds(event.milliseconds)}).`

@@ -15,6 +15,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'import-advanced': 'debug',
   'import-skipped-feature': 'warn',
   'import-left-out-ids': 'warn',
+  'import-noted': 'warn',
   'catalog-load-failed': 'error',
   'grant-missing': 'warn',
   'relation-locked': 'warn',

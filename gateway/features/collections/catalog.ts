@@ -19,6 +19,7 @@ import {
   type Registration,
   type Relation,
 } from './collection.ts'
+import { isMarked } from './managed.ts'
 
 export interface Catalog {
   /** False if it was never found out what may be changed, because no primary has answered yet. */
@@ -255,6 +256,8 @@ const distributions: Statement = {
 const registrations = statementOf(
   sql`select schema_name, table_name,
           json_build_object('title', title, 'description', description, 'license', license,
-            'attribution', attribution, 'temporalColumn', temporal_column, 'isManaged', is_managed)
+            'attribution', attribution, 'temporalColumn', temporal_column, 'isManaged', is_managed and exists (
+              select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+              where n.nspname = schema_name and c.relname = table_name and ${isMarked(sql`c.oid`)}))
         from ${collectionTable} order by schema_name, table_name`,
 )

@@ -6,6 +6,7 @@ import { type HashRange, shardOf } from '../../database/shards.ts'
 import { type Column, type ColumnKind, isRequired } from '../values/column.ts'
 import type { GeometryColumn } from '../values/geometry-column.ts'
 import { limitsOf } from '../values/limits.ts'
+import { TOUCHED_COLUMN } from './managed.ts'
 
 /** Changes of features that are allowed, and the columns that they may set. */
 export type Capabilities = {
@@ -221,7 +222,7 @@ export function makeCollection(
   const idColumn = named.length === 1 ? named[0] : undefined
   // The time of the last change, which Tessera stores, is not a property either.
   const isOwn = (column: Column) =>
-    column === idColumn || (registration?.isManaged === true && column.name === 'updated_at')
+    column === idColumn || (registration?.isManaged === true && column.name === TOUCHED_COLUMN)
   const properties = columns.filter((column) => !isOwn(column))
   const isTemporal = ({ name, kind }: Column) =>
     registration?.temporalColumn
@@ -269,7 +270,7 @@ export function makeCollection(
     level,
     distribution,
     hidden: relation.hidden,
-    touched: registration?.isManaged && byName.has('updated_at') ? 'updated_at' : undefined,
+    touched: registration?.isManaged && byName.has(TOUCHED_COLUMN) ? TOUCHED_COLUMN : undefined,
     fingerprint: fingerprintOf([relation.schema, relation.table, relation.columns, relation.geometryColumn]),
     version,
   }

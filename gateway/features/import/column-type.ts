@@ -1,12 +1,13 @@
 // Owns the types of the columns that an import creates: their inference from values, and the text of values for COPY.
 
 import { isDay } from '../values/calendar.ts'
-import { ExactNumber } from '../values/exact-json.ts'
+import { ExactNumber, isWithinDouble } from '../values/exact-json.ts'
 
 export const COLUMN_TYPES = [
   'integer',
   'bigint',
   'double precision',
+  'numeric',
   'boolean',
   'text',
   'date',
@@ -22,6 +23,7 @@ const ALIASES: ReadonlyMap<string, ColumnType> = new Map([
   ['int8', 'bigint'],
   ['double', 'double precision'],
   ['float', 'double precision'],
+  ['decimal', 'numeric'],
   ['bool', 'boolean'],
   ['string', 'text'],
   ['timestamp', 'timestamptz'],
@@ -35,14 +37,19 @@ const INTEGER = /^-?(0|[1-9]\d{0,17})$/
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/
 const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[-+]\d{2}(:?\d{2})?)?$/
+const COMMA_NUMBER = /^-?(0|[1-9]\d*)(,\d+)?$/
 const LONG_DIGITS = /^-?\d{19,}$/
 const INT4_MAX = 2_147_483_647
 
 const INT8_MAX = 9_223_372_036_854_775_807n
 const isInt8 = (text: string) => {
+  if (text.length > 20 || !/^-?\d+$/.test(text)) return false
   const value = BigInt(text)
   return value <= INT8_MAX && value >= -INT8_MAX - 1n
 }
+
+/** Returns the number that a text with a decimal comma means, for example 10.5 for 10,5. */
+export const withDecimalPoint = (text: string) => text.replace(',', '.')
 
 /** Infers the type of one column from its values. */
 export class ColumnObserver {
@@ -51,22 +58,31 @@ export class ColumnObserver {
   #isInteger = true
   #isSmall = true
   #isNumber = true
+  /** True if a double has every digit of all values. */
+  #isDouble = true
+  #isCommaNumber: boolean
+  /** The first value with a decimal comma. */
+  #commaExample: string | undefined
   #isBoolean = true
   #isDate = true
   #isTimestamp = true
   #isJson = true
   readonly #hasTypes: boolean
 
-  /** @param hasTypes true if the source distinguishes 5 from "5", as JSON does and CSV does not */
-  constructor(hasTypes: boolean) {
+  /**
+   * @param hasTypes true if the source distinguishes 5 from "5", as JSON does and CSV does not
+   * @param hasDecimalCommas true if 10,5 may be a number
+   */
+  constructor(hasTypes: boolean, hasDecimalCommas = false) {
     this.#hasTypes = hasTypes
+    this.#isCommaNumber = hasDecimalCommas
   }
 
   observe(value: unknown) {
     this.count++
     if (typeof value === 'string') {
       this.#isJson = false
-      if (this.#hasTypes) this.#isNumber = this.#isInteger = this.#isBoolean = false
+      if (this.#hasTypes) this.#isNumber = this.#isInteger = this.#isBoolean = this.#isCommaNumber = false
       else this.#observeUntyped(value)
       if (this.#isDate) this.#isDate = isDay(value)
       if (this.#isTimestamp) this.#isTimestamp = isDay(value, TIMESTAMP) || isDay(value)
@@ -75,7 +91,8 @@ export class ColumnObserver {
     this.#isDate = this.#isTimestamp = false
     if (value instanceof ExactNumber) {
       this.#isSmall = this.#isJson = this.#isBoolean = false
-      if (!isInt8(value.text)) this.#isInteger = this.#isNumber = false
+      if (!isInt8(value.text)) this.#isInteger = false
+      if (!isWithinDouble(value.text)) this.#isDouble = false
       return
     }
     if (typeof value !== 'number') this.#isNumber = this.#isInteger = false
@@ -91,8 +108,21 @@ export class ColumnObserver {
     if (this.#isInteger) this.#isInteger = INTEGER.test(text)
     if (this.#isInteger && Math.abs(Number(text)) > INT4_MAX) this.#isSmall = false
     // A number with more digits than a double can hold is an identifier, and not a measurement.
-    if (this.#isNumber) this.#isNumber = NUMBER.test(text) && !LONG_DIGITS.test(text)
+    if (this.#isNumber) this.#isNumber = NUMBER.test(text) && !LONG_DIGITS.test(text) && !isHuge(text)
+    if (this.#isCommaNumber) this.#isCommaNumber = COMMA_NUMBER.test(text) && !LONG_DIGITS.test(text)
+    if (this.#isCommaNumber && text.includes(',')) this.#commaExample ??= text
+    if (this.#isDouble && (this.#isNumber || this.#isCommaNumber))
+      this.#isDouble = isWithinDouble(withDecimalPoint(text))
     if (this.#isBoolean) this.#isBoolean = text === 'true' || text === 'false'
+  }
+
+  /** A value that shows that the numbers of the column have decimal commas; undefined if they have none. */
+  get commaExample(): string | undefined {
+    return this.#hasCommaNumbers ? this.#commaExample : undefined
+  }
+
+  get #hasCommaNumbers() {
+    return this.#isCommaNumber && this.#commaExample !== undefined
   }
 
   /** The narrowest type that fits all values so far; text if there are none. */
@@ -100,12 +130,33 @@ export class ColumnObserver {
     if (this.count === 0) return 'text'
     if (this.#isBoolean) return 'boolean'
     if (this.#isInteger) return this.#isSmall ? 'integer' : 'bigint'
-    if (this.#isNumber) return 'double precision'
+    if (this.#isNumber || this.#hasCommaNumbers) return this.#isDouble ? 'double precision' : 'numeric'
     if (this.#isJson) return 'jsonb'
     if (this.#isDate) return 'date'
     if (this.#isTimestamp) return 'timestamptz'
     return 'text'
   }
+}
+
+/** Largest exponent of a number: a larger one is no measurement, and PostgreSQL would write out every digit. */
+const MAX_EXPONENT = 400
+
+/** Digits of the longest number: PostgreSQL has 131,072 before the point, but no measurement needs them. */
+const MAX_DIGITS = 1_000
+
+/** Returns true if a number is too large, too small or too long to be stored. */
+const isHuge = (text: string) =>
+  text.length > MAX_DIGITS || Math.abs(Number(/[eE](.*)$/.exec(text)?.[1] ?? 0)) > MAX_EXPONENT
+
+/** Returns the text of a number that cannot be stored, if the value is or contains one. */
+export function findHugeNumber(value: unknown): string | undefined {
+  if (value instanceof ExactNumber) return isHuge(value.text) ? value.text : undefined
+  if (typeof value !== 'object' || value === null) return undefined
+  for (const part of Object.values(value)) {
+    const found = findHugeNumber(part)
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 const NEEDS_ESCAPE = /[\\\t\n\r]/

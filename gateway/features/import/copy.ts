@@ -9,9 +9,9 @@ import { cellAt } from '../sharding/cell.ts'
 import { itemIdOf, makeLocalId } from '../sharding/feature-id.ts'
 import { asMultiple } from '../values/geometry.ts'
 import { GEOMETRY_COLUMN } from './column-name.ts'
-import { NULL_TEXT } from './column-type.ts'
+import { NULL_TEXT, withDecimalPoint } from './column-type.ts'
 import { ImportError } from './import-error.ts'
-import { parseLine, type SpooledFeatures } from './spool.ts'
+import { parseLine, type SpooledColumn, type SpooledFeatures } from './spool.ts'
 import { collectionOf, tableName } from './target-table.ts'
 
 /** How features become rows. */
@@ -49,7 +49,7 @@ export async function copySpool(
   let number = 0
   try {
     for await (const lines of spooled.lines()) {
-      const rows = lines.map((line) => rowOf(line, layout, ++number, spooled.columns.length)).join('')
+      const rows = lines.map((line) => rowOf(line, layout, ++number, spooled.columns)).join('')
       if (!copy.write(rows)) await Promise.race([once(copy, 'drain'), done])
     }
     copy.end()
@@ -63,9 +63,13 @@ export async function copySpool(
 /**
  * Turns a line of the spool into a row. Fields that it lacks, because their columns were added later, are null.
  * @param number of the feature, from 1: its id within its cell if the features bring none
- * @param width number of columns for properties
  */
-function rowOf(text: string, layout: ImportLayout, number: number, width: number): string {
+function rowOf(
+  text: string,
+  layout: ImportLayout,
+  number: number,
+  columns: readonly SpooledColumn[],
+): string {
   const { level, hasIds, isAppend, multi, namesSystem } = layout
   const { id, geometry, footprint, properties } = parseLine(text)
   const own: string[] = []
@@ -73,9 +77,12 @@ function rowOf(text: string, layout: ImportLayout, number: number, width: number
     const cell = cellAt(footprint, level)
     own.push(String(cell), itemIdOf(cell, hasIds ? id : isAppend ? makeLocalId() : String(number)))
   } else if (hasIds) own.push(id)
+  const values = properties.map((value, index) =>
+    columns[index]!.commaExample === undefined ? value : withDecimalPoint(value),
+  )
   const stored = multi ? asMultiple(geometry, multi) : geometry
-  const fields = [...own, namesSystem ? withSystem(stored) : stored, ...properties]
-  return fields.join('\t') + `\t${NULL_TEXT}`.repeat(width - properties.length) + '\n'
+  const fields = [...own, namesSystem ? withSystem(stored) : stored, ...values]
+  return fields.join('\t') + `\t${NULL_TEXT}`.repeat(columns.length - properties.length) + '\n'
 }
 
 /** Without a name, PostGIS gives a geometry the SRID of its column, or none. */

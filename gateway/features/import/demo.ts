@@ -10,7 +10,7 @@ import { cutPolygon } from './antimeridian.ts'
 import type { Description } from './description.ts'
 import { importFeatures } from './import.ts'
 import type { ImportSource } from './import-source.ts'
-import { readJsonArray } from './sources/json-array.ts'
+import { readDocuments } from './sources/json-documents.ts'
 import type { SourceFeature } from './sources/source.ts'
 import { topojson } from './sources/topojson.ts'
 import type { DistributeBy } from './target-table.ts'
@@ -95,8 +95,9 @@ async function importMissing(session: Session, emit: Emit): Promise<void> {
 
 /** Reads a JSON array of objects whose coordinates are strings and whose missing values are empty strings. */
 async function* readCities(file: string): AsyncGenerator<SourceFeature[]> {
-  for await (const slices of readJsonArray(createReadStream(file))) {
-    yield slices.map(({ line, bytes }) => {
+  for await (const parts of readDocuments(createReadStream(file))) {
+    const cities = parts.filter(({ role }) => role === 'element')
+    yield cities.map(({ line, bytes }) => {
       const { lng, lat, ...properties } = JSON.parse(bytes.toString('utf8')) as Record<string, string>
       for (const name of Object.keys(properties)) if (properties[name] === '') delete properties[name]
       return { line, geometry: { type: 'Point', coordinates: [Number(lng), Number(lat)] }, properties }
@@ -109,7 +110,7 @@ async function* readCities(file: string): AsyncGenerator<SourceFeature[]> {
  * two features have the same one.
  */
 async function* readAtlas(file: string, object: string, codeName: string): AsyncGenerator<SourceFeature[]> {
-  const input = { file, start: Buffer.alloc(0), bytes: createReadStream(file) }
+  const input = { file, start: Buffer.alloc(0), bytes: createReadStream(file), note: () => {} }
   const topology = await topojson.read(input, { object })
   for await (const features of topology.features) {
     yield features.map(({ id, properties, geometry, ...feature }) => ({

@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { Readable } from 'node:stream'
+import { decode } from './decode.ts'
 import { ImportError } from './import-error.ts'
 import { FORMATS } from './sources/formats.ts'
 import { detectFormat, type SourceContent, type SourceFormat, type SourceOptions } from './sources/source.ts'
@@ -13,7 +14,8 @@ export type ImportSource = {
   readonly totalBytes?: number | undefined
   /** Bytes read so far, for the progress that is shown. */
   readonly bytesRead: () => number
-  readonly read: () => Promise<SourceContent>
+  /** @param note takes sentences on what a person should know, each of them once */
+  readonly read: (note: (note: string) => void) => Promise<SourceContent>
 }
 
 /**
@@ -42,34 +44,36 @@ export async function openSource(
   }
   const input: Readable =
     file === undefined ? standardInput : createReadStream(file, { highWaterMark: START_BYTES })
-  const iterator = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   const shownName = file ?? 'Standard input'
-  const next = () =>
-    iterator.next().catch((cause) => {
-      throw explainFailure(cause, shownName)
-    })
+  let bytesRead = 0
+  const source = (async function* () {
+    try {
+      for await (const chunk of input as AsyncIterable<Buffer>) {
+        bytesRead += chunk.length
+        yield chunk
+      }
+    } catch (cause) {
+      throw explainFailure(cause as NodeJS.ErrnoException, shownName)
+    }
+  })()
+  const { bytes: decoded, isConverted } = await decode(source, shownName)
   const first: Buffer[] = []
   let firstBytes = 0
   while (firstBytes < START_BYTES) {
-    const result = await next()
-    if (result.done) break
-    first.push(result.value)
-    firstBytes += result.value.length
+    const next = await decoded.next()
+    if (next.done) break
+    first.push(next.value)
+    firstBytes += next.value.length
   }
   const start = Buffer.concat(first).subarray(0, START_BYTES)
   if (start.length === 0) throw new ImportError(`${shownName} is empty.`)
   const format = options.format ?? detectFormat(FORMATS, name, start)
   if (!format) throw new ImportError(`The format of ${name} is not known; name it with --format.`)
-  let bytesRead = 0
-  const count = (chunk: Buffer) => {
-    bytesRead += chunk.length
-    return chunk
-  }
   const bytes = Readable.from(
     (async function* () {
-      for (const chunk of first) yield count(chunk)
+      yield* first
       first.length = 0
-      for (let result = await next(); !result.done; result = await next()) yield count(result.value)
+      for (let next = await decoded.next(); !next.done; next = await decoded.next()) yield next.value
     })(),
     { objectMode: true, highWaterMark: 1 },
   )
@@ -77,7 +81,7 @@ export async function openSource(
     name: file === undefined ? 'standard input' : basename(file),
     totalBytes,
     bytesRead: () => bytesRead,
-    read: () => format.read({ file, start, bytes }, options),
+    read: (note) => format.read({ file: isConverted ? undefined : file, start, bytes, note }, options),
   }
 }
 

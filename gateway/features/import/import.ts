@@ -6,17 +6,19 @@ import { join } from 'node:path'
 import type { Session } from '../../database/session.ts'
 import type { Emit } from '../../events.ts'
 import { chooseLevel } from '../sharding/cell.ts'
-import type { ColumnType } from './column-type.ts'
+import { type ColumnType, withDecimalPoint } from './column-type.ts'
 import { copySpool } from './copy.ts'
 import { type Description, describeCollection } from './description.ts'
 import { ImportError } from './import-error.ts'
 import type { ImportSource } from './import-source.ts'
 import type { SourceContent } from './sources/source.ts'
-import { InvalidFeature, makeSpool, type Spool, type SpooledFeatures } from './spool.ts'
+import { InvalidFeature, makeSpool, type Spool, type SpooledColumn, type SpooledFeatures } from './spool.ts'
 import {
+  adaptColumns,
   advanceSequence,
   checkCollectionName,
-  checkColumns,
+  checkOwnIds,
+  checkSameTable,
   checkTarget,
   createTable,
   type DistributeBy,
@@ -95,9 +97,11 @@ async function spoolSource(
   file: string,
   emit: Emit,
 ): Promise<{ readonly spooled: SpooledFeatures; readonly skipped: number }> {
-  const content = await readSource(source)
+  const note = (text: string) => emit({ type: 'import-noted', collection: options.collection, note: text })
+  const content = await readSource(source, note)
   const types = new Map([...(content.columnTypes ?? []), ...(options.types ?? [])])
-  const spool = makeSpool(file, { id: options.id, types, jsonColumns, hasTypes: content.hasTypes })
+  const { hasTypes, hasDecimalCommas = false } = content
+  const spool = makeSpool(file, { id: options.id, types, jsonColumns, hasTypes, hasDecimalCommas, note })
   let skipped: number
   let spooled: SpooledFeatures
   try {
@@ -120,8 +124,8 @@ async function spoolSource(
   return { spooled, skipped }
 }
 
-async function readSource(source: ImportSource): Promise<SourceContent> {
-  const content = await source.read().catch((error) => {
+async function readSource(source: ImportSource, note: (note: string) => void): Promise<SourceContent> {
+  const content = await source.read(note).catch((error) => {
     throw withSource(error, source)
   })
   if (content.crs === undefined) return content
@@ -190,26 +194,41 @@ async function load(session: Session, spooled: SpooledFeatures, options: ImportO
     const target = await checkTarget(session, collection, existing)
     const appendedTo = existing === 'append' ? target : undefined
     const level = appendedTo
-      ? await append(session, appendedTo, spooled, hasIds, collection)
-      : await create(session, target, spooled, hasIds, options)
+      ? await append(session, appendedTo, spooled, hasIds, collection, emit)
+      : await create(session, target, spooled, hasIds, options, emit)
     if (hasIds && level === undefined) await advanceSequence(session, collection)
     await describeCollection(session, collection, options, appendedTo === undefined)
   })
   await vacuumTable(session, collection)
 }
 
+function noteDecimalCommas(columns: readonly SpooledColumn[], collection: string, emit: Emit) {
+  for (const { name, commaExample } of columns) {
+    if (commaExample === undefined) continue
+    const note = `Numbers in ${name} have decimal commas: ${commaExample} is ${withDecimalPoint(commaExample)}.`
+    emit({ type: 'import-noted', collection, note })
+  }
+}
+
 /** Appends to a table. @returns the level of its cells */
 async function append(
   session: Session,
-  { oid, level }: Target,
+  target: Target,
   spooled: SpooledFeatures,
   hasIds: boolean,
   collection: string,
+  emit: Emit,
 ) {
-  await checkColumns(session, oid, spooled)
+  const { oid, level } = target
+  const columns = await adaptColumns(session, oid, spooled)
+  noteDecimalCommas(columns, collection, emit)
   const { type, namesSystem } = await geometryTypeOf(session, oid)
   const multi = /^Multi(.+)$/.exec(type)?.[1] ?? geometryColumnOf(spooled).multi
-  await copySpool(session, collection, spooled, { level, hasIds, isAppend: true, multi, namesSystem })
+  const layout = { level, hasIds, isAppend: true, multi, namesSystem }
+  await copySpool(session, collection, { ...spooled, columns }, layout)
+  // COPY has locked the table that had the name then.
+  await checkSameTable(session, collection, target)
+  if (hasIds && level !== undefined && target.managed) await checkOwnIds(session, collection, true)
   return level
 }
 
@@ -220,6 +239,7 @@ async function create(
   spooled: SpooledFeatures,
   hasIds: boolean,
   options: ImportOptions,
+  emit: Emit,
 ) {
   const { collection, existing, distributeBy = 'cell' } = options
   const table = existing === 'replace' && replaced ? replacementName(collection) : collection
@@ -229,11 +249,13 @@ async function create(
     distributeBy === 'cell'
       ? (options.level ?? replaced?.level ?? chooseLevel(spooled.footprints, citus?.shards ?? USUAL_SHARDS))
       : undefined
+  noteDecimalCommas(spooled.columns, collection, emit)
   await createTable(session, table, spooled, hasIds, level)
   if (citus) await distributeTable(session, table, distributeBy)
   const { multi, namesSystem } = geometryColumnOf(spooled)
   await copySpool(session, table, spooled, { level, hasIds, isAppend: false, multi, namesSystem })
-  if (replaced) await replaceTable(session, collection)
+  if (replaced) await replaceTable(session, collection, replaced)
   await finishTable(session, collection, level)
+  if (hasIds && level !== undefined) await checkOwnIds(session, collection, false)
   return level
 }

@@ -6,8 +6,8 @@ import { finished } from 'node:stream/promises'
 import { type Footprint, footprintOf } from '../sharding/cell.ts'
 import { ExactNumber } from '../values/exact-json.ts'
 import { GeometryError, type ParsedGeometry, parseGeometry } from '../values/geometry.ts'
-import { columnNameOf, MAX_NAME_BYTES } from './column-name.ts'
-import { ColumnObserver, type ColumnType, copyTextOf, NULL_TEXT } from './column-type.ts'
+import { columnNameOf } from './column-name.ts'
+import { ColumnObserver, type ColumnType, copyTextOf, findHugeNumber, NULL_TEXT } from './column-type.ts'
 import { ImportError } from './import-error.ts'
 import type { SourceFeature } from './sources/source.ts'
 
@@ -20,6 +20,10 @@ export type SpoolOptions = {
   readonly jsonColumns: ReadonlySet<string>
   /** See SourceContent. */
   readonly hasTypes: boolean
+  /** See SourceContent. */
+  readonly hasDecimalCommas: boolean
+  /** Takes sentences on what a person should know, each of them once. */
+  readonly note: (note: string) => void
 }
 
 export interface Spool {
@@ -62,12 +66,16 @@ export type SpooledColumn = {
   readonly type: ColumnType
   /** True if every feature has a value. */
   readonly isComplete: boolean
+  /** One of the column's numbers with a decimal comma, for example 10,5; undefined if they have none. */
+  readonly commaExample: string | undefined
 }
 
 /** PostgreSQL allows 1,600 columns, and a table has a few that are not properties. */
 const MAX_COLUMNS = 1_500
 /** Characters that are gathered in memory before they are written to the file, or read from it. */
 const CHUNK = 64 * 1024
+/** Characters of a value that a message shows. */
+const MAX_SHOWN = 40
 /** Number of features from which the level of the cells is chosen. */
 const MAX_FOOTPRINTS = 10_000
 
@@ -79,6 +87,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
   const dimensions = new Set<2 | 3>()
   const footprints = makeSample<Footprint>(MAX_FOOTPRINTS)
   let hasNullGeometry = false
+  let hasFurtherNumbers = false
   let features = 0
   const output = createWriteStream(file, { highWaterMark: 4 * CHUNK })
   const written = finished(output)
@@ -93,7 +102,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
     if (isFull) await once(output, 'drain')
   }
 
-  function learn({ id, geometry, footprint, properties }: Row) {
+  function learn({ line, id, geometry, footprint, properties }: Row) {
     for (const { property, observer } of columns.values()) {
       const value = propertyOf(properties, property)
       if (value !== null && value !== undefined) observer.observe(value)
@@ -103,6 +112,12 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
     if (geometry) {
       geometryTypes.add(geometry.type)
       dimensions.add(geometry.dimension)
+      if (geometry.hasFurtherNumbers && !hasFurtherNumbers) {
+        hasFurtherNumbers = true
+        options.note(
+          `Line ${line} has positions of more than three numbers: the further ones, which have no meaning in GeoJSON, are left out.`,
+        )
+      }
     } else hasNullGeometry = true
     features++
   }
@@ -116,7 +131,11 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
       const added = newColumnsOf(row.properties, columns, options)
       chunk += lineOf(row, added.length > 0 ? [...columns.values(), ...added] : columns.values(), options)
       // Only now, because a feature that is refused must not add columns or decide on types.
-      for (const column of added) columns.set(column.property, column)
+      for (const column of added) {
+        columns.set(column.property, column)
+        if (column.name !== column.property)
+          options.note(`The property ${JSON.stringify(column.property)} becomes the column ${column.name}.`)
+      }
       learn(row)
       if (chunk.length > CHUNK) await flush()
     },
@@ -192,22 +211,26 @@ type Column = {
 function newColumnsOf(
   properties: Row['properties'],
   columns: ReadonlyMap<string, Column>,
-  { id, types, jsonColumns, hasTypes }: SpoolOptions,
+  { id, types, jsonColumns, hasTypes, hasDecimalCommas }: SpoolOptions,
 ): Column[] {
   const added: Column[] = []
+  let taken: Set<string> | undefined
   for (const property of Object.keys(properties)) {
     if (property === id || columns.has(property)) continue
     if (columns.size + added.length >= MAX_COLUMNS)
       throw new ImportError(`There are more than ${MAX_COLUMNS} different properties.`)
-    const name = columnNameOf(property, new Set([...columns.values(), ...added].map((column) => column.name)))
-    if (name === undefined)
-      throw new InvalidFeature(`has a property whose name is empty or longer than ${MAX_NAME_BYTES} bytes`)
-    const observer = new ColumnObserver(hasTypes)
+    // Only now, because most features add no column.
+    taken ??= new Set([...columns.values()].map((column) => column.name))
+    const name = columnNameOf(property, columns.size + added.length + 1, taken)
+    taken.add(name)
+    const observer = new ColumnObserver(hasTypes, hasDecimalCommas)
     const givenType = jsonColumns.has(name) ? 'jsonb' : types.get(property)
     added.push({ property, name, observer, givenType })
   }
   return added
 }
+
+const isFractional = (type: ColumnType) => type === 'double precision' || type === 'numeric'
 
 const describeColumn = (
   { property, name, givenType, observer }: Column,
@@ -217,6 +240,7 @@ const describeColumn = (
   name,
   type: givenType ?? observer.type,
   isComplete: observer.count === features,
+  commaExample: givenType === undefined || isFractional(givenType) ? observer.commaExample : undefined,
 })
 
 /**
@@ -243,10 +267,27 @@ function lineOf(
 
 function fieldOf(value: unknown, type: ColumnType | undefined, hasTypes: boolean, property: string): string {
   if (type === 'jsonb' && !hasTypes && typeof value === 'string') checkJson(value, property)
-  const text = copyTextOf(value, type, hasTypes)
+  const text = checkNesting(property, () => {
+    const huge = findHugeNumber(value)
+    if (huge !== undefined)
+      throw new InvalidFeature(
+        `has ${huge.slice(0, MAX_SHOWN)} in ${property}, a number that is too large, too small or too long to be stored`,
+      )
+    return copyTextOf(value, type, hasTypes)
+  })
   if (text === undefined)
     throw new InvalidFeature(`has text in ${property} that PostgreSQL cannot store (NUL or half a character)`)
   return text
+}
+
+/** @throws InvalidFeature if `work` descends deeper into a value than the process can */
+function checkNesting<T>(property: string, work: () => T): T {
+  try {
+    return work()
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause
+    throw new InvalidFeature(`has a value in ${property} that is nested too deeply`, { cause })
+  }
 }
 
 /** @throws InvalidFeature */

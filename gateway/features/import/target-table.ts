@@ -4,10 +4,11 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
 import { collectionTable, movedFeatureTable } from '../../database/tables.ts'
 import { statementOf } from '../../database/template.ts'
+import { isMarked, MANAGED_COMMENT, TOUCHED_COLUMN } from '../collections/managed.ts'
 import { GEOMETRY_COLUMN } from './column-name.ts'
 import { execute } from './execute.ts'
 import { ImportError } from './import-error.ts'
-import type { SpooledFeatures } from './spool.ts'
+import type { SpooledColumn, SpooledFeatures } from './spool.ts'
 
 /** Schema of the tables that imports create: names of collections there have no prefix. */
 export const SCHEMA = 'public'
@@ -48,7 +49,7 @@ export const collectionOf = (table: string) =>
 async function findTarget(session: Session, collection: string): Promise<Target | undefined> {
   const [row] = await execute<{ oid: string; managed: boolean; level: string | null }>(
     session,
-    sql`select c.oid::text as oid, coalesce(m.is_managed, false) as managed, (
+    sql`select c.oid::text as oid, coalesce(m.is_managed, false) and ${isMarked(sql`c.oid`)} as managed, (
           select substring(pg_get_constraintdef(k.oid) from 'cell = tessera\\.cell\\(geom, (\\d+)\\)')
           from pg_constraint k where k.conrelid = c.oid and k.contype = 'c' order by 1 limit 1) as level
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -133,11 +134,15 @@ export async function createTable(
     session,
     sql`create table ${tableName(table)} (
           ${key}, ${sql.identifier(GEOMETRY_COLUMN)} ${geometry}${sql.join(columns)},
-          updated_at timestamptz not null default now())`,
+          ${sql.identifier(TOUCHED_COLUMN)} timestamptz not null default now())`,
   ).catch((cause) => {
     if (cause.code !== '42P07') throw cause
     throw new ImportError(`The collection ${collectionOf(table)} is being made by another import.`, { cause })
   })
+  await execute(
+    session,
+    sql`comment on column ${tableName(table)}.${sql.identifier(TOUCHED_COLUMN)} is '${sql.raw(MANAGED_COMMENT)}'`,
+  )
 }
 
 const idTypeOf = ({ idType }: SpooledFeatures, hasIds: boolean) =>
@@ -174,19 +179,30 @@ export async function distributeTable(session: Session, table: string, by: Distr
   await session.query(statements[by], [name])
 }
 
-/** @throws ImportError if the table lacks a column that the features need */
-export async function checkColumns(session: Session, oid: string, spooled: SpooledFeatures) {
-  const rows = await session.query<{ attname: string }>(
-    'select attname from pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped',
+/**
+ * Returns the columns of the features as the table has them: a column of text keeps decimal commas.
+ * @throws ImportError if the table lacks a column that the features need
+ */
+export async function adaptColumns(
+  session: Session,
+  oid: string,
+  { columns }: SpooledFeatures,
+): Promise<SpooledColumn[]> {
+  const rows = await session.query<{ attname: string; isNumber: boolean }>(
+    `select a.attname, t.typcategory = 'N' as "isNumber" from pg_attribute a join pg_type t on t.oid = a.atttypid
+     where attrelid = $1 and attnum > 0 and not attisdropped`,
     [oid],
   )
-  const existing = new Set(rows.map((row) => row.attname))
-  const missing = spooled.columns.filter(({ name }) => !existing.has(name)).map(({ name }) => name)
+  const existing = new Map(rows.map((row) => [row.attname, row]))
+  const missing = columns.filter(({ name }) => !existing.has(name)).map(({ name }) => name)
   if (missing.length > 0) {
     throw new ImportError(
-      `The collection has no ${missing.join(', ')}; nothing was appended. It has ${[...existing].join(', ')}.`,
+      `The collection has no ${missing.join(', ')}; nothing was appended. It has ${[...existing.keys()].join(', ')}.`,
     )
   }
+  return columns.map((column) =>
+    existing.get(column.name)!.isNumber ? column : { ...column, commaExample: undefined },
+  )
 }
 
 /** @returns the names of the columns of type json and jsonb, whose text must be JSON */
@@ -213,16 +229,33 @@ export async function geometryTypeOf(session: Session, oid: string) {
 }
 
 /**
+ * Checks that the collection still has the table that was checked before features were loaded. The caller has locked the
+ * table, so that this holds until the end of its transaction.
+ * @throws ImportError
+ */
+export async function checkSameTable(session: Session, collection: string, { oid }: Target) {
+  const now = await findTarget(session, collection)
+  if (now?.oid !== oid)
+    throw new ImportError(
+      `Another session has dropped the table of ${collection}, or put another in its place, during the import. Nothing was imported.`,
+    )
+}
+
+/**
  * Drops the table of a collection and gives its name to the new one.
+ * @param checked the table that may be dropped; meanwhile another may have taken its name
  * @throws ImportError if the table cannot be dropped, for example because a view depends on it
  */
-export async function replaceTable(session: Session, collection: string) {
-  await execute(session, sql`drop table ${tableName(collection)}`).catch((cause) => {
+export async function replaceTable(session: Session, collection: string, checked: Target) {
+  const replacing = (cause: Error & { detail?: string }) => {
     throw new ImportError(
       `${collection} cannot be replaced: ${cause.message}${cause.detail ? ` (${cause.detail})` : ''}.`,
       { cause },
     )
-  })
+  }
+  await execute(session, sql`lock table ${tableName(collection)} in access exclusive mode`).catch(replacing)
+  await checkSameTable(session, collection, checked)
+  await execute(session, sql`drop table ${tableName(collection)}`).catch(replacing)
   const replacement = tableName(replacementName(collection))
   await execute(session, sql`alter table ${replacement} rename to ${sql.identifier(collection)}`)
 }
@@ -246,10 +279,7 @@ export async function finishTable(session: Session, collection: string, level: n
     sql`alter table ${table} add constraint ${sql.identifier(`${collection}_pkey`)} primary key (${columns})`,
   ).catch((cause) => {
     if (cause.code !== '23505') throw cause
-    throw new ImportError(
-      `Two features have the same id: ${cause.detail ?? cause.message} Nothing was imported; choose a property that is unique with --id, or leave out the ids.`,
-      { cause },
-    )
+    throw sameId(cause.detail ?? cause.message, cause)
   })
   await execute(
     session,
@@ -257,6 +287,32 @@ export async function finishTable(session: Session, collection: string, level: n
   )
   // The key serves pages within a cell; this index serves pages of all cells, and look-ups by id on a single node.
   if (level !== undefined) await execute(session, sql`create index ${indexOf('id')} on ${table} (id)`)
+}
+
+const sameId = (detail: string, cause?: Error) =>
+  new ImportError(
+    `Two features have the same id: ${detail} Nothing was imported; choose a property that is unique with --id, or leave out the ids.`,
+    { cause },
+  )
+
+/**
+ * Checks that no new feature has an id of its own that another feature has, too. The key of the table compares features
+ * of one cell only, because it has the cell before their own ids.
+ * @param isAppend true if the table had features before: duplicates among these are none of the import's
+ * @throws ImportError
+ */
+export async function checkOwnIds(session: Session, collection: string, isAppend: boolean) {
+  // As a value, because each node of a cluster has its own time of the transaction.
+  const [transaction] = await session.query<{ start: string }>('select now()::text as start')
+  const isNew = isAppend
+    ? sql`and bool_or(${sql.identifier(TOUCHED_COLUMN)} = ${transaction!.start}::timestamptz)`
+    : sql``
+  const [row] = await execute<{ own: string }>(
+    session,
+    sql`select substr(id, strpos(id, '.') + 1) as own from ${tableName(collection)} group by 1
+        having count(*) > 1 ${isNew} limit 1`,
+  )
+  if (row) throw sameId(`${row.own} is duplicated, in different cells.`)
 }
 
 /** Moves the sequence of ids beyond the ids that came with the features. */

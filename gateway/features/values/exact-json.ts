@@ -34,6 +34,9 @@ const SAFE_DIGITS = 15
 const MANY_DIGITS = /\d[\d.]{15,}|[eE][-+]?\d{3}/
 const LONG_INTEGER = /\d{16,}/
 
+/** Returns true if JSON may have a number that a JavaScript number would change; it looks at no more than its digits. */
+export const mayLoseDigits = (text: string) => MANY_DIGITS.test(text)
+
 type Keep = 'integers' | 'all'
 
 /**
@@ -106,11 +109,11 @@ function isChanged(source: string, keep: Keep): boolean {
   if (!NUMBER.test(source)) return false
   const value = Number(source)
   if (INTEGER.test(source)) return !Number.isSafeInteger(value)
-  return keep === 'all' && !isWithinDouble(source, value)
+  return keep === 'all' && !isSurelyWithinDouble(source, value)
 }
 
 /** Returns true if a JavaScript number surely has all digits of a decimal, and is neither infinite nor zero instead. */
-function isWithinDouble(source: string, value: number): boolean {
+function isSurelyWithinDouble(source: string, value: number): boolean {
   const digits = significantDigits(source)
   return digits <= SAFE_DIGITS && Number.isFinite(value) && (value !== 0 || digits === 0)
 }
@@ -132,11 +135,30 @@ function restoreNumbers(value: unknown): unknown {
 
 const mayHoldNumber = (member: unknown) => typeof member === 'string' || typeof member === 'object'
 
+/** Returns true if a JavaScript number has all digits of a decimal number: it is written with the same ones again. */
+export function isWithinDouble(source: string): boolean {
+  const value = Number(source)
+  return isSurelyWithinDouble(source, value) || normalize(source) === normalize(String(value))
+}
+
+/** Returns the digits of a number without zeros around them, and its exponent; other texts stay. */
+function normalize(number: string): string {
+  const [, sign, whole, fraction = '', exponent = '0'] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?$/.exec(number) ?? []
+  if (whole === undefined) return number
+  const digits = (whole + fraction).replace(/^0+/, '')
+  const shown = trimZeros(digits)
+  return `${sign}${shown}e${Number(exponent) - fraction.length + digits.length - shown.length}`
+}
+
+function trimZeros(digits: string): string {
+  // A loop, because a pattern for trailing zeros takes quadratic time if there are many zeros inside.
+  let end = digits.length
+  while (digits[end - 1] === '0') end--
+  return digits.slice(0, end)
+}
+
 function significantDigits(source: string): number {
   const digits = source.replace(/[eE].*$/, '').replace(/[-.]/g, '')
-  // Loops, because a pattern for trailing zeros takes quadratic time if there are many zeros inside.
-  let [start, end] = [0, digits.length]
-  while (digits[start] === '0') start++
-  while (end > start && digits[end - 1] === '0') end--
-  return end - start
+  return trimZeros(digits.replace(/^0+/, '')).length
 }

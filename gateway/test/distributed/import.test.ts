@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { openSession } from '../../database/session.ts'
 import { importFeatures } from '../../features/import/import.ts'
 import type { ImportSource } from '../../features/import/import-source.ts'
 import type { SourceContent } from '../../features/import/sources/source.ts'
@@ -191,11 +192,11 @@ const BY_ID = ['--distribute-by', 'id']
 test("ids begin with the cell; the rest is the feature's own id if all have one, or its number", async () => {
   const paris = { type: 'Point', coordinates: [2.35, 48.86] }
   const tokyo = { type: 'Point', coordinates: [139.7, 35.7] }
-  await succeed('celled', feature({}, paris, 'a/b') + feature({}, tokyo, 7) + feature({}, null, 7))
+  await succeed('celled', feature({}, paris, 'a/b') + feature({}, tokyo, 7) + feature({}, null, 8))
   assert.deepEqual(
     (await rowsOf('celled')).map(({ id, cell }) => [id, cell]),
     [
-      ['-2.7', -2],
+      ['-2.8', -2],
       [`${cellOfPoint(paris, 8)}.a/b`, cellOfPoint(paris, 8)],
       [`${cellOfPoint(tokyo, 8)}.7`, cellOfPoint(tokyo, 8)],
     ].toSorted(([a], [b]) => (a! < b! ? -1 : 1)),
@@ -212,6 +213,20 @@ test("ids begin with the cell; the rest is the feature's own id if all have one,
   )
   assert.equal(appended.length, 1)
   await fail(/same id/, 'twice', feature({}, null, 7) + feature({}, null, 7))
+  // The ids differ, because the cells do, but both end with 7.
+  await fail(
+    /same id: 7 is duplicated, in different cells/,
+    'shared_ids',
+    feature({}, paris, 7) + feature({}, tokyo, 7),
+  )
+  await succeed('shared_ids', feature({}, paris, 7))
+  await fail(/same id: 7 is duplicated/, 'shared_ids', feature({}, tokyo, 7), '--append')
+  await succeed('shared_ids', feature({}, tokyo, 8), '--append')
+  // Duplicates that are there already, as clients may create them, are none of the import's.
+  await session.query(
+    "insert into shared_ids (cell, id, geom, updated_at) select cell, cell || '.8', geom, '2020-01-01' from shared_ids where id like '%.7'",
+  )
+  await succeed('shared_ids', feature({}, paris, 9), '--append')
   await fail(/--level=16: must be an integer from 0 to 15/, 'deep', feature({}), '--level', '16')
   await fail(
     /--distribute-by=name: must be cell, id, reference/,
@@ -281,7 +296,8 @@ test('properties with unusual names are kept, and those with the names of our ow
   await succeed('odd', feature({ id: 1, geom: 2, 'a "b"; --': 3, Größe: 4 }))
   const { id_, geom_, ...others } = (await rowsOf('odd'))[0]!
   assert.deepEqual([id_, geom_, others['a "b"; --'], others.Größe], [1, 2, 3, 4])
-  await fail(/Line 1 of standard input has a property whose name is empty/, 'odd2', feature({ '': 1 }))
+  const output = await succeed('odd2', feature({ '': 1 }))
+  assert.match(output, /The property "" becomes the column column_1\./)
 })
 
 test('line separators in text, and integers beyond 2^53, are imported unchanged', async () => {
@@ -358,6 +374,71 @@ test('a table that appears while the source is read is not replaced, and not app
   assert.equal('kept' in (await columnsOf('sudden')), true)
   await assert.rejects(run(drop, 'append'), /no collection sudden to append to/)
   await assert.rejects(run(create), /The collection sudden exists/)
+})
+
+test('a table that takes the name of one that an import created is not replaced, and keeps its columns', async () => {
+  await succeed('heir', feature({ n: 1 }))
+  await session.query(
+    'drop table heir; create table heir (id int primary key, geom geometry, updated_at timestamptz, kept int)',
+  )
+  await session.query("insert into heir values (1, null, '2020-01-01', 7)")
+  await fail(/heir was not made by an import/, 'heir', feature({ n: 2 }), '--replace')
+  await succeed('heir', feature({ kept: 8 }, undefined, 2), '--append', '--title', 'Heir')
+  await fail(/heir was not made by an import/, 'heir', feature({ n: 2 }), '--replace')
+  await catalog.reload()
+  const { json } = await client('/collections/heir/items')
+  assert.deepEqual(
+    json.features.map(({ properties }: { properties: object }) => properties),
+    [
+      { updated_at: '2020-01-01T00:00:00+00:00', kept: 7 },
+      { updated_at: null, kept: 8 },
+    ],
+  )
+  await session.query('drop table heir')
+  await succeed('heir', feature({ n: 1 }))
+  await succeed('heir', feature({ n: 2 }), '--replace')
+})
+
+test('a table that takes the name during an import is neither dropped nor appended to', async () => {
+  const source: ImportSource = {
+    name: 'a source',
+    bytesRead: () => 0,
+    read: async () => ({
+      hasTypes: true,
+      features: (async function* () {
+        yield [{ line: 1, geometry: null, properties: { n: 1 } }]
+      })(),
+    }),
+  }
+  const other = await openSession(ownerUrl, 'test')
+  after(() => other.close())
+  // The table changes after the import has checked it: before it is dropped, and before it is filled.
+  for (const [existing, moment] of [
+    ['replace', /^(lock|drop) table/],
+    ['append', /^select postgis_typmod_type/],
+  ] as const) {
+    await succeed('raced', feature({ n: 1 }))
+    let isSwapped = false
+    const racing = {
+      ...session,
+      async query<T extends object>(text: string, values?: readonly unknown[]) {
+        if (moment.test(text) && !isSwapped) {
+          isSwapped = true
+          await other.query(
+            'drop table raced; create table raced (cell int, id text, geom geometry, n int, kept int)',
+          )
+        }
+        return session.query<T>(text, values)
+      },
+    }
+    await assert.rejects(
+      importFeatures(racing, source, { collection: 'raced', existing }, () => {}),
+      /Another session has dropped the table of raced, or put another in its place.*Nothing was imported/,
+    )
+    assert.equal(isSwapped, true)
+    assert.deepEqual(await session.query('select kept from raced'), [])
+    await session.query('drop table raced')
+  }
 })
 
 test('a replacement that fails leaves the old collection', async () => {

@@ -40,13 +40,65 @@ test('types have the names of the list and some short ones, and no others', () =
 
 test('integers beyond 2^53 keep their digits', () => {
   assert.equal(typeOf([1, new ExactNumber('9007199254740993')]), 'bigint')
-  assert.equal(typeOf([new ExactNumber('99999999999999999999')]), 'text')
+  assert.equal(typeOf([new ExactNumber('99999999999999999999')]), 'numeric')
   assert.equal(typeOf(['12345678901234567890', '12345678901234567891'], false), 'text')
   assert.equal(copyTextOf(new ExactNumber('9007199254740993'), undefined, true), '9007199254740993')
   assert.equal(
     copyTextOf({ a: new ExactNumber('9007199254740993') }, undefined, true),
     '{"a":9007199254740993}',
   )
+})
+
+test('a column becomes numeric if a double would lose a digit, and only then', () => {
+  const exact = (text: string) => new ExactNumber(text)
+  const cases: [unknown[], string][] = [
+    [[exact('9007199254740993'), 1.5], 'numeric'],
+    [[1.5, exact('9007199254740993')], 'numeric'],
+    [[exact('9007199254740992'), 1.5], 'double precision'],
+    [[exact('1000000000000000000'), 1.5], 'double precision'],
+    [[exact('0.30000000000000004')], 'double precision'],
+    [[exact('0.1000000000000000055511151231257827')], 'numeric'],
+    [[exact('1.00000000000000000001')], 'numeric'],
+    [[exact('-1.50000000000000000000e-3')], 'double precision'],
+    [[exact('1e400')], 'numeric'],
+    [[exact('1e-400')], 'numeric'],
+    [[exact('1e300')], 'double precision'],
+    [[exact('1e400'), 'x'], 'text'],
+  ]
+  for (const [values, type] of cases) assert.equal(typeOf(values), type, values.join())
+  const texts: [string[], string][] = [
+    [['1.5', '9007199254740993'], 'numeric'],
+    [['1.5', '2.25'], 'double precision'],
+    [['0.12345678901234567890'], 'numeric'],
+    [['1e400'], 'numeric'],
+    [['1e100000'], 'text'],
+    [['1.'.padEnd(2000, '1')], 'text'],
+  ]
+  for (const [values, type] of texts) assert.equal(typeOf(values, false), type, values.join())
+})
+
+test('decimal commas are numbers if they may be and the column has no other numbers; separated thousands never are', () => {
+  const observe = (values: string[], may = true) => {
+    const observer = new ColumnObserver(false, may)
+    for (const value of values) observer.observe(value)
+    return [observer.type, observer.commaExample]
+  }
+  assert.deepEqual(observe(['10,5', '-3', '0,25']), ['double precision', '10,5'])
+  assert.deepEqual(observe(['3', '10,5']), ['double precision', '10,5'])
+  assert.deepEqual(observe(['3', '4']), ['integer', undefined])
+  assert.deepEqual(observe(['3.5', '4']), ['double precision', undefined])
+  assert.deepEqual(observe(['10,12345678901234567890']), ['numeric', '10,12345678901234567890'])
+  for (const values of [
+    ['10,5', '3.5'],
+    ['1.234,5'],
+    ['1,234,567'],
+    ['1 234,5'],
+    ['01,5'],
+    [',5'],
+    ['10,5', 'x'],
+  ])
+    assert.deepEqual(observe(values), ['text', undefined], values.join())
+  assert.deepEqual(observe(['10,5'], false), ['text', undefined])
 })
 
 test('in a format without types, text that looks like a value of a type gets that type', () => {

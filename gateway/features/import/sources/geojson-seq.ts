@@ -1,7 +1,9 @@
-// Owns GeoJSON text sequences (RFC 8142) and newline-delimited GeoJSON: one feature per line.
+// Owns GeoJSON text sequences (RFC 8142) and newline-delimited GeoJSON.
 
 import type { Readable } from 'node:stream'
-import { parseFeature } from './geojson-feature.ts'
+import { GEOMETRY_TYPES } from '../../values/geometry.ts'
+import { parseFeatures } from './geojson-feature.ts'
+import type { Slice } from './json-documents.ts'
 import { MAX_FEATURE_BYTES, SourceError, type SourceFeature, type SourceFormat } from './source.ts'
 import { startOfText } from './source-text.ts'
 
@@ -10,54 +12,109 @@ export const geojsonSeq: SourceFormat = {
   extensions: ['.geojsonl', '.geojsons', '.geojsonseq', '.ndjson', '.ndgeojson', '.jsonl'],
   recognises(start) {
     const text = startOfText(start)
-    if (text.startsWith('\x1e')) return true
-    // The first line is a complete feature. The first line of a collection breaks off or goes on after a feature.
-    // There is a test for each part, because one pattern for all takes quadratic time if a line has many features.
-    const line = text.slice(0, Math.max(0, text.indexOf('\n'))).trimEnd()
-    const isComplete = line.startsWith('{') && line.endsWith('}')
-    return isComplete && /"type"\s*:\s*"Feature"/.test(line) && !line.includes('"FeatureCollection"')
+    if (text.startsWith(RECORD_SEPARATOR)) return true
+    // The first line is a complete feature. The first line of a collection breaks off, or has another type.
+    const line = text.slice(0, Math.max(0, text.indexOf('\n')))
+    const { type } = (parse(line) ?? {}) as { type?: unknown }
+    return type === 'Feature' || GEOMETRY_TYPES.some((name) => name === type)
   },
-  read: async ({ bytes }) => ({ hasTypes: true, features: readLines(bytes) }),
+  read: async ({ bytes }) => ({ hasTypes: true, features: readFeatures(bytes) }),
 }
 
-const NEWLINE = 0x0a
-const RECORD_SEPARATOR = 0x1e
-const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
+const RECORD_SEPARATOR = '\x1e'
+const NEWLINE = '\n'
 
-async function* readLines(bytes: Readable): AsyncGenerator<SourceFeature[]> {
-  let line = 1
-  let rest: Buffer[] = []
-  let restBytes = 0
-  for await (const chunk of bytes as AsyncIterable<Buffer>) {
-    const batch: SourceFeature[] = []
-    let start = 0
-    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
-      const tail = chunk.subarray(start, end)
-      const feature = parseLine(line, restBytes > 0 ? Buffer.concat([...rest, tail]) : tail)
-      if (feature) batch.push(feature)
-      rest = []
-      restBytes = 0
-      start = end + 1
-      line++
-    }
-    if (start < chunk.length) {
-      // A copy, because a view of the last few bytes would keep the complete chunk in memory.
-      rest.push(Buffer.from(chunk.subarray(start)))
-      restBytes += chunk.length - start
-      if (restBytes > MAX_FEATURE_BYTES)
-        throw new SourceError(`Line ${line} is longer than any feature may be.`)
-    }
-    if (batch.length > 0) yield batch
+/** @returns undefined if the text is not JSON */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
-  const last = parseLine(line, Buffer.concat(rest))
-  if (last) yield [last]
 }
 
-/** @returns undefined for a blank line */
-function parseLine(line: number, bytes: Buffer): SourceFeature | undefined {
-  const text = line === 1 && bytes.subarray(0, 3).equals(BYTE_ORDER_MARK) ? bytes.subarray(3) : bytes
-  const trimmed = text[0] === RECORD_SEPARATOR ? text.subarray(1) : text
-  return isBlank(trimmed) ? undefined : parseFeature({ line, bytes: trimmed })
+async function* readFeatures(bytes: Readable): AsyncGenerator<SourceFeature[]> {
+  for await (const records of readRecords(bytes)) {
+    const features = records.filter((record) => !isBlank(record.bytes)).flatMap(parseFeatures)
+    if (features.length > 0) yield features
+  }
 }
 
-const isBlank = (bytes: Buffer) => bytes.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d)
+/**
+ * Cuts out the records of a sequence. Before the first record separator, each line is a record. Each separator starts a
+ * record, which may have several lines; it ends after its first line if this is JSON, because some programs write a
+ * separator only at the start of the source.
+ */
+async function* readRecords(bytes: Readable): AsyncGenerator<Slice[]> {
+  let hasSeparators = false
+  let line = 1
+  let base = 0
+  let record = new SplitRecord(line, base)
+  for await (const chunk of bytes as AsyncIterable<Buffer>) {
+    const records: Slice[] = []
+    let start = 0
+    let newline = chunk.indexOf(NEWLINE)
+    let separator = chunk.indexOf(RECORD_SEPARATOR)
+    while (newline >= 0 || separator >= 0) {
+      const isSeparator = separator >= 0 && (newline < 0 || separator < newline)
+      const end = isSeparator ? separator : newline
+      record.add(chunk.subarray(start, end))
+      start = isSeparator ? end + 1 : end
+      if (isSeparator) {
+        hasSeparators = true
+        separator = chunk.indexOf(RECORD_SEPARATOR, end + 1)
+      } else {
+        line++
+        newline = chunk.indexOf(NEWLINE, end + 1)
+      }
+      if (isSeparator || !hasSeparators || record.endsWithLine()) {
+        records.push(record.end())
+        record = new SplitRecord(line, base + start)
+      }
+    }
+    // A copy, because a view of the last few bytes would keep the complete chunk in memory.
+    record.add(Buffer.from(chunk.subarray(start)))
+    base += chunk.length
+    if (records.length > 0) yield records
+  }
+  yield [record.end()]
+}
+
+/** A record whose bytes come in several pieces. */
+class SplitRecord {
+  readonly line: number
+  readonly offset: number
+  #parts: Buffer[] = []
+  #bytes = 0
+  #hasLines = false
+
+  constructor(line: number, offset: number) {
+    this.line = line
+    this.offset = offset
+  }
+
+  add(part: Buffer) {
+    this.#parts.push(part)
+    this.#bytes += part.length
+    if (this.#bytes > MAX_FEATURE_BYTES)
+      throw new SourceError(
+        `The record that starts on line ${this.line} is larger than ${MAX_FEATURE_BYTES / 1024 / 1024} MiB, which no feature may be.`,
+      )
+  }
+
+  /** Returns true if the line that ends here is a record of its own. */
+  endsWithLine(): boolean {
+    if (this.#hasLines) return false
+    const { bytes } = this.end()
+    this.#parts = [bytes]
+    this.#hasLines = !isBlank(bytes) && parse(bytes.toString('utf8')) === undefined
+    return !this.#hasLines
+  }
+
+  end(): Slice {
+    return { line: this.line, offset: this.offset, bytes: Buffer.concat(this.#parts) }
+  }
+}
+
+const isBlank = (bytes: Buffer) =>
+  bytes.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d)

@@ -1,31 +1,56 @@
-// Owns GeoJSON documents: a FeatureCollection, or an array of features.
+// Owns GeoJSON documents: a FeatureCollection, an array of features, or a single feature or geometry.
 
 import type { Readable } from 'node:stream'
-import { parseFeature } from './geojson-feature.ts'
-import { readJsonArray, type Slice } from './json-array.ts'
+import { isObject } from '../../values/exact-json.ts'
+import { describeForeignCrs, foreignCrsOf } from '../../values/geojson-crs.ts'
+import { parseFeature, parseFeatures } from './geojson-feature.ts'
+import { type Part, readDocuments } from './json-documents.ts'
 import { SourceError, type SourceFeature, type SourceFormat } from './source.ts'
 import { startOfText } from './source-text.ts'
 
 export const geojson: SourceFormat = {
   name: 'geojson',
   extensions: ['.geojson'],
-  recognises: (start) => /^[{[]/.test(startOfText(start)),
+  recognises: (start) => ['{', '[', '\x1e'].includes(startOfText(start).charAt(0)),
   read: async ({ bytes }) => ({ hasTypes: true, features: readFeatures(bytes) }),
 }
 
 async function* readFeatures(bytes: Readable): AsyncGenerator<SourceFeature[]> {
-  for await (const slices of readJsonArray(bytes, { crs: checkCrs })) yield slices.map(parseFeature)
+  let isEmpty = true
+  for await (const parts of readDocuments(bytes)) {
+    isEmpty = false
+    yield parts.flatMap(featuresOf)
+  }
+  if (isEmpty) throw new SourceError('There is no JSON in the source.')
+}
+
+function featuresOf(part: Part): SourceFeature | SourceFeature[] {
+  switch (part.role) {
+    case 'element':
+      return parseFeature(part)
+    case 'document':
+      return parseFeatures(part)
+    default:
+      checkFrame(part)
+      return []
+  }
 }
 
 /**
- * GeoJSON of 2008 could name a CRS; RFC 7946 allows only longitude and latitude in WGS 84. Coordinates in another CRS
- * would be stored in a wrong place, or be refused with a message that does not name the CRS.
+ * Checks a collection without its features: before they are read, so that a wrong `crs` is the first thing reported,
+ * and after them, because a `crs` may follow them.
  */
-function checkCrs({ bytes, line }: Slice) {
-  const name = /"name"\s*:\s*"([^"]*)"/.exec(bytes.toString('utf8'))?.[1] ?? 'of its own'
-  if (/CRS84|EPSG:+4326$|EPSG\/\d*\/4326$/.test(name)) return
-  throw new SourceError(
-    `Line ${line}: the coordinates are in the CRS ${name}; GeoJSON is longitude and latitude in WGS 84. ` +
-      'Convert it first, for example with ogr2ogr -t_srs EPSG:4326.',
-  )
+function checkFrame({ line, bytes }: Part) {
+  let frame: unknown
+  try {
+    frame = JSON.parse(bytes.toString('utf8'))
+  } catch (cause) {
+    throw new SourceError(`Line ${line}: this is not valid JSON: ${(cause as Error).message}.`, { cause })
+  }
+  if (!isObject(frame)) return
+  if (!Array.isArray(frame.features))
+    throw new SourceError(`Line ${line}: the document has a second member "features".`)
+  const foreignCrs = foreignCrsOf(frame.crs)
+  if (foreignCrs !== undefined)
+    throw new SourceError(`Line ${line}: the collection has ${describeForeignCrs(foreignCrs)}.`)
 }

@@ -23,10 +23,12 @@ export type SourceFormat = {
 export type SourceInput = {
   /** Path of the source, for formats that are not read from their first byte to the last; undefined: a stream. */
   readonly file: string | undefined
-  /** First bytes of the source: 1 MiB of them, or all of a shorter source; never empty. */
+  /** First bytes of the source, in UTF-8 without a byte order mark if it is text: 1 MiB of them, or all of a shorter source; never empty. */
   readonly start: Buffer
   /** The complete source as Buffers, `start` included. */
   readonly bytes: Readable
+  /** Takes a sentence on what a person should know and that is no failure; it is shown once. */
+  readonly note: (note: string) => void
 }
 
 /** Options that only some formats need. */
@@ -42,6 +44,8 @@ export type SourceOptions = {
 export type SourceContent = {
   /** True if values come with their types, as in JSON; false if all of them are text, as in CSV. */
   readonly hasTypes: boolean
+  /** True if 10,5 may be a number in a source without types. */
+  readonly hasDecimalCommas?: boolean | undefined
   /** Types that the source itself declares, by property; the types of other properties are inferred from values. */
   readonly columnTypes?: ReadonlyMap<string, ColumnType> | undefined
   /** CRS of the coordinates as PROJ reads it: a code, WKT or PROJJSON; undefined: longitude and latitude in WGS 84. */
@@ -69,7 +73,9 @@ export const MAX_FEATURE_BYTES = 128 * 1024 * 1024
 
 /**
  * Chooses the format of a source: by the extension of its name, or else by its first bytes. If several formats
- * recognise these, the last of them wins.
+ * recognise these, the last of them wins; it also wins over the format of the name, if that one recognises them, too:
+ * a file `.geojson` may be a sequence.
+ * @param name of the source; the extension `.gz` does not count
  * @returns undefined if no format recognises the source
  */
 export function detectFormat(
@@ -77,9 +83,7 @@ export function detectFormat(
   name: string,
   start: Buffer,
 ): SourceFormat | undefined {
-  const extension = extname(name).toLowerCase()
-  return (
-    formats.find(({ extensions }) => extensions.includes(extension)) ??
-    formats.findLast(({ recognises }) => recognises(start))
-  )
+  const extension = extname(name.replace(/\.gz$/i, '')).toLowerCase()
+  const named = formats.find(({ extensions }) => extensions.includes(extension))
+  return named && !named.recognises(start) ? named : formats.findLast(({ recognises }) => recognises(start))
 }
