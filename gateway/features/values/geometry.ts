@@ -158,7 +158,8 @@ function checkPosition(value: unknown, check: Check) {
     if (number instanceof ExactNumber) check.isInexact = true
     else if (typeof number !== 'number') fail(`has ${quoted(number)} where a number belongs`)
     // Number, because PostGIS stores no more digits than a JavaScript number has.
-    if (!Number.isFinite(Number(number))) fail(`has ${quoted(Number(number))} where a number belongs`)
+    if (!Number.isFinite(Number(number)))
+      fail(`has ${quoted(number instanceof ExactNumber ? number.text : number)} where a number belongs`)
   }
   if (value.length > 3) check.hasFurtherNumbers = check.isInexact = true
   const longitude = checkDegrees(Number(value[0]), 180, 'longitude', check)
