@@ -9,6 +9,7 @@ import { FORMAT_TITLES } from '../../features/import/sources/format-name.ts'
 import { FORMATS } from '../../features/import/sources/formats.ts'
 import { geojson } from '../../features/import/sources/geojson.ts'
 import { geojsonSeq } from '../../features/import/sources/geojson-seq.ts'
+import { readDocuments } from '../../features/import/sources/json-documents.ts'
 import {
   detectFormat,
   type SourceFeature,
@@ -194,6 +195,11 @@ test('the name of the array of features may be escaped, and be followed and prec
     for (const cut of [1, 9, 1000]) {
       const [feature, ...others] = await read(text, geojson, cut)
       assert.deepEqual([feature!.properties!.name, others.length], ['a', 0], text)
+      // The array is cut, and does not have to fit into memory.
+      const roles = []
+      for await (const parts of readDocuments(Readable.from([Buffer.from(text)])))
+        roles.push(...parts.map(({ role }) => role))
+      assert.deepEqual(roles, ['opening', 'element', 'closing'])
     }
 })
 
@@ -253,6 +259,8 @@ test('numbers keep their digits in properties and ids, whatever follows the coor
     )
     if (coordinates) assert.equal(String(coordinates[0]), '9007199254740993')
   }
+  const [tiny] = await read('[{"type":"Feature","geometry":null,"properties":{"n":1e-400}}]', geojson)
+  assert.equal(String(tiny!.properties!.n), '1e-400')
   // Coordinates that are no numbers are judged with the geometry, and the JSON is valid.
   for (const coordinates of ['[[1,2],["a",3]]', '"x"', 'null', '[{"a":[1]}]']) {
     const [feature] = await read(
