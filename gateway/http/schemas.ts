@@ -170,6 +170,7 @@ type GeometryBody =
   | { readonly type: 'GeometryCollection'; readonly geometries: GeometryBody[] }
 const variantOf = (type: string, member: string, schema: object) => ({
   type: 'object',
+  nullable: true,
   required: ['type', member],
   properties: { type: { type: 'string', enum: [type] }, [member]: schema },
 })
@@ -177,12 +178,13 @@ const variantOf = (type: string, member: string, schema: object) => ({
 /** The geometry of a body. A response's has fewer promises, so that clients need not tell its types apart. */
 export const NewGeometry = Type.Unsafe<GeometryBody | null>({
   $id: 'NewGeometry',
+  type: 'object',
   nullable: true,
   description:
     'RFC 7946, with longitudes and latitudes in degrees; null for none. A collection may take only one type, and closed rings.',
-  oneOf: [
+  anyOf: [
     ...Object.entries(COORDINATES).map(([type, coordinates]) => variantOf(type, 'coordinates', coordinates)),
-    variantOf('GeometryCollection', 'geometries', listOf({ type: 'object' })),
+    variantOf('GeometryCollection', 'geometries', listOf({ type: 'object', additionalProperties: true })),
   ],
 })
 

@@ -394,35 +394,37 @@ export interface components {
             plan: unknown;
         };
         /** @description RFC 7946, with longitudes and latitudes in degrees; null for none. A collection may take only one type, and closed rings. */
-        NewGeometry: ({
+        NewGeometry: (({
             /** @enum {string} */
             type: "Point";
             coordinates: number[];
-        } | {
+        } | null) | ({
             /** @enum {string} */
             type: "MultiPoint";
             coordinates: number[][];
-        } | {
+        } | null) | ({
             /** @enum {string} */
             type: "LineString";
             coordinates: number[][];
-        } | {
+        } | null) | ({
             /** @enum {string} */
             type: "MultiLineString";
             coordinates: number[][][];
-        } | {
+        } | null) | ({
             /** @enum {string} */
             type: "Polygon";
             coordinates: number[][][];
-        } | {
+        } | null) | ({
             /** @enum {string} */
             type: "MultiPolygon";
             coordinates: number[][][][];
-        } | {
+        } | null) | ({
             /** @enum {string} */
             type: "GeometryCollection";
-            geometries: Record<string, never>[];
-        }) | null;
+            geometries: {
+                [key: string]: unknown;
+            }[];
+        } | null)) | null;
         /** @description It has an id only if clients choose the ids. */
         NewFeature: {
             /** @enum {string} */
