@@ -927,6 +927,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug; the log has the details. */
             500: {
                 headers: {
@@ -1013,6 +1023,16 @@ export interface operations {
             };
             /** @description None of the available formats is acceptable. */
             406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1115,6 +1135,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug; the log has the details. */
             500: {
                 headers: {
@@ -1191,6 +1221,16 @@ export interface operations {
             };
             /** @description None of the available formats is acceptable. */
             406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
