@@ -10,15 +10,15 @@ import { startGateway } from '../support/gateway.ts'
 const { client, session, catalog } = await startGateway()
 
 await session.query(`
-  create type mood as enum ('calm', 'wild');
-  create domain percent as numeric check (value >= 0 and value <= 100);
+  create type brook_mood as enum ('calm', 'wild');
+  create domain brook_share as numeric check (value >= 0 and value <= 100);
   create table brooks (
     id int generated always as identity primary key,
     name varchar(40) not null check (length(name) >= 2),
     kind text not null default 'brook' check (kind in ('brook', 'river')),
-    mood mood,
+    mood brook_mood,
     depth float4 check (depth > 0),
-    share percent,
+    share brook_share,
     bridges int2,
     seen date,
     measured timestamptz,
