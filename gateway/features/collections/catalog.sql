@@ -223,7 +223,7 @@ select coalesce(json_agg(json_build_object(
         select coalesce(json_agg(pg_get_constraintdef(k.oid) order by k.oid), '[]')
         from (
           select oid from pg_constraint
-          where contype = 'c' and convalidated and conrelid = r.oid and conkey = array[a.attnum]
+          where contype = 'c' and convalidated and conrelid = r.oid and conkey = array[a.attnum] and not r.is_locked
           union all
           select oid from pg_constraint
           where contype = 'c' and convalidated and contypid = own.oid and own.typtype = 'd'

@@ -21,9 +21,10 @@ export const forbidSniffing: onRequestHookHandler = (_request, reply, done) => {
 
 /**
  * Returns where the files are, from a URL of the gateway: without its host, so that no header of a request makes a page
- * load them from another one.
+ * load them from another one. For a request that Fastify refuses itself, that URL is not known.
  */
-export const assetsAt = (base: string) => new URL(base).pathname.replace(/\/$/, '') + ASSETS
+export const assetsAt = (base: string) =>
+  (base === '' ? '' : new URL(base).pathname.replace(/\/$/, '')) + ASSETS
 
 export async function assets(app: FastifyInstance) {
   app.addHook('onRequest', forbidSniffing)

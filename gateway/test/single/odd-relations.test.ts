@@ -78,7 +78,7 @@ test('keys of lists, rows and types without comparison page by position and give
 
 test('every key that has a text is reached by its own id, which is a string or a number', async () => {
   await make(`
-    create type mood as enum ('glad', 'so so');
+    create type key_mood as enum ('glad', 'so so');
     create table k_float (id float8 primary key); insert into k_float values ('NaN'), ('-Infinity'), ('Infinity'), (1.5), (-0.1);
     create table k_real (id float4 primary key); insert into k_real values ('NaN'), (0.1), (3e10);
     create table k_numeric (id numeric primary key); insert into k_numeric values ('NaN'), ('-Infinity'), (1.50), (1e30);
@@ -89,7 +89,7 @@ test('every key that has a text is reached by its own id, which is a string or a
     create table k_jsonb (id jsonb primary key); insert into k_jsonb values ('{"a": [1, "x/y?"]}'), ('1'), ('"t"'), ('null');
     create table k_range (id int4range primary key); insert into k_range values ('[1,5)'), ('empty');
     create table k_bytes (id bytea primary key); insert into k_bytes values ('\\x00ff');
-    create table k_enum (id mood primary key); insert into k_enum values ('so so');
+    create table k_enum (id key_mood primary key); insert into k_enum values ('so so');
     create table k_interval (id interval primary key); insert into k_interval values ('1 day 2 hours');
     create table k_inet (id inet primary key); insert into k_inet values ('10.0.0.0/8'), ('::1');
     create table k_tid (id pg_lsn primary key); insert into k_tid values ('1/2')`)

@@ -26,14 +26,14 @@ before(async () => {
         st_buffer(st_setsrid(st_makepoint(i, 0), 4326), 1, 3000)::geometry(Polygon, 4326) geom
       from generate_series(1, ${POLYGONS}) i;
     alter table bigpoly add primary key (id);
-    create table letter as
+    create table long_letter as
       select i as id, repeat('long ', 2000) as text, st_setsrid(st_makepoint(i % 180, 0), 4326)::geometry(Point, 4326) geom
       from generate_series(1, ${LETTERS}) i;
-    alter table letter add primary key (id);
+    alter table long_letter add primary key (id);
     create function spring(geometry) returns geometry language plpgsql immutable as
       $$ begin raise exception 'the geometry was read'; end $$;
     create view trap as select id, name, spring(geom)::geometry(Polygon, 4326) as geom from bigpoly;
-    create view slow_letter as select id, pg_sleep(0.05)::text as slept, geom from letter offset 0`)
+    create view slow_letter as select id, pg_sleep(0.05)::text as slept, geom from long_letter offset 0`)
   await catalog.reload()
 })
 
@@ -148,7 +148,7 @@ test('a page for people reads no geometry', async () => {
 
 test('a page for people ends early if its features are long, and the next pages have the rest', async () => {
   const ids: number[] = []
-  let path: string | undefined = `/collections/letter/items?f=html&limit=${LETTERS}`
+  let path: string | undefined = `/collections/long_letter/items?f=html&limit=${LETTERS}`
   for (let pages = 0; path; pages++) {
     const { status, text }: { status: number; text: string } = await client(path)
     assert.equal(status, 200, text)
@@ -177,7 +177,7 @@ test('a large feature is served complete, alone and among others', async () => {
 
 test('if too many bytes wait for slow clients, requests are refused until some have left', async () => {
   const { client } = await startGateway('--buffer-limit', '1048576')
-  const path = '/collections/letter/items?limit=150'
+  const path = '/collections/long_letter/items?limit=150'
   // Each answer has 1.5 MB, and a socket takes some of them.
   const sockets = all(4).map(() => openUnread(client.url, path, 8))
   await until(async () => (await client(path)).status === 503, 10_000)
