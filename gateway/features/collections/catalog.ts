@@ -46,8 +46,10 @@ export type CatalogOptions = {
  * than a large catalog takes.
  */
 const DISCOVERY_TIMEOUT_MS = 60_000
-/** Longest wait for what may be changed. After that, collections are read without it, and the next look has it. */
+/** Longest wait for what may be changed. After that, collections are as they were before, until it is known. */
 const CHANGEABLE_PATIENCE_MS = 1_000
+/** The same for the first time: without it, changes are refused. */
+const FIRST_CHANGEABLE_PATIENCE_MS = 10_000
 
 /** Two such intervals and a query fit into the five seconds within which a new table must appear. */
 const RELOAD_INTERVAL_MS = 2_000
@@ -82,7 +84,10 @@ export async function openCatalog({
   /** Last known description of each relation, by its oid, and what may be changed in each, by its collection's id. */
   let described = new Map<string, Relation>()
   let changeable = new Map<string, Changeable>()
+  let isChangeableKnown = false
+  /** True once the collections say what may be changed in them. */
   let knowsCapabilities = !database.canWrite
+  let wasAsked = false
   let askingChangeable: Promise<void> | undefined
   /** Metadata as it was last read. */
   let registered: Row[] = []
@@ -104,7 +109,12 @@ export async function openCatalog({
     askingChangeable ??= findChangeable().finally(() => {
       askingChangeable = undefined
     })
-    await Promise.race([askingChangeable, sleep(CHANGEABLE_PATIENCE_MS, undefined, { ref: false })])
+    const patienceMs = wasAsked ? CHANGEABLE_PATIENCE_MS : FIRST_CHANGEABLE_PATIENCE_MS
+    wasAsked = true
+    const asking = askingChangeable.then(() => true)
+    const isAnswered = await Promise.race([asking, sleep(patienceMs, false, { ref: false })])
+    if (isAnswered) knowsCapabilities ||= isChangeableKnown
+    else asking.then(reload).catch((error) => emit({ type: 'catalog-load-failed', error }))
     const current = JSON.stringify([relations, registered, distributed, [...changeable]])
     if (current === seen) return
     const spread = new Map(
@@ -184,7 +194,7 @@ export async function openCatalog({
         return known ? [[id, known]] : []
       })
       changeable = new Map(found)
-      knowsCapabilities = true
+      isChangeableKnown = true
     } catch (error) {
       emit({ type: 'catalog-load-failed', error: error as Error })
     }
