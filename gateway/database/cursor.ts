@@ -5,7 +5,7 @@ import type { Caller, StreamOptions } from './contract.ts'
 import { AnswerTooLong, type Lease } from './lease.ts'
 import { DatabaseFailure } from './outcome.ts'
 import type { Attempt, Reader } from './reader.ts'
-import type { Row, Statement } from './statement.ts'
+import { meanBytes, type Row, type Statement } from './statement.ts'
 
 /** Most rows of the first batch: few, so that the first byte leaves early. Each batch is at most twice the one before. */
 const FIRST_BATCH_ROWS = 16
@@ -122,9 +122,3 @@ async function fetch(lease: Lease, count: number): Promise<Batch> {
 
 /** Returns how many rows of this size are a batch. */
 const rowsOf = (bytes: number) => Math.min(MAX_BATCH_ROWS, Math.max(1, Math.floor(BATCH_BYTES / bytes)))
-
-function meanBytes(rows: readonly Row[]): number {
-  let bytes = 1
-  for (const row of rows) bytes += row[0]?.length ?? 0
-  return bytes / rows.length
-}

@@ -1,4 +1,4 @@
-// Owns the types of statements that are sent to PostgreSQL, and of the rows that it returns.
+// Owns the types of statements that are sent to PostgreSQL, and the rows that it returns.
 
 /** One statement with bound parameters. With a `name` it is prepared once per connection. */
 export type Statement = {
@@ -19,3 +19,10 @@ export type Statement = {
 
 /** A row as PostgreSQL sent it: each column's text, or null. */
 export type Row = readonly (string | null)[]
+
+/** Returns the mean size of the first column, in bytes of ASCII text, of at least one row; it is never 0. */
+export function meanBytes(rows: readonly Row[]): number {
+  let bytes = 1
+  for (const row of rows) bytes += row[0]?.length ?? 0
+  return bytes / rows.length
+}

@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import { hash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { gatewayError, quoted } from '../errors.ts'
-import { parseExactJson } from '../features/values/exact-json.ts'
+import { endOfString, parseExactJson } from '../features/values/exact-json.ts'
 
 export const FEATURE_TYPES = ['application/geo+json', 'application/json'] as const
 export const PATCH_TYPES = ['application/merge-patch+json', 'application/json'] as const
@@ -75,8 +75,7 @@ export function parseBody(bytes: Buffer): unknown {
 
 const malformed = (reason: string) => gatewayError('request-malformed', `The body ${reason}.`)
 
-const [QUOTE, BACKSLASH] = ['"', '\\'].map((character) => character.charCodeAt(0))
-const [OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACE, CLOSE_BRACKET, COLON] = [...'{[}]:'].map((character) =>
+const [QUOTE, OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACE, CLOSE_BRACKET, COLON] = [...'"{[}]:'].map((character) =>
   character.charCodeAt(0),
 )
 
@@ -87,10 +86,8 @@ function outlineOf(text: string): { readonly depth: number; readonly names: numb
   let names = 0
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index)
-    if (code === QUOTE) {
-      for (index++; index < text.length && text.charCodeAt(index) !== QUOTE; index++)
-        if (text.charCodeAt(index) === BACKSLASH) index++
-    } else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+    if (code === QUOTE) index = endOfString(text, index)
+    else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
       if (++depth > deepest) deepest = depth
     } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth--
     else if (code === COLON) names++

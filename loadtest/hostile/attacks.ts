@@ -14,6 +14,15 @@ const each = (count: number, work: (index: number) => Promise<void>) =>
   Promise.all(Array.from({ length: count }, (_, index) => work(index))).then(() => {})
 const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => {})
 
+/** Lets connections attack at the same time, each again and again with a pause in between. */
+const repeatedly = (connections: number, pauseMs: number, signal: AbortSignal, attack: () => Promise<void>) =>
+  each(connections, async () => {
+    while (!signal.aborted) {
+      await attack()
+      await pause(pauseMs, signal)
+    }
+  })
+
 /** Reads a page as fast as it comes. @returns its status, or the code of the error */
 const read = (url: string, address: string, agent?: Agent) =>
   new Promise<string>((resolve) => {
@@ -83,53 +92,37 @@ export const attacks: Readonly<Record<string, Attack>> = {
     async run(url, count, signal) {
       const members = Array.from({ length: UNKNOWN_MEMBERS }, (_, index) => `"${index.toString(16)}":0`)
       const body = `{"type":"Feature","geometry":null,"properties":{${members.join()}}}`
-      while (!signal.aborted) {
-        count(await post(`${url}/collections/cities/items`, body))
-        await pause(5_000, signal)
-      }
+      await repeatedly(1, 5_000, signal, async () =>
+        count(await post(`${url}/collections/cities/items`, body)),
+      )
     },
   },
   'slow-readers': {
     does: '40 connections for 120 MB each, which read 64 kB every ten seconds',
     run: (url, count, signal) =>
-      each(40, async () => {
-        while (!signal.aborted) {
-          const pace = { bytes: 65_536, everyMs: 10_000 }
-          count(await readSlowly(url, '/collections/bigpoly/items?limit=300', '203.0.113.2', pace, signal))
-          await pause(1_000, signal)
-        }
+      repeatedly(40, 1_000, signal, async () => {
+        const pace = { bytes: 65_536, everyMs: 10_000 }
+        count(await readSlowly(url, '/collections/bigpoly/items?limit=300', '203.0.113.2', pace, signal))
       }),
   },
   'unread-pages': {
     does: '25 connections for 40 MB each, which read nothing',
     run: (url, count, signal) =>
-      each(25, async () => {
-        while (!signal.aborted) {
-          const pace = { bytes: 0, everyMs: 1_000 }
-          count(await readSlowly(url, '/collections/bigpoly/items?limit=100', '203.0.113.3', pace, signal))
-          await pause(1_000, signal)
-        }
+      repeatedly(25, 1_000, signal, async () => {
+        const pace = { bytes: 0, everyMs: 1_000 }
+        count(await readSlowly(url, '/collections/bigpoly/items?limit=100', '203.0.113.3', pace, signal))
       }),
   },
   'html-pages': {
     does: 'four connections for HTML pages of 1,000 polygons, with a number of 20 digits in each',
     run: (url, count, signal) =>
-      each(4, async () => {
-        while (!signal.aborted) {
-          count(await read(`${url}/collections/bigpoly/items?f=html&limit=1000`, '203.0.113.4'))
-          await pause(200, signal)
-        }
-      }),
+      repeatedly(4, 200, signal, async () =>
+        count(await read(`${url}/collections/bigpoly/items?f=html&limit=1000`, '203.0.113.4')),
+      ),
   },
   loris: {
     does: '100 connections that send a header line every five seconds and never finish',
-    run: (url, count, signal) =>
-      each(100, async () => {
-        while (!signal.aborted) {
-          count(await drip(url, signal))
-          await pause(1_000, signal)
-        }
-      }),
+    run: (url, count, signal) => repeatedly(100, 1_000, signal, async () => count(await drip(url, signal))),
   },
   expensive: {
     does: '32 connections that sort 300,000 rows by two columns without an index',

@@ -1,31 +1,15 @@
 -- All collections as one JSON array, in a stable order, so that an unchanged catalog gives the same text.
 -- $1: schemas to serve, or an empty array for all; $2: schemas not to serve.
-
-with recursive
-
--- Relations that somebody locks, or waits to lock, against readers. Functions that open a relation would wait for that
--- lock, and with them all other collections.
-locked as materialized (
-  select distinct l.relation as oid
-  from pg_locks l
-  where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
-    and l.database = (select d.oid from pg_database d where d.datname = current_database())
-),
+-- It goes on where opening.sql ends.
 
 -- The schema of PostGIS, which need not be in the search path.
-postgis as (
+, postgis as (
   select n.oid, n.nspname, has_schema_privilege(n.oid, 'usage') as is_usable
   from pg_extension e
   join pg_namespace n on n.oid = e.extnamespace
   where e.extname = 'postgis'
 ),
 
--- Each domain, and for a domain over a domain each step down; `modifier` is that of the last step.
-domain_step as (
-  select t.oid, t.typbasetype as base, t.typtypmod as modifier from pg_type t where t.typtype = 'd'
-  union all
-  select s.oid, t.typbasetype, t.typtypmod from domain_step s join pg_type t on t.oid = s.base and t.typtype = 'd'
-),
 -- Each domain with the type that its values have.
 domain_base as (
   select s.oid, s.base, s.modifier from domain_step s join pg_type t on t.oid = s.base and t.typtype <> 'd'

@@ -57,10 +57,12 @@ const RELOAD_INTERVAL_MS = 2_000
 /** Something that the role of the read port lacks, as catalog.sql returns it. */
 type Lack = { readonly role: string; readonly grant: string; readonly effect: string }
 
-const discovery = readFileSync(new URL('catalog.sql', import.meta.url), 'utf8')
+const textOf = (file: string) => readFileSync(new URL(file, import.meta.url), 'utf8')
+const opening = textOf('opening.sql')
+const discovery = opening + textOf('catalog.sql')
 const privileges: Statement = {
   name: 'tessera_changeable',
-  text: readFileSync(new URL('changeable.sql', import.meta.url), 'utf8'),
+  text: opening + textOf('changeable.sql'),
   values: [],
   timeLimitMs: DISCOVERY_TIMEOUT_MS,
 }
@@ -81,13 +83,12 @@ export async function openCatalog({
   let origins = new Map<string, string>()
   let loading: Promise<void> = Promise.resolve()
   let queued: Promise<void> | undefined
-  /** Last known description of each relation, by its oid, and what may be changed in each, by its collection's id. */
+  /** Last known description of each relation, by its oid. */
   let described = new Map<string, Relation>()
-  let changeable = new Map<string, Changeable>()
-  let isChangeableKnown = false
+  /** What may be changed in each relation, by its collection's id; undefined until it is known. */
+  let changeable: ReadonlyMap<string, Changeable> | undefined
   /** True once the collections say what may be changed in them. */
   let knowsCapabilities = !database.canWrite
-  let wasAsked = false
   let askingChangeable: Promise<void> | undefined
   /** Metadata as it was last read. */
   let registered: Row[] = []
@@ -109,13 +110,13 @@ export async function openCatalog({
     askingChangeable ??= findChangeable().finally(() => {
       askingChangeable = undefined
     })
-    const patienceMs = wasAsked ? CHANGEABLE_PATIENCE_MS : FIRST_CHANGEABLE_PATIENCE_MS
-    wasAsked = true
+    const patienceMs = seen === '' ? FIRST_CHANGEABLE_PATIENCE_MS : CHANGEABLE_PATIENCE_MS
     const asking = askingChangeable.then(() => true)
     const isAnswered = await Promise.race([asking, sleep(patienceMs, false, { ref: false })])
-    if (isAnswered) knowsCapabilities ||= isChangeableKnown
-    else asking.then(reload).catch((error) => emit({ type: 'catalog-load-failed', error }))
-    const current = JSON.stringify([relations, registered, distributed, [...changeable]])
+    if (!isAnswered) asking.then(reload).catch((error) => emit({ type: 'catalog-load-failed', error }))
+    const allowed = changeable ?? new Map<string, Changeable>()
+    knowsCapabilities ||= changeable !== undefined
+    const current = JSON.stringify([relations, registered, distributed, [...allowed]])
     if (current === seen) return
     const spread = new Map(
       distributed.map(([oid, column, shards]): [string, Distribution] => [
@@ -134,11 +135,11 @@ export async function openCatalog({
     for (const relation of relations) {
       const id = collectionId(relation.schema, relation.table)
       const distribution = spread.get(relation.oid)
-      const origin = JSON.stringify([relation, notes.get(id), changeable.get(id), distribution])
+      const origin = JSON.stringify([relation, notes.get(id), allowed.get(id), distribution])
       const before = origins.get(id) === origin ? collections.get(id) : undefined
       nextCollections.set(
         id,
-        before ?? makeCollection(relation, notes.get(id), changeable.get(id), distribution, ++lastVersion),
+        before ?? makeCollection(relation, notes.get(id), allowed.get(id), distribution, ++lastVersion),
       )
       nextOrigins.set(id, origin)
     }
@@ -190,11 +191,10 @@ export async function openCatalog({
       const [row] = await database.write(privileges, { mayWait: false, isRepeatable: true })
       const found = (JSON.parse(row![0]!) as Changeable[]).flatMap((one): [string, Changeable][] => {
         const id = collectionId(one.schema, one.table)
-        const known = one.isLocked ? changeable.get(id) : one
+        const known = one.isLocked ? changeable?.get(id) : one
         return known ? [[id, known]] : []
       })
       changeable = new Map(found)
-      isChangeableKnown = true
     } catch (error) {
       emit({ type: 'catalog-load-failed', error: error as Error })
     }

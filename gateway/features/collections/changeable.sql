@@ -1,20 +1,5 @@
 -- What the role of the write port may change, as one JSON array in a stable order, for relations that
--- catalog.sql may have found.
-
-with recursive
-
--- As in catalog.sql.
-locked as materialized (
-  select distinct l.relation as oid
-  from pg_locks l
-  where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
-    and l.database = (select d.oid from pg_database d where d.datname = current_database())
-),
-domain_step as (
-  select t.oid, t.typbasetype as base from pg_type t where t.typtype = 'd'
-  union all
-  select s.oid, t.typbasetype from domain_step s join pg_type t on t.oid = s.base and t.typtype = 'd'
-)
+-- catalog.sql may have found. It goes on where opening.sql ends.
 
 select coalesce(json_agg(json_build_object(
   'schema', n.nspname,

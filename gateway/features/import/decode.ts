@@ -26,7 +26,7 @@ const ARCHIVES: readonly [string, string, string][] = [
  * @throws ImportError if the source is packed or encoded in another way
  */
 export async function decode(source: AsyncIterator<Buffer>, name: string): Promise<Decoded> {
-  const { start, bytes } = await peek(source)
+  const { start, bytes } = await peek(source, START_BYTES)
   if (start[0] === 0x1f && start[1] === 0x8b) {
     const { bytes: unpacked } = await decode(unpack(bytes, name), name)
     return { bytes: unpacked, isConverted: true }
@@ -64,17 +64,17 @@ const wrongEncoding = (name: string, found: string, encoding: string) =>
     `${name} seems to be ${found}: it has a zero byte among the first ${START_BYTES}. Convert it first, for example with iconv -f ${encoding} -t utf-8.`,
   )
 
-/** Reads the first bytes of a source, and returns all of them again with the rest. */
-async function peek(source: AsyncIterator<Buffer>) {
+/** Reads the first bytes of a source, fewer if it has no more, and returns all of them again with the rest. */
+export async function peek(source: AsyncIterator<Buffer>, count: number) {
   const chunks: Buffer[] = []
   let size = 0
-  while (size < START_BYTES) {
+  while (size < count) {
     const next = await source.next()
     if (next.done) break
     chunks.push(next.value)
     size += next.value.length
   }
-  const start = Buffer.concat(chunks).subarray(0, START_BYTES)
+  const start = Buffer.concat(chunks).subarray(0, count)
   const bytes = (async function* () {
     yield* chunks
     chunks.length = 0

@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { Readable } from 'node:stream'
-import { decode } from './decode.ts'
+import { decode, peek } from './decode.ts'
 import { ImportError } from './import-error.ts'
 import { FORMATS } from './sources/formats.ts'
 import { detectFormat, type SourceContent, type SourceFormat, type SourceOptions } from './sources/source.ts'
@@ -57,26 +57,11 @@ export async function openSource(
     }
   })()
   const { bytes: decoded, isConverted } = await decode(source, shownName)
-  const first: Buffer[] = []
-  let firstBytes = 0
-  while (firstBytes < START_BYTES) {
-    const next = await decoded.next()
-    if (next.done) break
-    first.push(next.value)
-    firstBytes += next.value.length
-  }
-  const start = Buffer.concat(first).subarray(0, START_BYTES)
+  const { start, bytes: all } = await peek(decoded, START_BYTES)
   if (start.length === 0) throw new ImportError(`${shownName} is empty.`)
   const format = options.format ?? detectFormat(FORMATS, name, start)
   if (!format) throw new ImportError(`The format of ${name} is not known; name it with --format.`)
-  const bytes = Readable.from(
-    (async function* () {
-      yield* first
-      first.length = 0
-      for (let next = await decoded.next(); !next.done; next = await decoded.next()) yield next.value
-    })(),
-    { objectMode: true, highWaterMark: 1 },
-  )
+  const bytes = Readable.from(all, { objectMode: true, highWaterMark: 1 })
   return {
     name: file === undefined ? 'standard input' : basename(file),
     totalBytes,

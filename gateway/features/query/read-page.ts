@@ -3,7 +3,7 @@
 import type { Database } from '../../database/contract.ts'
 import { AnswerTooLong } from '../../database/lease.ts'
 import { isProjectionFailure } from '../../database/outcome.ts'
-import type { Row } from '../../database/statement.ts'
+import { meanBytes, type Row } from '../../database/statement.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { Encoder } from '../formats/encoder.ts'
 import type { ItemQuery } from './item-query.ts'
@@ -96,12 +96,6 @@ export async function streamPage(
   if (rowBytes !== undefined && Array.isArray(batches.first.value))
     heavy.set(query.collection, meanBytes(batches.first.value))
   return batches
-}
-
-function meanBytes(rows: readonly Row[]): number {
-  let bytes = 0
-  for (const [feature] of rows) bytes += feature!.length
-  return bytes / rows.length
 }
 
 /** Reads a page that is held in memory, and ends it early if it is longer than `mostBytes`. @throws GatewayError */

@@ -73,10 +73,8 @@ function markNumbers(text: string, keep: Keep): string {
   let copied = 0
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index)
-    if (code === QUOTE) {
-      for (index++; index < text.length && text.charCodeAt(index) !== QUOTE; index++)
-        if (text.charCodeAt(index) === BACKSLASH) index++
-    } else if (code === MINUS || isDigit(code)) {
+    if (code === QUOTE) index = endOfString(text, index)
+    else if (code === MINUS || isDigit(code)) {
       const start = index
       let isShort = true
       for (; isOfNumber(text.charCodeAt(index)); index++)
@@ -91,6 +89,14 @@ function markNumbers(text: string, keep: Keep): string {
     }
   }
   return copied === 0 ? text : parts.join('') + text.slice(copied)
+}
+
+/** Returns the index of the quote that ends a string of JSON; the end of the text if none does. */
+export function endOfString(text: string, start: number): number {
+  let index = start + 1
+  for (; index < text.length && text.charCodeAt(index) !== QUOTE; index++)
+    if (text.charCodeAt(index) === BACKSLASH) index++
+  return index
 }
 
 const isDigit = (code: number) => code >= ZERO && code <= NINE

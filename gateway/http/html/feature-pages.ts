@@ -19,14 +19,24 @@ export type ShownFeature = {
 const textOf = (value: unknown) =>
   value == null ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value)
 
-export function itemsPage(
-  base: string,
-  collection: Collection,
-  features: readonly ShownFeature[],
-  columns: readonly Column[],
-  links: readonly Link[],
-  baseMap: string | undefined,
-): Page {
+/** What both pages need. */
+type Surroundings = {
+  /** URL of the gateway, without a slash at its end. */
+  readonly base: string
+  readonly collection: Collection
+  readonly links: readonly Link[]
+  /** URL of the outlines below the features; undefined for none. */
+  readonly baseMap: string | undefined
+}
+
+export function itemsPage({
+  base,
+  collection,
+  features,
+  columns,
+  links,
+  baseMap,
+}: Surroundings & { readonly features: readonly ShownFeature[]; readonly columns: readonly Column[] }): Page {
   const { title, attribution, idColumn } = collection
   const head = [idColumn?.name ?? 'id', ...columns.map(({ name }) => name)]
   const row = ({ id, properties }: ShownFeature) => {
@@ -65,14 +75,14 @@ export function itemsPage(
   }
 }
 
-export function itemPage(
-  base: string,
-  collection: Collection,
-  id: string,
-  { properties }: ShownFeature,
-  links: readonly Link[],
-  baseMap: string | undefined,
-): Page {
+export function itemPage({
+  base,
+  collection,
+  id,
+  feature: { properties },
+  links,
+  baseMap,
+}: Surroundings & { readonly id: string; readonly feature: ShownFeature }): Page {
   const { attribution, capabilities } = collection
   const rows = collection.properties.map(
     ({ name }) =>

@@ -218,10 +218,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
     const base = request.publicUrl
-    return sendHtml(
-      reply,
-      itemsPage(base, collection, features, properties, links, baseMapOf(base, catalog.list())),
-    )
+    const baseMap = baseMapOf(base, catalog.list())
+    return sendHtml(reply, itemsPage({ base, collection, features, columns: properties, links, baseMap }))
   }
 
   app.get(
@@ -321,10 +319,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const [shown] = parseFeatures([feature.text]) as ShownFeature[]
       const links = featureLinks(base, collection, featureId, HTML)
-      return sendHtml(
-        reply,
-        itemPage(base, collection, featureId, shown!, links, baseMapOf(base, catalog.list())),
-      )
+      const baseMap = baseMapOf(base, catalog.list())
+      return sendHtml(reply, itemPage({ base, collection, id: featureId, feature: shown!, links, baseMap }))
     },
   )
 }
