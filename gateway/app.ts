@@ -12,6 +12,7 @@ import { makeIdempotencyKeys } from './features/changes/idempotency-key.ts'
 import type { Catalog } from './features/collections/catalog.ts'
 import { makeExtents } from './features/collections/extent.ts'
 import { makeItemLookup } from './features/query/lookup.ts'
+import { makeUnshown } from './features/query/unshown.ts'
 import { watchMethods } from './http/allowed-methods.ts'
 import { makeAnswers } from './http/answers.ts'
 import { isForThisMachine } from './http/auth/locality.ts'
@@ -140,14 +141,16 @@ export async function buildApp({
   app.register(collections, { catalog, extents: makeExtents(database, emit) })
   app.register(schemaRoutes.schemas, { catalog })
   const idempotencyKeys = makeIdempotencyKeys(database)
+  const unshown = makeUnshown(emit)
   app.addHook('onClose', async () => idempotencyKeys.stop())
   app.register(itemRoutes.items, {
     database,
     catalog,
     views,
     answers,
+    unshown,
     clientOf,
-    lookup: makeItemLookup(database),
+    lookup: makeItemLookup(database, unshown),
     timeoutMs: config.statementTimeoutMs,
     apiKeys,
     ...locality,
@@ -156,6 +159,7 @@ export async function buildApp({
     catalog,
     views,
     answers,
+    unshown,
     idempotencyKeys,
     apiKeys,
     ...locality,

@@ -30,6 +30,8 @@ export type Event =
   /** The extent of a collection is not known; it is computed again after `retryMs`. */
   | { type: 'extent-unknown'; collection: string; error: Error; retryMs: number }
   | { type: 'connection-lost'; port: 'read' | 'write'; error: Error }
+  /** Answers had null or two numbers where a geometry could not be shown as it is stored; the count since the last one. */
+  | { type: 'geometries-unshown'; collection: string; count: number }
   | { type: 'query-cancelled'; port: 'read' | 'write' }
   | { type: 'endpoint-down'; port: 'read' | 'write'; endpoint: string; error: Error }
   | { type: 'endpoint-up'; port: 'read' | 'write'; endpoint: string }

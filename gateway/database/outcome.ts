@@ -285,6 +285,13 @@ const unavailable = (cause: Error | undefined) =>
 export const isOtherSystem = (error: unknown) =>
   error instanceof pg.DatabaseError && OTHER_SYSTEM.test(error.message)
 
+/**
+ * Returns true if PostGIS could not convert a geometry: PROJ refused its coordinates, or there is no such type in the
+ * format. PostGIS reports nearly all of its failures as internal errors.
+ */
+export const isGeometryFailure = (error: unknown) =>
+  error instanceof pg.DatabaseError && (error.code === 'XX000' || error.code === '22023')
+
 /** Returns true if PROJ refused coordinates for which the projection is not defined. */
 export const isProjectionFailure = (error: unknown) =>
-  error instanceof pg.DatabaseError && error.code === 'XX000' && /transform|proj/i.test(error.message)
+  isGeometryFailure(error) && /transform|proj/i.test((error as Error).message)

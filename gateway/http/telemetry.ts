@@ -21,6 +21,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'relation-locked': 'warn',
   'extent-unknown': 'warn',
   'connection-lost': 'warn',
+  'geometries-unshown': 'warn',
   'query-cancelled': 'debug',
   'endpoint-down': 'warn',
   'read-retried': 'warn',

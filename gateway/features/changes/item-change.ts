@@ -2,12 +2,16 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database, Query } from '../../database/contract.ts'
-import { isProjectionFailure, RefusedChange } from '../../database/outcome.ts'
+import { isGeometryFailure, isProjectionFailure, RefusedChange } from '../../database/outcome.ts'
 import type { Row } from '../../database/statement.ts'
 import { type GatewayError, gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
+import type { GeometryForm } from '../formats/encoder.ts'
+import { geojson } from '../formats/geojson.ts'
 import { compileLookup } from '../query/lookup-statement.ts'
 import { featureNotFound } from '../query/stored-feature.ts'
+import { finishItems } from '../query/stored-geometry.ts'
+import type { Unshown } from '../query/unshown.ts'
 import { cellOf } from '../sharding/cell.ts'
 import { homeOf, itemIdOf, makeLocalId } from '../sharding/feature-id.ts'
 import { compileClaim, compileForget, compileForward, compileWhereabouts } from '../sharding/forwarding.ts'
@@ -49,12 +53,13 @@ export interface ItemChanges {
 }
 
 /** @param key key of the only change that will be made; undefined if that change will not be repeated */
-export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemChanges {
+export function makeItemChanges(database: Database, unshown: Unshown, key?: IdempotencyKey): ItemChanges {
   /** @param cell the cell next to which the key is stored */
   async function make(
     collection: Collection,
     cell: number | undefined,
     work: (attempt: Attempt) => Promise<ChangeResult>,
+    form: GeometryForm = 'converted',
   ): Promise<Done> {
     let latest: ChangeStatement | undefined
     const note = (change: ChangeStatement) => {
@@ -62,11 +67,13 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
       return change.statement
     }
     const within = (query: Query): Attempt => ({
+      form,
       query,
       change: (change) => query(note(change)),
       together: (part) => part(within(query)),
     })
     const separately: Attempt = {
+      form,
       // Outside of `together`, only reads are sent by `query`.
       query: (statement) => database.write(statement, { isRepeatable: true }),
       change: (change) => database.write(note(change)),
@@ -78,7 +85,8 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
     } catch (error) {
       if (error instanceof RefusedChange && latest)
         throw await describeRefusal(error, collection, latest, database)
-      // Without a geometry in the body, it is the stored one that cannot be transformed.
+      // The change is made again if it was rolled back only because its result cannot be shown.
+      if (isGeometryFailure(error) && form === 'converted') return make(collection, cell, work, 'stored')
       if (isProjectionFailure(error) && latest?.targets.some(isGeometry)) {
         throw invalidFeature([
           { pointer: '/geometry', detail: "is outside the area of this collection's coordinate system" },
@@ -88,16 +96,27 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
     }
   }
 
+  const stored = async (
+    kind: 'created' | 'changed',
+    { form }: Attempt,
+    collection: Collection,
+    row: Row,
+  ): Promise<ChangeResult> => {
+    const [finished] = await finishItems({ database, encoder: geojson, unshown }, collection, form, [row])
+    const [id, text, version] = finished!
+    return { kind, item: { id: id!, text: text!, version: version! } }
+  }
+
   return {
     async create(collection, given) {
       const body = parseItemBody(given, collection, 'create', undefined)
       const cell = cellOfBody(collection, body)
       const placed = cell === undefined ? body : { ...body, id: itemIdOf(cell, makeLocalId()) }
       if (key?.giver === 'client' && cell !== undefined) await claimKey(database, key, collection)
-      return make(collection, cell, async ({ change }) => {
-        const [row] = await change(compileCreate(collection, placed, cell))
+      return make(collection, cell, async (attempt) => {
+        const [row] = await attempt.change(compileCreate(collection, attempt.form, placed, cell))
         if (!row) throw notAllowed()
-        return stored('created', row)
+        return stored('created', attempt, collection, row)
       })
     },
     async replace(collection, text, given, condition, mayCreate) {
@@ -105,10 +124,10 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
       const body = parseItemBody(given, collection, 'replace', id)
       return make(collection, homeIn(collection, id), async (attempt) => {
         const row = await changeItem(attempt, collection, id, body, condition, compileReplace, replaceKept)
-        if (row) return stored('changed', row)
+        if (row) return stored('changed', attempt, collection, row)
         if (!mayCreate || !collection.takesIds || !collection.capabilities?.canCreate)
           throw featureNotFound(collection, id)
-        return stored('created', await createWithId(attempt, collection, id, given))
+        return stored('created', attempt, collection, await createWithId(attempt, collection, id, given))
       })
     },
     async update(collection, text, given, condition) {
@@ -117,7 +136,7 @@ export function makeItemChanges(database: Database, key?: IdempotencyKey): ItemC
       return make(collection, homeIn(collection, id), async (attempt) => {
         const row = await changeItem(attempt, collection, id, body, condition, compileUpdate, updateKept)
         if (!row) throw featureNotFound(collection, id)
-        return stored('changed', row)
+        return stored('changed', attempt, collection, row)
       })
     },
     async remove(collection, text, condition) {
@@ -146,6 +165,8 @@ const isGeometry = (target: Target | undefined) =>
 
 /** One attempt at a change: its statements run in one transaction if it has a key, otherwise each in its own. */
 type Attempt = {
+  /** Form of the geometry in the features that it returns. */
+  readonly form: GeometryForm
   readonly query: Query
   /** Sends a statement that the table's rules may refuse. */
   readonly change: (change: ChangeStatement) => Promise<Row[]>
@@ -162,7 +183,7 @@ async function changeOne(
 ): Promise<Row | undefined> {
   const [row] = await change(wanted)
   if (row) return row
-  const [current] = await query(compileLookup(collection, [id]))
+  const [current] = await query(compileLookup(collection, [id], undefined, 'version'))
   if (!current) return undefined
   throw refusal(collection, id, wanted.condition, current)
 }
@@ -220,7 +241,7 @@ async function changeClaimed(
       await query(isAway ? compileForward(collection, id, home, end) : compileForget(collection, id, home))
       return row
     }
-    const [current] = await query(compileLookup(collection, [id], [from]))
+    const [current] = await query(compileLookup(collection, [id], [from], 'version'))
     const version = current?.[2]
     // The feature may have become visible only after the change was tried. The change was refused if the same version
     // was visible before, or if the condition excludes this version.
@@ -244,17 +265,25 @@ function changeItem(
   compile: typeof compileUpdate,
   keptOf: typeof updateKept,
 ): Promise<Row | undefined> {
+  const { form } = attempt
   if (collection.level === undefined)
-    return changeOne(attempt, collection, id, compile(collection, { id, cell: undefined, condition }, body))
+    return changeOne(
+      attempt,
+      collection,
+      id,
+      compile(collection, form, { id, cell: undefined, condition }, body),
+    )
   const target = body.geometry === undefined ? undefined : cellOfBody(collection, body)
   const kept = keptOf(collection, body)
   return changeInCell(attempt, collection, id, condition, {
     target,
     staysIn: (cell) => target === undefined || target === cell,
-    changeIn: (cell) => compile(collection, { id, cell, condition }, body),
+    changeIn: (cell) => compile(collection, form, { id, cell, condition }, body),
     departure: (cell) => compileDeparture(collection, { id, cell, condition }, kept),
     arrival:
-      target === undefined ? undefined : (left) => compileArrival(collection, id, body, kept, target, left),
+      target === undefined
+        ? undefined
+        : (left) => compileArrival(collection, form, id, body, kept, target, left),
   })
 }
 
@@ -272,8 +301,8 @@ async function createWithId(
     const detail = `must begin with the cell of the feature's geometry, for example ${example}; POST assigns such an id itself`
     throw invalidFeature([{ pointer: '/id', detail }])
   }
-  return attempt.together(async ({ query, change }) => {
-    const [row] = await change(compileCreate(collection, body, cell))
+  return attempt.together(async ({ form, query, change }) => {
+    const [row] = await change(compileCreate(collection, form, body, cell))
     if (!row) throw notAllowed()
     // Another change may have created the feature meanwhile and moved it: its id is in use, although its home cell is free.
     if (cell !== undefined && (await query(compileWhereabouts(collection, id, cell))).length > 1)
@@ -323,8 +352,3 @@ const cellOfBody = ({ level }: Collection, { geometry }: ItemBody) =>
 
 /** Returns the home cell in an id; undefined if it has none, or if features are not sharded by cell. */
 const homeIn = ({ level }: Collection, id: string) => (level === undefined ? undefined : homeOf(id))
-
-const stored = (kind: 'created' | 'changed', [id, text, version]: Row): ChangeResult => ({
-  kind,
-  item: { id: id!, text: text!, version: version! },
-})

@@ -11,6 +11,7 @@ import {
   cellsOfStatement,
   tableOf,
 } from '../collections/collection.ts'
+import type { GeometryForm } from '../formats/encoder.ts'
 import { itemOf, versionOf } from '../query/stored-feature.ts'
 import { departure, type KeptColumn } from '../sharding/forwarding.ts'
 import type { JsonObject } from '../values/exact-json.ts'
@@ -100,24 +101,24 @@ function whereRow(collection: Collection, cell: SQL | undefined, id: SQL, versio
 }
 
 /** Returns a change that also returns the changed feature. Citus allows only immutable functions in RETURNING. */
-const showing = (collection: Collection, change: SQL): SQL =>
-  sql`with changed as (${change} returning *) select ${itemOf(collection)} from changed`
+const showing = (collection: Collection, form: GeometryForm, change: SQL): SQL =>
+  sql`with changed as (${change} returning *) select ${itemOf(collection, form)} from changed`
 
-function insert(collection: Collection, set: readonly SetColumn[]): SQL {
+function insert(collection: Collection, form: GeometryForm, set: readonly SetColumn[]): SQL {
   const list = (parts: readonly SQL[]) => sql.join([...parts], sql`, `)
   const names = list(set.map(({ name }) => sql`${sql.identifier(name)}`))
   const row =
     set.length > 0 ? sql`(${names}) values (${list(set.map(({ value }) => value))})` : sql`default values`
-  return showing(collection, sql`insert into ${tableOf(collection)} ${row}`)
+  return showing(collection, form, sql`insert into ${tableOf(collection)} ${row}`)
 }
 
-function update(collection: Collection, set: readonly SetColumn[], where: SQL): SQL {
+function update(collection: Collection, form: GeometryForm, set: readonly SetColumn[], where: SQL): SQL {
   const from = sql`${tableOf(collection)}`
   // A patch without members returns the feature as it is, on the same condition.
-  if (set.length === 0) return sql`select ${itemOf(collection)} from ${from} ${where}`
+  if (set.length === 0) return sql`select ${itemOf(collection, form)} from ${from} ${where}`
   const touched = collection.touched ? [{ name: collection.touched, value: sql`now()` }] : []
   const columns = [...set, ...touched].map(({ name, value }) => sql`${sql.identifier(name)} = ${value}`)
-  return showing(collection, sql`update ${from} set ${sql.join(columns, sql`, `)} ${where}`)
+  return showing(collection, form, sql`update ${from} set ${sql.join(columns, sql`, `)} ${where}`)
 }
 
 const NULL: Fragment = { shape: 'null', values: [], compose: () => sql`null` }
@@ -155,8 +156,10 @@ const assignId = ({ idColumn }: Collection, id: string): Assignment => ({
 
 const assignCell = (cell: number): Assignment => ({ name: CELL_COLUMN, value: bound(cell) })
 
+/** @param form of the geometry in the feature that the statement returns */
 export function compileCreate(
   collection: Collection,
+  form: GeometryForm,
   body: ItemBody,
   cell: number | undefined,
 ): ChangeStatement {
@@ -166,10 +169,15 @@ export function compileCreate(
     ...assignGeometry(collection, body, true),
     ...body.assignments.map(assignProperty),
   ]
-  return compile(collection, 'create', { assignments, cell }, (set) => insert(collection, set))
+  return compile(collection, `create ${form}`, { assignments, cell }, (set) => insert(collection, form, set))
 }
 
-export function compileReplace(collection: Collection, row: RowReference, body: ItemBody): ChangeStatement {
+export function compileReplace(
+  collection: Collection,
+  form: GeometryForm,
+  row: RowReference,
+  body: ItemBody,
+): ChangeStatement {
   const given = new Map(body.assignments.map((one) => [one.column.name, one]))
   const properties = collection.properties
     .filter(({ name }) => collection.capabilities!.columns.has(name))
@@ -178,10 +186,17 @@ export function compileReplace(collection: Collection, row: RowReference, body: 
       return one ? assignProperty(one) : { name, value: DEFAULT }
     })
   const assignments = [...assignGeometry(collection, body, false), ...properties]
-  return compile(collection, 'replace', { row, assignments }, (set, where) => update(collection, set, where))
+  return compile(collection, `replace ${form}`, { row, assignments }, (set, where) =>
+    update(collection, form, set, where),
+  )
 }
 
-export function compileUpdate(collection: Collection, row: RowReference, body: ItemBody): ChangeStatement {
+export function compileUpdate(
+  collection: Collection,
+  form: GeometryForm,
+  row: RowReference,
+  body: ItemBody,
+): ChangeStatement {
   const properties = body.assignments.map((one): Assignment => {
     const { column, value } = one
     if (!isPatch(value)) return assignProperty(one)
@@ -195,8 +210,8 @@ export function compileUpdate(collection: Collection, row: RowReference, body: I
   // The text of a statement with a JSON patch depends on the patch, and other requests are unlikely to have the same.
   const isUnique = body.assignments.some(({ value }) => isPatch(value))
   const assignments = [...assignGeometry(collection, body, false), ...properties]
-  return compile(collection, 'update', { row, assignments, isUnique }, (set, where) =>
-    update(collection, set, where),
+  return compile(collection, `update ${form}`, { row, assignments, isUnique }, (set, where) =>
+    update(collection, form, set, where),
   )
 }
 
@@ -241,6 +256,7 @@ export const compileDeparture = (
 /** Puts a feature that has left its cell into another one. @param left the row of its departure */
 export function compileArrival(
   collection: Collection,
+  form: GeometryForm,
   id: string,
   body: ItemBody,
   kept: readonly KeptColumn[],
@@ -259,7 +275,7 @@ export function compileArrival(
     })),
   ]
   return compile(collection, 'arrival', { assignments, cell, isUnique: true }, (set) =>
-    insert(collection, set),
+    insert(collection, form, set),
   )
 }
 

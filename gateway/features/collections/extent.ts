@@ -1,13 +1,21 @@
 // Owns the extent of a collection in space and time, as far as the database can compute it cheaply.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { sql } from 'drizzle-orm'
+import { type SQL, sql } from 'drizzle-orm'
 import type { Database } from '../../database/contract.ts'
-import { fillTemplate, templateOf } from '../../database/template.ts'
+import { isGeometryFailure } from '../../database/outcome.ts'
+import type { Row, Statement } from '../../database/statement.ts'
+import { statementOf } from '../../database/template.ts'
 import type { Emit } from '../../events.ts'
 import type { Principal } from '../access/principal.ts'
 import { columnOf } from '../values/column.ts'
-import { geometryInDegrees } from '../values/geometry-column.ts'
+import {
+  type GeometryColumn,
+  geometryInDegrees,
+  storedGeometry,
+  takenOut,
+} from '../values/geometry-column.ts'
+import { tryInParts } from '../values/in-parts.ts'
 import { type Collection, tableOf } from './collection.ts'
 
 export type Extent = {
@@ -33,6 +41,8 @@ const MAX_CONCURRENT = 2
 const PATIENCE_MS = 3_000
 /** Most estimated rows of a table that is read for its extent; for a larger one, PostgreSQL's statistics are used. */
 const MAX_EXACT_ROWS = 1_000_000
+/** Most rows of a table whose geometries are read one by one for its extent, because some cannot be transformed. */
+const MAX_ROWS_IN_PARTS = 100_000
 
 /** What is known of an extent. */
 type Entry = {
@@ -108,37 +118,116 @@ const unknownExtent = ({ temporal }: Collection): Extent => ({
   interval: temporal && [null, null],
 })
 
+type Corners = NonNullable<Extent['bbox']>
+
+const DEMAND = { priority: 'usual' } as const
+
 async function loadExtent(database: Database, collection: Collection): Promise<Extent> {
-  const [row] = await database.read(compileExtent(collection), { priority: 'usual' })
-  const [west, south, east, north, start, end] = row ?? []
-  const numbers = [west, south, east, north].map((text) => (text == null ? Number.NaN : Number(text)))
-  const isKnown = numbers.every(Number.isFinite)
-  return {
-    bbox: isKnown ? (numbers as unknown as [number, number, number, number]) : undefined,
-    interval: collection.temporal && [start ?? null, end ?? null],
-  }
+  const { geometry } = collection
+  const box = isExact(collection) ? extentOf(geometry) : estimatedExtentOf(collection)
+  const [row, corners] = await database.read(compileExtent(collection, box), DEMAND).then(
+    ([row]) => [row!, cornersOf(row!)] as const,
+    async (error) => {
+      if (!isGeometryFailure(error)) throw error
+      const [row] = await database.read(compileExtent(collection, sql`null::box2d`), DEMAND)
+      return [row!, await loadInParts(database, collection)] as const
+    },
+  )
+  const [, , , , start, end] = row
+  return { bbox: corners, interval: collection.temporal && [start ?? null, end ?? null] }
 }
 
-function compileExtent(collection: Collection) {
-  const { geometry, temporal, schema, table, estimatedRows } = collection
-  const isExact = estimatedRows <= MAX_EXACT_ROWS
-  const template = templateOf(`extent ${collection.version}`, () => {
-    const exact = sql`ST_Extent(${geometryInDegrees(geometry)})`
-    const estimate = sql`ST_EstimatedExtent(${sql.placeholder('schema')}, ${sql.placeholder('table')}, ${sql.placeholder('column')})`
-    // Statistics have no SRID: they only help if the column declares one, and in the same units.
-    const isEstimable = geometry.cast !== undefined && !geometry.isGeography
-    const estimated = !isEstimable
-      ? sql`null::box2d`
-      : geometry.srid === 4326
-        ? estimate
-        : sql`ST_Transform(ST_Segmentize(ST_SetSRID(${estimate}::geometry, ${sql.raw(String(geometry.srid))}), 10000), 4326)::box2d`
-    const instant = (aggregate: 'min' | 'max') =>
-      temporal && isExact
-        ? sql`to_char(${sql.raw(aggregate)}(${columnOf(temporal)})::timestamptz, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
-        : sql`null`
-    return sql`select ST_XMin(box), ST_YMin(box), ST_XMax(box), ST_YMax(box), first, last from (
-      select ${isExact ? exact : estimated} as box, ${instant('min')} as first, ${instant('max')} as last
-      ${isExact ? sql`from ${tableOf(collection)}` : sql``}) as extent`
-  })
-  return fillTemplate(template, { schema, table, column: geometry.column })
+/**
+ * Returns the extent of a table with geometries that PostGIS cannot transform, from the bounding boxes of the others;
+ * undefined for a large one.
+ */
+async function loadInParts(database: Database, collection: Collection): Promise<Corners | undefined> {
+  const { geometry, estimatedRows } = collection
+  if (estimatedRows > MAX_ROWS_IN_PARTS) return undefined
+  const stored = storedGeometry(geometry)
+  const boxes = statementOf(
+    sql`select ST_Envelope(${stored})::text from ${tableOf(collection)} where ${stored} is not null limit ${sql.raw(String(MAX_ROWS_IN_PARTS))}`,
+  )
+  const part = takenOut(geometry, 'geometry')
+  let found: Corners | undefined
+  // All boxes are read before the first is converted: a stream does not wait for long.
+  for (const boxed of await readBoxes(database, boxes))
+    for (const row of await tryInParts(boxed, (some) => database.read(compileExtentOf(some, part), DEMAND)))
+      found = union(found, row && cornersOf(row))
+  return found
 }
+
+async function readBoxes(database: Database, boxes: Statement): Promise<string[][]> {
+  const batches: string[][] = []
+  for await (const rows of database.stream(boxes)) batches.push(rows.map(([box]) => box!))
+  return batches
+}
+
+function union(one: Corners | undefined, other: Corners | undefined): Corners | undefined {
+  if (!one || !other) return one ?? other
+  const [west, south, east, north] = one
+  const [w, s, e, n] = other
+  return [Math.min(west, w), Math.min(south, s), Math.max(east, e), Math.max(north, n)]
+}
+
+/**
+ * Returns the corners of a row's box, which begin it. What lies beyond the globe is cut off: it is part of the data, and
+ * bbox may name it, but the standard has an extent within ±180° and ±90° (/req/core/fc-md-extent).
+ */
+function cornersOf(row: Row): Corners | undefined {
+  const [west, south, east, north] = row
+    .slice(0, 4)
+    .map((text) => (text === null ? Number.NaN : Number(text))) as [number, number, number, number]
+  const isKnown = west <= 180 && east >= -180 && south <= 90 && north >= -90
+  if (!isKnown) return undefined
+  return [Math.max(west, -180), Math.max(south, -90), Math.min(east, 180), Math.min(north, 90)]
+}
+
+const isExact = ({ estimatedRows }: Collection) => estimatedRows <= MAX_EXACT_ROWS
+
+/** Leaves out geometries that are nowhere on the globe, such as those with NaN: one of them would spoil the box. */
+function extentOf(geometry: GeometryColumn): SQL {
+  // In another system, all that is certain is that a coordinate is a number.
+  const globe = geometry.srid === 4326 ? sql`-180, -90, 180, 90` : sql`-1e30, -1e30, 1e30, 1e30`
+  return sql`ST_Extent(${geometryInDegrees(geometry)}) filter (where ${storedGeometry(geometry)} && ST_MakeEnvelope(${globe}, ${sql.raw(String(geometry.srid ?? 0))}))`
+}
+
+function estimatedExtentOf({
+  schema,
+  table,
+  geometry: { column, srid, cast, isGeography },
+}: Collection): SQL {
+  const estimate = sql`ST_EstimatedExtent(${schema}, ${table}, ${column})`
+  // Statistics have no SRID: they only help if the column declares one, and in the same units.
+  if (cast === undefined || isGeography) return sql`null::box2d`
+  return srid === 4326
+    ? estimate
+    : sql`ST_Transform(ST_Segmentize(ST_SetSRID(${estimate}::geometry, ${sql.raw(String(srid))}), 10000), 4326)::box2d`
+}
+
+const cornersIn = (box: SQL) => sql`ST_XMin(${box}), ST_YMin(${box}), ST_XMax(${box}), ST_YMax(${box})`
+
+/** Compiles the query for one row: the corners of the box, then the first and the last time. */
+function compileExtent(collection: Collection, box: SQL): Statement {
+  const { temporal } = collection
+  const instant = (aggregate: 'min' | 'max') =>
+    temporal && isExact(collection)
+      ? rfc3339(sql`${sql.raw(aggregate)}(${columnOf(temporal)})::timestamptz`)
+      : sql`null`
+  return statementOf(
+    sql`select ${cornersIn(sql`box`)}, first, last from (
+      select ${box} as box, ${instant('min')} as first, ${instant('max')} as last
+      ${isExact(collection) ? sql`from ${tableOf(collection)}` : sql``}) as extent`,
+  )
+}
+
+/** RFC 3339 has years from 0000 to 9999 alone, and no infinity; a side of an interval without a time is open. */
+const rfc3339 = (instant: SQL): SQL =>
+  sql`case when ${instant} >= '0001-01-01Z' and ${instant} < '10000-01-01Z'
+    then to_char(${instant} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') end`
+
+const compileExtentOf = (geometries: readonly string[], geometry: GeometryColumn): Statement =>
+  statementOf(
+    sql`select ${cornersIn(sql`box`)} from (select ${extentOf(geometry)} as box
+      from (select text::geometry as geometry from unnest(${sql.param(geometries)}::text[]) as given (text)) as item) as extent`,
+  )

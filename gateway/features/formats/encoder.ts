@@ -3,12 +3,30 @@
 import type { SQL } from 'drizzle-orm'
 import type { Collection } from '../collections/collection.ts'
 import type { Column } from '../values/column.ts'
+import type { GeometryColumn } from '../values/geometry-column.ts'
 import type { Format, Link } from './format.ts'
+
+/**
+ * How a feature has its geometry: in the format, which fails if PostGIS cannot convert it; as stored, which never fails,
+ * to be filled in later; or not at all.
+ */
+export type GeometryForm = 'converted' | 'stored' | 'none'
 
 export type Encoder = {
   readonly format: Format
   /** Returns the text of one feature in SQL, from the row `item`. */
-  readonly featureOf: (collection: Collection, properties: readonly Column[], skipsGeometry: boolean) => SQL
+  readonly featureOf: (collection: Collection, properties: readonly Column[], geometry: GeometryForm) => SQL
+  /** Returns the text of one geometry in SQL; null if there is none. */
+  readonly geometryOf: (geometry: GeometryColumn) => SQL
+  /** Returns the geometry of a feature that has it as stored, in hexadecimal EWKB; undefined if it is null. */
+  readonly storedGeometryOf: (feature: string) => string | undefined
+  /** Returns the feature with this text of its geometry in place of the stored one; undefined for none. */
+  readonly fillGeometry: (feature: string, geometry: string | undefined) => string
+  /**
+   * Returns features without the coordinates that the format has no numbers for (NaN and infinity), and how many
+   * features had some. @param features one, or several that are joined by `separator`
+   */
+  readonly mend: (features: string) => { readonly features: string; readonly mended: number }
   /**
    * Text between two features. PostgreSQL joins the features of a page with it, so that it returns them as one row;
    * `write` accepts features that are joined like single ones.

@@ -4,8 +4,9 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Collection } from '../collections/collection.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { parseExactJson } from '../values/exact-json.ts'
-import { type GeometryColumn, geometryInDegrees } from '../values/geometry-column.ts'
-import type { Encoder, PageEnd } from './encoder.ts'
+import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
+import { withoutNonNumbers } from '../values/non-numbers.ts'
+import type { Encoder, GeometryForm, PageEnd } from './encoder.ts'
 import type { Format, Link } from './format.ts'
 
 export const GEOJSON: Format = {
@@ -25,7 +26,7 @@ const DECIMALS = 9
 export function featureOf(
   { geometry, idColumn }: Collection,
   properties: readonly Column[],
-  skipsGeometry = false,
+  form: GeometryForm,
 ): SQL {
   const id = idColumn && [
     sql`'"id":'`,
@@ -46,14 +47,26 @@ export function featureOf(
     sql`'{"type":"Feature",'`,
     ...(id ?? []),
     sql`'"geometry":'`,
-    skipsGeometry
-      ? sql`'null'`
-      : sql`coalesce(ST_AsGeoJSON(${geometryOf(geometry)}, ${sql.raw(String(DECIMALS))}, 0), 'null')`,
+    geometryIn(form, geometry),
     sql`',"properties":{'`,
     ...members,
     sql`'}'`,
   ])
 }
+
+function geometryIn(form: GeometryForm, geometry: GeometryColumn): SQL {
+  switch (form) {
+    case 'converted':
+      return sql`coalesce(${geometryOf(geometry)}, 'null')`
+    case 'stored':
+      return sql`coalesce('"' || ${columnOf({ name: geometry.column })}::text || '"', 'null')`
+    case 'none':
+      return sql`'null'`
+  }
+}
+
+/** The geometry as stored in a feature, which can have no other geometry before it. */
+const STORED_GEOMETRY = /"geometry":"([0-9A-F]*)"/
 
 /** PostgreSQL passes at most this many arguments to one function. */
 const MAX_ARGUMENTS = 100
@@ -72,7 +85,10 @@ function concat(texts: readonly SQL[]): SQL {
   )
 }
 
-/** Returns the geometry as GeoJSON wants it: longitude and latitude, straight lines, rings by the right-hand rule. */
+/**
+ * Returns the text of the geometry as GeoJSON wants it: longitude and latitude, straight lines, rings by the right-hand
+ * rule.
+ */
 function geometryOf(column: GeometryColumn): SQL {
   const { type } = column
   const isStraight = /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
@@ -80,8 +96,42 @@ function geometryOf(column: GeometryColumn): SQL {
     column,
     isStraight ? undefined : (curved) => sql`ST_CurveToLine(${curved})`,
   )
-  if (/POLYGON|GEOMETRY|CURVE|SURFACE/.test(type)) geometry = sql`ST_ForcePolygonCCW(${geometry})`
-  return geometry
+  // ST_ForcePolygonCCW also turns lines round.
+  if (/GEOMETRY|CURVE/.test(type))
+    geometry = sql`case when ST_Dimension(${storedGeometry(column)}) < 2 then ${geometry} else ST_ForcePolygonCCW(${geometry}) end`
+  else if (/POLYGON|SURFACE/.test(type)) geometry = sql`ST_ForcePolygonCCW(${geometry})`
+  return sql`ST_AsGeoJSON(${geometry}, ${sql.raw(String(DECIMALS))}, 0)`
+}
+
+/**
+ * PostGIS writes NaN and Infinity where a coordinate is no number; both can also be in texts of the feature. V8 looks for
+ * a short text by its first character, which takes a tenth of the time that the complete word takes.
+ */
+const hasNonNumbers = (text: string) => text.includes('NaN') || text.includes('Infi')
+
+const GEOMETRY_START = '"geometry":{'
+const GEOMETRY_END = ',"properties":{'
+
+/** Replaces geometries with NaN or infinite coordinates by what is left of them. */
+function mend(features: string): { features: string; mended: number } {
+  if (!hasNonNumbers(features)) return { features, mended: 0 }
+  let mended = 0
+  let text = ''
+  let done = 0
+  for (let start = features.indexOf(GEOMETRY_START); start >= 0; ) {
+    const from = start + GEOMETRY_START.length - 1
+    const end = features.indexOf(GEOMETRY_END, from)
+    if (end < 0) break
+    const geometry = features.slice(from, end)
+    const left = hasNonNumbers(geometry) ? withoutNonNumbers(geometry) : geometry
+    if (left !== geometry) {
+      mended++
+      text += features.slice(done, from) + left
+      done = end
+    }
+    start = features.indexOf(GEOMETRY_START, end)
+  }
+  return { features: text + features.slice(done), mended }
 }
 
 /** Returns a single feature as a document. @param feature as featureOf returns it */
@@ -100,6 +150,12 @@ const renderEnd = ({ returned, matched, links }: PageEnd) =>
 export const geojson: Encoder = {
   format: GEOJSON,
   featureOf,
+  geometryOf,
+  storedGeometryOf: (feature) => STORED_GEOMETRY.exec(feature)?.[1],
+  // A function, because a text as the replacement could have patterns such as $1.
+  fillGeometry: (feature, geometry) =>
+    feature.replace(STORED_GEOMETRY, () => `"geometry":${geometry ?? 'null'}`),
+  mend,
   separator: SEPARATOR,
   open() {
     let isEmpty = true

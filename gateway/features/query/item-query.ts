@@ -3,6 +3,7 @@
 import { sql } from 'drizzle-orm'
 import { gatewayError, invalidParameter, listed, quoted } from '../../errors.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
+import type { GeometryForm } from '../formats/encoder.ts'
 import { cellsOf } from '../sharding/cell.ts'
 import { bboxCondition, parseBbox } from '../values/bbox.ts'
 import type { Box } from '../values/box.ts'
@@ -65,8 +66,7 @@ export type ItemQuery = {
   /** The requested sort keys, then the collection's key, if it has one: this makes the order total. */
   readonly order: readonly SortKey[]
   readonly properties: readonly Column[]
-  /** True if geometries are left out. */
-  readonly skipsGeometry: boolean
+  readonly geometry: GeometryForm
 }
 
 /** @throws GatewayError naming the parameter and a value that would be right */
@@ -103,7 +103,7 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
     properties: parameters.properties
       ? planProperties(parameters.properties, collection)
       : collection.properties,
-    skipsGeometry: parameters.skipGeometry === true,
+    geometry: parameters.skipGeometry === true ? 'none' : 'converted',
   }
 }
 

@@ -6,10 +6,19 @@ import type { Statement } from '../../database/statement.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { columnOf } from '../values/column.ts'
-import { itemOf, itemUnlessLarge, propertiesOf } from './stored-feature.ts'
+import { itemOf, itemUnlessLarge, onlyVersionOf, propertiesOf } from './stored-feature.ts'
 
-/** What is read of features: those that are not large, with others; all of a single one; or all but its geometry. */
-const PARTS = { small: itemUnlessLarge, whole: itemOf, properties: propertiesOf }
+/**
+ * What is read of features: those that are not large, with others; all of a single one; the same with its geometry as
+ * stored; all but its geometry; or its version.
+ */
+const PARTS = {
+  small: itemUnlessLarge,
+  whole: (collection: Collection) => itemOf(collection, 'converted'),
+  stored: (collection: Collection) => itemOf(collection, 'stored'),
+  properties: propertiesOf,
+  version: onlyVersionOf,
+}
 export type Part = keyof typeof PARTS
 
 /**

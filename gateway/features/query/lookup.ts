@@ -5,15 +5,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Consistency, type Origin } from '../../database/consistency.ts'
 import type { Database } from '../../database/contract.ts'
 import { AnswerTooLong } from '../../database/lease.ts'
+import { isGeometryFailure } from '../../database/outcome.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { GatewayError } from '../../errors.ts'
 import type { Principal } from '../access/principal.ts'
 import { type Collection, isSpreadByCell, shardOfCells } from '../collections/collection.ts'
+import { geojson } from '../formats/geojson.ts'
 import { homeOf } from '../sharding/feature-id.ts'
 import { compileWhereabouts } from '../sharding/forwarding.ts'
 import { parseStored } from '../values/value.ts'
 import { compileLookup, type Part } from './lookup-statement.ts'
 import type { StoredFeature } from './stored-feature.ts'
+import { mendItems, readItems } from './stored-geometry.ts'
+import type { Unshown } from './unshown.ts'
 
 /**
  * Round trips of one queue under way at once. More would only split the same ids over more of them; with a single one,
@@ -56,7 +60,7 @@ type Queue = {
 
 /** A feature, and where it was read. */
 export type FoundFeature = StoredFeature & { readonly origin: Origin }
-/** A feature that is not read with others, because of its size. */
+/** A feature that is not read with others, because of its size, or because the geometry of one of them is faulty. */
 export type Large = 'large'
 
 export interface ItemLookup {
@@ -81,18 +85,25 @@ export interface ItemLookup {
  */
 export const readItem = (
   view: Database,
+  unshown: Unshown,
   collection: Collection,
   id: string,
   reserve: (bytes: number) => void,
 ): Promise<StoredFeature | undefined> =>
   findFeature(collection, id, {
     view,
+    unshown,
     async lookUp(value, cell) {
-      const [row] = await readOne(view, collection, value, cell, 'small')
+      const reading = { database: view, encoder: geojson, unshown }
+      const read = (part: Part) =>
+        readItems(reading, collection, (form) =>
+          readOne(view, collection, value, cell, form === 'stored' ? 'stored' : part),
+        )
+      const [row] = await read('small')
       if (!row) return undefined
       if (row[1] !== null) return storedFeature(row)
       reserve(Number(row[3]) * TEXT_PER_STORED)
-      const [large] = await readOne(view, collection, value, cell, 'whole')
+      const [large] = await read('whole')
       return large && storedFeature(large)
     },
     atPrimary: (feature) => feature,
@@ -101,11 +112,13 @@ export const readItem = (
 /** Returns a feature without its geometry as `view` must see it; undefined if there is none. @param id as in the URL */
 export const readProperties = (
   view: Database,
+  unshown: Unshown,
   collection: Collection,
   id: string,
 ): Promise<StoredFeature | undefined> =>
   findFeature(collection, id, {
     view,
+    unshown,
     async lookUp(value, cell) {
       const [row] = await readOne(view, collection, value, cell, 'properties')
       return row && storedFeature(row)
@@ -134,7 +147,7 @@ export function planLookup(collection: Collection, id: string): Statement | unde
 const compileOne = (collection: Collection, value: string, cell: number | undefined, part?: Part) =>
   compileLookup(collection, [value], cell === undefined ? undefined : [cell], part)
 
-export function makeItemLookup(database: Database): ItemLookup {
+export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup {
   const queues = new Map<string, Queue>()
 
   async function run(queue: Queue) {
@@ -145,14 +158,16 @@ export function makeItemLookup(database: Database): ItemLookup {
     try {
       const origin = new Consistency()
       const view = database.within(origin, batch[0]!.client)
-      const rows = await view.readAll(compileLookups(collection, batch), { mostBytes: MAX_ANSWER_BYTES })
+      const read = await view.readAll(compileLookups(collection, batch), { mostBytes: MAX_ANSWER_BYTES })
+      const rows = mendItems({ encoder: geojson, unshown }, collection, read.flat())
       const found = new Map<string | null, FoundFeature | Large>(
-        rows.flat().map((row) => [row[0]!, row[1] === null ? 'large' : { ...storedFeature(row), origin }]),
+        rows.map((row) => [row[0]!, row[1] === null ? 'large' : { ...storedFeature(row), origin }]),
       )
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
       for (const { resolve, reject } of batch) {
-        if (error instanceof AnswerTooLong) resolve('large')
+        // If one cannot be shown as it is stored, each is read by itself.
+        if (error instanceof AnswerTooLong || isGeometryFailure(error)) resolve('large')
         else if (isNoValue(error)) resolve(undefined)
         else reject(error as Error)
       }
@@ -204,6 +219,7 @@ export function makeItemLookup(database: Database): ItemLookup {
     find: (principal, client, collection, id) =>
       findFeature<FoundFeature | Large>(collection, id, {
         view: database,
+        unshown,
         lookUp: lookUp(principal, client, collection),
         atPrimary: (feature) => ({ ...feature, origin: PRIMARY }),
       }),
@@ -242,6 +258,7 @@ const storedFeature = ([id, text, version]: Row): StoredFeature => ({
 /** The way in which features are read. */
 type Way<T> = {
   readonly view: Database
+  readonly unshown: Unshown
   /** Reads a feature from this cell, if the collection is distributed by cell. */
   readonly lookUp: (value: string, cell: number | undefined) => Promise<T | undefined>
   /** Returns what was read at the primary. */
@@ -265,7 +282,7 @@ async function search<T>(
   collection: Collection,
   id: string,
   home: number,
-  { view, lookUp, atPrimary }: Way<T>,
+  { view, unshown, lookUp, atPrimary }: Way<T>,
 ): Promise<T | undefined> {
   for (let search = 0; search < MAX_SEARCHES; search++) {
     if (search > 0) await sleep(SEARCH_INTERVAL_MS * 2 ** search)
@@ -277,7 +294,12 @@ async function search<T>(
   // The primaries agree with one another sooner than their secondaries do.
   if (!view.canWrite) return undefined
   const [row] = await view.write(compileWhereabouts(collection, id, home))
-  const [found] = row ? await view.write(compileOne(collection, id, Number(row[0]))) : []
+  const reading = { database: view, encoder: geojson, unshown }
+  const [found] = row
+    ? await readItems(reading, collection, (form) =>
+        view.write(compileOne(collection, id, Number(row[0]), form === 'stored' ? 'stored' : 'whole')),
+      )
+    : []
   return found && atPrimary(storedFeature(found))
 }
 

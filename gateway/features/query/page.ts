@@ -42,10 +42,11 @@ type Texts = {
 /** @param kind names `compose`, and everything that it depends on besides the parts of the query */
 function compileQuery(query: ItemQuery, kind: string, compose: (from: From, texts: Texts) => SQL): Statement {
   const { collection, condition, cells, after, order, limit, offset } = query
+  const within = [...(condition ? [condition] : []), ...(cells ? [cellsCondition(cells)] : [])]
   const parts = [
     bound(limit),
     offset === undefined ? undefined : bound(offset),
-    condition && cells ? allOf([condition, cellsCondition(cells)]) : condition,
+    within.length > 0 ? allOf(within) : undefined,
     after && afterCondition(after, order),
   ]
   const composeFrom = (from: From, ...[limit, offset, matching, after]: (SQL | undefined)[]) =>
@@ -54,8 +55,8 @@ function compileQuery(query: ItemQuery, kind: string, compose: (from: From, text
 }
 
 /** Returns what the text of a page depends on, besides the collection and the conditions. */
-const outlineOf = ({ order, properties, skipsGeometry, collection }: ItemQuery, { format }: Encoder) =>
-  `${format.name}${skipsGeometry ? ' without geometry' : ''} ${signatureOf(order)}|${
+const outlineOf = ({ order, properties, geometry, collection }: ItemQuery, { format }: Encoder) =>
+  `${format.name} ${geometry} ${signatureOf(order)}|${
     properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
   }`
 
@@ -69,7 +70,7 @@ export const compileItems = (query: ItemQuery, encoder: Encoder): Statement =>
   )
 
 function selectItems(
-  { collection, properties, skipsGeometry, order }: ItemQuery,
+  { collection, properties, geometry, order }: ItemQuery,
   encoder: Encoder,
   from: From,
   { limit, offset, matching, after }: Texts,
@@ -78,7 +79,7 @@ function selectItems(
   const keys = order.map(
     ({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`,
   )
-  return sql`select ${encoder.featureOf(collection, properties, skipsGeometry)} as feature${sql.join(keys)}${further}
+  return sql`select ${encoder.featureOf(collection, properties, geometry)} as feature${sql.join(keys)}${further}
     from ${from.table} as item${where(from, matching, after)}
     ${orderBy(order)}
     limit ${limit} + 1${offset ? sql` offset ${offset}` : sql``}`

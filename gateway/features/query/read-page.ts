@@ -1,11 +1,9 @@
 // Owns reading a page: in one go, or as a stream of batches, so that no more than some megabytes of it are in memory.
 
-import type { Database } from '../../database/contract.ts'
 import { AnswerTooLong } from '../../database/lease.ts'
-import { isProjectionFailure } from '../../database/outcome.ts'
+import { isGeometryFailure } from '../../database/outcome.ts'
 import { meanBytes, type Row } from '../../database/statement.ts'
 import type { Collection } from '../collections/collection.ts'
-import type { Encoder } from '../formats/encoder.ts'
 import type { ItemQuery } from './item-query.ts'
 import {
   compileCount,
@@ -13,12 +11,19 @@ import {
   compilePage,
   hasManyFeatures,
   isCountedApart,
+  isFirst,
   MAX_PAGE_BYTES,
   type Page,
   parseCount,
   parsePage,
   withoutIndex,
 } from './page.ts'
+import { convertGeometries, type Reading } from './stored-geometry.ts'
+
+export type PageReading = Reading & { readonly deadline: AbortSignal }
+
+/** Why a page must be read as a stream: it is long, or has geometries that PostGIS cannot convert. */
+export type Unread = 'long' | 'faulty'
 
 /** Bytes of a feature of a collection, as last read; only collections of which a page was too long have an entry. */
 const heavy = new WeakMap<Collection, number>()
@@ -27,67 +32,76 @@ const heavy = new WeakMap<Collection, number>()
 export const isLarge = (query: ItemQuery) =>
   hasManyFeatures(query) || (heavy.get(query.collection) ?? 0) * query.limit > MAX_PAGE_BYTES
 
-/** Reads again without the index of a projected table if PROJ could not project what the query asks for. */
-async function withoutIndexIfNeeded<T>(query: ItemQuery, read: (query: ItemQuery) => Promise<T>): Promise<T> {
-  try {
-    return await read(query)
-  } catch (error) {
-    const other = isProjectionFailure(error) ? withoutIndex(query) : undefined
-    if (!other) throw error
-    return read(other)
-  }
-}
+/** Returns the query, then the same without the index of a projected table: PROJ may not project what it asks for. */
+const waysOf = (query: ItemQuery) => [query, withoutIndex(query)].filter((way) => way !== undefined)
 
 /**
  * Reads a page that is held in memory.
- * @returns undefined if it is longer than `mostBytes`, and must be read as a stream
+ * @returns `long` if it is longer than `mostBytes`, or why else it must be read as a stream
  * @throws GatewayError
  */
-export const readPage = (
-  database: Database,
+export async function readPage(
+  reading: PageReading,
   query: ItemQuery,
-  encoder: Encoder,
-  deadline: AbortSignal,
   mostBytes = MAX_PAGE_BYTES,
-): Promise<Page | undefined> =>
-  withoutIndexIfNeeded(query, async (query) => {
-    const demand = { signal: deadline, priority: 'usual', mostBytes } as const
-    const rows = await database
-      .read(compilePage(query, encoder, mostBytes), demand)
-      .catch((error) => (error instanceof AnswerTooLong ? undefined : Promise.reject(error)))
-    const page = rows && parsePage(rows, query)
-    if (!page) {
-      const least = mostBytes / query.limit
-      heavy.set(query.collection, Math.max(least, heavy.get(query.collection) ?? 0))
-      return undefined
+): Promise<Page | Unread> {
+  for (const way of waysOf(query)) {
+    try {
+      return await readAtOnce(reading, way, mostBytes)
+    } catch (error) {
+      if (!isGeometryFailure(error)) throw error
     }
-    if (!page.end || !isCountedApart(query)) return page
-    const [row] = await database.read(compileCount(query), demand)
-    return { ...page, matched: parseCount(row![0]) }
-  })
+  }
+  return 'faulty'
+}
 
-/** Rows of a page as they are read: a feature's text, then the values of `order`; one row more than the limit. */
+async function readAtOnce(reading: PageReading, query: ItemQuery, mostBytes: number): Promise<Page | 'long'> {
+  const { database, encoder, deadline } = reading
+  const demand = { signal: deadline, priority: 'usual', mostBytes } as const
+  const rows = await database
+    .read(compilePage(query, encoder, mostBytes), demand)
+    .catch((error) => (error instanceof AnswerTooLong ? undefined : Promise.reject(error)))
+  const page = rows && parsePage(rows, query)
+  if (!page) {
+    const least = mostBytes / query.limit
+    heavy.set(query.collection, Math.max(least, heavy.get(query.collection) ?? 0))
+    return 'long'
+  }
+  const features = page.features.map((text) => mend(reading, query, text))
+  if (!page.end || !isCountedApart(query)) return { ...page, features }
+  const [row] = await database.read(compileCount(query), demand)
+  return { ...page, features, matched: parseCount(row![0]) }
+}
+
+function mend({ encoder, unshown }: PageReading, { collection }: ItemQuery, text: string): string {
+  const { features, mended } = encoder.mend(text)
+  unshown.note(collection, mended)
+  return features
+}
+
+/**
+ * Batches of rows: a feature's text, then the values of `order`; one row more than the limit. The iteration returns true
+ * if it ended before the last row.
+ */
+type Batches = AsyncGenerator<Row[], boolean>
+
+/** Rows of a page as they are read. */
 export type PageBatches = {
   readonly first: IteratorResult<Row[], boolean>
-  /**
-   * Batches after the first. If the iteration ends early, the connection is freed. It returns true if it ended before
-   * the last row.
-   */
-  readonly rest: AsyncGenerator<Row[], boolean>
+  /** Batches after the first. If the iteration ends early, the connection is freed. */
+  readonly rest: Batches
 }
 
 /** Returns once the first batch is read, so that an early failure can still be answered as one. @throws GatewayError */
 export async function streamPage(
-  database: Database,
+  reading: PageReading,
   query: ItemQuery,
-  encoder: Encoder,
-  deadline: AbortSignal,
+  reason: Unread,
 ): Promise<PageBatches> {
+  const { deadline } = reading
   const rowBytes = heavy.get(query.collection)
-  const batches = await withoutIndexIfNeeded(query, async (query) => {
-    const rest = database.stream(compileItems(query, encoder), { signal: deadline, rowBytes })
-    return { first: await rest.next(), rest }
-  })
+  const rest = reason === 'faulty' ? readCarefully(reading, query) : readInBatches(reading, query, rowBytes)
+  const batches = { first: await rest.next(), rest }
   // The client may leave before anything is written. The generator that sends the page then never starts, and its
   // `finally` does not free the connection.
   const giveBack = () => void batches.rest.return(true)
@@ -98,21 +112,119 @@ export async function streamPage(
   return batches
 }
 
+/** Reads the rows of a page. From a row that fails on, it goes on carefully, with a query of its own. */
+async function* readInBatches(reading: PageReading, query: ItemQuery, rowBytes: number | undefined): Batches {
+  const { database, encoder, deadline } = reading
+  let read = 0
+  let last: Row | undefined
+  for (const way of waysOf(query)) {
+    const statement = compileItems(restOf(way, read, last), encoder)
+    const source = database.stream(statement, { signal: deadline, rowBytes })
+    try {
+      let batch = await source.next()
+      for (; !batch.done; batch = await source.next()) {
+        yield batch.value.map(([feature, ...keys]) => [mend(reading, query, feature!), ...keys])
+        read += batch.value.length
+        last = batch.value.at(-1)
+      }
+      return batch.value
+    } catch (error) {
+      if (!isGeometryFailure(error)) throw error
+    } finally {
+      await source.return(true)
+    }
+  }
+  return yield* readCarefully(reading, restOf(query, read, last))
+}
+
+/** Returns the query for what follows the rows that have been read. */
+function restOf(query: ItemQuery, read: number, last: Row | undefined): ItemQuery {
+  if (!last) return query
+  const limit = query.limit - read
+  return query.offset === undefined && query.collection.key.length > 0
+    ? { ...query, limit, after: last.slice(1) }
+    : { ...query, limit, offset: (query.offset ?? 0) + read }
+}
+
+/**
+ * Reads the rows of a page with geometries that PostGIS cannot convert. They are read as they are stored; what fails is
+ * left out of its feature, and what fails in the condition does not meet it.
+ */
+async function* readCarefully(reading: PageReading, query: ItemQuery): Batches {
+  const other = withoutIndex(query)
+  const batches = readStored(reading, query)
+  try {
+    const first = await batches.next()
+    if (first.done) return first.value
+    yield first.value
+    return yield* batches
+  } catch (error) {
+    if (!other || !isGeometryFailure(error)) throw error
+  } finally {
+    await batches.return(true)
+  }
+  return yield* readStored(reading, other)
+}
+
+/** Most rows of a query whose condition is tested here: all that PostgreSQL's integer can count. */
+const ANY_NUMBER = 2 ** 31 - 2
+
+async function* readStored(reading: PageReading, query: ItemQuery): Batches {
+  const { database, encoder, deadline } = reading
+  const { collection, condition, geometry, limit, offset = 0 } = query
+  const careful = condition?.careful
+  const isShown = geometry !== 'none'
+  let rest: ItemQuery = {
+    ...query,
+    geometry: careful || isShown ? 'stored' : 'none',
+    ...(careful ? { condition: careful.rough, limit: ANY_NUMBER, offset: undefined } : {}),
+  }
+  let left = limit + 1
+  let skipped = careful ? offset : 0
+  for (;;) {
+    const source = database.stream(compileItems(rest, encoder), { signal: deadline })
+    let read = 0
+    let last: Row | undefined
+    try {
+      let batch = await source.next()
+      for (; !batch.done; batch = await source.next()) {
+        const given = batch.value.map(([feature]) => feature!)
+        const features = await convertGeometries(reading, collection, given, { test: careful?.test, isShown })
+        const met = batch.value.flatMap(([, ...keys], index): Row[] => {
+          const feature = features[index]
+          return feature === undefined ? [] : [[mend(reading, query, feature), ...keys]]
+        })
+        const rows = met.slice(skipped, skipped + left)
+        skipped = Math.max(0, skipped - met.length)
+        left -= rows.length
+        read += batch.value.length
+        last = batch.value.at(-1)
+        if (rows.length > 0) yield rows
+        if (left === 0) return false
+      }
+      // The page may end early if it has a row, after which the next one can go on. Without one, reading goes on here.
+      if (!batch.value || left <= limit || !last) return batch.value
+    } finally {
+      await source.return(true)
+    }
+    rest = restOf(rest, read, last)
+  }
+}
+
 /** Reads a page that is held in memory, and ends it early if it is longer than `mostBytes`. @throws GatewayError */
 export async function readPageWithin(
-  database: Database,
+  reading: PageReading,
   query: ItemQuery,
-  encoder: Encoder,
-  deadline: AbortSignal,
   mostBytes: number,
 ): Promise<Page> {
-  const page = await readPage(database, query, encoder, deadline, mostBytes)
-  if (page) return page
-  const { first, rest } = await streamPage(database, query, encoder, deadline)
+  const page = await readPage(reading, query, mostBytes)
+  if (typeof page === 'object') return page
+  const { first, rest } = await streamPage(reading, query, page)
   const rows: Row[] = []
   let bytes = 0
   try {
-    for (let batch = first; !batch.done; batch = await rest.next())
+    let batch = first
+    for (; !batch.done; batch = await rest.next())
       for (const row of batch.value) {
         bytes += row[0]!.length
         // The first feature is shown however long it is: otherwise nobody would get past it.
@@ -120,10 +232,10 @@ export async function readPageWithin(
         if (isFull) return makeCutPage(rows)
         rows.push(row)
       }
+    return batch.value ? makeCutPage(rows) : makeLastPage(rows, query)
   } finally {
     await rest.return(true)
   }
-  return makeCutPage(rows)
 }
 
 const makeCutPage = (rows: readonly Row[]): Page => ({
@@ -131,4 +243,10 @@ const makeCutPage = (rows: readonly Row[]): Page => ({
   returned: rows.length,
   matched: undefined,
   end: rows.at(-1)?.slice(1),
+})
+
+const makeLastPage = (rows: readonly Row[], query: ItemQuery): Page => ({
+  ...makeCutPage(rows),
+  matched: isFirst(query) ? rows.length : undefined,
+  end: undefined,
 })

@@ -3,6 +3,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
+import type { GeometryForm } from '../formats/encoder.ts'
 import { featureOf } from '../formats/geojson.ts'
 import { columnOf } from '../values/column.ts'
 
@@ -46,12 +47,16 @@ export function versionOf({ columns, geometry }: Collection): SQL {
 const LARGE_BYTES = 256 * 1024
 
 /** Returns the columns of a single feature: its id, its text, its version. */
-export const itemOf = (collection: Collection): SQL =>
-  sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties)}, ${versionOf(collection)}`
+export const itemOf = (collection: Collection, form: GeometryForm): SQL =>
+  sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties, form)}, ${versionOf(collection)}`
 
 /** Returns the columns of a feature without its geometry: its id, its text. */
 export const propertiesOf = (collection: Collection): SQL =>
-  sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties, true)}, ''`
+  sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties, 'none')}, ''`
+
+/** Returns the columns of a feature without its text: its id and its version. */
+export const onlyVersionOf = (collection: Collection): SQL =>
+  sql`${columnOf(collection.idColumn!)}::text, null, ${versionOf(collection)}`
 
 /**
  * Returns the columns of a feature that may be read with others: if its geometry is large, text and version are null,
@@ -59,11 +64,11 @@ export const propertiesOf = (collection: Collection): SQL =>
  */
 export function itemUnlessLarge(collection: Collection): SQL {
   const { column, type } = collection.geometry
-  if (type.startsWith('POINT')) return itemOf(collection)
+  if (type.startsWith('POINT')) return itemOf(collection, 'converted')
   const bytes = sql`pg_column_size(${sql.identifier(column)})`
   const unlessLarge = (value: SQL) =>
     sql`case when ${bytes} > ${sql.raw(String(LARGE_BYTES))} then null else ${value} end`
-  return sql`${columnOf(collection.idColumn!)}::text, ${unlessLarge(featureOf(collection, collection.properties))}, ${unlessLarge(versionOf(collection))}, ${bytes}`
+  return sql`${columnOf(collection.idColumn!)}::text, ${unlessLarge(featureOf(collection, collection.properties, 'converted'))}, ${unlessLarge(versionOf(collection))}, ${bytes}`
 }
 
 export const featureNotFound = (collection: Collection, id: string) =>

@@ -3,7 +3,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
 import type { Box } from './box.ts'
-import { allOf, anyOf, type Condition } from './condition.ts'
+import { allOf, anyOf, type CarefulCondition, type Condition } from './condition.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from './geometry-column.ts'
 
 export const CRS84 = 'http://www.opengis.net/def/crs/OGC/1.3/CRS84'
@@ -91,34 +91,34 @@ function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
   const geometry = storedGeometry(geometryColumn)
   const shapeOf = (way: string) => `bbox ${way}${isDegenerate ? ' flat' : ''}`
   const common = { values: [west, south, east, north], boxes: [box] }
-  if (srid === 4326) {
-    const compose = (...sides: SQL[]) => sql`ST_Intersects(${geometry}, ${envelopeOf(sides)})`
-    return { ...common, shape: shapeOf('here'), compose }
-  }
-  const exactly = (envelope: SQL) => sql`ST_Intersects(${geometryInDegrees(geometryColumn)}, ${envelope})`
-  if (srid === undefined) {
-    const compose = (...sides: SQL[]) => {
-      const envelope = envelopeOf(sides)
-      return sql`((${geometry} && ${envelope} and ST_SRID(${geometry}) in (0, 4326) or ST_SRID(${geometry}) not in (0, 4326)) and ${exactly(envelope)})`
-    }
-    return { ...common, shape: shapeOf('by row'), compose }
-  }
-  const exact = {
+  const exactly = (column: GeometryColumn): Condition => ({
     ...common,
     shape: shapeOf('exact'),
-    compose: (...sides: SQL[]) => exactly(envelopeOf(sides)),
-  }
-  if (isWide) return exact
-  return {
+    compose: (...sides) => sql`ST_Intersects(${geometryInDegrees(column)}, ${envelopeOf(sides)})`,
+  })
+  const exact = exactly(geometryColumn)
+  const careful = (rough: Condition | undefined): CarefulCondition => ({ rough, test: exactly })
+  const overlapping: Condition = {
     ...common,
-    shape: shapeOf('indexed'),
+    shape: shapeOf('overlapping'),
     compose(...sides) {
       const envelope = envelopeOf(sides)
+      if (srid === 4326) return sql`${geometry} && ${envelope}`
+      if (srid === undefined)
+        return sql`(${geometry} && ${envelope} and ST_SRID(${geometry}) in (0, 4326) or ST_SRID(${geometry}) not in (0, 4326))`
       // A straight side in degrees is a curve in the projection, so the envelope gets a point at every degree.
-      return sql`(${geometry} && ST_Transform(ST_Segmentize(${envelope}, 1), ${sql.raw(String(srid))}) and ${exactly(envelope)})`
+      return sql`${geometry} && ST_Transform(ST_Segmentize(${envelope}, 1), ${sql.raw(String(srid))})`
     },
-    withoutIndex: exact,
   }
+  if (srid === 4326) return { ...exact, careful: careful(overlapping) }
+  const both = {
+    ...common,
+    compose: (...sides: SQL[]) => sql`(${overlapping.compose(...sides)} and ${exact.compose(...sides)})`,
+    careful: careful(overlapping),
+  }
+  if (srid === undefined) return { ...both, shape: shapeOf('by row') }
+  const anywhere = { ...exact, careful: careful(undefined) }
+  return isWide ? anywhere : { ...both, shape: shapeOf('indexed'), withoutIndex: anywhere }
 }
 
 /** True for features at some height between these; a geometry without heights is at every height. */

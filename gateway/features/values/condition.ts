@@ -3,12 +3,23 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { combine, type Fragment } from '../../database/fragment.ts'
 import { areaOf, type Box } from './box.ts'
+import type { GeometryColumn } from './geometry-column.ts'
 
 export type Condition = Fragment & {
   /** Boxes that every feature meeting the condition intersects one of; undefined if it can be anywhere. */
   readonly boxes?: readonly Box[] | undefined
   /** Equivalent of this condition without an index that cannot be used for some values; undefined if it uses none. */
   readonly withoutIndex?: Condition | undefined
+  /** Set if PostGIS can fail to evaluate it for some geometry, which then fails the whole query. */
+  readonly careful?: CarefulCondition | undefined
+}
+
+/** A condition in two steps, so that a geometry for which it fails costs nothing but itself. */
+export type CarefulCondition = {
+  /** Never fails, and is true for every row that meets the condition; undefined if that can be any row. */
+  readonly rough: Condition | undefined
+  /** The rest of the condition, for one geometry. */
+  readonly test: (geometry: GeometryColumn) => Fragment
 }
 
 /**
@@ -36,8 +47,25 @@ function join(
   if (conditions.length === 1) return conditions[0]!
   const compose = (...texts: (SQL | undefined)[]) =>
     sql`(${sql.join(texts as SQL[], sql.raw(` ${operator} `))})`
-  const joined = { ...combine(operator, conditions, compose), boxes: confine(conditions) }
+  const careful = joinCareful(operator, conditions, (tests) => combine(operator, tests, compose))
+  const joined = { ...combine(operator, conditions, compose), boxes: confine(conditions), careful }
   if (!conditions.some(({ withoutIndex }) => withoutIndex)) return joined
   const others = conditions.map((condition) => condition.withoutIndex ?? condition)
-  return { ...joined, withoutIndex: { ...combine(operator, others, compose), boxes: joined.boxes } }
+  return { ...joined, withoutIndex: join(operator, others, confine) }
+}
+
+function joinCareful(
+  operator: 'and' | 'or',
+  conditions: readonly Condition[],
+  joinTests: (tests: readonly Fragment[]) => Fragment,
+): CarefulCondition | undefined {
+  const tested = conditions.flatMap(({ careful }) => careful ?? [])
+  // If one of the alternatives needs no geometry, the geometry alone does not decide.
+  if (tested.length === 0 || (operator === 'or' && tested.length < conditions.length)) return undefined
+  const rough = conditions.flatMap(({ careful, ...plain }) => (careful ? (careful.rough ?? []) : plain))
+  const isAnywhere = rough.length === 0 || (operator === 'or' && rough.length < conditions.length)
+  return {
+    rough: isAnywhere ? undefined : operator === 'and' ? allOf(rough) : anyOf(rough),
+    test: (geometry) => joinTests(tested.map(({ test }) => test(geometry))),
+  }
 }

@@ -45,6 +45,19 @@ export function geometryInDegrees(column: GeometryColumn, refine = (geometry: SQ
 }
 
 /**
+ * Returns the description of a column of a subquery that has geometries of this one: their SRIDs alone count, because
+ * they are no longer of the declared type.
+ */
+export const takenOut = (geometry: GeometryColumn, column: string): GeometryColumn => ({
+  ...geometry,
+  column,
+  srid: undefined,
+  cast: undefined,
+  isGeography: false,
+  isDomain: false,
+})
+
+/**
  * Converts a geometry in degrees to what the column stores. A column that declares no coordinate system gets degrees in
  * a new row, and that of the row in an existing one.
  */

@@ -9,6 +9,7 @@ import { type ItemChanges, makeItemChanges } from '../../features/changes/item-c
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Capabilities, Collection } from '../../features/collections/collection.ts'
 import { GEOJSON } from '../../features/formats/geojson.ts'
+import type { Unshown } from '../../features/query/unshown.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
@@ -78,6 +79,7 @@ const replacedItem = changedItem('The feature was replaced.')
 
 type Services = AuthenticateOptions & {
   readonly answers: Answers
+  readonly unshown: Unshown
   readonly catalog: Catalog
   readonly views: Views
   readonly idempotencyKeys: IdempotencyKeys
@@ -92,7 +94,7 @@ const isMinimal = (request: FastifyRequest) => preferenceOf(request, 'return') =
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, views, answers, idempotencyKeys, ...access },
+  { catalog, views, answers, unshown, idempotencyKeys, ...access },
 ) => {
   const change = async (
     request: FastifyRequest,
@@ -100,7 +102,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     make: (changes: ItemChanges) => Promise<Done>,
   ): Promise<Done> => {
     const key = await keyOfChange(request, idempotencyKeys)
-    const done = await make(makeItemChanges(await views.openForChange(request), key))
+    const done = await make(makeItemChanges(await views.openForChange(request), unshown, key))
     tellRepeated(reply, done)
     return done
   }

@@ -23,6 +23,7 @@ import { type ItemLookup, planLookup, readItem, readProperties } from '../../fea
 import { compileItems, compilePage } from '../../features/query/page.ts'
 import { isLarge, readPage, readPageWithin, streamPage } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
+import type { Unshown } from '../../features/query/unshown.ts'
 import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
 import { makeLocality } from '../auth/locality.ts'
@@ -157,6 +158,7 @@ type Services = AuthenticateOptions & {
   readonly lookup: ItemLookup
   readonly views: Views
   readonly answers: Answers
+  readonly unshown: Unshown
   readonly clientOf: ClientOf
   /** Time limit for an answer. */
   readonly timeoutMs: number
@@ -164,7 +166,7 @@ type Services = AuthenticateOptions & {
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, lookup, views, answers, clientOf, timeoutMs, ...access },
+  { database, catalog, lookup, views, answers, unshown, clientOf, timeoutMs, ...access },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
   const isFromHere = makeLocality(access)
@@ -201,7 +203,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     }
     const { database: view, deadline } = await views.open(request, reply, undefined)
     const reserve = (bytes: number) => answers.reserve(reply, bytes)
-    return before(deadline, readItem(view, collection, featureId, reserve))
+    return before(deadline, readItem(view, unshown, collection, featureId, reserve))
   }
 
   const sendItemsPage = async (
@@ -212,9 +214,13 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   ) => {
     const { collection, properties } = query
     // The script of the page loads what the map shows.
-    const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN), skipsGeometry: true }
+    const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN), geometry: 'none' } as const
     const { database, deadline } = await views.open(request, reply, timeoutMs)
-    const page = await readPageWithin(database, shown, geojson, deadline, MAX_SHOWN_BYTES)
+    const page = await readPageWithin(
+      { database, encoder: geojson, unshown, deadline },
+      shown,
+      MAX_SHOWN_BYTES,
+    )
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
     const base = request.publicUrl
@@ -267,12 +273,13 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       reply.type(type)
       const view = await views.open(request, reply, timeoutMs)
       const { database, deadline } = view
-      const page = isLarge(query) ? undefined : await readPage(database, query, encoder, deadline)
-      if (page) return sendPage(reply, page, query, urls, encoder)
+      const reading = { database, encoder, unshown, deadline }
+      const page = isLarge(query) ? 'long' : await readPage(reading, query)
+      if (typeof page === 'object') return sendPage(reply, page, query, urls, encoder)
       const answer = answers.openLarge(request, reply)
       // A long page takes as long as its client; PostgreSQL limits the time of each batch.
       view.lift()
-      const batches = await streamPage(database, query, encoder, deadline)
+      const batches = await streamPage(reading, query, page)
       return sendStream(reply, batches, query, urls, encoder, answer)
     },
   )
@@ -315,7 +322,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         return sendFeature(reply, base, collection, featureId, feature, type)
       }
       const { database: view, deadline } = await views.open(request, reply, timeoutMs)
-      const feature = await before(deadline, readProperties(view, collection, featureId))
+      const feature = await before(deadline, readProperties(view, unshown, collection, featureId))
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const [shown] = parseFeatures([feature.text]) as ShownFeature[]
       const links = featureLinks(base, collection, featureId, HTML)

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { before, type TestContext, test } from 'node:test'
 import { splitUrls } from '../../database/addresses.ts'
 import { Consistency } from '../../database/consistency.ts'
+import type { Database } from '../../database/contract.ts'
 import { openSession, type Session } from '../../database/session.ts'
 import type { Statement } from '../../database/statement.ts'
 import { ANYONE } from '../../features/access/principal.ts'
@@ -16,6 +17,7 @@ import { geojsonSeq } from '../../features/import/sources/geojson-seq.ts'
 import type { DistributeBy } from '../../features/import/target-table.ts'
 import { makeItemLookup } from '../../features/query/lookup.ts'
 import { compileLookup } from '../../features/query/lookup-statement.ts'
+import { makeUnshown } from '../../features/query/unshown.ts'
 import { cellOf, cellsOf } from '../../features/sharding/cell.ts'
 import type { Box } from '../../features/values/box.ts'
 import { openSuperuser, testDatabase } from '../support/database.ts'
@@ -270,7 +272,7 @@ test('concurrent look-ups are sent together, with one statement for each shard',
   const statements: Statement[] = []
   let roundTrips = 0
   // Reads from primaries: secondaries may not have the features yet.
-  const lookup = makeItemLookup({
+  const primaries: Database = {
     ...database,
     within() {
       const view = database.within(new Consistency({ required: 'everything' }))
@@ -281,7 +283,11 @@ test('concurrent look-ups are sent together, with one statement for each shard',
       }
       return { ...view, readAll }
     },
-  })
+  }
+  const lookup = makeItemLookup(
+    primaries,
+    makeUnshown(() => {}),
+  )
   const idOf = (feature: { text: string } | 'large' | undefined) =>
     feature && feature !== 'large' && JSON.parse(`${feature.text}}`).id
   const found = await Promise.all(places.map((id) => lookup.find(ANYONE, '', catalog.get('cities'), id)))
