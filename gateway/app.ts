@@ -54,8 +54,11 @@ const KEEP_ALIVE_MS = 72_000
 const REQUEST_CHECK_MS = 1_000
 /** Interval at which idle connections are closed during shutdown. */
 const IDLE_CHECK_MS = 50
-/** Longest path parameter, in characters: feature ids can be long texts. */
-const MAX_PARAMETER_LENGTH = 1_000
+/**
+ * Longest path parameter, in characters: feature ids can be long texts. An index holds keys of up to 2,700 bytes, which take
+ * three times as many characters in a URL; a request's header has 16 kB.
+ */
+const MAX_PARAMETER_LENGTH = 10_000
 
 /**
  * Closes idle connections repeatedly during shutdown. Node closes only those that are idle when the shutdown

@@ -57,7 +57,7 @@ export function negotiate(request: FastifyRequest, formats: Formats): Choice {
   }
   if (!accept || accept === '*/*') return { format: formats[0], type: formats[0].types[0] }
   const available = formats.flatMap(({ types }) => types)
-  const type = new Negotiator(request.raw).mediaTypes([...available])[0]
+  const type = preferredType(accept, available)
   const format = type && formats.find(({ types }) => types.includes(type))
   if (type && format) return { format, type }
   throw gatewayError(
@@ -74,11 +74,20 @@ export function wantsHtml(request: FastifyRequest): boolean {
   if (f !== undefined) return f === 'html'
   const { accept } = request.headers
   if (!accept?.includes('html')) return false
-  return (
-    new Negotiator(request.raw).mediaTypes([
-      'application/problem+json',
-      'application/json',
-      'text/html',
-    ])[0] === 'text/html'
+  return preferredType(accept, ['application/problem+json', 'application/json', 'text/html']) === 'text/html'
+}
+
+/** A parameter of a media type in Accept; all but the weight q, which is none of the type. */
+const TYPE_PARAMETER = /;\s*(?!q\s*=)[^\s;,="]+\s*(?:=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?/gi
+
+/**
+ * Returns the type that the client prefers; undefined if it accepts none. Parameters of types are disregarded, as RFC 9110
+ * (12.5.1) allows: they do not choose among formats, and clients send back the types of responses with their charset.
+ */
+function preferredType(accept: string, available: readonly string[]): string | undefined {
+  const bare = available.map((type) => type.replace(TYPE_PARAMETER, ''))
+  const [preferred] = new Negotiator({ headers: { accept: accept.replace(TYPE_PARAMETER, '') } }).mediaTypes(
+    bare,
   )
+  return preferred === undefined ? undefined : available[bare.indexOf(preferred)]
 }

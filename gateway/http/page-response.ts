@@ -60,7 +60,7 @@ function nextUrl(
   urls: PageUrls,
 ): string | undefined {
   if (offset === undefined && collection.key.length > 0)
-    return urls.next({ cursor: renderCursor(order, end) })
+    return urls.next({ cursor: renderCursor(order, end, collection.key) })
   const next = (offset ?? 0) + returned
   return next <= MAX_OFFSET ? urls.next({ offset: String(next) }) : undefined
 }

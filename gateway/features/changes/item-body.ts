@@ -12,15 +12,29 @@ import {
   type ParsedGeometry,
   parseGeometry,
 } from '../values/geometry.ts'
-import { describeValue, parseStored, parseValue } from '../values/value.ts'
+import { hstoreOf } from '../values/hstore.ts'
+import { describeValue, isNonFinite, parseStored, parseValue } from '../values/value.ts'
 
 /** Kind of a body: a new feature, a replacement, or a merge patch (RFC 7396). */
 export type BodyKind = 'create' | 'replace' | 'update'
 
-/** New content of a column: a value that PostgreSQL parses, or a patch of its JSON. */
+/** A new value that depends on the stored one. */
+export type DerivedValue =
+  /** A patch of the members of JSON, an hstore or a composite. */
+  | { readonly patch: JsonObject }
+  /** Null, unless the stored number is one that is read as null. */
+  | { readonly blank: true }
+
+/** New content of a column. */
 export type ColumnValue = {
   readonly column: Column
-  readonly value: string | null | readonly unknown[] | { readonly patch: JsonObject }
+  readonly value:
+    | string
+    | null
+    | readonly unknown[]
+    /** JSON that PostgreSQL converts to the type of the column. */
+    | { readonly json: unknown }
+    | DerivedValue
 }
 
 export type ItemBody = {
@@ -117,7 +131,7 @@ function parseId(
   const parse = known === undefined ? parseValue : parseStored
   const id = typeof text === 'string' ? parse(text, column) : undefined
   if (known !== undefined) {
-    if (given !== undefined && id !== known)
+    if (given !== undefined && !isSameId(id, known, column))
       report('/id', `must be left out or be that of the URL, ${quoted(known)}: it cannot change`)
     return kind === 'create' ? known : undefined
   }
@@ -132,6 +146,10 @@ function parseId(
   if (id === undefined) return report('/id', `must be ${describeValue(column).expected}`)
   return id
 }
+
+/** A number may be written in several ways, as in 1e-7. */
+const isSameId = (id: string | undefined, known: string, { kind }: Column) =>
+  id === known || (kind === 'number' && Number(id) === Number(known))
 
 function parseGeometryMember(
   { geometry }: JsonObject,
@@ -212,7 +230,10 @@ function parseProperties(
     // Object.hasOwn, because what every object inherits is not a property. Editors send null for fields that were
     // left blank in a new feature; if the column cannot be null, its default is meant.
     const isBlank =
-      kind !== 'update' && given[column.name] === null && !column.isNullable && column.hasDefault
+      (kind === 'create' || (kind === 'replace' && column.kind !== 'number')) &&
+      given[column.name] === null &&
+      !column.isNullable &&
+      column.hasDefault
     if (!Object.hasOwn(given, column.name) || isBlank) {
       if (kind !== 'update' && isRequired(column))
         reportMissing(pointer, `is missing: it must be ${expectedOf(column)}`)
@@ -236,8 +257,10 @@ function parseProperties(
 
 /** Completes "must be …". */
 function expectedOf(column: Column): string {
-  const { labels, isArray, maxLength, maxDigits, isNullable, kind } = column
+  const { labels, isArray, isComposite, maxLength, maxDigits, isNullable, kind, type } = column
   const orNull = isNullable ? ', or null' : ''
+  if (kind === 'other' && (isComposite || type === 'hstore'))
+    return `${isArray ? 'a list of objects' : 'an object'} as it is read${orNull}`
   if (labels) return `one of ${listed(labels.map((label) => JSON.stringify(label)))}${orNull}`
   if (isArray) return `a list of values${orNull}`
   if (kind === 'json') return `JSON that the database can hold${orNull}`
@@ -250,27 +273,51 @@ function expectedOf(column: Column): string {
 
 /** Parses the value of a property. @returns undefined if the column cannot hold it */
 function parseProperty(given: unknown, column: Column, kind: BodyKind): ColumnValue['value'] | undefined {
+  if (given === null && kind !== 'create' && column.kind === 'number') return { blank: true }
   if (given === null) return column.isNullable ? null : undefined
   if (column.kind === 'json') {
     if (!isStorable(given)) return undefined
     if (kind !== 'update' || !isObject(given)) return JSON.stringify(given)
     return countObjects(given) <= MAX_PATCHED_OBJECTS ? { patch: given } : undefined
   }
-  if (column.isArray) return Array.isArray(given) && isStorable(given) ? parseList(given) : undefined
+  if (isObject(given) && isStorable(given)) return parseMembers(given, column, kind)
+  if (column.isArray) return Array.isArray(given) && isStorable(given) ? parseList(given, column) : undefined
   const text = textOf(given, column)
   if (text === undefined || !isStorable(text)) return undefined
   const value = parseValue(text, column)
   return value !== undefined && fits(value, column) ? value : undefined
 }
 
+/** Parses an object for a column that shows its values as objects, but stores them in another form. */
+function parseMembers(
+  given: JsonObject,
+  { type, isArray, isComposite }: Column,
+  kind: BodyKind,
+): ColumnValue['value'] | undefined {
+  if (isArray || !(isComposite || type === 'hstore')) return undefined
+  if (kind === 'update') {
+    const isPatch = isComposite ? countObjects(given) <= MAX_PATCHED_OBJECTS : hstoreOf(given) !== undefined
+    return isPatch ? { patch: given } : undefined
+  }
+  return isComposite ? { json: given } : hstoreOf(given)
+}
+
 /** Returns the text of a JSON value, if its type fits the column: "5" is not a number, and 5 is not a text. */
 function textOf(given: unknown, { kind }: Column): string | undefined {
   const number =
-    given instanceof ExactNumber ? given.text : typeof given === 'number' ? String(given) : undefined
+    given instanceof ExactNumber
+      ? given.text
+      : typeof given === 'number'
+        ? // String() drops the sign of -0.
+          Object.is(given, -0)
+          ? '-0'
+          : String(given)
+        : undefined
   switch (kind) {
     case 'integer':
-    case 'number':
       return number
+    case 'number':
+      return number ?? (typeof given === 'string' && isNonFinite(given) ? given : undefined)
     case 'boolean':
       return typeof given === 'boolean' ? String(given) : undefined
     case 'other':
@@ -288,20 +335,32 @@ function fits(text: string, { type, maxLength, maxDigits, labels, kind }: Column
   // PostgreSQL counts characters, not UTF-16 units, and drops spaces beyond the length.
   if (kind === 'string' && maxLength !== undefined)
     return [...text.trimEnd()].length <= maxLength && text.length <= maxLength * 2 + MAX_PADDING
-  if (kind !== 'number') return true
+  if (kind !== 'number' || isNonFinite(text)) return true
   const value = Number(text)
   if (type === 'float4')
     return Number.isFinite(Math.fround(value)) && (value === 0 || Math.fround(value) !== 0)
   return maxDigits === undefined || Math.abs(value) < 10 ** maxDigits
 }
 
+/** Parses a list for a column of lists. */
+function parseList(
+  list: readonly unknown[],
+  { type, isComposite }: Column,
+): ColumnValue['value'] | undefined {
+  if (isComposite || type === '_json' || type === '_jsonb') return { json: list }
+  // The types of the catalog's own lists, whose text has no braces.
+  if (type === 'int2vector' || type === 'oidvector') return list.join(' ')
+  return textsOf(list, type === '_hstore')
+}
+
 /** Returns the elements of a list as text, and nested lists as lists; undefined if an element is an object. */
-function parseList(list: readonly unknown[]): unknown[] | undefined {
+function textsOf(list: readonly unknown[], mayBeHstore: boolean): unknown[] | undefined {
   const elements = list.map((element) => {
     if (element === null) return null
-    if (Array.isArray(element)) return parseList(element)
+    if (Array.isArray(element)) return textsOf(element, mayBeHstore)
     if (element instanceof ExactNumber) return element.text
-    return isObject(element) ? undefined : String(element)
+    if (isObject(element)) return mayBeHstore ? hstoreOf(element) : undefined
+    return String(element)
   })
   return elements.includes(undefined) ? undefined : elements
 }

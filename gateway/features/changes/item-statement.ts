@@ -14,10 +14,10 @@ import {
 import type { GeometryForm } from '../formats/encoder.ts'
 import { itemOf, versionOf } from '../query/stored-feature.ts'
 import { departure, type KeptColumn } from '../sharding/forwarding.ts'
-import type { JsonObject } from '../values/exact-json.ts'
+import type { Column } from '../values/column.ts'
 import { geometryToStore } from '../values/geometry-column.ts'
-import type { ColumnValue, ItemBody } from './item-body.ts'
-import { mergedColumn } from './merge-patch.ts'
+import { derivedValue, memberOf } from './derived-value.ts'
+import type { ColumnValue, DerivedValue, ItemBody } from './item-body.ts'
 
 /** Versions of which the feature must have one for a change to happen; undefined for any. */
 export type Condition = readonly string[] | undefined
@@ -142,11 +142,24 @@ function assignGeometry(
   return [{ name: column.column, value, target: { member: 'geometry' } }]
 }
 
-const assignProperty = ({ column: { name }, value }: ColumnValue): Assignment => ({
-  name,
-  value: bound(value),
-  target: { property: name },
+const assignProperty = (collection: Collection, { column, value }: ColumnValue): Assignment => ({
+  name: column.name,
+  value: fragmentOf(collection, column, value),
+  target: { property: column.name },
 })
+
+function fragmentOf(collection: Collection, column: Column, value: ColumnValue['value']): Fragment {
+  if (isDerived(value)) {
+    const shape = 'patch' in value ? 'patch' : 'blank'
+    return { shape, values: [], compose: () => derivedValue(collection, column, value) }
+  }
+  if (value === null || typeof value === 'string' || !('json' in value)) return bound(value)
+  return {
+    shape: 'json',
+    values: [JSON.stringify({ [column.name]: value.json })],
+    compose: (object) => memberOf(collection, column, sql`${object}::json`),
+  }
+}
 
 const assignId = ({ idColumn }: Collection, id: string): Assignment => ({
   name: idColumn!.name,
@@ -167,7 +180,7 @@ export function compileCreate(
     ...(cell === undefined ? [] : [assignCell(cell)]),
     ...(body.id === undefined ? [] : [assignId(collection, body.id)]),
     ...assignGeometry(collection, body, true),
-    ...body.assignments.map(assignProperty),
+    ...body.assignments.map((one) => assignProperty(collection, one)),
   ]
   return compile(collection, `create ${form}`, { assignments, cell }, (set) => insert(collection, form, set))
 }
@@ -183,7 +196,7 @@ export function compileReplace(
     .filter(({ name }) => collection.capabilities!.columns.has(name))
     .map(({ name }): Assignment => {
       const one = given.get(name)
-      return one ? assignProperty(one) : { name, value: DEFAULT }
+      return one ? assignProperty(collection, one) : { name, value: DEFAULT }
     })
   const assignments = [...assignGeometry(collection, body, false), ...properties]
   return compile(collection, `replace ${form}`, { row, assignments }, (set, where) =>
@@ -197,18 +210,9 @@ export function compileUpdate(
   row: RowReference,
   body: ItemBody,
 ): ChangeStatement {
-  const properties = body.assignments.map((one): Assignment => {
-    const { column, value } = one
-    if (!isPatch(value)) return assignProperty(one)
-    const merged: Fragment = {
-      shape: 'patch',
-      values: [],
-      compose: () => mergedColumn(column, value.patch),
-    }
-    return { name: column.name, value: merged, target: { property: column.name } }
-  })
-  // The text of a statement with a JSON patch depends on the patch, and other requests are unlikely to have the same.
-  const isUnique = body.assignments.some(({ value }) => isPatch(value))
+  const properties = body.assignments.map((one) => assignProperty(collection, one))
+  // The text of a statement with a patch depends on the patch, and other requests are unlikely to have the same.
+  const isUnique = body.assignments.some(({ value }) => isDerived(value) && 'patch' in value)
   const assignments = [...assignGeometry(collection, body, false), ...properties]
   return compile(collection, `update ${form}`, { row, assignments, isUnique }, (set, where) =>
     update(collection, form, set, where),
@@ -223,19 +227,27 @@ export const compileRemove = (collection: Collection, row: RowReference): Change
     (_, where) => sql`delete from ${tableOf(collection)} ${where} returning 1`,
   )
 
-/** Returns the columns that a feature keeps when another replaces it: those that the role may not set. */
-export function replaceKept(collection: Collection): KeptColumn[] {
+/**
+ * Returns the columns that a feature keeps when another replaces it: those that the role may not set, and those whose new
+ * value depends on the stored one.
+ */
+export function replaceKept(collection: Collection, body: ItemBody): KeptColumn[] {
   const { columns } = collection.capabilities!
-  return keptColumns(collection).filter(({ name }) => !columns.has(name))
+  const derived = new Set(
+    body.assignments.flatMap(({ column, value }) => (isDerived(value) ? column.name : [])),
+  )
+  return updateKept(collection, body).filter(({ name }) => !columns.has(name) || derived.has(name))
 }
 
-/** Returns the columns that a patch leaves as they are, and those of which it changes only a part. */
+/** Returns the columns that a patch leaves as they are, and those whose new value depends on the stored one. */
 export function updateKept(collection: Collection, { assignments }: ItemBody): KeptColumn[] {
   const changed = new Map(assignments.map((one) => [one.column.name, one]))
   return keptColumns(collection).flatMap(({ name, value }) => {
     const change = changed.get(name)
     if (!change) return [{ name, value }]
-    return isPatch(change.value) ? [{ name, value: mergedColumn(change.column, change.value.patch) }] : []
+    return isDerived(change.value)
+      ? [{ name, value: derivedValue(collection, change.column, change.value) }]
+      : []
   })
 }
 
@@ -267,7 +279,9 @@ export function compileArrival(
     assignCell(cell),
     assignId(collection, id),
     ...assignGeometry(collection, body, true),
-    ...body.assignments.filter(({ value }) => !isPatch(value)).map(assignProperty),
+    ...body.assignments
+      .filter(({ value }) => !isDerived(value))
+      .map((one) => assignProperty(collection, one)),
     ...kept.map(({ name }, index) => ({
       name,
       value: bound(left[index] ?? null),
@@ -279,5 +293,5 @@ export function compileArrival(
   )
 }
 
-const isPatch = (value: unknown): value is { readonly patch: JsonObject } =>
-  typeof value === 'object' && value !== null && 'patch' in value
+const isDerived = (value: ColumnValue['value']): value is DerivedValue =>
+  typeof value === 'object' && value !== null && ('patch' in value || 'blank' in value)

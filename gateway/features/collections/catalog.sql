@@ -193,6 +193,8 @@ select coalesce(json_agg(json_build_object(
       'isComparable', t.typcategory not in ('A', 'C', 'P') and (t.typcategory <> 'U' or exists (
         select from pg_operator o where o.oprname = '>' and o.oprleft = t.oid and o.oprright = t.oid
       )),
+      -- Whether the values, or the elements of lists, have members of their own.
+      'isComposite', coalesce(e.typtype, t.typtype) = 'c',
       'isNullable', not a.attnotnull,
       'hasDefault', a.atthasdef or a.attidentity <> '' or own.typdefault is not null,
       -- Only PostgreSQL computes the value; no client can set it.
@@ -223,6 +225,8 @@ select coalesce(json_agg(json_build_object(
     join pg_type own on own.oid = a.atttypid
     left join domain_base d on d.oid = a.atttypid
     join pg_type t on t.oid = coalesce(d.base, a.atttypid)
+    -- The elements of an array.
+    left join pg_type e on e.oid = nullif(t.typelem, 0)
     cross join lateral (select case when d.oid is null then a.atttypmod else d.modifier end as modifier) m
     where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
       and has_column_privilege(r.oid, a.attnum, 'select')

@@ -68,7 +68,7 @@ export type Collection = {
   readonly hidden: readonly string[]
   /** Column in which Tessera stores the time of the last change. */
   readonly touched: string | undefined
-  /** Hash of the table's name and columns for entity tags; it is equal in every process and gateway. */
+  /** Hash of the table's name, columns and key for entity tags; it is equal in every process and gateway. */
   readonly fingerprint: string
   /** Number that changes if anything above does, so that statements compiled for one version are not used for another. */
   readonly version: number
@@ -109,6 +109,8 @@ export type Relation = {
     readonly category: string
     /** True if a statement can compare the values with a text that stands for one. */
     readonly isComparable: boolean
+    /** True if the values, or the elements of lists, have members of their own. */
+    readonly isComposite: boolean
     readonly isNullable: boolean
     readonly hasDefault: boolean
     readonly isComputed: boolean
@@ -178,6 +180,7 @@ const CTID: Column = {
   hasDefault: true,
   isComputed: true,
   isArray: false,
+  isComposite: false,
   maxLength: undefined,
   maxDigits: undefined,
   labels: undefined,
@@ -271,7 +274,13 @@ export function makeCollection(
     distribution,
     hidden: relation.hidden,
     touched: registration?.isManaged && byName.has(TOUCHED_COLUMN) ? TOUCHED_COLUMN : undefined,
-    fingerprint: fingerprintOf([relation.schema, relation.table, relation.columns, relation.geometryColumn]),
+    fingerprint: fingerprintOf([
+      relation.schema,
+      relation.table,
+      relation.columns,
+      relation.key,
+      relation.geometryColumn,
+    ]),
     version,
   }
 }
@@ -299,6 +308,7 @@ function makeColumn(
     // Expressions of a view are computed too; only changeable.sql, which needs a write port, finds them.
     isComputed: column.isComputed || (changeable?.computed.includes(name) ?? false),
     isArray: category === 'A',
+    isComposite: column.isComposite,
     maxLength: column.maxLength ?? undefined,
     maxDigits: column.maxDigits ?? undefined,
     labels: column.labels ?? undefined,

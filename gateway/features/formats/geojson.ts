@@ -38,10 +38,7 @@ export function featureOf(
   ]
   const members = properties.flatMap((column, index) => {
     const name = `${index > 0 ? ',' : ''}${JSON.stringify(column.name)}:`
-    return [
-      sql.raw(`'${name.replaceAll("'", "''")}'`),
-      sql`coalesce(to_json(${columnOf(column)})::text, 'null')`,
-    ]
+    return [sql.raw(`'${name.replaceAll("'", "''")}'`), sql`coalesce(${propertyOf(column)}, 'null')`]
   })
   return concat([
     sql`'{"type":"Feature",'`,
@@ -52,6 +49,17 @@ export function featureOf(
     ...members,
     sql`'}'`,
   ])
+}
+
+/**
+ * Returns the JSON of a column. NaN and infinity, which JSON has no numbers for, are null: as texts they would turn the
+ * column into one of texts for clients that derive its type from a page.
+ */
+function propertyOf(column: Column): SQL {
+  const value = columnOf(column)
+  return column.kind === 'number'
+    ? sql`case when ${value} < 'Infinity' and ${value} > '-Infinity' then ${value}::text end`
+    : sql`to_json(${value})::text`
 }
 
 function geometryIn(form: GeometryForm, geometry: GeometryColumn): SQL {

@@ -11,7 +11,7 @@ import { type Column, columnOf } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
 import { intervalCondition, parseDatetime } from '../values/datetime.ts'
 import { describeValue, parseValue } from '../values/value.ts'
-import { parseCursor, type SortKey } from './order.ts'
+import { type EndValue, parseCursor, type SortKey } from './order.ts'
 
 export const DEFAULT_LIMIT = 10
 /** A large page occupies a connection until its client has read it; clients follow `next` links for more features. */
@@ -58,7 +58,7 @@ export type ItemQuery = {
   /** Set only if the client pages by offset. */
   readonly offset: number | undefined
   /** Values of `order` in the last row of the page before, which may include null; undefined without a cursor. */
-  readonly after: readonly (string | null)[] | undefined
+  readonly after: readonly EndValue[] | undefined
   /** True for the features of the query, on whichever page; undefined if that is all of them. */
   readonly condition: Condition | undefined
   /** The cells that hold all features that meet the conditions; undefined if these can be anywhere. */
@@ -96,7 +96,8 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
     collection,
     limit: parameters.limit ?? DEFAULT_LIMIT,
     offset: parameters.offset,
-    after: parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order),
+    after:
+      parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order, collection.key),
     condition,
     cells: cellsToLookIn(condition?.boxes, collection),
     order,

@@ -8,6 +8,10 @@ import { parseStored } from '../values/value.ts'
 
 export type SortKey = { readonly column: Column; readonly isDescending: boolean }
 
+/** A value of the last row of a page; only the beginning of one that is too long for a link. */
+export type EndValue = string | null | Beginning
+type Beginning = { readonly beginning: string }
+
 /** Returns a text that is equal for equal orders only; names in it are quoted. */
 export const signatureOf = (order: readonly SortKey[]) =>
   order.map(({ column, isDescending }) => (isDescending ? '-' : '') + JSON.stringify(column.name)).join()
@@ -26,14 +30,33 @@ const directionOf = ({ isNullable }: Column, isDescending: boolean) =>
   (isDescending ? ' desc' : '') + (isNullable && isDescending ? ' nulls last' : '')
 
 /**
- * Returns where a page ended. A cursor is opaque to clients: the order it belongs to, then the values of the last row.
- * It carries no limit.
+ * Longest value in a cursor, in characters: with eight of them, of three bytes each, a link still fits into the header of
+ * a request.
  */
-export const renderCursor = (order: readonly SortKey[], values: readonly (string | null)[]) =>
-  Buffer.from(JSON.stringify([signatureOf(order), ...values])).toString('base64url')
+const MAX_VALUE_LENGTH = 250
+
+/**
+ * Returns where a page ended. A cursor is opaque to clients: the order it belongs to, then the values of the last row.
+ * It carries no limit. Of a long value it has only the beginning, in brackets; the key finds the row with the rest of it.
+ */
+export function renderCursor(
+  order: readonly SortKey[],
+  values: readonly (string | null)[],
+  key: readonly Column[],
+): string {
+  const shown = values.map((value, index) =>
+    value !== null && value.length > MAX_VALUE_LENGTH && mayBeCut(order[index]!.column, key)
+      ? [value.slice(0, MAX_VALUE_LENGTH).replace(/[\ud800-\udbff]$/, '')]
+      : value,
+  )
+  return Buffer.from(JSON.stringify([signatureOf(order), ...shown])).toString('base64url')
+}
+
+const mayBeCut = (column: Column, key: readonly Column[]) =>
+  (column.kind === 'string' || column.type === 'numeric') && !key.includes(column)
 
 /** Returns the values of a cursor. @throws GatewayError naming cursor */
-export function parseCursor(cursor: string, order: readonly SortKey[]): (string | null)[] {
+export function parseCursor(cursor: string, order: readonly SortKey[], key: readonly Column[]): EndValue[] {
   let parts: unknown
   try {
     parts = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
@@ -42,10 +65,11 @@ export function parseCursor(cursor: string, order: readonly SortKey[]): (string 
   }
   const isForThis =
     Array.isArray(parts) && parts.length === order.length + 1 && parts[0] === signatureOf(order)
-  const values = isForThis ? (parts as unknown[]).slice(1) : []
+  const values = isForThis ? (parts as unknown[]).slice(1).map(endValueOf) : []
   const isValid = order.every(({ column }, index) => {
     const value = values[index]
     if (value === null) return column.isNullable
+    if (isBeginning(value)) return mayBeCut(column, key) && parseStored(value.beginning, column) !== undefined
     return (
       typeof value === 'string' &&
       (column.type === 'tid'
@@ -53,7 +77,7 @@ export function parseCursor(cursor: string, order: readonly SortKey[]): (string 
         : parseStored(value, column) !== undefined)
     )
   })
-  if (isForThis && isValid && order.length > 0) return values as (string | null)[]
+  if (isForThis && isValid && order.length > 0) return values as EndValue[]
   throw gatewayError(
     'parameter-invalid',
     'cursor must be taken from a next link of the same collection and sortby; leave it out to start from the first feature.',
@@ -61,40 +85,94 @@ export function parseCursor(cursor: string, order: readonly SortKey[]): (string 
   )
 }
 
+/** Returns a value of a cursor; undefined for what renderCursor does not write. */
+function endValueOf(part: unknown): EndValue | undefined {
+  if (part === null || typeof part === 'string') return part
+  return Array.isArray(part) && part.length === 1 && typeof part[0] === 'string'
+    ? { beginning: part[0] }
+    : undefined
+}
+
+export const isBeginning = (value: EndValue | undefined): value is Beginning =>
+  typeof value === 'object' && value !== null
+
+/** True for the row of the collection's key in which a page ended. */
+export function endCondition(
+  after: readonly EndValue[],
+  order: readonly SortKey[],
+  key: readonly Column[],
+): Condition {
+  const values = key.map((column) => after[order.findIndex((one) => one.column === column)] as string)
+  return {
+    shape: 'end',
+    values,
+    compose: (...values) =>
+      sql.join(
+        key.map((column, index) => sql`${columnOf(column)} = ${values[index]}`),
+        sql.raw(' and '),
+      ),
+  }
+}
+
+/**
+ * Completes the values of a cursor from the row in which the page ended.
+ * @param row the values of `order` in that row; undefined if it no longer exists
+ * @returns a value that has changed is still only a beginning: the rows that have it too may come again, and none is left out
+ * @throws GatewayError naming cursor
+ */
+export const completeEnd = (
+  after: readonly EndValue[],
+  order: readonly SortKey[],
+  row: readonly (string | null)[] | undefined,
+): EndValue[] =>
+  after.map((value, index) => {
+    if (!isBeginning(value)) return value
+    const whole = row?.[index]
+    if (whole?.startsWith(value.beginning)) return whole
+    if (order[index]!.column.kind === 'string') return value
+    throw gatewayError(
+      'parameter-invalid',
+      'cursor names a feature that has changed or was removed; leave cursor out to start from the first feature.',
+      { parameter: 'cursor' },
+    )
+  })
+
 /**
  * True for rows after the given one: those whose first key comes after its first key, or whose first key is equal while
  * the second comes after, and so on. The bound of the first key is repeated by itself, so that an index scan can start
  * there.
  * @param after the values of `order` in the row where the page before ended
  */
-export function afterCondition(after: readonly (string | null)[], order: readonly SortKey[]): Condition {
+export function afterCondition(after: readonly EndValue[], order: readonly SortKey[]): Condition {
   return {
-    shape: `after ${after.map((value) => (value === null ? 0 : 1)).join('')}`,
-    values: after,
+    shape: `after ${after.map((value) => (value === null ? 0 : isBeginning(value) ? 2 : 1)).join('')}`,
+    values: after.map((value) => (isBeginning(value) ? value.beginning : value)),
     compose: (...values) => composeAfter(after, order, values),
   }
 }
 
-function composeAfter(
-  after: readonly (string | null)[],
-  order: readonly SortKey[],
-  values: readonly SQL[],
-): SQL {
+function composeAfter(after: readonly EndValue[], order: readonly SortKey[], values: readonly SQL[]): SQL {
   const follows = ({ column, isDescending }: SortKey, index: number): SQL => {
     if (after[index] === null) return sql`false`
     const operator = sql.raw(isDescending ? ' < ' : ' > ')
-    const beyond = sql`${columnOf(column)}${operator}${values[index]}`
+    const beyond = isBeginning(after[index])
+      ? sql`(${columnOf(column)}${operator}${values[index]} or left(${columnOf(column)}::text, char_length(${values[index]}::text)) = ${values[index]}::text)`
+      : sql`${columnOf(column)}${operator}${values[index]}`
     return column.isNullable ? sql`(${beyond} or ${columnOf(column)} is null)` : beyond
   }
-  const equals = ({ column }: SortKey, index: number): SQL =>
-    after[index] === null ? sql`${columnOf(column)} is null` : sql`${columnOf(column)} = ${values[index]}`
+  const equals = ({ column }: SortKey, index: number): SQL => {
+    if (isBeginning(after[index])) return sql`false`
+    return after[index] === null
+      ? sql`${columnOf(column)} is null`
+      : sql`${columnOf(column)} = ${values[index]}`
+  }
   const alternatives = order.map((key, index) => {
     const same = order.slice(0, index).map(equals)
     return sql`(${sql.join([...same, follows(key, index)], sql.raw(' and '))})`
   })
   const [first] = order
   const condition = sql`(${sql.join(alternatives, sql.raw(' or '))})`
-  if (order.length === 1 || !first || first.column.isNullable) return condition
+  if (order.length === 1 || !first || first.column.isNullable || isBeginning(after[0])) return condition
   const operator = sql.raw(first.isDescending ? ' <= ' : ' >= ')
   return sql`${columnOf(first.column)}${operator}${values[0]} and ${condition}`
 }

@@ -9,7 +9,7 @@ import { cellsCondition, compileRead, type From, where } from '../sharding/shard
 import { columnOf } from '../values/column.ts'
 import { allOf } from '../values/condition.ts'
 import type { ItemQuery } from './item-query.ts'
-import { afterCondition, orderBy, signatureOf } from './order.ts'
+import { afterCondition, endCondition, orderBy, signatureOf } from './order.ts'
 
 /** Features are counted for numberMatched up to this many: it costs about as much as reading a page. */
 const COUNT_BOUND = 1_000
@@ -94,6 +94,18 @@ const countOf = (from: From, { matching }: Texts): SQL =>
 
 export const compileCount = (query: ItemQuery): Statement =>
   compileQuery({ ...query, limit: 0, offset: undefined, after: undefined }, 'count', countOf)
+
+/** Returns the statement for the values of `order` in the row in which the page before ended. */
+export function compileEnd({ collection, order, after }: ItemQuery): Statement {
+  const columns = sql.join(
+    order.map(({ column }) => columnOf(column)),
+    sql.raw(', '),
+  )
+  const select = (from: From, end: SQL | undefined) =>
+    sql`select ${columns} from ${from.table}${where(from, end)}`
+  const end = endCondition(after!, order, collection.key)
+  return compileRead(collection, `end ${signatureOf(order)}`, [end], select, undefined)
+}
 
 /**
  * Returns the statement for a page that is read in one go, to be parsed by parsePage. On Citus it returns plain rows:

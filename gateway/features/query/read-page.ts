@@ -5,8 +5,10 @@ import { isGeometryFailure } from '../../database/outcome.ts'
 import { meanBytes, type Row } from '../../database/statement.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { ItemQuery } from './item-query.ts'
+import { completeEnd, isBeginning } from './order.ts'
 import {
   compileCount,
+  compileEnd,
   compileItems,
   compilePage,
   hasManyFeatures,
@@ -34,6 +36,17 @@ export const isLarge = (query: ItemQuery) =>
 
 /** Returns the query, then the same without the index of a projected table: PROJ may not project what it asks for. */
 const waysOf = (query: ItemQuery) => [query, withoutIndex(query)].filter((way) => way !== undefined)
+
+/** Completes the position at which a page begins, if its values were too long for the link. @throws GatewayError */
+export async function completePosition(
+  { database, deadline }: PageReading,
+  query: ItemQuery,
+): Promise<ItemQuery> {
+  const { after, order } = query
+  if (!after?.some(isBeginning)) return query
+  const [row] = await database.read(compileEnd(query), { signal: deadline })
+  return { ...query, after: completeEnd(after, order, row) }
+}
 
 /**
  * Reads a page that is held in memory.

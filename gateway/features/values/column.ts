@@ -27,6 +27,8 @@ export type Column = {
   readonly isComputed: boolean
   /** True if its values are lists. */
   readonly isArray: boolean
+  /** True if its values, or those in its lists, have members of their own: it is of a composite type. */
+  readonly isComposite: boolean
   /** Longest text, in characters; undefined without a limit. */
   readonly maxLength: number | undefined
   /** Most digits before the decimal point; undefined without a limit. */

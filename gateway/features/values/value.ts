@@ -10,13 +10,23 @@ const BOUNDS: Record<string, readonly [bigint, bigint]> = {
 }
 const INTEGER = /^[-+]?\d{1,20}$/
 const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$/
+/** Numbers that JSON has no word for, as PostgreSQL writes them. */
+const NON_FINITE = /^(NaN|-?Infinity)$/
+/** Days as PostgreSQL writes them: the year 10000 and later have more than four digits, and there are years before Christ. */
+const DAY = /^(\d{4,7})-(\d{2})-(\d{2})( BC)?$/
 const TIMESTAMP =
-  /^(\d{4})-(\d{2})-(\d{2})[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[-+]([01]\d|2[0-3]):?[0-5]\d)?$/
+  /^(\d{4,6})-(\d{2})-(\d{2})[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[-+]([01]\d|2[0-3]):?[0-5]\d)?( BC)?$/
+const INFINITE_TIME = /^-?infinity$/
 /** An offset from UTC other than zero. */
-const OFFSET = /:.*[-+](?!00:?00$)\d{2}:?\d{2}$/
+const OFFSET = /:.*[-+](?!00:?00( BC)?$)\d{2}:?\d{2}( BC)?$/
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i
-/** Longest text of a number: a longer one is no measurement, and only costs the server time. */
-const MAX_NUMBER_LENGTH = 100
+/** Longest text of a number of floating point: a longer one is no measurement, and only costs the server time. */
+const MAX_FLOAT_LENGTH = 100
+/** Longest text that PostgreSQL writes for a numeric: 131,072 digits before the decimal point and 16,383 after it. */
+const MAX_NUMERIC_LENGTH = 150_000
+
+/** Returns true for the text of a number that is none in JSON. */
+export const isNonFinite = (text: string) => NON_FINITE.test(text)
 
 /** Returns the value for PostgreSQL, integers and UUIDs in canonical form; undefined if no row can hold it. */
 export function parseValue(text: string, { kind, type }: Column): string | undefined {
@@ -30,16 +40,18 @@ export function parseValue(text: string, { kind, type }: Column): string | undef
       return value >= least && value <= most ? String(value) : undefined
     }
     case 'number':
-      if (text.length > MAX_NUMBER_LENGTH || !NUMBER.test(text)) return undefined
+      if (isNonFinite(text)) return text
+      if (text.length > (type === 'numeric' ? MAX_NUMERIC_LENGTH : MAX_FLOAT_LENGTH)) return undefined
+      if (!NUMBER.test(text)) return undefined
       return type === 'numeric' || Number.isFinite(Number(text)) ? text : undefined
     case 'boolean':
       return text === 'true' || text === 'false' ? text : undefined
     case 'date':
-      return isDay(text) ? text : undefined
+      return isDay(text, DAY) || INFINITE_TIME.test(text) ? text : undefined
     case 'timestamp':
       // In a timestamp without time zone, PostgreSQL would drop the offset and so store another time.
       if (type === 'timestamp' && OFFSET.test(text)) return undefined
-      return isDay(text, TIMESTAMP) || isDay(text) ? text : undefined
+      return isDay(text, TIMESTAMP) || isDay(text, DAY) || INFINITE_TIME.test(text) ? text : undefined
     case 'uuid':
       return UUID.test(text)
         ? text
@@ -56,13 +68,10 @@ export function parseValue(text: string, { kind, type }: Column): string | undef
 export const parseStored = (text: string, column: Column): string | undefined =>
   parseValue(text, column) ?? (STORED_FORMS[column.kind]?.test(text) ? text : undefined)
 
-/** Texts that parseValue refuses but PostgreSQL and its JSON can return, such as a date before Christ. */
-const STORED_TIME = /^[-\dT :.+]{4,40}( BC)?$|^-?infinity$/
+/** Texts that parseValue refuses but PostgreSQL can return, such as an offset from UTC in hours alone. */
 const STORED_FORMS: Partial<Record<Column['kind'], RegExp>> = {
   boolean: /^[tf]$/,
-  number: /^(NaN|-?Infinity)$/,
-  date: STORED_TIME,
-  timestamp: STORED_TIME,
+  timestamp: /^[-\d :.+]{4,40}( BC)?$/,
 }
 
 /** Describes the values of a column: `expected` completes "must be …", `example` is such a value. */

@@ -21,7 +21,13 @@ import {
 } from '../../features/query/item-query.ts'
 import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
 import { compileItems, compilePage } from '../../features/query/page.ts'
-import { isLarge, readPage, readPageWithin, streamPage } from '../../features/query/read-page.ts'
+import {
+  completePosition,
+  isLarge,
+  readPage,
+  readPageWithin,
+  streamPage,
+} from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
 import type { Answers } from '../answers.ts'
@@ -213,14 +219,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     urls: PageUrls,
   ) => {
     const { collection, properties } = query
-    // The script of the page loads what the map shows.
-    const shown = { ...query, limit: Math.min(query.limit, MAX_SHOWN), geometry: 'none' } as const
     const { database, deadline } = await views.open(request, reply, timeoutMs)
-    const page = await readPageWithin(
-      { database, encoder: geojson, unshown, deadline },
-      shown,
-      MAX_SHOWN_BYTES,
-    )
+    const reading = { database, encoder: geojson, unshown, deadline }
+    const complete = await completePosition(reading, query)
+    // The script of the page loads what the map shows.
+    const shown = { ...complete, limit: Math.min(query.limit, MAX_SHOWN), geometry: 'none' } as const
+    const page = await readPageWithin(reading, shown, MAX_SHOWN_BYTES)
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
     const base = request.publicUrl
@@ -263,17 +267,18 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const collection = catalog.get(request.params.collectionId)
       const { format, type } = negotiate(request, FEATURE_FORMATS)
       const encoder = encoders.find((one) => one.format === format)
-      const query = planItems(request.query as ItemParameters, collection)
+      const planned = planItems(request.query as ItemParameters, collection)
       if (request.query.explain) {
-        const compile = isLarge(query) ? compileItems : compilePage
-        return explain(request, reply, compile(query, encoder ?? geojson))
+        const compile = isLarge(planned) ? compileItems : compilePage
+        return explain(request, reply, compile(planned, encoder ?? geojson))
       }
       const urls = pageUrls(request.publicUrl, request.url, collection, format)
-      if (!encoder) return sendItemsPage(request, reply, query, urls)
+      if (!encoder) return sendItemsPage(request, reply, planned, urls)
       reply.type(type)
       const view = await views.open(request, reply, timeoutMs)
       const { database, deadline } = view
       const reading = { database, encoder, unshown, deadline }
+      const query = await completePosition(reading, planned)
       const page = isLarge(query) ? 'long' : await readPage(reading, query)
       if (typeof page === 'object') return sendPage(reply, page, query, urls, encoder)
       const answer = answers.openLarge(request, reply)

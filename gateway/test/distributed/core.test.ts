@@ -142,6 +142,18 @@ test('f and Accept choose the format, and unknown formats are refused', async ()
   assert.match((await accept('image/png, */*;q=0.1')).type, /^application\/geo\+json/)
   assert.match((await accept('text/html, application/geo+json;q=0.9')).type, /^text\/html/)
   assert.match((await accept('text/html;q=0.8, application/geo+json;q=0.9')).type, /^application\/geo\+json/)
+  for (const [value, type] of [
+    ['application/geo+json; charset=utf-8', 'application/geo+json'],
+    ['application/json; charset=utf-8', 'application/json'],
+    ['application/json;odata=verbose', 'application/json'],
+    ['application/geo+json;profile="a,b;q=0"', 'application/geo+json'],
+    ['text/html; charset=utf-8', 'text/html'],
+    ['text/html;level=1;q=0.4, application/geo+json ; v="\\"" ; q=0.5', 'application/geo+json'],
+  ] as const)
+    assert.ok((await accept(value)).type.startsWith(type), value)
+  assert.equal((await accept('application/json;charset=utf-8;q=0')).status, 406)
+  const missing = await client('/collections/none', { headers: { accept: 'text/html; charset=utf-8' } })
+  assert.match(missing.type, /^text\/html/)
   const refused = await accept('image/png')
   assert.deepEqual([refused.status, refused.json.code], [406, 'not-acceptable'])
 })

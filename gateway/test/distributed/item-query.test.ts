@@ -164,7 +164,7 @@ test('every property can be a filter parameter', async () => {
     'is_open=maybe',
     'opened=2020-13-01',
     'code=1',
-    'height=NaN',
+    'height=nan',
     'name=a&name=b',
   ]) {
     const { status, json } = await client(`/collections/places/items?${wrong}`)

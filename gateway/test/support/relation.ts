@@ -27,6 +27,7 @@ export const column = (
   type,
   category: 'S',
   isComparable: true,
+  isComposite: false,
   isNullable,
   hasDefault: false,
   isComputed: false,
