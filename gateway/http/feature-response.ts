@@ -2,6 +2,7 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError } from '../errors.ts'
+import { ABSENT, type Condition } from '../features/changes/item-statement.ts'
 import type { Collection } from '../features/collections/collection.ts'
 import type { Format, Link } from '../features/formats/format.ts'
 import { closeFeature, GEOJSON } from '../features/formats/geojson.ts'
@@ -45,18 +46,21 @@ const VERSION = /^-?\d{1,19}$/
 /**
  * Returns the versions that a change may find, from If-Match; undefined for any. Tags of another shape belong to
  * something else and match nothing, and neither do weak tags (RFC 9110, 13.1.1).
- * @throws GatewayError header-invalid
+ * @throws GatewayError header-invalid; feature-changed if all tags are weak
  */
-export function parseCondition(
-  { headers }: FastifyRequest,
-  { fingerprint }: Collection,
-): readonly string[] | undefined {
-  // The change requires that there is no feature yet, so no version of an existing one matches.
-  if (headers['if-none-match']?.trim() === '*') return []
+export function parseCondition({ headers }: FastifyRequest, { fingerprint }: Collection): Condition {
+  if (headers['if-none-match']?.trim() === '*') return ABSENT
   const given = headers['if-match']?.trim()
   if (given === undefined || given === '*') return undefined
-  return given.split(',').flatMap((text) => {
-    const match = TAG.exec(text.trim())
+  const tags = given.split(',').map((text) => text.trim())
+  if (tags.every((tag) => tag.startsWith('W/') && TAG.test(tag)))
+    throw gatewayError(
+      'feature-changed',
+      `If-Match has the weak tag ${tags[0]}, which matches no feature (RFC 9110, 13.1.1). Send the ETag of the feature itself, without W/; a proxy that compresses responses may have added it, and pages have weak tags.`,
+      { header: 'If-Match' },
+    )
+  return tags.flatMap((text) => {
+    const match = TAG.exec(text)
     if (!match) {
       throw gatewayError(
         'header-invalid',

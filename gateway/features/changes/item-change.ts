@@ -19,6 +19,7 @@ import { parseStored } from '../values/value.ts'
 import { type ChangeResult, changeOnce, claimKey, type Done, type IdempotencyKey } from './idempotency-key.ts'
 import { type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
 import {
+  ABSENT,
   type ChangeStatement,
   type Condition,
   compileArrival,
@@ -329,6 +330,12 @@ type Relocation = {
 function refusal(collection: Collection, id: string, condition: Condition, [, , version]: Row): GatewayError {
   // Row-level security or a trigger prevented the change without an error.
   if (condition?.includes(version!) !== false) return notAllowed()
+  if (condition === ABSENT)
+    return gatewayError(
+      'feature-changed',
+      `There is a feature ${JSON.stringify(id)} already, and If-None-Match: * only creates. Leave the header out to replace it.`,
+      { collection: collection.id, feature: id },
+    )
   return gatewayError(
     'feature-changed',
     `The feature ${quoted(id)} is not what If-Match names: it has been changed since it was read. Read it again before you repeat the change.`,

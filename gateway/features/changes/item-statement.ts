@@ -12,15 +12,19 @@ import {
   tableOf,
 } from '../collections/collection.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
+import { geojson } from '../formats/geojson.ts'
 import { itemOf, versionOf } from '../query/stored-feature.ts'
 import { departure, type KeptColumn } from '../sharding/forwarding.ts'
-import type { Column } from '../values/column.ts'
+import { type Column, columnOf } from '../values/column.ts'
 import { geometryToStore } from '../values/geometry-column.ts'
 import { derivedValue, memberOf } from './derived-value.ts'
 import type { ColumnValue, DerivedValue, ItemBody } from './item-body.ts'
 
 /** Versions of which the feature must have one for a change to happen; undefined for any. */
 export type Condition = readonly string[] | undefined
+
+/** Condition of a change that requires that there is no feature yet. */
+export const ABSENT: Condition = []
 
 /** The member of a feature that a bound value belongs to. */
 export type Target = { readonly member: 'id' | 'geometry' } | { readonly property: string }
@@ -124,20 +128,30 @@ function update(collection: Collection, form: GeometryForm, set: readonly SetCol
 const NULL: Fragment = { shape: 'null', values: [], compose: () => sql`null` }
 const DEFAULT: Fragment = { shape: 'default', values: [], compose: () => sql`default` }
 
-/** Returns the new value of the geometry, if the body has one. */
+/**
+ * Returns the new value of the geometry, if the body has one. The stored geometry is kept if it is shown like this:
+ * converted back, it would be some millionths of a metre away, and curves would become lines.
+ * @param form that in which an existing row returns its geometry; undefined for a new row. One that cannot be shown
+ *   cannot be compared either: the change is then made again in the other form.
+ */
 function assignGeometry(
   { geometry: column }: Collection,
   { geometry }: ItemBody,
-  isNew: boolean,
+  form?: GeometryForm,
 ): Assignment[] {
   if (geometry === undefined) return []
+  const stored = columnOf({ name: column.column })
+  const given = (text: SQL) =>
+    geometryToStore(column, form === undefined, sql`ST_GeomFromGeoJSON(${text}::text)`)
+  const keptOr = (text: SQL) =>
+    sql`case when ${geojson.geometryOf(column)} = ${text}::text then ${stored} else ${given(text)} end`
   const value: Fragment =
     geometry === null
       ? NULL
       : {
           shape: 'geometry',
           values: [geometry.text],
-          compose: (text) => geometryToStore(column, isNew, sql`ST_GeomFromGeoJSON(${text}::text)`),
+          compose: (text) => (form === 'converted' ? keptOr(text!) : given(text!)),
         }
   return [{ name: column.column, value, target: { member: 'geometry' } }]
 }
@@ -179,7 +193,7 @@ export function compileCreate(
   const assignments = [
     ...(cell === undefined ? [] : [assignCell(cell)]),
     ...(body.id === undefined ? [] : [assignId(collection, body.id)]),
-    ...assignGeometry(collection, body, true),
+    ...assignGeometry(collection, body),
     ...body.assignments.map((one) => assignProperty(collection, one)),
   ]
   return compile(collection, `create ${form}`, { assignments, cell }, (set) => insert(collection, form, set))
@@ -198,7 +212,7 @@ export function compileReplace(
       const one = given.get(name)
       return one ? assignProperty(collection, one) : { name, value: DEFAULT }
     })
-  const assignments = [...assignGeometry(collection, body, false), ...properties]
+  const assignments = [...assignGeometry(collection, body, form), ...properties]
   return compile(collection, `replace ${form}`, { row, assignments }, (set, where) =>
     update(collection, form, set, where),
   )
@@ -213,7 +227,7 @@ export function compileUpdate(
   const properties = body.assignments.map((one) => assignProperty(collection, one))
   // The text of a statement with a patch depends on the patch, and other requests are unlikely to have the same.
   const isUnique = body.assignments.some(({ value }) => isDerived(value) && 'patch' in value)
-  const assignments = [...assignGeometry(collection, body, false), ...properties]
+  const assignments = [...assignGeometry(collection, body, form), ...properties]
   return compile(collection, `update ${form}`, { row, assignments, isUnique }, (set, where) =>
     update(collection, form, set, where),
   )
@@ -278,7 +292,7 @@ export function compileArrival(
   const assignments = [
     assignCell(cell),
     assignId(collection, id),
-    ...assignGeometry(collection, body, true),
+    ...assignGeometry(collection, body),
     ...body.assignments
       .filter(({ value }) => !isDerived(value))
       .map((one) => assignProperty(collection, one)),

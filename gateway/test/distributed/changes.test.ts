@@ -207,6 +207,16 @@ test('a feature that was changed meanwhile is not overwritten', async () => {
   const current = (await read('change_place', id)).etag
   await patch(id, { properties: { name: 'listed' } }, `"x.1", ${current}`)
   await patch(id, { properties: { name: 'any' } }, '*')
+  const weak = await problemOf(patch(id, {}, `W/${current}`))
+  assert.deepEqual([weak.status, weak.code], [412, 'feature-changed'])
+  assert.ok(weak.message.includes(`W/${current}`), weak.message)
+  const exists = await client(`/collections/change_place/items/${id}`, {
+    method: 'PUT',
+    headers: { 'if-none-match': '*', 'content-type': 'application/geo+json' },
+    body: JSON.stringify(newPlace({ name: 'new' })),
+  })
+  assert.equal(exists.status, 412)
+  assert.match(exists.json.detail, /There is a feature .* already, and If-None-Match: \* only creates/)
   const malformed = await problemOf(patch(id, {}, 'unquoted'))
   assert.deepEqual([malformed.status, malformed.code], [400, 'header-invalid'])
   const gone = await problemOf(patch('999999999', {}, '*'))

@@ -245,3 +245,36 @@ test('a feature that moves to another cell keeps its numbers that are none in JS
   const [after] = await session.query<{ v: string; tags: string }>('select v::text, tags::text from moving')
   assert.deepEqual({ ...after }, { v: 'NaN', tags: '"a"=>"1"' })
 })
+
+test('a geometry that comes back as it was read stays as it is stored', async () => {
+  await session.query(`
+    create table kept_places (id int primary key, name text, geom geometry(Geometry, 25832));
+    insert into kept_places values (1, 'a', 'SRID=25832;POINT(500010.123456789 5500010.987654321)'),
+      (2, 'b', 'SRID=25832;LINESTRING(500010.123456789 5500010, 500020.3 5500020.7)'),
+      (3, 'c', 'SRID=25832;POLYGON((500000.1 5500000,500000 5500010.3,500010 5500010,500010 5500000,500000.1 5500000))'),
+      (4, 'd', 'SRID=25832;POINT(500000 5500000)');
+    create table kept_degrees (id int primary key, name text, geom geometry(Point, 4326));
+    insert into kept_degrees values (1, 'a', 'SRID=4326;POINT(1.12345678901234 2.00000000000012)')`)
+  await catalog.reload()
+  const texts = async (table: string) =>
+    (
+      await session.query<{ text: string }>(`select ST_AsText(geom, 17) as text from ${table} order by id`)
+    ).map(({ text }) => text)
+  for (const table of ['kept_places', 'kept_degrees']) {
+    const before = await texts(table)
+    for (const method of ['PUT', 'PATCH'] as const)
+      for (const id of before.map((_, index) => index + 1)) {
+        const { json } = await client(`/collections/${table}/items/${id}`)
+        const answer = await send(method, `/collections/${table}/items/${id}`, {
+          ...json,
+          properties: { name: `${method}` },
+        })
+        assert.deepEqual([answer.status, answer.json.properties.name], [200, method])
+      }
+    assert.deepEqual(await texts(table), before)
+  }
+  const moved = await send('PATCH', '/collections/kept_places/items/4', {
+    geometry: { type: 'Point', coordinates: [9.5, 50] },
+  })
+  assert.deepEqual(moved.json.geometry, { type: 'Point', coordinates: [9.5, 50] })
+})

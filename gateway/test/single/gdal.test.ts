@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { startGateway } from '../support/gateway.ts'
 
-const { client } = await startGateway()
+const { client, session, catalog } = await startGateway()
 const run = promisify(execFile)
 const isMissing = spawnSync('ogrinfo', ['--version']).status !== 0
 const options = {
@@ -58,4 +58,12 @@ test('GDAL reads the types and the extent', options, async () => {
   assert.match(text, /Geometry: Multi Polygon/)
   assert.match(text, /name: String/)
   assert.match(text, /Extent: \(-180\.0+, -/)
+})
+
+test('GDAL sees a column of numbers as one although some are NaN', options, async () => {
+  await session.query(`create table gdal_numbers (id int primary key, v float8, geom geometry(Point, 4326));
+    insert into gdal_numbers values (1, 1.5, 'SRID=4326;POINT(1 1)'), (2, 'NaN', 'SRID=4326;POINT(1 1)'),
+      (3, 'Infinity', 'SRID=4326;POINT(1 1)')`)
+  await catalog.reload()
+  assert.match(await ogrinfo('-al', 'gdal_numbers'), /^v: Real/m)
 })
