@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { followPages, type Page } from '../support/client.ts'
+import { distributeById } from '../support/distribute.ts'
 import { startGateway } from '../support/gateway.ts'
 
 const { client, session, catalog } = await startGateway()
@@ -83,6 +84,7 @@ await session.query(`
     case i when 1 then 'NaN' when 2 then 'Infinity' when 3 then '-Infinity' else i::float8 end,
     case i when 1 then 'infinity' when 2 then '-infinity' when 3 then '0044-03-15 BC' else '2024-01-01' end::date, -i
     from generate_series(1, 7) i`)
+await distributeById(session, 'sorted_oddly')
 await catalog.reload()
 const SORTED = '/collections/sorted_oddly/items?properties=d'
 

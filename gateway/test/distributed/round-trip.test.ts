@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Page } from '../support/client.ts'
+import { distributeById } from '../support/distribute.ts'
 import { startGateway } from '../support/gateway.ts'
 
 const { client, session, catalog } = await startGateway()
@@ -113,6 +114,7 @@ for (let row = 0; row < rows; row++) {
   )
 }
 await session.query(`insert into every_type (id) values (${rows})`)
+await distributeById(session, 'every_type')
 await catalog.reload()
 
 const stored = async () => {
