@@ -1,7 +1,7 @@
 // Owns the check of a feature's body against its collection, which reports all faults at once.
 
 import { type Fault, gatewayError, listed, MAX_FAULTS, quoted } from '../../errors.ts'
-import type { Collection } from '../collections/collection.ts'
+import { type Collection, isSpread } from '../collections/collection.ts'
 import { type Column, isRequired } from '../values/column.ts'
 import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
 import { describeForeignCrs, foreignCrsOf } from '../values/geojson-crs.ts'
@@ -248,6 +248,13 @@ function parseProperties(
         )
       return []
     }
+    if (isMerged(given[column.name], column, kind) && isSpread(collection)) {
+      report(
+        pointer,
+        'can only be replaced, with PUT: its table is distributed over nodes, which cannot merge it',
+      )
+      return []
+    }
     const value = parseProperty(given[column.name], column, kind)
     if (value !== undefined) return [{ column, value }]
     report(pointer, `must ${given[column.name] === null ? 'not be null, but ' : 'be '}${expectedOf(column)}`)
@@ -287,6 +294,10 @@ function parseProperty(given: unknown, column: Column, kind: BodyKind): ColumnVa
   const value = parseValue(text, column)
   return value !== undefined && fits(value, column) ? value : undefined
 }
+
+/** Returns true for a patch of a composite value. */
+const isMerged = (given: unknown, { isComposite, isArray }: Column, kind: BodyKind) =>
+  kind === 'update' && isComposite && !isArray && isObject(given)
 
 /** Parses an object for a column that shows its values as objects, but stores them in another form. */
 function parseMembers(

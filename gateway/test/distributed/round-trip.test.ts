@@ -128,6 +128,17 @@ const stored = async () => {
 }
 const PATH = '/collections/every_type/items'
 
+/** Composites of distributed tables are refused in a patch. */
+const composites = columns.filter((_, at) => /^(compound|nested|pair)$/.test(types[at]!))
+const isDistributed = catalog.get('every_type').distribution !== undefined
+
+function withoutComposites(text: string): string {
+  if (!isDistributed) return text
+  const body = JSON.parse(text)
+  for (const column of composites) delete body.properties[column]
+  return JSON.stringify(body)
+}
+
 const send = (method: 'PUT' | 'PATCH', path: string, body: unknown) =>
   client(path, {
     method,
@@ -141,7 +152,8 @@ for (const method of ['PUT', 'PATCH'] as const)
     for (const { id } of before) {
       // The text as it is, because a JavaScript number would lose digits.
       const { text } = await client(`${PATH}/${id}`)
-      const answer = await send(method, `${PATH}/${id}`, text)
+      const body = method === 'PATCH' ? withoutComposites(text) : text
+      const answer = await send(method, `${PATH}/${id}`, body)
       assert.equal(answer.status, 200, `${id}: ${answer.text}`)
       assert.deepEqual(answer.json.properties, JSON.parse(text).properties, String(id))
     }
@@ -279,4 +291,11 @@ test('a geometry that comes back as it was read stays as it is stored', async ()
     geometry: { type: 'Point', coordinates: [9.5, 50] },
   })
   assert.deepEqual(moved.json.geometry, { type: 'Point', coordinates: [9.5, 50] })
+})
+
+test('a patch of a composite in a distributed table is refused with the way that works', async (t) => {
+  if (!isDistributed) return t.skip('SKIPPED: the table is not distributed')
+  const answer = await send('PATCH', `${PATH}/0`, { properties: { [composites[0]!]: { a: 1 } } })
+  assert.equal(answer.status, 422)
+  assert.match(answer.json.detail, /can only be replaced, with PUT/)
 })
