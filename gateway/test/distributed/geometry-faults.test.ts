@@ -10,7 +10,7 @@ const { client, session, catalog, events } = await startGateway()
 await session.query(`
   create table f_nan (id int primary key, name text, geom geometry(Point, 4326));
   insert into f_nan values
-    (1, 'x', ST_SetSRID(ST_MakePoint('NaN', 'NaN'), 4326)), (2, 'Infinity', ST_SetSRID(ST_MakePoint('Infinity', 5), 4326)),
+    (1, 'x', ST_SetSRID(ST_MakePoint('NaN', 7), 4326)), (2, 'Infinity', ST_SetSRID(ST_MakePoint('Infinity', 5), 4326)),
     (3, '"geometry":{NaN},"properties":{', 'SRID=4326;POINT(1 1)'), (4, 'x', null);
   create table f_height (id int primary key, geom geometry(GeometryZ, 4326));
   insert into f_height values
