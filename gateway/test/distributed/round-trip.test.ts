@@ -70,7 +70,7 @@ const TYPES: Record<string, readonly string[]> = {
   daterange: [`'[2024-01-01,infinity)'`],
   tstzrange: [`'["2024-01-01 00:00+00",)'`],
   int4multirange: [`'{[1,3),[5,7)}'`],
-  mood: [`'sad'`],
+  trip_mood: [`'sad'`],
   'int[]': [`'{1,null,3}'`, `'{{1,2},{3,4}}'`, `'{}'`],
   'float8[]': [`'{1,NaN,-Infinity}'`],
   'text[]': [`array['a,b', '"', null, 'NULL', E'\\\\']`],
@@ -79,21 +79,21 @@ const TYPES: Record<string, readonly string[]> = {
   'uuid[]': [`'{6f9619ff-8b86-4d01-b42d-00cf4fc964ff}'`],
   'bytea[]': [`array['\\x00'::bytea]`],
   'inet[]': [`'{10.0.0.1}'`],
-  'mood[]': [`'{sad,ok}'`],
+  'trip_mood[]': [`'{sad,ok}'`],
   'int4range[]': [`array['[1,5)'::int4range]`],
   'json[]': [`array['{"a":1}'::json, '"x"']`],
   'jsonb[]': [`array['{"a":1}'::jsonb, '[1,2]', '"x"', null]`],
   int2vector: [`'1 2'`],
   hstore: [`'highway=>primary, "odd \\\\ \\" name"=>x, n=>1'`, `''`],
   'hstore[]': [`array['a=>1'::hstore, null]`],
-  compound: [`row(1, E'a"b', array['NaN', 2]::float8[], '{"j":[1.5]}')`, 'row(null, null, null, null)'],
-  'compound[]': [`array[row(1, 'a', null, null)::compound, null]`],
-  nested: [`row(row(1, 'x', null, null)::compound, '0044-03-15 BC')`],
-  whole: ['5'],
-  twice: ['6'],
-  share: [`'NaN'`],
-  tags: [`'a=>b'`],
-  pair: [`row(1, 'x', null, null)`],
+  trip_compound: [`row(1, E'a"b', array['NaN', 2]::float8[], '{"j":[1.5]}')`, 'row(null, null, null, null)'],
+  'trip_compound[]': [`array[row(1, 'a', null, null)::trip_compound, null]`],
+  trip_nested: [`row(row(1, 'x', null, null)::trip_compound, '0044-03-15 BC')`],
+  trip_whole: ['5'],
+  trip_twice: ['6'],
+  trip_share: [`'NaN'`],
+  trip_tags: [`'a=>b'`],
+  trip_pair: [`row(1, 'x', null, null)`],
 }
 const types = Object.keys(TYPES)
 const columns = types.map((_, index) => `c${index}`)
@@ -101,11 +101,11 @@ const rows = Math.max(...Object.values(TYPES).map(({ length }) => length))
 
 await session.query(`
   create extension if not exists hstore; create extension if not exists citext;
-  create type mood as enum ('sad', 'ok');
-  create type compound as (a int, b text, c float8[], d jsonb);
-  create type nested as (inner_value compound, day date);
-  create domain whole as int check (value > 0); create domain twice as whole;
-  create domain share as float8; create domain tags as hstore; create domain pair as compound`)
+  create type trip_mood as enum ('sad', 'ok');
+  create type trip_compound as (a int, b text, c float8[], d jsonb);
+  create type trip_nested as (inner_value trip_compound, day date);
+  create domain trip_whole as int check (value > 0); create domain trip_twice as trip_whole;
+  create domain trip_share as float8; create domain trip_tags as hstore; create domain trip_pair as trip_compound`)
 await session.query(`create table every_type (id int primary key, geom geometry(Point, 4326),
   ${types.map((type, index) => `c${index} ${type}`).join(', ')})`)
 for (let row = 0; row < rows; row++) {
@@ -130,7 +130,7 @@ const stored = async () => {
 const PATH = '/collections/every_type/items'
 
 /** Composites of distributed tables are refused in a patch. */
-const composites = columns.filter((_, at) => /^(compound|nested|pair)$/.test(types[at]!))
+const composites = columns.filter((_, at) => /^(trip_compound|trip_nested|trip_pair)$/.test(types[at]!))
 const isDistributed = catalog.get('every_type').distribution !== undefined
 
 function withoutComposites(text: string): string {
@@ -173,7 +173,7 @@ for (const method of ['PUT', 'PATCH'] as const)
 test('numbers that JSON has none for are null, so that a column stays one of numbers', async () => {
   const { features } = (await client(`${PATH}?limit=20`)).json as Page
   const numeric = types.flatMap((type, index) =>
-    /^(int[248]|float[48]|numeric|share)/.test(type) ? [`c${index}`] : [],
+    /^(int[248]|float[48]|numeric|trip_share)/.test(type) ? [`c${index}`] : [],
   )
   for (const { properties } of features)
     for (const column of numeric.filter((name) => !/\[|range/.test(types[Number(name.slice(1))]!)))
@@ -181,7 +181,7 @@ test('numbers that JSON has none for are null, so that a column stays one of num
 })
 
 await session.query(`create table odd_values (id int primary key, geom geometry(Point, 4326), v float8 not null, n numeric,
-    tags hstore, c compound, name text);
+    tags hstore, c trip_compound, name text);
   insert into odd_values values (1, null, 'NaN', 'NaN', 'a=>1,b=>2', row(1, 'x', '{1}', '{"k":1}'), 'x'), (2, null, 5, 6, null, null, 'y')`)
 await catalog.reload()
 const odd = async (id: number) =>
