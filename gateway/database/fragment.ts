@@ -1,6 +1,6 @@
 // Owns fragments: parts of a statement that are composed once for each shape and filled with values for each request.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { SQL, sql } from 'drizzle-orm'
 import type { Statement } from './statement.ts'
 import { fillTemplate, templateOf } from './template.ts'
 
@@ -53,7 +53,7 @@ export function combine(
 
 /** Returns the text of a fragment, with placeholders that are numbered in the order of its values. */
 export const composeNumbered = ({ values, compose }: Fragment): SQL =>
-  compose(...values.map((_, index) => sql`${sql.placeholder(String(index))}`))
+  compose(...values.map((_, index) => new SQL([sql.placeholder(String(index))])))
 
 /**
  * Returns the statement of a fragment.

@@ -33,6 +33,9 @@ const MISPLACED = /^(22012|42P01|42501)$/
 /** invalid text, number out of range, no such day, interval or time zone, character not in the encoding */
 const NOT_A_VALUE = /^22(P02|P05|003|007|008|009|015|021)$/
 
+/** Errors of GEOS about geometries that it cannot relate; by their code these are internal errors. */
+const NOT_RELATED = /^GEOS\w+: |(Topology|IllegalArgument)Exception/
+
 /** Messages of node-postgres if a pool gives no connection in time, and if a connection is lost. */
 const NO_CONNECTION = /timeout exceeded when trying to connect/
 const LOST_CONNECTION =
@@ -159,6 +162,14 @@ function translate(cause: Error): Error {
       'query-too-slow',
       'The query was cancelled because it took too long; ask for less, for example a smaller bbox or limit.',
       {},
+      cause,
+    )
+  }
+  if (code === 'XX000' && NOT_RELATED.test(cause.message)) {
+    return gatewayError(
+      'parameter-invalid',
+      `PostGIS cannot relate the geometries of the filter and of the collection, because one of them is not valid, such as a polygon that crosses itself: ${cause.message}`,
+      { parameter: 'filter' },
       cause,
     )
   }

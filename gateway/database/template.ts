@@ -12,6 +12,8 @@ export type Template = { readonly name?: string; readonly text: string; readonly
 
 /** Most templates that are kept without being prepared; this limits the memory that unusual requests can take. */
 const MAX_TEMPLATES = 1_000
+/** Longest shape whose template is kept, in UTF-16 units: filters can be of any form, and seldom come again if they are long. */
+const MAX_KEPT_SHAPE = 8_192
 /**
  * Most templates that are prepared. A prepared statement stays on its connection for as long as that lives. A template is
  * therefore replaced by another only if it has not been used for that long, so that no connection has more than twice as
@@ -41,6 +43,7 @@ function keepTemplates(prefix: string, maxPrepared: number): TemplateOf {
     return now - usedAt > MAX_LIFETIME_S * 1_000 && prepared.delete(shape)
   }
   return (shape, compose) => {
+    if (shape.length > MAX_KEPT_SHAPE) return composeOnce(compose())
     const now = performance.now()
     const known = prepared.get(shape)
     if (known) {

@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import { hash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { gatewayError, quoted } from '../errors.ts'
-import { endOfString, parseExactJson } from '../features/values/exact-json.ts'
+import { outlineOf, parseExactJson } from '../features/values/exact-json.ts'
 
 export const FEATURE_TYPES = ['application/geo+json', 'application/json'] as const
 export const PATCH_TYPES = ['application/merge-patch+json', 'application/json'] as const
@@ -74,23 +74,3 @@ export function parseBody(bytes: Buffer): unknown {
 }
 
 const malformed = (reason: string) => gatewayError('request-malformed', `The body ${reason}.`)
-
-const [QUOTE, OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACE, CLOSE_BRACKET, COLON] = [...'"{[}]:'].map((character) =>
-  character.charCodeAt(0),
-)
-
-/** Returns how deep brackets nest outside of strings, and how many names of members there are. */
-function outlineOf(text: string): { readonly depth: number; readonly names: number } {
-  let depth = 0
-  let deepest = 0
-  let names = 0
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index)
-    if (code === QUOTE) index = endOfString(text, index)
-    else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
-      if (++depth > deepest) deepest = depth
-    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth--
-    else if (code === COLON) names++
-  }
-  return { depth: deepest, names }
-}

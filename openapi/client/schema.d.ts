@@ -1270,6 +1270,12 @@ export interface operations {
                 bbox?: number[];
                 /** @description Selects features of an instant or an interval, either side of which may be open (..). */
                 datetime?: string;
+                /** @description Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry. */
+                filter?: string;
+                /** @description Language of the filter. */
+                "filter-lang"?: "cql2-text" | "cql2-json";
+                /** @description Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI. */
+                "filter-crs"?: string;
                 /** @description Properties to sort by; a - before a name sorts in descending order. */
                 sortby?: string[];
                 /** @description Properties that the features of the answer have; all if it is left out. */

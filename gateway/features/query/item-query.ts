@@ -3,6 +3,7 @@
 import { sql } from 'drizzle-orm'
 import { gatewayError, invalidParameter, listed, quoted } from '../../errors.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
+import { type FilterParameters, filterCondition } from '../filter/filter.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import { cellsOf } from '../sharding/cell.ts'
 import { bboxCondition, parseBbox } from '../values/bbox.ts'
@@ -27,7 +28,7 @@ const MAX_SORT_KEYS = 8
 const MAX_CELLS = 32
 
 /** Parameters of a request by their names; any other name is that of a column. */
-export type ItemParameters = {
+export type ItemParameters = FilterParameters & {
   readonly limit?: number
   readonly offset?: number
   readonly cursor?: string
@@ -45,6 +46,9 @@ const OWN_PARAMETERS = [
   'cursor',
   'bbox',
   'datetime',
+  'filter',
+  'filter-lang',
+  'filter-crs',
   'sortby',
   'properties',
   'skipGeometry',
@@ -145,11 +149,13 @@ function planProperties(names: readonly string[], { properties }: Collection): C
 function planConditions(parameters: ItemParameters, collection: Collection): Condition[] {
   const { bbox, datetime } = parameters
   const interval = datetime === undefined ? undefined : parseDatetime(datetime)
+  const filter = filterCondition(parameters, collection)
   return [
     ...planEquals(parameters, collection),
     ...(bbox ? [bboxCondition(parseBbox(bbox), collection.geometry)] : []),
     // If the collection has no temporal property, `datetime` matches every feature (/req/core/fc-time-response).
     ...(interval && collection.temporal ? [intervalCondition(interval, collection.temporal)] : []),
+    ...(filter ? [filter] : []),
   ]
 }
 

@@ -92,7 +92,7 @@ function markNumbers(text: string, keep: Keep): string {
 }
 
 /** Returns the index of the quote that ends a string of JSON; the end of the text if none does. */
-export function endOfString(text: string, start: number): number {
+function endOfString(text: string, start: number): number {
   let index = start + 1
   for (; index < text.length && text.charCodeAt(index) !== QUOTE; index++)
     if (text.charCodeAt(index) === BACKSLASH) index++
@@ -167,4 +167,24 @@ function trimZeros(digits: string): string {
 function significantDigits(source: string): number {
   const digits = source.replace(/[eE].*$/, '').replace(/[-.]/g, '')
   return trimZeros(digits.replace(/^0+/, '')).length
+}
+
+const [OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACE, CLOSE_BRACKET] = [...'{[}]'].map((character) =>
+  character.charCodeAt(0),
+)
+
+/** Returns how deep brackets of a JSON text nest outside of its strings, and how many names of members there are. */
+export function outlineOf(text: string): { readonly depth: number; readonly names: number } {
+  let depth = 0
+  let deepest = 0
+  let names = 0
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
+    if (code === QUOTE) index = endOfString(text, index)
+    else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+      if (++depth > deepest) deepest = depth
+    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth--
+    else if (code === COLON) names++
+  }
+  return { depth: deepest, names }
 }

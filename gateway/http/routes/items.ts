@@ -8,6 +8,7 @@ import type { Statement } from '../../database/statement.ts'
 import { type GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
+import { FILTER_LANGUAGES } from '../../features/filter/filter.ts'
 import { encoders } from '../../features/formats/encoders.ts'
 import { GEOJSON, geojson, parseFeatures } from '../../features/formats/geojson.ts'
 import { explainQuery } from '../../features/query/explanation.ts'
@@ -30,6 +31,7 @@ import {
 } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
+import { CRS84 } from '../../features/values/bbox.ts'
 import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
 import { makeLocality } from '../auth/locality.ts'
@@ -84,6 +86,32 @@ const itemsQuery = Type.Object(
         description: 'Selects features of an instant or an interval, either side of which may be open (..).',
         example: '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z',
         'x-expected': 'an RFC 3339 date or time, or an interval of two',
+      }),
+    ),
+    filter: Type.Optional(
+      Type.String({
+        description:
+          'Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry.',
+        example: "name LIKE 'B%' AND population > 100000",
+        'x-expected': 'a condition in CQL2',
+      }),
+    ),
+    'filter-lang': Type.Optional(
+      Type.Enum([...FILTER_LANGUAGES], {
+        type: 'string',
+        default: FILTER_LANGUAGES[0],
+        description: 'Language of the filter.',
+        example: FILTER_LANGUAGES[0],
+        'x-expected': FILTER_LANGUAGES.join(' or '),
+      }),
+    ),
+    'filter-crs': Type.Optional(
+      Type.String({
+        description:
+          'Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI.',
+        default: CRS84,
+        example: CRS84,
+        'x-expected': 'the URI of a coordinate system',
       }),
     ),
     sortby: Type.Optional(

@@ -1,0 +1,401 @@
+// Owns the step from a checked filter to a condition in SQL: literals are bound, names come from the catalog, and the text
+// depends on the filter's form alone.
+
+import { SQL, StringChunk } from 'drizzle-orm'
+import { areaOf, type Box } from '../values/box.ts'
+import type { Condition } from '../values/condition.ts'
+import { columnSql, quoted } from './column-sql.ts'
+import { compareNumbers, isAnyNumber } from './compare-numbers.ts'
+import { compareTimes, relateTimes } from './compare-times.ts'
+import {
+  type ArrayOperator,
+  COMPARISONS,
+  type Comparison,
+  SPATIAL,
+  type Spatial,
+  TEMPORAL,
+  type Temporal,
+} from './expression.ts'
+import { foldSql } from './fold.ts'
+import { elementOf, type QueryableGeometry, type Queryables } from './queryables.ts'
+import type { ListTerm, Predicate, Term, ValueType, Writer, Written } from './term.ts'
+
+/** A wider box covers so much of a projected table that its index is of no use. */
+const MAX_PROJECTED_DEGREES = 60
+
+/** Stands for a bound value in SQL: no name of PostgreSQL contains NUL. */
+const MARK = /\0(\d+)\0/
+
+/** Returns the condition of a checked filter. */
+export function compileFilter(term: Term, { geometry }: Queryables): Condition {
+  const condition = write(term, geometry, true)
+  // PROJ can refuse to project a geometry of the filter; see bbox.ts.
+  return isProjected(geometry) && condition.usesIndex
+    ? { ...condition, withoutIndex: write(term, geometry, false) }
+    : condition
+}
+
+/** A table whose rows are all in another system than degrees. */
+const isProjected = ({ srid }: QueryableGeometry) => srid !== 4326 && srid !== undefined
+
+function write(
+  term: Term,
+  geometry: QueryableGeometry,
+  isIndexed: boolean,
+): Condition & { usesIndex: boolean } {
+  const values: unknown[] = []
+  let usesIndex = false
+  const writer: Writer = {
+    bind: (value) => `\0${values.push(value) - 1}\0`,
+    term: (one) => (one.is === 'geometry' ? quoted(geometry.column) : termSql(writer, one)),
+    condition: (one) => conditionOf(writer, one),
+    relate(op, left, right) {
+      const { text, boxes } = relateGeometries(writer, op, left, right, geometry)
+      const near = isIndexed && boxes && geometry.srid !== 4326 ? nearSql(writer, boxes, geometry) : undefined
+      if (near) usesIndex = true
+      return { text: near ? `(${near} and ${text})` : text, boxes }
+    },
+    geography: (one) => geographySql(writer, one, geometry),
+    within(text, boxes) {
+      const near =
+        boxes && /^(MULTI)?POINT/.test(geometry.type) ? nearSql(writer, boxes, geometry) : undefined
+      if (!near || !isIndexed) return near ? { text, boxes } : { text }
+      usesIndex = true
+      return { text: `(${near} and ${text})`, boxes }
+    },
+  }
+  const { text, boxes } = writer.condition(term)
+  const parts = text.split(MARK)
+  return {
+    shape: `filter ${JSON.stringify(text)}`,
+    values,
+    boxes,
+    usesIndex,
+    // Every second part is the number of a value.
+    compose: (...placeholders: SQL[]) =>
+      new SQL(parts.map((part, index) => (index % 2 ? placeholders[Number(part)]! : new StringChunk(part)))),
+  }
+}
+
+function conditionOf(writer: Writer, term: Term): Written {
+  if (term.is === 'call') return term.called.write(writer, term.operands)
+  if (term.is !== 'predicate') return { text: termSql(writer, term) }
+  const { op, operands } = term
+  switch (op) {
+    case 'and':
+    case 'or': {
+      const all = operands.map((operand) => writer.condition(operand))
+      return {
+        text: `(${all.map(({ text }) => text).join(` ${op} `)})`,
+        boxes: op === 'and' ? smallest(all) : together(all),
+      }
+    }
+    case 'not':
+      return { text: `(not ${writer.condition(operands[0]!).text})` }
+    default:
+  }
+  if ((SPATIAL as readonly string[]).includes(op))
+    return writer.relate(op as Spatial, operands[0]!, operands[1]!)
+  return { text: conditionSql(writer, term) }
+}
+
+/** Returns the smallest boxes that any condition is confined to. */
+const smallest = (all: readonly Written[]) =>
+  all.flatMap(({ boxes }) => (boxes ? [boxes] : [])).toSorted((a, b) => areaOf(a) - areaOf(b))[0]
+
+/** Returns the boxes of all alternatives; undefined if one of them can be met anywhere. */
+const together = (all: readonly Written[]) =>
+  all.every(({ boxes }) => boxes) ? all.flatMap(({ boxes }) => boxes!) : undefined
+
+function conditionSql(writer: Writer, { op, operands }: Predicate): string {
+  const [first, second, third] = operands as readonly [Term, Term, Term]
+  const compare = (left: Term, comparison: Comparison, right: Term) =>
+    compareSql(writer, left, comparison, right)
+  if ((COMPARISONS as readonly string[]).includes(op)) return compare(first, op as Comparison, second)
+  if ((TEMPORAL as readonly string[]).includes(op)) return relateTimes(writer, op as Temporal, first, second)
+  switch (op) {
+    case 'between':
+      return `(${compare(first, '>=', second)} and ${compare(first, '<=', third)})`
+    case 'in':
+      return inSql(writer, first, second as ListTerm)
+    case 'like':
+      return `(${textSql(writer, first)} like ${patternSql(writer, first, second)})`
+    case 'isNull':
+      return isNullSql(writer, first)
+    default:
+      return relateLists(writer, op as ArrayOperator, first, second)
+  }
+}
+
+function compareSql(writer: Writer, left: Term, op: Comparison, right: Term): string {
+  switch (left.type) {
+    case 'number':
+      return compareNumbers(writer, left, op, right)
+    case 'date':
+    case 'timestamp':
+      return compareTimes(writer, left, op, right)
+    case 'string':
+      return compareTexts(writer, left, op, right)
+    default:
+      return `(${writer.term(left)} ${op} ${writer.term(right)})`
+  }
+}
+
+/** Two texts that are no literals can have different collations; then that of the database decides. */
+const COLLATED = ' collate "default"'
+
+function compareTexts(writer: Writer, left: Term, op: Comparison, right: Term): string {
+  if (left.is === 'literal' && right.is === 'literal')
+    return `(${writer.term(left)} ${op} ${writer.term(right)})`
+  if (left.is === 'literal')
+    return `(${boundText(writer, left.text, right)} ${op} ${valueSql(writer, right)})`
+  if (right.is === 'literal')
+    return `(${valueSql(writer, left)} ${op} ${boundText(writer, right.text, left)})`
+  return `(${textSql(writer, left)} ${op} ${textSql(writer, right)}${COLLATED})`
+}
+
+/** Returns the text as a value of the column that it is compared with, whose type PostgreSQL infers. */
+const boundText = (writer: Writer, text: string, other: Term) =>
+  // A name would be cut off at its greatest length.
+  `${writer.bind(text)}${other.is === 'column' && other.column.type !== 'name' ? '' : '::text'}`
+
+const valueSql = (writer: Writer, term: Term) =>
+  term.is === 'column' ? columnSql(term.column) : writer.term(term)
+
+/** Types that are texts to PostgreSQL, with the operators of texts. */
+const TEXT_TYPES = /^(text|varchar|citext)$/
+
+function textSql(writer: Writer, term: Term): string {
+  if (term.is !== 'column') return writer.term(term)
+  const { column } = term
+  return TEXT_TYPES.test(column.type) ? columnSql(column) : `${columnSql(column)}::text`
+}
+
+const patternSql = (writer: Writer, text: Term, pattern: Term) =>
+  pattern.is === 'literal' && text.is === 'column' ? writer.bind(pattern.text) : writer.term(pattern)
+
+/** Types of lists that are compared with a value that is no column, and of lists with values that are none. */
+const ELEMENT_TYPES: Partial<Record<ValueType, string>> = {
+  number: 'numeric',
+  string: 'text',
+  boolean: 'boolean',
+  date: 'date',
+  timestamp: 'timestamptz',
+}
+
+function inSql(writer: Writer, value: Term, { items }: ListTerm): string {
+  const texts = items.flatMap((item) => (item.is === 'literal' ? [item.text] : []))
+  const isConstant = texts.length === items.length && items.every(({ type }) => type === value.type)
+  if (isConstant && value.is === 'column') {
+    const { column } = value
+    if (value.type === 'number') return isAnyNumber(writer, column, texts)
+    if (column.type !== 'timestamp')
+      return `(${columnSql(column)} = any(${writer.bind(texts)}${column.type === 'name' ? '::text[]' : ''}))`
+  }
+  if (items.length === 0) return `(${writer.term(value)} = any(array[]::${ELEMENT_TYPES[value.type]}[]))`
+  // Dates among times are compared by days. Neither is ever long.
+  if (value.type === 'date' || value.type === 'timestamp')
+    return `(${items.map((item) => compareTimes(writer, value, '=', item)).join(' or ')})`
+  const collated = value.type === 'string' ? COLLATED : ''
+  const list = items.map((item) => writer.term(item) + collated)
+  return `(${writer.term(value)}${collated} = any(array[${list.join(', ')}]::${ELEMENT_TYPES[value.type]}[]))`
+}
+
+function isNullSql(writer: Writer, term: Term): string {
+  switch (term.is) {
+    case 'column':
+      return `(${columnSql(term.column)} is null)`
+    case 'literal':
+    case 'shape':
+    case 'list':
+      return 'false'
+    case 'interval':
+      return `(${[term.start, term.end].map((bound) => isNullSql(writer, bound)).join(' or ')})`
+    default:
+      return `((${writer.term(term)}) is null)`
+  }
+}
+
+const LIST_OPERATORS: Readonly<Record<Exclude<ArrayOperator, 'a_equals'>, string>> = {
+  a_contains: '@>',
+  a_containedBy: '<@',
+  a_overlaps: '&&',
+}
+
+/** Compares lists as sets. */
+function relateLists(writer: Writer, op: ArrayOperator, left: Term, right: Term): string {
+  const [one, other] = listsSql(writer, left, right)
+  if (op === 'a_equals') return `(${one} @> ${other} and ${one} <@ ${other})`
+  return `(${one} ${LIST_OPERATORS[op]} ${other})`
+}
+
+/** Returns two lists of one type: that of the only column, or a common one. */
+function listsSql(writer: Writer, left: Term, right: Term): readonly [string, string] {
+  const columns = [left, right].flatMap((term) => (term.is === 'column' ? [term.column] : []))
+  const items = [left, right].flatMap((term) => (term.is === 'list' ? term.items : []))
+  const element = columns[0] && elementOf(columns[0])
+  const isExact =
+    element &&
+    columns.every(({ type }) => type === columns[0]!.type) &&
+    items.every((item) => item.is === 'literal' && (element.kind !== 'integer' || fits(item.text)))
+  // Integers beyond the column's type, and fractions, are compared as decimal numbers.
+  const kind = items[0]?.type ?? (element && typeOfElement(element.kind)) ?? 'string'
+  const type = isExact ? quoted(element.type) : ELEMENT_TYPES[kind]!
+  const listOf = (term: Term): string => {
+    if (term.is === 'column') return isExact ? columnSql(term.column) : `${columnSql(term.column)}::${type}[]`
+    const { items } = term as ListTerm
+    return items.every((item) => item.is === 'literal')
+      ? `${writer.bind(items.map((item) => (item as { text: string }).text))}::${type}[]`
+      : `array[${items.map((item) => writer.term(item)).join(', ')}]::${type}[]`
+  }
+  return [listOf(left), listOf(right)]
+}
+
+const fits = (text: string) => /^-?\d{1,4}$/.test(text)
+const typeOfElement = (kind: string): ValueType =>
+  kind === 'integer' || kind === 'number'
+    ? 'number'
+    : kind === 'boolean' || kind === 'date' || kind === 'timestamp'
+      ? kind
+      : 'string'
+
+/** Returns a term by its type: numeric, text, boolean, date or timestamptz. */
+function termSql(writer: Writer, term: Term): string {
+  switch (term.is) {
+    case 'literal':
+      return literalSql(writer, term.type, term.text)
+    case 'column': {
+      const sql = columnSql(term.column)
+      if (term.type === 'number') return `${sql}::numeric`
+      if (term.type === 'string') return textSql(writer, term)
+      return term.column.type === 'timestamp' ? `(${sql} at time zone 'UTC')` : sql
+    }
+    case 'arithmetic':
+      return arithmeticSql(term.op, writer.term(term.operands[0]), writer.term(term.operands[1]))
+    case 'fold':
+      return foldSql(term.how, textFor(writer, term.operand))
+    case 'call': {
+      const { text } = term.called.write(writer, term.operands)
+      return term.type === 'number' ? `${text}::numeric` : text
+    }
+    case 'predicate':
+      return conditionOf(writer, term).text
+    default:
+      throw new Error(`a ${term.is} is no value`)
+  }
+}
+
+/** A citext would be compared without regard to case, whatever the filter asks for. */
+const textFor = (writer: Writer, term: Term) =>
+  term.is === 'column' && term.column.type === 'citext'
+    ? `${columnSql(term.column)}::text`
+    : writer.term(term)
+
+function literalSql(writer: Writer, type: string, text: string): string {
+  if (type === 'boolean') return text
+  return `${writer.bind(text)}::${ELEMENT_TYPES[type as ValueType]}`
+}
+
+/** Numbers are numeric: they do not overflow. What has no result, like a division by zero, is null. */
+function arithmeticSql(op: string, left: string, right: string): string {
+  switch (op) {
+    case 'div':
+      return `div(${left}, nullif(${right}, 0))`
+    case '/':
+    case '%':
+      return `(${left} ${op} nullif(${right}, 0))`
+    case '^':
+      return powerSql(`(${left})::float8`, `(${right})::float8`)
+    default:
+      return `(${left} ${op} ${right})`
+  }
+}
+
+/** Powers are computed in float8, because one of numeric can have any number of digits. Those beyond it are null. */
+const powerSql = (base: string, exponent: string) =>
+  `(case when ${base} = 0 then case when ${exponent} > 0 then 0 when ${exponent} = 0 then 1 end
+    when ${base} < 0 and ${exponent} <> trunc(${exponent}) then null
+    when least(greatest(${exponent}, -1e9), 1e9) * ln(abs(${base})) between -700 and 700 then power(${base}, ${exponent}) end)::numeric`
+
+const POSTGIS: Readonly<Record<Spatial, string>> = {
+  s_contains: 'ST_Contains',
+  s_crosses: 'ST_Crosses',
+  s_disjoint: 'ST_Disjoint',
+  s_equals: 'ST_Equals',
+  s_intersects: 'ST_Intersects',
+  s_overlaps: 'ST_Overlaps',
+  s_touches: 'ST_Touches',
+  s_within: 'ST_Within',
+}
+
+/**
+ * Relates geometries in degrees, as bbox does. PostGIS uses the index of a table in degrees by itself.
+ * @returns also the boxes of the filter's geometry, if only features that intersect them can meet the condition
+ */
+function relateGeometries(
+  writer: Writer,
+  op: Spatial,
+  left: Term,
+  right: Term,
+  geometry: QueryableGeometry,
+): Written {
+  const shape = [left, right].find((term) => term.is === 'shape')?.shape
+  const hasColumn = [left, right].some(({ is }) => is === 'geometry')
+  const [one, other] = [left, right].map((term) => geometrySql(writer, term, geometry))
+  const related = `${POSTGIS[op]}(${one}, ${other})`
+  const text =
+    shape?.heights && hasColumn ? withHeights(writer, op, related, shape.heights, geometry) : related
+  return { text, boxes: shape && hasColumn && op !== 's_disjoint' ? shape.boxes : undefined }
+}
+
+const geometrySql = (writer: Writer, term: Term, geometry: QueryableGeometry): string =>
+  term.is === 'geometry'
+    ? geometry.srid === 4326
+      ? geometry.stored
+      : geometry.inDegrees
+    : bindGeometry(writer, (term as Extract<Term, { is: 'shape' }>).shape.text)
+
+/** Binds a geometry as such, so that PostgreSQL parses it once and not for each row. */
+const bindGeometry = (writer: Writer, text: string) => `${writer.bind(`SRID=4326;${text}`)}::geometry`
+
+/** A geometry without heights is at every height. */
+function withHeights(
+  writer: Writer,
+  op: Spatial,
+  text: string,
+  [low, high]: readonly [number, number],
+  { stored }: QueryableGeometry,
+): string {
+  const isThere = `(ST_Zmflag(${stored}) < 2 or (ST_ZMin(${stored}) <= ${writer.bind(high)}::float8 and ST_ZMax(${stored}) >= ${writer.bind(low)}::float8))`
+  return op === 's_disjoint' ? `(${text} or not ${isThere})` : `(${text} and ${isThere})`
+}
+
+const geographySql = (writer: Writer, term: Term, geometry: QueryableGeometry): string =>
+  `${geometrySql(writer, term, geometry)}::geography`
+
+/**
+ * Returns the condition for features whose bounding box meets one of these, in the system of the table, so that its index
+ * is used; undefined if the boxes are too wide for it. If each row has a system of its own, it is met by those that are
+ * not in degrees.
+ */
+function nearSql(writer: Writer, boxes: readonly Box[], geometry: QueryableGeometry): string | undefined {
+  const isWide = ({ minLongitude, minLatitude, maxLongitude, maxLatitude }: Box) =>
+    Math.max(maxLongitude - minLongitude, maxLatitude - minLatitude) > MAX_PROJECTED_DEGREES
+  if (isProjected(geometry) && boxes.some(isWide)) return undefined
+  const { stored } = geometry
+  const all = boxes.map(({ minLongitude, minLatitude, maxLongitude, maxLatitude }) => {
+    const [west, south, east, north] = [minLongitude, minLatitude, maxLongitude, maxLatitude].map(
+      (side) => `${writer.bind(side)}::float8`,
+    )
+    const corners = `ST_MakeLine(ST_MakePoint(${west}, ${south}), ST_MakePoint(${east}, ${north}))`
+    const envelope = `ST_SetSRID(ST_Envelope(${corners}), 4326)`
+    // A straight side in degrees is a curve in the projection, so the envelope gets a point at every degree.
+    return isProjected(geometry)
+      ? `${stored} && ST_Transform(ST_Segmentize(${envelope}, 1), ${geometry.srid})`
+      : `${stored} && ${envelope}`
+  })
+  const near = all.length === 1 ? all[0]! : `(${all.join(' or ')})`
+  return geometry.srid === undefined
+    ? `(${near} and ST_SRID(${stored}) in (0, 4326) or ST_SRID(${stored}) not in (0, 4326))`
+    : near
+}

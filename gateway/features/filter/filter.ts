@@ -1,0 +1,50 @@
+// Owns the parameters filter, filter-lang and filter-crs: what they mean for a collection.
+
+import { gatewayError, invalidParameter } from '../../errors.ts'
+import type { Collection } from '../collections/collection.ts'
+import { CRS84 } from '../values/bbox.ts'
+import type { Condition } from '../values/condition.ts'
+import { checkFilter } from './check.ts'
+import { compileFilter } from './compile.ts'
+import { parseJson } from './cql2-json.ts'
+import { parseText } from './cql2-text.ts'
+import { queryablesOf } from './queryables.ts'
+
+export const FILTER_LANGUAGES = ['cql2-text', 'cql2-json'] as const
+export type FilterLanguage = (typeof FILTER_LANGUAGES)[number]
+
+export type FilterParameters = {
+  readonly filter?: string
+  readonly 'filter-lang'?: FilterLanguage
+  readonly 'filter-crs'?: string
+}
+
+/** Coordinate systems of geometries in filters, without what comes before the authority; longitude is first in CRS84. */
+const SYSTEMS: ReadonlyMap<string, { readonly isLatitudeFirst: boolean }> = new Map([
+  ['OGC CRS84', { isLatitudeFirst: false }],
+  ['OGC CRS84h', { isLatitudeFirst: false }],
+  ['EPSG 4326', { isLatitudeFirst: true }],
+])
+const HTTP = /^https?:\/\/www\.opengis\.net\/def\/crs\/(\w+)\/[\w.]+\/(\w+)$/
+const URN = /^urn:ogc:def:crs:(\w+):[\w.]*:(\w+)$/
+
+/** Returns the condition of a request's filter; undefined if it has none. @throws GatewayError */
+export function filterCondition(parameters: FilterParameters, collection: Collection): Condition | undefined {
+  const { filter, 'filter-lang': language = 'cql2-text', 'filter-crs': crs = CRS84 } = parameters
+  const [, authority, code] = HTTP.exec(crs) ?? URN.exec(crs) ?? []
+  const system = SYSTEMS.get(`${authority} ${code}`)
+  if (!system)
+    throw invalidParameter(
+      'filter-crs',
+      'CRS84 or EPSG:4326 as a URI, whose positions are longitude, latitude and latitude, longitude',
+      CRS84,
+    )
+  if (filter === undefined) return undefined
+  if (filter.trim() === '')
+    throw gatewayError('parameter-invalid', "filter must not be empty, for example filter=name='Bern'.", {
+      parameter: 'filter',
+    })
+  const queryables = queryablesOf(collection)
+  const parsed = language === 'cql2-json' ? parseJson(filter) : parseText(filter)
+  return compileFilter(checkFilter(parsed, queryables, system), queryables)
+}

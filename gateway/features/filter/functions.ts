@@ -1,0 +1,73 @@
+// Owns the functions that filters can call besides those of the standard. A further function is one entry.
+
+import { reachOf } from './shape.ts'
+import type { FilterFunction } from './term.ts'
+
+/** A function of PostgreSQL that takes the same arguments. */
+const native =
+  (name: string): FilterFunction['write'] =>
+  (writer, operands) => ({ text: `${name}(${operands.map((operand) => writer.term(operand)).join(', ')})` })
+
+const FUNCTIONS: readonly FilterFunction[] = [
+  {
+    name: 'now',
+    description: 'The time at which the query began.',
+    parameters: [],
+    returns: 'timestamp',
+    write: native('now'),
+  },
+  {
+    name: 'lower',
+    description:
+      'The text in lower case, after the rules of its column. An index on lower(column) serves it.',
+    parameters: [{ name: 'text', type: 'string' }],
+    returns: 'string',
+    write: native('lower'),
+  },
+  {
+    name: 'upper',
+    description:
+      'The text in upper case, after the rules of its column. An index on upper(column) serves it.',
+    parameters: [{ name: 'text', type: 'string' }],
+    returns: 'string',
+    write: native('upper'),
+  },
+  {
+    name: 'length',
+    description: 'The number of characters of the text.',
+    parameters: [{ name: 'text', type: 'string' }],
+    returns: 'number',
+    write: native('length'),
+  },
+  {
+    name: 'abs',
+    description: 'The number without its sign.',
+    parameters: [{ name: 'number', type: 'number' }],
+    returns: 'number',
+    write: native('abs'),
+  },
+  {
+    name: 's_dwithin',
+    description: 'True if the geometries are at most so many metres apart, measured on the ground.',
+    parameters: [
+      { name: 'first', type: 'geometry' },
+      { name: 'second', type: 'geometry' },
+      { name: 'metres', type: 'number' },
+    ],
+    returns: 'boolean',
+    write(writer, [first, second, metres]) {
+      const text = `ST_DWithin(${writer.geography(first!)}, ${writer.geography(second!)}, ${writer.term(metres!)}::float8)`
+      const shape = [first!, second!].find((term) => term.is === 'shape')
+      const isIndexed = [first!, second!].some(({ is }) => is === 'geometry')
+      if (!shape || !isIndexed || metres!.is !== 'literal') return { text }
+      return writer.within(text, reachOf(shape.shape, Number(metres!.text)))
+    },
+  },
+]
+
+const BY_NAME = new Map(FUNCTIONS.map((one) => [one.name, one]))
+
+/** Returns the function of this name, in any case of its letters. */
+export const functionOf = (name: string): FilterFunction | undefined => BY_NAME.get(name.toLowerCase())
+
+export const listFunctions = (): readonly FilterFunction[] => FUNCTIONS

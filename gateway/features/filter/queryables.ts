@@ -1,0 +1,70 @@
+// Owns what a filter can name: the columns of a collection with their types, and its geometry.
+
+import { composeOnce } from '../../database/template.ts'
+import { type Collection, kindOf } from '../collections/collection.ts'
+import type { Column, ColumnKind } from '../values/column.ts'
+import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
+import type { ColumnTerm, ValueType } from './term.ts'
+
+/** The geometry of features, and its SQL, which has no values. */
+export type QueryableGeometry = Pick<GeometryColumn, 'column' | 'type' | 'srid'> & {
+  /** As it is stored, so that its index is used. */
+  readonly stored: string
+  readonly inDegrees: string
+}
+
+export type Queryables = {
+  readonly geometry: QueryableGeometry
+  readonly columns: ReadonlyMap<string, ColumnTerm>
+}
+
+const TYPES: Readonly<Record<ColumnKind, ValueType>> = {
+  integer: 'number',
+  number: 'number',
+  boolean: 'boolean',
+  string: 'string',
+  date: 'date',
+  timestamp: 'timestamp',
+  uuid: 'string',
+  json: 'json',
+  other: 'other',
+}
+
+/** Kept for as long as their collections: a table can have more columns than a filter has operations. */
+const known = new WeakMap<Collection, Queryables>()
+
+export function queryablesOf(collection: Collection): Queryables {
+  const { geometry, idColumn, properties } = collection
+  const columns = idColumn ? [idColumn, ...properties] : properties
+  const queryables = known.get(collection) ?? {
+    geometry: {
+      column: geometry.column,
+      type: geometry.type,
+      srid: geometry.srid,
+      stored: composeOnce(storedGeometry(geometry)).text,
+      inDegrees: composeOnce(geometryInDegrees(geometry)).text,
+    },
+    columns: new Map(columns.map((column) => [column.name, termOf(column)])),
+  }
+  known.set(collection, queryables)
+  return queryables
+}
+
+const termOf = (column: Column): ColumnTerm => {
+  const type = column.isArray && typeOf(elementOf(column)) ? 'list' : TYPES[column.kind]
+  return { is: 'column', type, column }
+}
+
+/** Returns the elements of a column of lists as a column. PostgreSQL's name for lists of int4 is _int4. */
+export function elementOf(column: Column): Column {
+  const type = column.type.replace(/^_/, '')
+  return { ...column, type, kind: kindOf(type, ''), isArray: false }
+}
+
+const typeOf = ({ kind }: Column): ValueType | undefined => {
+  const type = TYPES[kind]
+  return type === 'json' || type === 'other' ? undefined : type
+}
+
+/** Returns the type of the elements of a column of lists. */
+export const elementTypeOf = (column: Column): ValueType => TYPES[elementOf(column).kind]

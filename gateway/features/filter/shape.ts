@@ -1,0 +1,153 @@
+// Owns the geometries of a checked filter in longitude and latitude: their text for PostgreSQL, and the boxes around
+// their parts.
+
+import { parseBbox } from '../values/bbox.ts'
+import type { Box } from '../values/box.ts'
+import {
+  type BboxLiteral,
+  type Coordinates,
+  type GeometryLiteral,
+  isBbox,
+  type Position,
+  type SimpleGeometry,
+} from './expression.ts'
+
+export type Shape = {
+  /** Well-known text, without a coordinate system. */
+  readonly text: string
+  /** Boxes that together contain it. */
+  readonly boxes: readonly Box[]
+  /** Least and greatest height, for a BBOX of six numbers. */
+  readonly heights: readonly [number, number] | undefined
+}
+
+/** Parts beyond this many have one box together: each box costs the look-up of its cells. */
+const MAX_BOXES = 16
+
+/**
+ * @param isLatitudeFirst true if positions of the literal are latitude, longitude
+ * @throws GatewayError for a BBOX that is none
+ */
+export function makeShape(value: GeometryLiteral | BboxLiteral, isLatitudeFirst: boolean): Shape {
+  if (isBbox(value)) return shapeOfBbox(isLatitudeFirst ? swapBox(value.bbox) : value.bbox)
+  const parts = partsOf(value, isLatitudeFirst)
+  const boxes = parts.map(boxAround)
+  return {
+    text: textOf(value, isLatitudeFirst),
+    boxes: boxes.length > MAX_BOXES ? [boxAround(parts.flat())] : boxes,
+    heights: undefined,
+  }
+}
+
+const swapBox = (sides: readonly number[]) =>
+  sides.length === 4
+    ? [sides[1]!, sides[0]!, sides[3]!, sides[2]!]
+    : [sides[1]!, sides[0]!, sides[2]!, sides[4]!, sides[3]!, sides[5]!]
+
+function shapeOfBbox(sides: readonly number[]): Shape {
+  const { boxes, heights } = parseBbox(sides)
+  // One that begins exactly at the antimeridian has a part without area there.
+  const areas = boxes.filter(({ minLongitude, maxLongitude }) => minLongitude < maxLongitude)
+  const parts = (areas.length > 0 ? areas : boxes).map(textOfBox)
+  return {
+    text: parts.length === 1 ? parts[0]! : `GEOMETRYCOLLECTION(${parts.join(',')})`,
+    boxes,
+    heights,
+  }
+}
+
+/** A box without area is a point or a line to PostGIS. */
+function textOfBox({ minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north }: Box) {
+  if (west === east && south === north) return `POINT(${west} ${south})`
+  if (west === east || south === north) return `LINESTRING(${west} ${south},${east} ${north})`
+  return `POLYGON((${west} ${south},${west} ${north},${east} ${north},${east} ${south},${west} ${south}))`
+}
+
+/** Returns the positions of each part, longitude first. */
+function partsOf(geometry: GeometryLiteral, isLatitudeFirst: boolean): Position[][] {
+  if (geometry.type === 'GeometryCollection')
+    return geometry.geometries.flatMap((part) => partsOf(part, isLatitudeFirst))
+  const { type, coordinates } = geometry
+  const parts = (type.startsWith('Multi') ? coordinates : [coordinates]) as readonly Coordinates[]
+  return parts.map((part) => flatten(part).map((position) => ordered(position, isLatitudeFirst)))
+}
+
+const flatten = (coordinates: Coordinates): Position[] =>
+  typeof coordinates[0] === 'number'
+    ? [coordinates as Position]
+    : (coordinates as readonly Coordinates[]).flatMap(flatten)
+
+const ordered = ([first, second, ...height]: Position, isLatitudeFirst: boolean): Position =>
+  isLatitudeFirst ? [second!, first!, ...height] : [first!, second!, ...height]
+
+function boxAround(positions: readonly Position[]): Box {
+  let [west, south, east, north] = [
+    Number.POSITIVE_INFINITY,
+    Number.POSITIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+  ]
+  for (const [longitude, latitude] of positions as readonly [number, number][]) {
+    if (longitude < west) west = longitude
+    if (longitude > east) east = longitude
+    if (latitude < south) south = latitude
+    if (latitude > north) north = latitude
+  }
+  return { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north }
+}
+
+function textOf(geometry: GeometryLiteral, isLatitudeFirst: boolean): string {
+  if (geometry.type === 'GeometryCollection')
+    return `GEOMETRYCOLLECTION(${geometry.geometries.map((part) => textOf(part, isLatitudeFirst)).join(',')})`
+  const text = textOfCoordinates(geometry.coordinates, isLatitudeFirst)
+  return `${geometry.type.toUpperCase()}${isPoint(geometry) ? `(${text})` : text}`
+}
+
+const isPoint = ({ type }: SimpleGeometry) => type === 'Point'
+
+const textOfCoordinates = (coordinates: Coordinates, isLatitudeFirst: boolean): string =>
+  typeof coordinates[0] === 'number'
+    ? ordered(coordinates as Position, isLatitudeFirst).join(' ')
+    : `(${(coordinates as readonly Coordinates[]).map((part) => textOfCoordinates(part, isLatitudeFirst)).join(',')})`
+
+/** Shortest degree of latitude on the ground, and a longitude's at the equator, in metres; both a little too small. */
+const METRES_PER_DEGREE = 110_500
+/** Nearer to a pole, a distance can reach around it. */
+const POLAR_LATITUDE = 89
+
+/** The nearest way along a parallel leaves it; for a wider shape it can leave it by more than is worth computing. */
+const MAX_WIDTH = 60
+
+/** Returns boxes that contain everything at most this far from the shape; undefined if it is too wide to tell. */
+export function reachOf({ boxes }: Shape, metres: number): readonly Box[] | undefined {
+  if (boxes.some(({ minLongitude, maxLongitude }) => maxLongitude - minLongitude > MAX_WIDTH))
+    return undefined
+  return boxes.flatMap((box) => reachOfBox(box, Math.max(metres, 0)))
+}
+
+function reachOfBox({ minLongitude, minLatitude, maxLongitude, maxLatitude }: Box, metres: number): Box[] {
+  const width = ((maxLongitude - minLongitude) * Math.PI) / 180
+  // An eighth of the square of the width is what a great circle gains on its chord, at most half of it in latitude.
+  const gain = ((width * width) / 8) * (180 / Math.PI)
+  const reach = metres / METRES_PER_DEGREE + gain
+  const [south, north] = [minLatitude - reach, maxLatitude + reach]
+  const farthest = Math.max(Math.abs(south), Math.abs(north))
+  const aside = reach / Math.cos((Math.min(farthest, POLAR_LATITUDE) * Math.PI) / 180)
+  const [west, east] = [minLongitude - aside, maxLongitude + aside]
+  const ranges: (readonly [number, number])[] =
+    farthest > POLAR_LATITUDE || east - west >= 360
+      ? [[-180, 180]]
+      : west < -180
+        ? [
+            [-180, east],
+            [west + 360, 180],
+          ]
+        : east > 180
+          ? [
+              [west, 180],
+              [-180, east - 360],
+            ]
+          : [[west, east]]
+  const latitudes = { minLatitude: Math.max(south, -90), maxLatitude: Math.min(north, 90) }
+  return ranges.map(([from, to]) => ({ minLongitude: from, maxLongitude: to, ...latitudes }))
+}
