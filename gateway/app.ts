@@ -26,6 +26,7 @@ import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
 import { collections } from './http/routes/collections.ts'
+import { functions } from './http/routes/functions.ts'
 import { health } from './http/routes/health.ts'
 import * as itemChangeRoutes from './http/routes/item-changes.ts'
 import * as itemRoutes from './http/routes/items.ts'
@@ -143,6 +144,7 @@ export async function buildApp({
   })
   app.register(collections, { catalog, extents: makeExtents(database, emit) })
   app.register(schemaRoutes.schemas, { catalog })
+  app.register(functions)
   const idempotencyKeys = makeIdempotencyKeys(database)
   const unshown = makeUnshown(emit)
   app.addHook('onClose', async () => idempotencyKeys.stop())

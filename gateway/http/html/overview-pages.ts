@@ -55,6 +55,35 @@ export const conformancePage = (
     <ul>!${conformsTo.map((uri) => html`<li><code>${uri}</code></li>`).join('')}</ul>`,
 })
 
+export type ShownFunction = {
+  readonly name: string
+  readonly description: string
+  readonly arguments: readonly { readonly title: string; readonly type: readonly string[] }[]
+  readonly returns: readonly string[]
+}
+
+export function functionsPage(
+  base: string,
+  functions: readonly ShownFunction[],
+  links: readonly Link[],
+): Page {
+  const rows = functions.map(({ name, description, arguments: given, returns }) => {
+    const call = `${name}(${given.map(({ title, type }) => `${title}: ${type.join(' or ')}`).join(', ')})`
+    return html`<tr><th scope="row"><code>${call}</code></th><td>${returns.join(' or ')}</td><td>${description}</td></tr>`
+  })
+  return {
+    base,
+    title: 'Functions',
+    trail: [{ name: 'Start', href: `${base}/` }, { name: 'Functions' }],
+    links,
+    main: html`<p>Filters can call these functions, besides the operators of CQL2:</p>
+      <div class="scroll" tabindex="0" role="region" aria-label="Functions">
+        <table><thead><tr><th scope="col">Function</th><th scope="col">Returns</th><th scope="col">Meaning</th></tr></thead>
+        <tbody>!${rows.join('')}</tbody></table>
+      </div>`,
+  }
+}
+
 export const collectionsPage = (
   base: string,
   collections: readonly Collection[],

@@ -15,6 +15,9 @@ export const conformance = [
   'http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/html',
 ]
 
+/** Relation of the functions that filters can call. */
+const FUNCTIONS = 'http://www.opengis.net/def/rel/ogc/1.0/functions'
+
 const LandingPage = Type.Object({
   title: Type.String(),
   description: Type.String(),
@@ -48,6 +51,7 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
         link('service-doc', `${base}/api.html`, HTML.types[0], 'The documentation of the API'),
         link('conformance', `${base}/conformance`, JSON_FORMAT.types[0], 'The standards that it conforms to'),
         link('data', `${base}/collections`, JSON_FORMAT.types[0], 'The collections'),
+        link(FUNCTIONS, `${base}/functions`, JSON_FORMAT.types[0], 'The functions that filters can call'),
       ]
       if (format === HTML) return sendPage(reply, landingPage(base, catalog.list(), links))
       reply.type(type)

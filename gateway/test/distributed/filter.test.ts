@@ -371,3 +371,20 @@ test('the examples of the guide find what they say', async () => {
     assert.ok(json.features.length > 0, filter)
   }
 })
+
+test('every function that is listed can be called, with arguments of the types that it names', async () => {
+  const { json: landing } = await client('/')
+  const { href } = landing.links.find(({ rel }: { rel: string }) => rel.endsWith('/rel/ogc/1.0/functions'))
+  const { pathname } = new URL(href)
+  const { functions } = (await client(pathname)).json
+  const values: Record<string, string> = { number: '1', string: "'a'", geometry: 'POINT(1 1)' }
+  for (const { name, arguments: given, returns } of functions) {
+    const call = `${name}(${given.map(({ type }: { type: string[] }) => values[type[0]!]).join(', ')})`
+    const filter = returns[0] === 'boolean' ? call : `NOT ${call} IS NULL`
+    const { status, json } = await ask('shops', { filter, limit: '1' })
+    assert.equal(status, 200, `${filter}: ${json.detail}`)
+    assert.equal(json.features.length, 1, filter)
+    assert.match((await client(`${pathname}?f=html`)).text, new RegExp(`<code>${name}\\(`))
+  }
+  assert.ok(functions.length > 0)
+})
