@@ -33,9 +33,6 @@ const MISPLACED = /^(22012|42P01|42501)$/
 /** invalid text, number out of range, no such day, interval or time zone, character not in the encoding */
 const NOT_A_VALUE = /^22(P02|P05|003|007|008|009|015|021)$/
 
-/** Errors of GEOS about geometries that it cannot relate; by their code these are internal errors. */
-const NOT_RELATED = /^GEOS\w+: |(Topology|IllegalArgument)Exception/
-
 /** Messages of node-postgres if a pool gives no connection in time, and if a connection is lost. */
 const NO_CONNECTION = /timeout exceeded when trying to connect/
 const LOST_CONNECTION =
@@ -165,14 +162,6 @@ function translate(cause: Error): Error {
       cause,
     )
   }
-  if (code === 'XX000' && NOT_RELATED.test(cause.message)) {
-    return gatewayError(
-      'parameter-invalid',
-      `PostGIS cannot relate the geometries of the filter and of the collection, because one of them is not valid, such as a polygon that crosses itself: ${cause.message}`,
-      { parameter: 'filter' },
-      cause,
-    )
-  }
   if (CHANGED.test(code) || isOtherSystem(cause)) {
     return gatewayError(
       'collection-changing',
@@ -297,8 +286,8 @@ export const isOtherSystem = (error: unknown) =>
   error instanceof pg.DatabaseError && OTHER_SYSTEM.test(error.message)
 
 /**
- * Returns true if PostGIS could not convert a geometry: PROJ refused its coordinates, or there is no such type in the
- * format. PostGIS reports nearly all of its failures as internal errors.
+ * Returns true if PostGIS could not convert or relate a geometry: PROJ refused its coordinates, there is no such type in
+ * the format, or GEOS refused an invalid one. PostGIS reports nearly all of its failures as internal errors.
  */
 export const isGeometryFailure = (error: unknown) =>
   error instanceof pg.DatabaseError && (error.code === 'XX000' || error.code === '22023')

@@ -2,8 +2,9 @@
 // depends on the filter's form alone.
 
 import { SQL, StringChunk } from 'drizzle-orm'
+import type { Fragment } from '../../database/fragment.ts'
 import { areaOf, type Box } from '../values/box.ts'
-import type { Condition } from '../values/condition.ts'
+import type { CarefulCondition, Condition } from '../values/condition.ts'
 import { columnSql, quoted } from './column-sql.ts'
 import { compareNumbers, isAnyNumber } from './compare-numbers.ts'
 import { compareTimes, relateTimes } from './compare-times.ts'
@@ -17,7 +18,8 @@ import {
   type Temporal,
 } from './expression.ts'
 import { foldSql } from './fold.ts'
-import { elementOf, type QueryableGeometry, type Queryables } from './queryables.ts'
+import { elementOf, type QueryableGeometry, type Queryables, queryableGeometry } from './queryables.ts'
+import type { Shape } from './shape.ts'
 import type { ListTerm, Predicate, Term, ValueType, Writer, Written } from './term.ts'
 
 /** A wider box covers so much of a projected table that its index is of no use. */
@@ -28,53 +30,135 @@ const MARK = /\0(\d+)\0/
 
 /** Returns the condition of a checked filter. */
 export function compileFilter(term: Term, { geometry }: Queryables): Condition {
-  const condition = write(term, geometry, true)
+  const condition = compile(term, geometry, true)
   // PROJ can refuse to project a geometry of the filter; see bbox.ts.
   return isProjected(geometry) && condition.usesIndex
-    ? { ...condition, withoutIndex: write(term, geometry, false) }
+    ? { ...condition, withoutIndex: compile(term, geometry, false) }
     : condition
 }
 
 /** A table whose rows are all in another system than degrees. */
 const isProjected = ({ srid }: QueryableGeometry) => srid !== 4326 && srid !== undefined
 
-function write(
+function compile(
   term: Term,
   geometry: QueryableGeometry,
   isIndexed: boolean,
 ): Condition & { usesIndex: boolean } {
+  const { fragment, boxes, usesIndex } = write(geometry, isIndexed, (writer) => writer.condition(term))
+  const careful = asksGeometry(term) ? carefulOf(term, geometry, isIndexed) : undefined
+  return { ...fragment, boxes, usesIndex, careful }
+}
+
+function carefulOf(term: Term, geometry: QueryableGeometry, isIndexed: boolean): CarefulCondition {
+  const parts = partsOf(term)
+  const writeText = (sqlOf: (writer: Writer, term: Term) => string) =>
+    write(geometry, isIndexed, (writer) => ({ text: sqlOf(writer, term) })).fragment
+  return {
+    rough: writeText(roughSql),
+    sure: writeText(unknownSql),
+    test: (column) => write(queryableGeometry(column), false, (writer) => writer.condition(term)).fragment,
+    columns: [...new Set(parts.flatMap((part) => (part.is === 'column' ? [part.column] : [])))],
+    literals: parts.flatMap((part) => (part.is === 'shape' ? [ewktOf(part.shape)] : [])),
+  }
+}
+
+type Compiled = {
+  readonly fragment: Fragment
+  readonly boxes: readonly Box[] | undefined
+  /** True if a condition for the index of the geometry was added. */
+  readonly usesIndex: boolean
+}
+
+function write(
+  geometry: QueryableGeometry,
+  isIndexed: boolean,
+  writeWith: (writer: Writer) => Written,
+): Compiled {
   const values: unknown[] = []
   let usesIndex = false
+  const nearby = (boxes: readonly Box[] | undefined) => {
+    const near = isIndexed && boxes ? nearSql(writer, boxes, geometry) : undefined
+    if (near) usesIndex = true
+    return near
+  }
   const writer: Writer = {
     bind: (value) => `\0${values.push(value) - 1}\0`,
     term: (one) => (one.is === 'geometry' ? quoted(geometry.column) : termSql(writer, one)),
     condition: (one) => conditionOf(writer, one),
     relate(op, left, right) {
       const { text, boxes } = relateGeometries(writer, op, left, right, geometry)
-      const near = isIndexed && boxes && geometry.srid !== 4326 ? nearSql(writer, boxes, geometry) : undefined
-      if (near) usesIndex = true
+      // PostGIS uses the index of a table in degrees by itself.
+      const near = geometry.srid === 4326 ? undefined : nearby(boxes)
       return { text: near ? `(${near} and ${text})` : text, boxes }
     },
     geography: (one) => geographySql(writer, one, geometry),
     within(text, boxes) {
-      const near =
-        boxes && /^(MULTI)?POINT/.test(geometry.type) ? nearSql(writer, boxes, geometry) : undefined
-      if (!near || !isIndexed) return near ? { text, boxes } : { text }
-      usesIndex = true
-      return { text: `(${near} and ${text})`, boxes }
+      if (!/^(MULTI)?POINT/.test(geometry.type)) return { text }
+      const near = nearby(boxes)
+      return near ? { text: `(${near} and ${text})`, boxes } : { text }
     },
+    nearby,
   }
-  const { text, boxes } = writer.condition(term)
+  const { text, boxes } = writeWith(writer)
   const parts = text.split(MARK)
-  return {
+  const fragment = {
     shape: `filter ${JSON.stringify(text)}`,
     values,
-    boxes,
-    usesIndex,
     // Every second part is the number of a value.
     compose: (...placeholders: SQL[]) =>
       new SQL(parts.map((part, index) => (index % 2 ? placeholders[Number(part)]! : new StringChunk(part)))),
   }
+  return { fragment, boxes, usesIndex }
+}
+
+/** Returns a term and all terms in it. */
+function partsOf(term: Term): Term[] {
+  const inner =
+    term.is === 'interval'
+      ? [term.start, term.end]
+      : term.is === 'list'
+        ? term.items
+        : term.is === 'fold'
+          ? [term.operand]
+          : 'operands' in term
+            ? term.operands
+            : []
+  return [term, ...inner.flatMap(partsOf)]
+}
+
+/** Returns true if PostGIS must compute with the geometry of the row, or relate geometries of the filter: both can fail. */
+const asksGeometry = (term: Term): boolean =>
+  partsOf(term).some(
+    (part) =>
+      'operands' in part &&
+      part.operands.some(({ type }) => type === 'geometry') &&
+      !(part.is === 'predicate' && part.op === 'isNull'),
+  )
+
+/**
+ * Returns SQL that never fails, and is true wherever the condition can be. What is asked of geometries is unknown in it:
+ * by the logic of three values, a condition that is true is then true or unknown.
+ */
+function roughSql(writer: Writer, term: Term): string {
+  if (!asksGeometry(term)) return writer.condition(term).text
+  if (term.is === 'predicate') {
+    const { op, operands } = term
+    if (op === 'and' || op === 'or')
+      return `(${operands.map((operand) => roughSql(writer, operand)).join(` ${op} `)})`
+    if (op === 'not') return `(${unknownSql(writer, term)} is not false)`
+  }
+  return writer.nearby(writer.condition(term).boxes) ?? 'true'
+}
+
+/** Returns the condition with what it asks of geometries unknown: where it is true, it is true whatever they are. */
+function unknownSql(writer: Writer, term: Term): string {
+  if (!asksGeometry(term)) return writer.condition(term).text
+  const { op, operands } = term as Predicate
+  if (op === 'not') return `(not ${unknownSql(writer, operands[0]!)})`
+  if (op === 'and' || op === 'or')
+    return `(${operands.map((operand) => unknownSql(writer, operand)).join(` ${op} `)})`
+  return 'null::boolean'
 }
 
 function conditionOf(writer: Writer, term: Term): Written {
@@ -329,7 +413,7 @@ const POSTGIS: Readonly<Record<Spatial, string>> = {
 }
 
 /**
- * Relates geometries in degrees, as bbox does. PostGIS uses the index of a table in degrees by itself.
+ * Relates geometries in degrees, as bbox does.
  * @returns also the boxes of the filter's geometry, if only features that intersect them can meet the condition
  */
 function relateGeometries(
@@ -353,10 +437,12 @@ const geometrySql = (writer: Writer, term: Term, geometry: QueryableGeometry): s
     ? geometry.srid === 4326
       ? geometry.stored
       : geometry.inDegrees
-    : bindGeometry(writer, (term as Extract<Term, { is: 'shape' }>).shape.text)
+    : bindGeometry(writer, (term as Extract<Term, { is: 'shape' }>).shape)
 
 /** Binds a geometry as such, so that PostgreSQL parses it once and not for each row. */
-const bindGeometry = (writer: Writer, text: string) => `${writer.bind(`SRID=4326;${text}`)}::geometry`
+const bindGeometry = (writer: Writer, shape: Shape) => `${writer.bind(ewktOf(shape))}::geometry`
+
+const ewktOf = ({ text }: Shape) => `SRID=4326;${text}`
 
 /** A geometry without heights is at every height. */
 function withHeights(

@@ -37,18 +37,20 @@ export function queryablesOf(collection: Collection): Queryables {
   const { geometry, idColumn, properties } = collection
   const columns = idColumn ? [idColumn, ...properties] : properties
   const queryables = known.get(collection) ?? {
-    geometry: {
-      column: geometry.column,
-      type: geometry.type,
-      srid: geometry.srid,
-      stored: composeOnce(storedGeometry(geometry)).text,
-      inDegrees: composeOnce(geometryInDegrees(geometry)).text,
-    },
+    geometry: queryableGeometry(geometry),
     columns: new Map(columns.map((column) => [column.name, termOf(column)])),
   }
   known.set(collection, queryables)
   return queryables
 }
+
+export const queryableGeometry = (geometry: GeometryColumn): QueryableGeometry => ({
+  column: geometry.column,
+  type: geometry.type,
+  srid: geometry.srid,
+  stored: composeOnce(storedGeometry(geometry)).text,
+  inDegrees: composeOnce(geometryInDegrees(geometry)).text,
+})
 
 const termOf = (column: Column): ColumnTerm => {
   const type = column.isArray && typeOf(elementOf(column)) ? 'list' : TYPES[column.kind]

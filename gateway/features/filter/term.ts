@@ -81,6 +81,8 @@ export type Writer = {
   readonly geography: (term: Term) => string
   /** Returns the condition for features that can only be near the boxes, so that the index is used. */
   readonly within: (text: string, boxes: readonly Box[] | undefined) => Written
+  /** Returns the condition for features whose bounding box meets one of the boxes; undefined if no index serves it. */
+  readonly nearby: (boxes: readonly Box[] | undefined) => string | undefined
 }
 
 /** A function that filters can call. */

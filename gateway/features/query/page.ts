@@ -1,7 +1,7 @@
 // Owns a page of features: the statements that read it, and how their rows are parsed.
 
 import { type SQL, sql } from 'drizzle-orm'
-import { bound } from '../../database/fragment.ts'
+import { bound, type Fragment } from '../../database/fragment.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { isSpread } from '../collections/collection.ts'
 import type { Encoder } from '../formats/encoder.ts'
@@ -37,10 +37,19 @@ type Texts = {
   /** All conditions but the cursor's. */
   readonly matching: SQL | undefined
   readonly after: SQL | undefined
+  readonly further: SQL | undefined
 }
 
-/** @param kind names `compose`, and everything that it depends on besides the parts of the query */
-function compileQuery(query: ItemQuery, kind: string, compose: (from: From, texts: Texts) => SQL): Statement {
+/**
+ * @param kind names `compose`, and everything that it depends on besides the parts of the query
+ * @param further more columns, each after a comma
+ */
+function compileQuery(
+  query: ItemQuery,
+  kind: string,
+  compose: (from: From, texts: Texts) => SQL,
+  further?: Fragment,
+): Statement {
   const { collection, condition, cells, after, order, limit, offset } = query
   const within = [...(condition ? [condition] : []), ...(cells ? [cellsCondition(cells)] : [])]
   const parts = [
@@ -48,9 +57,10 @@ function compileQuery(query: ItemQuery, kind: string, compose: (from: From, text
     offset === undefined ? undefined : bound(offset),
     within.length > 0 ? allOf(within) : undefined,
     after && afterCondition(after, order),
+    further,
   ]
-  const composeFrom = (from: From, ...[limit, offset, matching, after]: (SQL | undefined)[]) =>
-    compose(from, { limit: limit!, offset, matching, after })
+  const composeFrom = (from: From, ...[limit, offset, matching, after, further]: (SQL | undefined)[]) =>
+    compose(from, { limit: limit!, offset, matching, after, further })
   return compileRead(collection, kind, parts, composeFrom, cells)
 }
 
@@ -61,12 +71,15 @@ const outlineOf = ({ order, properties, geometry, collection }: ItemQuery, { for
   }`
 
 /**
- * Returns a statement whose rows are a feature's text, then the values of `order`. It reads one row more than the
- * limit, which is not part of the page but shows that there is a next one.
+ * Returns a statement whose rows are a feature's text, then the values of `order`, then further columns. It reads one
+ * row more than the limit, which is not part of the page but shows that there is a next one.
  */
-export const compileItems = (query: ItemQuery, encoder: Encoder): Statement =>
-  compileQuery(query, `items ${outlineOf(query, encoder)}`, (from, texts) =>
-    selectItems(query, encoder, from, texts),
+export const compileItems = (query: ItemQuery, encoder: Encoder, further?: Fragment): Statement =>
+  compileQuery(
+    query,
+    `items ${outlineOf(query, encoder)}`,
+    (from, texts) => selectItems(query, encoder, from, texts, texts.further),
+    further,
   )
 
 function selectItems(

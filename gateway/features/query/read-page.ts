@@ -1,8 +1,11 @@
 // Owns reading a page: in one go, or as a stream of batches, so that no more than some megabytes of it are in memory.
 
+import { sql } from 'drizzle-orm'
+import { bound, combine, compileFragment } from '../../database/fragment.ts'
 import { AnswerTooLong } from '../../database/lease.ts'
 import { isGeometryFailure } from '../../database/outcome.ts'
 import { meanBytes, type Row } from '../../database/statement.ts'
+import { gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { ItemQuery } from './item-query.ts'
 import { completeEnd, isBeginning } from './order.ts'
@@ -20,7 +23,7 @@ import {
   parsePage,
   withoutIndex,
 } from './page.ts'
-import { convertGeometries, type Reading } from './stored-geometry.ts'
+import { carefulColumns, convertGeometries, type Reading } from './stored-geometry.ts'
 
 export type PageReading = Reading & { readonly deadline: AbortSignal }
 
@@ -164,6 +167,7 @@ function restOf(query: ItemQuery, read: number, last: Row | undefined): ItemQuer
  * left out of its feature, and what fails in the condition does not meet it.
  */
 async function* readCarefully(reading: PageReading, query: ItemQuery): Batches {
+  await checkLiterals(reading, query.condition?.careful?.literals ?? [])
   const other = withoutIndex(query)
   const batches = readStored(reading, query)
   try {
@@ -178,6 +182,33 @@ async function* readCarefully(reading: PageReading, query: ItemQuery): Batches {
   }
   return yield* readStored(reading, other)
 }
+
+/** @throws GatewayError naming filter if one of its own geometries is not valid: no row is to blame then */
+async function checkLiterals({ database, deadline }: PageReading, literals: readonly string[]) {
+  if (literals.length === 0) return
+  const [row] = await database.read(compileValidity(literals), { signal: deadline })
+  if (row)
+    throw gatewayError(
+      'parameter-invalid',
+      `filter has a geometry that is not valid: ${row[0]}. The rings of a polygon must not cross themselves or one another.`,
+      { parameter: 'filter' },
+    )
+}
+
+const compileValidity = (literals: readonly string[]) =>
+  compileFragment(
+    combine(
+      'validity',
+      [bound(literals)],
+      (list) => sql`select ST_IsValidReason(geometry)
+        from unnest(${list}::text[]) as given (text)
+        cross join lateral (select text::geometry as geometry) as read
+        where not ST_IsValid(geometry) limit 1`,
+    ),
+  )
+
+/** Returns the values of `order` in a row. */
+const keysOf = (row: Row, { order }: ItemQuery) => row.slice(1, 1 + order.length)
 
 /** Most rows of a query whose condition is tested here: all that PostgreSQL's integer can count. */
 const ANY_NUMBER = 2 ** 31 - 2
@@ -195,23 +226,34 @@ async function* readStored(reading: PageReading, query: ItemQuery): Batches {
   let left = limit + 1
   let skipped = careful ? offset : 0
   for (;;) {
-    const source = database.stream(compileItems(rest, encoder), { signal: deadline })
+    const statement = compileItems(rest, encoder, careful && carefulColumns(careful))
+    const source = database.stream(statement, { signal: deadline })
     let read = 0
     let last: Row | undefined
     try {
       let batch = await source.next()
       for (; !batch.done; batch = await source.next()) {
-        const given = batch.value.map(([feature]) => feature!)
-        const features = await convertGeometries(reading, collection, given, { test: careful?.test, isShown })
-        const met = batch.value.flatMap(([, ...keys], index): Row[] => {
+        const features = await convertGeometries(
+          reading,
+          collection,
+          batch.value.map(([feature]) => feature!),
+          {
+            careful: careful && {
+              condition: careful,
+              rows: batch.value.map((row) => [row.at(-2)!, row.at(-1)!]),
+            },
+            isShown,
+          },
+        )
+        const met = batch.value.flatMap((row, index): Row[] => {
           const feature = features[index]
-          return feature === undefined ? [] : [[mend(reading, query, feature), ...keys]]
+          return feature === undefined ? [] : [[mend(reading, query, feature), ...keysOf(row, query)]]
         })
         const rows = met.slice(skipped, skipped + left)
         skipped = Math.max(0, skipped - met.length)
         left -= rows.length
         read += batch.value.length
-        last = batch.value.at(-1)
+        last = batch.value.at(-1)?.slice(0, 1 + query.order.length)
         if (rows.length > 0) yield rows
         if (left === 0) return false
       }

@@ -24,10 +24,35 @@ export type Reading = Writing & {
 }
 
 type Options = {
-  /** Condition that the geometry must meet. */
-  readonly test?: CarefulCondition['test'] | undefined
+  /** Condition that the rows must meet, and what careful reading returns of each of them besides the feature. */
+  readonly careful?:
+    | { readonly condition: CarefulCondition; readonly rows: readonly CarefulRow[] }
+    | undefined
   /** False if the geometries are only tested, and left out of the features. */
   readonly isShown?: boolean
+}
+
+/** What a row has besides its feature: the columns that the test reads as JSON, and `t` if it needs no test. */
+type CarefulRow = readonly [record: string | null, isSure: string | null]
+
+/** Columns of SQL for a CarefulRow. */
+export function carefulColumns({ columns, sure }: CarefulCondition): Fragment {
+  const members = columns.flatMap(({ name }) => [
+    sql.raw(`'${name.replaceAll("'", "''")}'`),
+    sql`${sql.identifier(name)}`,
+  ])
+  const record =
+    members.length === 0 ? sql`null` : sql`json_build_object(${sql.join(members, sql.raw(', '))})::text`
+  const kind = `careful ${JSON.stringify(columns.map(({ name }) => name))}`
+  return combine(kind, [sure], (isSure) => sql`, ${record}, ${isSure ?? sql`false`}`)
+}
+
+/** What is converted: a geometry as stored, and the columns that the condition reads besides, as JSON. */
+type Given = {
+  readonly index: number
+  readonly geometry: string | null
+  readonly record: string | null
+  readonly isSure: boolean
 }
 
 /**
@@ -38,21 +63,38 @@ export async function convertGeometries(
   { database, encoder, unshown, deadline }: Reading,
   collection: Collection,
   features: readonly string[],
-  { test, isShown = true }: Options = {},
+  { careful, isShown = true }: Options = {},
 ): Promise<(string | undefined)[]> {
-  const stored = features.map(encoder.storedGeometryOf)
-  const given = stored.filter((geometry) => geometry !== undefined)
-  const convert = (geometries: readonly string[]) =>
-    database.read(compileConversion(collection, encoder, geometries, test), deadline && { signal: deadline })
-  const converted = given.length === 0 ? [] : await tryInParts(given, convert)
-  unshown.note(collection, converted.filter((row) => row === undefined).length)
-  let next = 0
-  return features.map((feature, index) => {
-    const isNull = stored[index] === undefined
-    const row = isNull ? undefined : converted[next++]
-    if (test && row?.[1] !== 't') return undefined
-    return isNull ? feature : encoder.fillGeometry(feature, (isShown && row?.[0]) || undefined)
+  const given = features.map((feature, index): Given => {
+    const [record = null, isSure] = careful?.rows[index] ?? []
+    const geometry = encoder.storedGeometryOf(feature) ?? null
+    return { index, geometry, record, isSure: !careful || isSure === 't' }
   })
+  const complete: (string | undefined)[] = given.map(({ isSure }, index) =>
+    isSure ? features[index] : undefined,
+  )
+  const convert = async (some: readonly Given[], test: CarefulCondition | undefined) => {
+    if (some.length === 0) return
+    const rows = await tryInParts(some, (part) =>
+      database.read(compileConversion(collection, encoder, part, test), deadline && { signal: deadline }),
+    )
+    unshown.note(collection, rows.filter((row) => row === undefined).length)
+    for (const [position, row] of rows.entries()) {
+      const { index, geometry } = some[position]!
+      if (test && row?.[1] !== 't') continue
+      const shown = (isShown && row?.[0]) || undefined
+      complete[index] = geometry === null ? features[index]! : encoder.fillGeometry(features[index]!, shown)
+    }
+  }
+  await convert(
+    given.filter(({ isSure, geometry }) => isSure && geometry !== null),
+    undefined,
+  )
+  await convert(
+    given.filter(({ isSure }) => !isSure),
+    careful?.condition,
+  )
+  return complete
 }
 
 /**
@@ -107,24 +149,33 @@ export const mendItems = (
  * A polyhedral surface, which GeoJSON has no word for, becomes its faces.
  */
 function compileConversion(
-  { version, geometry }: Collection,
+  { version, geometry, schema, table }: Collection,
   encoder: Encoder,
-  geometries: readonly string[],
-  test: CarefulCondition['test'] | undefined,
+  given: readonly Given[],
+  test: CarefulCondition | undefined,
 ) {
-  const column = takenOut(geometry, 'geometry')
-  const parts: (Fragment | undefined)[] = [bound(geometries), test?.(column)]
+  const { columns = [] } = test ?? {}
+  const parts: (Fragment | undefined)[] = [
+    bound(given.map((one) => one.geometry)),
+    columns.length > 0 ? bound(given.map(({ record }) => record)) : undefined,
+    test?.test(takenOut(geometry, geometry.column)),
+  ]
+  const kind = `conversion ${version} ${encoder.format.name} ${JSON.stringify(columns.map(({ name }) => name))}`
+  const others = columns.map(({ name }) => sql`, record.${sql.identifier(name)}`)
+  const record = sql` from json_populate_record(null::${sql.identifier(schema)}.${sql.identifier(table)}, given.record::json) as record`
   return compileFragment(
-    combine(
-      `conversion ${version} ${encoder.format.name}`,
-      parts,
-      (list, meets) => sql`select ${encoder.geometryOf(column)}, ${meets ?? sql`true`}
-        from unnest(${list}::text[]) with ordinality as given (text, position)
+    combine(kind, parts, (list, records, condition) => {
+      // The condition knows columns by their names alone, which could also be those of the query around it.
+      const meets =
+        condition &&
+        sql`(select ${condition} from (select item.geometry as ${sql.identifier(geometry.column)}${sql.join(others)}${records && record}) as feature)`
+      return sql`select ${encoder.geometryOf(takenOut(geometry, 'geometry'))}, ${meets ?? sql`true`}
+        from unnest(${list}::text[]${records && sql`, ${records}::text[]`}) with ordinality as given (text, ${records && sql`record, `}position)
         cross join lateral (select given.text::geometry as stored) as read
         cross join lateral (select case when ST_AsText(stored) like '%POLYHEDRALSURFACE%'
           then (select ST_Collect(part.geom) from ST_Dump(ST_CurveToLine(stored)) as part)
           else stored end as geometry) as item
-        order by position`,
-    ),
+        order by position`
+    }),
   )
 }

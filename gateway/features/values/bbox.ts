@@ -97,7 +97,12 @@ function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
     compose: (...sides) => sql`ST_Intersects(${geometryInDegrees(column)}, ${envelopeOf(sides)})`,
   })
   const exact = exactly(geometryColumn)
-  const careful = (rough: Condition | undefined): CarefulCondition => ({ rough, test: exactly })
+  const careful = (rough: Condition | undefined): CarefulCondition => ({
+    rough,
+    test: exactly,
+    columns: [],
+    literals: [],
+  })
   const overlapping: Condition = {
     ...common,
     shape: shapeOf('overlapping'),

@@ -3,6 +3,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { combine, type Fragment } from '../../database/fragment.ts'
 import { areaOf, type Box } from './box.ts'
+import type { Column } from './column.ts'
 import type { GeometryColumn } from './geometry-column.ts'
 
 export type Condition = Fragment & {
@@ -18,8 +19,14 @@ export type Condition = Fragment & {
 export type CarefulCondition = {
   /** Never fails, and is true for every row that meets the condition; undefined if that can be any row. */
   readonly rough: Condition | undefined
+  /** True for rows that meet the condition whatever their geometry is; undefined if there are none. */
+  readonly sure?: Fragment | undefined
   /** The rest of the condition, for one geometry. */
   readonly test: (geometry: GeometryColumn) => Fragment
+  /** Columns that the test reads besides the geometry. */
+  readonly columns: readonly Column[]
+  /** Geometries that the condition itself contains, as EWKT: it fails for every row if one of them is not valid. */
+  readonly literals: readonly string[]
 }
 
 /**
@@ -47,7 +54,7 @@ function join(
   if (conditions.length === 1) return conditions[0]!
   const compose = (...texts: (SQL | undefined)[]) =>
     sql`(${sql.join(texts as SQL[], sql.raw(` ${operator} `))})`
-  const careful = joinCareful(operator, conditions, (tests) => combine(operator, tests, compose))
+  const careful = joinCareful(operator, conditions, (fragments) => combine(operator, fragments, compose))
   const joined = { ...combine(operator, conditions, compose), boxes: confine(conditions), careful }
   if (!conditions.some(({ withoutIndex }) => withoutIndex)) return joined
   const others = conditions.map((condition) => condition.withoutIndex ?? condition)
@@ -57,15 +64,20 @@ function join(
 function joinCareful(
   operator: 'and' | 'or',
   conditions: readonly Condition[],
-  joinTests: (tests: readonly Fragment[]) => Fragment,
+  joinFragments: (fragments: readonly Fragment[]) => Fragment,
 ): CarefulCondition | undefined {
   const tested = conditions.flatMap(({ careful }) => careful ?? [])
   // If one of the alternatives needs no geometry, the geometry alone does not decide.
   if (tested.length === 0 || (operator === 'or' && tested.length < conditions.length)) return undefined
   const rough = conditions.flatMap(({ careful, ...plain }) => (careful ? (careful.rough ?? []) : plain))
   const isAnywhere = rough.length === 0 || (operator === 'or' && rough.length < conditions.length)
+  const sure = tested.flatMap(({ sure }) => sure ?? [])
+  const isNeverSure = operator === 'and' ? sure.length < tested.length : sure.length === 0
   return {
     rough: isAnywhere ? undefined : operator === 'and' ? allOf(rough) : anyOf(rough),
-    test: (geometry) => joinTests(tested.map(({ test }) => test(geometry))),
+    sure: isNeverSure ? undefined : joinFragments(sure),
+    test: (geometry) => joinFragments(tested.map(({ test }) => test(geometry))),
+    columns: [...new Set(tested.flatMap(({ columns }) => columns))],
+    literals: tested.flatMap(({ literals }) => literals),
   }
 }

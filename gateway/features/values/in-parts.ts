@@ -10,9 +10,9 @@ const PARTS = 8
  * Returns the rows for all geometries; undefined in place of each that fails even by itself.
  * @throws what is no failure of a geometry
  */
-export async function tryInParts(
-  geometries: readonly string[],
-  run: (geometries: readonly string[]) => Promise<readonly Row[]>,
+export async function tryInParts<T>(
+  geometries: readonly T[],
+  run: (geometries: readonly T[]) => Promise<readonly Row[]>,
 ): Promise<(Row | undefined)[]> {
   try {
     return [...(await run(geometries))]
