@@ -11,6 +11,7 @@ import {
   SpanStatusCode,
   trace,
 } from '@opentelemetry/api'
+import { withoutSecrets } from './events.ts'
 
 let isTracing = false
 const tracer = trace.getTracer('tessera')
@@ -69,11 +70,12 @@ export interface RequestTrace {
  */
 export function traceRequest(
   method: string,
-  path: string,
+  url: string,
   headers: Readonly<Record<string, unknown>>,
 ): RequestTrace | undefined {
   if (!isTracing) return undefined
   const caller = propagation.extract(context.active(), headers)
+  const path = withoutSecrets(url.split('?', 1)[0]!)
   const attributes = { 'http.request.method': method, 'url.path': path }
   const span = tracer.startSpan(method, { kind: SpanKind.SERVER, attributes }, caller)
   const within: Context = trace.setSpan(caller, span)

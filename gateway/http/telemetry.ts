@@ -75,7 +75,7 @@ export function telemetry(app: FastifyInstance, { emit }: { emit: Emit }) {
   app.addHook('onRequest', (request, reply, done) => {
     const { id, method, url, headers } = request
     const start = performance.now()
-    request.trace = traceRequest(method, withoutSecrets(url.split('?', 1)[0]!), headers)
+    request.trace = traceRequest(method, url, headers)
     // Not Fastify's onResponse, which is not called if the client leaves before the response.
     reply.raw.once('close', () => {
       const route = request.routeOptions.url

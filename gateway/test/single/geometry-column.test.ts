@@ -49,12 +49,12 @@ const MIXED = `
   (4, 'SRID=25832;POINT(571666 5539109)'), (5, 'POINT(571666 5539109)'), (6, null), (7, 'POINT EMPTY')`
 
 test('each row of a column without a declared system is shown in degrees, and is found there', async () => {
-  await make(`create table mixed (id int primary key, geom geometry, name text);
-    insert into mixed (id, geom) values ${MIXED};
-    create index on mixed using gist (geom);
-    create view mixed_view as select id, st_force2d(geom) as geom from mixed;
+  await make(`create table g_mixed (id int primary key, geom geometry, name text);
+    insert into g_mixed (id, geom) values ${MIXED};
+    create index on g_mixed using gist (geom);
+    create view mixed_view as select id, st_force2d(geom) as geom from g_mixed;
     create table mixed_points (id int primary key, geom geometry(Point)); insert into mixed_points values ${MIXED}`)
-  for (const name of ['mixed', 'mixed_view', 'mixed_points']) {
+  for (const name of ['g_mixed', 'mixed_view', 'mixed_points']) {
     assert.deepEqual(positions(await page(`${name}/items`)), [
       [1, [10, 50]],
       [2, [10, 50]],
@@ -123,7 +123,7 @@ test('a change keeps the system of its row, and a new row in such a column is in
 test('a system that changes while the gateway runs is never served as degrees', async () => {
   await make(`create table empty_at_first (id int primary key, geom geometry(Point, 3857)); create table loose_at_first (id int primary key, geom geometry);
     create view buffered as select id, st_buffer(geom, 10) as geom from empty_at_first;
-    create table moving (id int primary key, geom geometry(Point, 4326), name text); insert into moving values (1, 'SRID=4326;POINT(10 50)')`)
+    create table g_moving (id int primary key, geom geometry(Point, 4326), name text); insert into g_moving values (1, 'SRID=4326;POINT(10 50)')`)
   // None of these is read before: the statement of a gateway that has just learned of a table is compiled now.
   await session.query(`insert into empty_at_first values (1, 'SRID=3857;POINT(1113194.9 6446275.8)');
     insert into loose_at_first select * from empty_at_first`)
@@ -131,26 +131,26 @@ test('a system that changes while the gateway runs is never served as degrees', 
   assert.deepEqual(ids(await page('buffered/items?bbox=9,49,11,51')), [1])
   assert.deepEqual(ids(await page('loose_at_first/items?bbox=9,49,11,51')), [1])
 
-  assert.deepEqual(positions(await page('moving/items')), [[1, [10, 50]]])
+  assert.deepEqual(positions(await page('g_moving/items')), [[1, [10, 50]]])
   await session.query(
-    'alter table moving alter column geom type geometry(Point, 3857) using st_transform(geom, 3857)',
+    'alter table g_moving alter column geom type geometry(Point, 3857) using st_transform(geom, 3857)',
   )
   const changing = async (answer: Promise<{ status: number; json: any }>) => {
     const { status, json } = await answer
     assert.deepEqual([status, json.code], [503, 'collection-changing'], JSON.stringify(json))
   }
-  await changing(client('/collections/moving/items'))
-  await changing(client('/collections/moving/items/1'))
-  await changing(client('/collections/moving/items?bbox=9,49,11,51'))
+  await changing(client('/collections/g_moving/items'))
+  await changing(client('/collections/g_moving/items/1'))
+  await changing(client('/collections/g_moving/items?bbox=9,49,11,51'))
   // A page for people reads no geometry, so that nothing in it can be in the wrong system.
-  assert.equal((await client('/collections/moving/items?f=html')).status, 200)
-  await changing(send('POST', 'moving/items', feature([1, 2], {}, 2)))
-  await changing(send('PATCH', 'moving/items/1', { properties: { name: 'x' } }))
-  assert.deepEqual(await session.query('select id, name from moving'), [{ id: 1, name: null }])
+  assert.equal((await client('/collections/g_moving/items?f=html')).status, 200)
+  await changing(send('POST', 'g_moving/items', feature([1, 2], {}, 2)))
+  await changing(send('PATCH', 'g_moving/items/1', { properties: { name: 'x' } }))
+  assert.deepEqual(await session.query('select id, name from g_moving'), [{ id: 1, name: null }])
   await catalog.reload()
-  assert.deepEqual(positions(await page('moving/items?bbox=9,49,11,51')), [[1, [10, 50]]])
-  await session.query('alter table moving alter column geom type geometry using geom')
-  assert.deepEqual(positions(await page('moving/items')), [[1, [10, 50]]])
+  assert.deepEqual(positions(await page('g_moving/items?bbox=9,49,11,51')), [[1, [10, 50]]])
+  await session.query('alter table g_moving alter column geom type geometry using geom')
+  assert.deepEqual(positions(await page('g_moving/items')), [[1, [10, 50]]])
 })
 
 test('a check of the SRID declares the system of a column', async () => {
@@ -166,20 +166,20 @@ test('a check of the SRID declares the system of a column', async () => {
 
 test('columns of geography and of domains are served, read by box and changed', async () => {
   await make(`
-    create domain place as geometry(Point, 25832); create domain place_of_place as place; create domain spot as geography(Point, 4326);
+    create domain place as geometry(Point, 25832); create domain place_of_place as place; create domain g_spot as geography(Point, 4326);
     create table geographies (id int primary key, geom geography(Point, 4326), name text);
     create table plain_geographies (id int primary key, geom geography, name text);
     create table places_of_domain (id int primary key, geom place, name text);
     create table places_of_places (id int primary key, geom place_of_place, name text);
-    create table spots (id int primary key, geom spot, name text);
-    create table beside (id int primary key, spot geography(Point, 4326), geom geometry(Point, 4326), name text);
+    create table g_spots (id int primary key, geom g_spot, name text);
+    create table beside (id int primary key, g_spot geography(Point, 4326), geom geometry(Point, 4326), name text);
     create materialized view kept_geographies as select * from geographies`)
   for (const name of [
     'geographies',
     'plain_geographies',
     'places_of_domain',
     'places_of_places',
-    'spots',
+    'g_spots',
     'beside',
   ]) {
     const created = await send('POST', `${name}/items`, feature([10, 50], { name: 'a' }, 1))

@@ -14,6 +14,8 @@ import { startGateway } from '../support/gateway.ts'
 const { client, session, catalog } = await startGateway()
 const browser = await openBrowser()
 
+/** One word that is wider than a phone, and as long as a name can be. */
+const LONG_NAME = 'w'.repeat(63)
 const SCRIPT = `<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'"`
 await session.query(`
   create table sight (
@@ -24,6 +26,9 @@ await session.query(`
 await session.query(
   'insert into sight (geom, name, mood) values (st_setsrid(st_makepoint(11, 50), 4326), $1, $1)',
   [SCRIPT],
+)
+await session.query(
+  `create table ${LONG_NAME} (id int primary key, ${LONG_NAME} text, geom geometry(Point, 4326)); insert into ${LONG_NAME} values (1, repeat('w', 100))`,
 )
 await catalog.reload()
 
@@ -36,6 +41,11 @@ const ADDRESSES = [
   '/collections/sight',
   '/collections/sight/items?limit=100',
   '/collections/sight/items/1',
+  `/collections/${LONG_NAME}`,
+  `/collections/${LONG_NAME}/schema?f=html`,
+  `/collections/${LONG_NAME}/items/1`,
+  `/${LONG_NAME}`,
+  '/functions?f=html',
   '/nothing-here',
 ]
 
