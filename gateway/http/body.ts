@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import { hash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { gatewayError, quoted } from '../errors.ts'
-import { outlineOf, parseExactJson } from '../features/values/exact-json.ts'
+import { outlineOf, parseExactJson, TooManyNumbers } from '../features/values/exact-json.ts'
 
 export const FEATURE_TYPES = ['application/geo+json', 'application/json'] as const
 export const PATCH_TYPES = ['application/merge-patch+json', 'application/json'] as const
@@ -24,6 +24,8 @@ const UTF_8 = /^(utf-?8|us-ascii)$/i
 const MAX_DEPTH = 100
 /** Most names of members in a body, all objects together, because each takes up to three microseconds to parse. */
 const MAX_NAMES = 100_000
+/** Most numbers in a body that a double does not hold: each takes as long, because its text is kept. */
+const MAX_LONG_NUMBERS = 100_000
 
 /** Accepts bodies of these types within `scope` and parses them as JSON; others are refused. */
 export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
@@ -67,8 +69,10 @@ export function parseBody(bytes: Buffer): unknown {
   if (depth > MAX_DEPTH) throw malformed(`nests more than ${MAX_DEPTH} deep`)
   if (names > MAX_NAMES) throw malformed(`has more than ${MAX_NAMES} names of members`)
   try {
-    return parseExactJson(text, 'all')
+    return parseExactJson(text, 'all', MAX_LONG_NUMBERS)
   } catch (error) {
+    if (error instanceof TooManyNumbers)
+      throw malformed(`has more than ${MAX_LONG_NUMBERS} numbers that a double does not hold`)
     throw malformed(`is not valid JSON: ${(error as Error).message}`)
   }
 }

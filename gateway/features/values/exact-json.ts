@@ -39,15 +39,24 @@ export const mayLoseDigits = (text: string) => MANY_DIGITS.test(text)
 
 type Keep = 'integers' | 'all'
 
+/** The text of more numbers would have to be kept than is allowed. */
+export class TooManyNumbers extends Error {}
+
 /**
  * Parses JSON.
  * @param keep 'integers' keeps the text of integers beyond 2^53; 'all' also that of decimals with too many digits
+ * @param most numbers whose text is kept; each takes some microseconds, in which the process does nothing else
  * @throws SyntaxError
+ * @throws TooManyNumbers
  */
-export function parseExactJson(text: string, keep: Keep = 'integers'): unknown {
+export function parseExactJson(
+  text: string,
+  keep: Keep = 'integers',
+  most = Number.POSITIVE_INFINITY,
+): unknown {
   if (!(keep === 'all' ? MANY_DIGITS : LONG_INTEGER).test(text)) return JSON.parse(text)
   // A reviver would be called for every value, which takes seconds for a page or body of some megabytes.
-  const marked = markNumbers(text, keep)
+  const marked = markNumbers(text, keep, most)
   if (marked === text) return JSON.parse(text)
   let value: unknown
   try {
@@ -68,7 +77,7 @@ const [QUOTE, BACKSLASH, MINUS, PLUS, DOT, SMALL_E, LARGE_E, COLON, ZERO, NINE, 
 type CodeList = [number, number, number, number, number, number, number, number, number, number, number]
 
 /** Returns JSON in which each number that JavaScript would change is a text that begins with MARK. */
-function markNumbers(text: string, keep: Keep): string {
+function markNumbers(text: string, keep: Keep, most: number): string {
   const parts: string[] = []
   let copied = 0
   for (let index = 0; index < text.length; index++) {
@@ -82,6 +91,7 @@ function markNumbers(text: string, keep: Keep): string {
       const source = isShort ? '' : text.slice(start, index)
       // A number in the place of a name stays what it is: a fault.
       if (!isShort && isChanged(source, keep) && !isBeforeColon(text, index)) {
+        if (parts.length >= 2 * most) throw new TooManyNumbers()
         parts.push(text.slice(copied, start), `"${MARK}${source}"`)
         copied = index
       }
@@ -112,10 +122,11 @@ function isBeforeColon(text: string, from: number): boolean {
 
 /** Returns true for a number whose text JavaScript would change. */
 function isChanged(source: string, keep: Keep): boolean {
-  if (!NUMBER.test(source)) return false
   const value = Number(source)
+  // Most programs write the fewest digits that lead back to the same double, as JavaScript does.
+  if (String(value) === source || !NUMBER.test(source)) return false
   if (INTEGER.test(source)) return !Number.isSafeInteger(value)
-  return keep === 'all' && !isSurelyWithinDouble(source, value)
+  return keep === 'all' && !(Number.isFinite(value) && isSurelyWithinDouble(source, value))
 }
 
 /** Returns true if a JavaScript number surely has all digits of a decimal, and is neither infinite nor zero instead. */

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ExactNumber, parseExactJson } from '../../features/values/exact-json.ts'
+import { ExactNumber, parseExactJson, TooManyNumbers } from '../../features/values/exact-json.ts'
 
 const exact = (text: string) => new ExactNumber(text)
 
@@ -49,4 +49,20 @@ test('a number in a wrong place or of a wrong form is refused as in any JSON', (
     assert.throws(() => parseExactJson(text, 'all'), SyntaxError, text)
     assert.throws(() => JSON.parse(text), SyntaxError, text)
   }
+})
+
+test('a number whose text JavaScript writes again needs no text of its own, whatever the number of its digits', () => {
+  for (const text of [
+    '10.123456789012346',
+    '0.1234567890123456',
+    '9007199254740992',
+    '-1.7976931348623157e+308',
+  ])
+    assert.doesNotThrow(() => parseExactJson(`[${text}]`, 'all', 0), text)
+})
+
+test('no more numbers are kept as text than allowed', () => {
+  const of = (count: number) => `[${Array(count).fill('1e400').join()}]`
+  assert.equal((parseExactJson(of(10), 'all', 10) as unknown[]).length, 10)
+  assert.throws(() => parseExactJson(of(11), 'all', 10), TooManyNumbers)
 })

@@ -65,6 +65,7 @@ const bodies: Record<string, string> = {
   ),
   'numbers, one of them exact': feature(`"j":[${fill(() => '1')},12345678901234567890],"x":1`),
   'exact numbers': feature(`"j":[${fill(() => '12345678901234567890')}],"x":1`),
+  'infinite numbers': feature(`"j":[${fill(() => '1e400')}],"x":1`),
   'empty objects': feature(`"j":[${fill(() => '{}')}],"x":1`),
   'keys of jsonb with an exact number': feature(
     `"j":{${fill((index) => `"${index.toString(36)}":12345678901234567`)}},"x":1`,
