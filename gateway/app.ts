@@ -18,6 +18,7 @@ import { makeAnswers } from './http/answers.ts'
 import { isForThisMachine } from './http/auth/locality.ts'
 import { makeClientOf } from './http/client.ts'
 import { conditional } from './http/conditional.ts'
+import { limitConnections } from './http/connections.ts'
 import { makeConsistencyTokens } from './http/consistency-token.ts'
 import { crossOrigin } from './http/cross-origin.ts'
 import { assets } from './http/html/assets.ts'
@@ -106,7 +107,7 @@ export async function buildApp({
     clientErrorHandler: answerClientError,
   }).withTypeProvider<TypeBoxTypeProvider>()
 
-  app.server.maxConnections = config.maxConnections
+  limitConnections(app as unknown as FastifyInstance, { maxConnections: config.maxConnections, trust })
   closeIdleConnections(app as unknown as FastifyInstance)
   telemetry(app, { emit })
   problem(app, { emit })

@@ -142,7 +142,7 @@ export const settings = {
     3_600_000,
   ),
   maxConnections: integer(
-    'connections of clients to each process; further ones are closed',
+    'connections of clients to each process, a quarter of them from one address that is no trusted proxy; further ones are closed',
     4_096,
     1,
     1_000_000,

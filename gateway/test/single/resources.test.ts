@@ -1,6 +1,7 @@
 // Tests what clients can take of the gateway's memory, connections and time, whatever they ask for and however they read.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { after, before, test } from 'node:test'
@@ -210,6 +211,27 @@ test('a gateway accepts no more connections than it may', async () => {
   await new Promise((resolve) => third.once('close', resolve))
   for (const socket of sockets) socket.destroy()
   await until(async () => (await client('/').catch(() => ({ status: 0 }))).status === 200, 5_000)
+})
+
+test('an address has no more than its share of the connections, unless it is a trusted proxy', async () => {
+  const isOpen = async (url: string, localAddress: string) => {
+    const { hostname, port } = new URL(url)
+    const socket = connect({ port: Number(port), host: hostname, localAddress }).on('error', () => {})
+    socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    const first = await Promise.race([
+      once(socket, 'data').catch(() => []),
+      once(socket, 'close').then(() => []),
+    ])
+    return first.length > 0 && socket
+  }
+  const { client } = await startGateway('--max-connections', '8', '--trust-proxy', '127.0.0.9')
+  const opened = [await isOpen(client.url, '127.0.0.2'), await isOpen(client.url, '127.0.0.2')]
+  assert.ok(opened.every(Boolean))
+  assert.equal(await isOpen(client.url, '127.0.0.2'), false)
+  assert.ok(await isOpen(client.url, '127.0.0.3'))
+  for (const _ of all(3)) assert.ok(await isOpen(client.url, '127.0.0.9'))
+  for (const socket of opened) if (socket) socket.destroy()
+  await until(async () => Boolean(await isOpen(client.url, '127.0.0.2')), 5_000)
 })
 
 test('a connection whose request did not arrive in time is closed, although its client goes on sending', async () => {
