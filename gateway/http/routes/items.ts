@@ -369,7 +369,7 @@ function refusedAddress({ id, key, isKeyPhysical }: Collection): GatewayError {
   const reason =
     key.length > 1 && !isKeyPhysical
       ? `its key consists of ${key.map(({ name }) => name).join(', ')}`
-      : 'its table has neither a primary key nor a unique index'
+      : 'its table has neither a primary key nor a unique index of values that an address can hold'
   return gatewayError('feature-not-addressable', `Features of ${id} cannot be requested by id: ${reason}.`, {
     collection: id,
   })
