@@ -150,7 +150,6 @@ export async function buildApp({
   const unshown = makeUnshown(emit)
   app.addHook('onClose', async () => idempotencyKeys.stop())
   app.register(itemRoutes.items, {
-    database,
     catalog,
     views,
     answers,

@@ -3,7 +3,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import type { Database } from '../../database/contract.ts'
 import type { Statement } from '../../database/statement.ts'
 import { type GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
@@ -187,7 +186,6 @@ const explainProblems = {
 const readHeaders = Type.Object({ ...preferHeader, ...consistencyHeaders })
 
 type Services = AuthenticateOptions & {
-  readonly database: Database
   readonly catalog: Catalog
   readonly lookup: ItemLookup
   readonly views: Views
@@ -200,7 +198,7 @@ type Services = AuthenticateOptions & {
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { database, catalog, lookup, views, answers, unshown, clientOf, timeoutMs, ...access },
+  { catalog, lookup, views, answers, unshown, clientOf, timeoutMs, ...access },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
   const isFromHere = makeLocality(access)
@@ -214,10 +212,11 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       )
     }
     await checkOperator(request, reply)
+    const view = await views.open(request, reply, timeoutMs)
     return reply
       .type(QUERY_PLAN)
       .header('cache-control', 'no-store')
-      .send(await explainQuery(database, statement))
+      .send(await explainQuery(view.database, statement))
   }
 
   /** Joins the look-up with those of other requests, unless this request has requirements of its own. */

@@ -375,6 +375,8 @@ test('a plan shows which cells and nodes a query reads, and only to clients on t
   for (const path of ['cities/items?explain=1', 'cities/items/24587.5?explain=1']) {
     const { status, json } = await client(`/collections/${path}`, elsewhere)
     assert.deepEqual([status, json.code], [403, 'explanation-forbidden'])
+    const malformed = await client(`/collections/${path}`, { headers: { 'consistency-token': 'x' } })
+    assert.deepEqual([malformed.status, malformed.json.header], [400, 'Consistency-Token'])
   }
   assert.equal((await client('/collections/cities/items?explain=2')).json.parameter, 'explain')
 })
