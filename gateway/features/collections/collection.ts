@@ -172,6 +172,17 @@ export const kindOf = (type: string, category: string): ColumnKind =>
   // A type may have the name of what every object inherits, for example constructor.
   Object.hasOwn(KINDS, type) ? KINDS[type]! : category === 'E' ? 'string' : 'other'
 
+/** Returns the kind of the elements of lists. PostgreSQL's name for lists of int4 is _int4. */
+export const elementKindOf = ({ type }: Pick<Column, 'type'>): ColumnKind =>
+  kindOf(type.replace(/^_/, ''), '')
+
+/** Returns true if a filter can name the column: CQL2 has counterparts of its type and of its elements. */
+export const isFilterable = (column: Column): boolean => {
+  if (!column.isArray) return column.kind !== 'other'
+  const kind = elementKindOf(column)
+  return kind !== 'other' && kind !== 'json'
+}
+
 const CTID: Column = {
   name: 'ctid',
   type: 'tid',

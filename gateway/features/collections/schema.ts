@@ -1,7 +1,7 @@
 // Owns the schemas of a collection: its properties as JSON Schema (OGC 23-058r2, Features Part 5).
 
 import type { Column, ColumnKind } from '../values/column.ts'
-import { type Collection, kindOf } from './collection.ts'
+import { type Collection, elementKindOf, isFilterable } from './collection.ts'
 
 export type PropertySchema = {
   readonly title?: string
@@ -34,7 +34,12 @@ export type Aspect = 'schema' | 'queryables' | 'sortables'
 export function schemaOf(collection: Collection, aspect: Aspect, url: string): Schema {
   const { title, description, geometry, idColumn, properties, queryables, capabilities } = collection
   const columns = [...(idColumn ? [idColumn] : []), ...properties]
-  const shown = aspect === 'schema' ? columns : columns.filter(({ name }) => queryables.has(name))
+  const isShown = {
+    schema: () => true,
+    queryables: isFilterable,
+    sortables: ({ name }: Column) => queryables.has(name),
+  }[aspect]
+  const shown = columns.filter(isShown)
   const members: [string, PropertySchema][] = shown.map((column) => [
     column.name,
     { ...describe(column), ...roleOf(column, collection), ...accessOf(column, collection, aspect) },
@@ -107,7 +112,7 @@ function describe(column: Column): PropertySchema {
   const { kind, type, isArray, labels, maxLength, limits } = column
   const words = wordsOf(column)
   // PostgreSQL's name of an array type is that of its elements behind an underscore.
-  if (isArray) return { ...words, type: 'array', items: typeOf(kindOf(type.slice(1), ''), type.slice(1)) }
+  if (isArray) return { ...words, type: 'array', items: typeOf(elementKindOf(column), type.slice(1)) }
   const { values, ...bounds } = limits
   const allowed =
     labels ?? values?.map((value) => (kind === 'integer' || kind === 'number' ? Number(value) : value))

@@ -28,7 +28,7 @@ import {
   SPATIAL,
   TEMPORAL,
 } from './expression.ts'
-import { filterFault, type Place } from './fault.ts'
+import { filterFault, type Place, tooLarge } from './fault.ts'
 import { foldText } from './fold.ts'
 import { functionOf, listFunctions } from './functions.ts'
 import { textOfNumber } from './number.ts'
@@ -54,10 +54,14 @@ const NAMES: Readonly<Record<ValueType, string>> = {
   other: 'of a type that filters do not know',
 }
 const SCALARS: readonly ValueType[] = ['number', 'string', 'boolean', 'date', 'timestamp']
+const ELEMENTS: readonly ValueType[] = [...SCALARS, 'geometry', 'interval', 'list']
 /** Temporal functions that take an instant as well as an interval. */
 const OF_INSTANTS: readonly string[] = ['t_after', 't_before', 't_disjoint', 't_equals', 't_intersects']
 /** Powers within powers repeat their operands in SQL. */
 const MAX_POWERS = 2
+
+/** Each such pair is a condition of its own; see MAX_OPERATIONS. */
+const MAX_PAIRS = 1_000
 
 const isOneOf = (list: readonly string[], op: string) => list.includes(op)
 const isTime = (type: ValueType) => type === 'date' || type === 'timestamp'
@@ -69,6 +73,8 @@ export function checkFilter(
   { isLatitudeFirst }: CheckOptions,
 ): Term {
   const faultAt = (place: Place, reason: string) => filterFault(locate(place), reason)
+  /** How many pairs of elements are compared one by one. */
+  let pairs = 0
   /** Returns the part for people. */
   const describe = (term: Term) =>
     term.is === 'column'
@@ -89,7 +95,8 @@ export function checkFilter(
     if (typeof value === 'string') return checkText(value, place)
     if (typeof value === 'boolean') return literal('boolean', String(value))
     if (isNumber(value)) return literal('number', textOfNumber(value))
-    if (isList(value)) return { is: 'list', type: 'list', items: value.map((item) => checkItem(item, place)) }
+    if (isList(value))
+      return { is: 'list', type: 'list', items: value.map((item) => checkElement(item, place)) }
     if (isProperty(value)) return checkProperty(value.property, place)
     if (isDate(value)) return literal('date', value.date)
     if (isTimestamp(value)) return literal('timestamp', value.timestamp)
@@ -113,10 +120,18 @@ export function checkFilter(
   function checkProperty(name: string, place: Place): Term {
     if (name === geometry.column) return { is: 'geometry', type: 'geometry' }
     const term = columns.get(name)
+    if (term?.type === 'other')
+      throw faultAt(place, `${JSON.stringify(name)} is of a type that filters do not know`)
     if (term) return term
-    const known = [...columns.keys(), geometry.column].join(', ')
-    throw faultAt(place, `there is no property ${JSON.stringify(name)}; there are ${known}`)
+    const known = [...columns.values()].flatMap(({ type, column }) => (type === 'other' ? [] : column.name))
+    throw faultAt(
+      place,
+      `there is no property ${JSON.stringify(name)}; there are ${[...known, geometry.column].join(', ')}`,
+    )
   }
+
+  const checkElement = (value: Expression, place: Place): Term =>
+    expectType(check(value, place), ELEMENTS, place, 'a value, a geometry, an interval or a list')
 
   const checkItem = (value: Expression, place: Place): Term =>
     expectType(check(value, place), SCALARS, place, 'a number, a text, true, false, a date or a time')
@@ -136,40 +151,38 @@ export function checkFilter(
     const { op, args } = operation
     const at = (operand: number) => ({ operation, operand })
     const all = () => args.map((arg, index) => check(arg, at(index)))
-    const predicate = (operands: readonly Term[]): Term => ({
-      is: 'predicate',
-      type: 'boolean',
-      op,
-      operands,
-    })
     if (op === 'and' || op === 'or' || op === 'not')
-      return predicate(args.map((arg, index) => checkPredicate(arg, at(index))))
-    if (op === 'isNull') return predicate(all())
-    if (isOneOf(COMPARISONS, op)) return predicate(matched(...(all() as [Term, Term]), operation, 1))
+      return predicate(
+        op,
+        args.map((arg, index) => checkPredicate(arg, at(index))),
+      )
+    if (op === 'isNull') return predicate(op, all())
+    if (isOneOf(COMPARISONS, op)) return predicate(op, matched(...(all() as [Term, Term]), operation, 1))
     if (op === 'between') {
       const [value, low, high] = all() as [Term, Term, Term]
       const [first, least] = matched(value, low, operation, 1)
       const [, most] = matched(value, high, operation, 2)
-      return predicate([first, least, most])
+      return predicate(op, [first, least, most])
     }
     if (op === 'in') return checkIn(operation)
     if (op === 'like') return checkLike(operation)
     if (isOneOf(FOLDS, op)) return checkFold(operation)
     if (isOneOf(ARITHMETIC, op)) return checkArithmetic(operation)
     if (isOneOf(SPATIAL, op)) {
-      const operands = all().map((term, index) => expectType(term, ['geometry'], at(index)))
-      if (op === 's_intersects' || op === 's_disjoint') return predicate(operands)
-      return predicate(operands.map((term, index) => withoutHeights(term, at(index))))
+      return predicate(
+        op,
+        all().map((term, index) => expectType(term, ['geometry'], at(index))),
+      )
     }
-    if (isOneOf(TEMPORAL, op)) return predicate(checkTemporal(operation, all()))
-    if (isOneOf(ARRAY, op)) return predicate(checkLists(operation))
+    if (isOneOf(TEMPORAL, op)) return predicate(op, checkTemporal(operation, all()))
+    if (isOneOf(ARRAY, op)) return checkLists(operation)
     return checkCall(operation, all())
   }
 
-  /** Other functions would leave the heights of a BBOX out of account. */
+  /** Functions would leave the heights of a BBOX out of account. */
   function withoutHeights(term: Term, place: Place): Term {
     if (term.is !== 'shape' || !term.shape.heights) return term
-    throw faultAt(place, 'a BBOX with heights is only for s_intersects and s_disjoint')
+    throw faultAt(place, 'a BBOX with heights is only for spatial operators')
   }
 
   /**
@@ -197,9 +210,12 @@ export function checkFilter(
     throw faultAt(place, `expected ${NAMES[other.type]} to compare, but ${describe(term)}`)
   }
 
-  /** Texts of dates and times are taken as these; other types are not converted. */
-  function asInstant({ type, text }: Literal): Literal | undefined {
+  /**
+   * Texts of dates and times are taken as these; other types are not converted. GDAL writes a date with a T at its end.
+   */
+  function asInstant({ type, text: written }: Literal): Literal | undefined {
     if (type !== 'string') return undefined
+    const text = written.replace(/T$/, '')
     const [date, timestamp] = [parseDate(text), parseTimestamp(text)]
     return date ? literal('date', date) : timestamp ? literal('timestamp', timestamp) : undefined
   }
@@ -236,7 +252,7 @@ export function checkFilter(
       type: 'list',
       items: items.map((item) => matched(term, checkItem(item, place), operation, 1)[1]),
     }
-    return { is: 'predicate', type: 'boolean', op: 'in', operands: [term, list] }
+    return predicate('in', [term, list])
   }
 
   function checkLike(operation: Operation): Term {
@@ -251,7 +267,7 @@ export function checkFilter(
         place,
         'a pattern cannot end with a single backslash, which takes away the meaning of % or _ after it',
       )
-    return { is: 'predicate', type: 'boolean', op: 'like', operands: [value, pattern] }
+    return predicate('like', [value, pattern])
   }
 
   const isConstant = (term: Term): boolean =>
@@ -289,8 +305,8 @@ export function checkFilter(
     })
   }
 
-  function checkLists(operation: Operation): Term[] {
-    const terms = operation.args.map((arg, operand) =>
+  function checkLists(operation: Operation): Term {
+    const [left, right] = operation.args.map((arg, operand) =>
       expectType(
         check(arg, { operation, operand }),
         ['list'],
@@ -298,23 +314,82 @@ export function checkFilter(
         'a list or a property of lists',
       ),
     ) as [Term, Term]
-    const column = terms.find((term) => term.is === 'column')
-    const types = terms.flatMap((term) => (term.is === 'list' ? term.items.map(({ type }) => type) : []))
-    const type = column ? elementTypeOf(column.column) : types[0]
+    return relateLists(operation.op, left, right, operation)
+  }
+
+  function relateLists(op: string, left: Term, right: Term, operation: Operation): Term {
+    const column = [left, right].find((term) => term.is === 'column')?.column
+    const types = [left, right].flatMap((term) =>
+      term.is === 'list' ? term.items.map(({ type }) => type) : [],
+    )
+    const type = column ? elementTypeOf(column) : types[0]
     const isSame = (one: ValueType) => one === type || (isTime(one) && type !== undefined && isTime(type))
-    return terms.map((term, operand) => {
+    // PostgreSQL has no lists of values of several types, or of geometries, intervals and lists.
+    if (
+      left.is === 'list' &&
+      right.is === 'list' &&
+      !types.every((one) => isSame(one) && SCALARS.includes(one))
+    )
+      return relateElements(op, left.items, right.items, operation)
+    const operands = [left, right].map((term, operand) => {
       const place = { operation, operand }
       if (term.is === 'column' && type !== undefined && !isSame(elementTypeOf(term.column)))
         throw faultAt(place, `expected a list whose elements are each ${NAMES[type]}`)
       if (term.is !== 'list') return term
       const items = term.items.map((item): Term => {
         if (type && item.is === 'literal' && column)
-          return asValueOf(item, { is: 'column', type, column: elementOf(column.column) }, place)
+          return asValueOf(item, { is: 'column', type, column: elementOf(column) }, place)
         if (isSame(item.type)) return item
         throw faultAt(place, `expected a list whose elements are each ${NAMES[type!]}, but ${describe(item)}`)
       })
       return { ...term, items }
     })
+    return predicate(op, operands)
+  }
+
+  /** Compares every element of one list with every one of the other. */
+  function relateElements(
+    op: string,
+    left: readonly Term[],
+    right: readonly Term[],
+    operation: Operation,
+  ): Term {
+    pairs += left.length * right.length
+    if (pairs > MAX_PAIRS)
+      throw tooLarge(`lists of values of several types with at most ${MAX_PAIRS} pairs of elements`)
+    const place = { operation }
+    const equal = (one: Term, other: Term): Term => {
+      if (one.type === 'list' && other.type === 'list') return relateLists('a_equals', one, other, operation)
+      if (one.type === 'geometry' && other.type === 'geometry') return predicate('s_equals', [one, other])
+      if (one.type === 'interval' && other.type === 'interval') return predicate('t_equals', [one, other])
+      const isComparable = one.type === other.type || (isTime(one.type) && isTime(other.type))
+      return isComparable
+        ? predicate('=', [converted(one, other, place), converted(other, one, place)])
+        : literal('boolean', 'false')
+    }
+    const contains = (all: readonly Term[], some: readonly Term[]) =>
+      joined(
+        'and',
+        some.map((one) =>
+          joined(
+            'or',
+            all.map((other) => equal(other, one)),
+          ),
+        ),
+      )
+    switch (op) {
+      case 'a_contains':
+        return contains(left, right)
+      case 'a_containedBy':
+        return contains(right, left)
+      case 'a_overlaps':
+        return joined(
+          'or',
+          left.flatMap((one) => right.map((other) => equal(one, other))),
+        )
+      default:
+        return joined('and', [contains(left, right), contains(right, left)])
+    }
   }
 
   function checkCall(operation: Operation, terms: readonly Term[]): Term {
@@ -345,6 +420,17 @@ export function checkFilter(
 
   return checkPredicate(expression, undefined)
 }
+
+const predicate = (op: string, operands: readonly Term[]): Term => ({
+  is: 'predicate',
+  type: 'boolean',
+  op,
+  operands,
+})
+
+/** Returns the condition that all or any of the conditions are met; there can be none. */
+const joined = (op: 'and' | 'or', all: readonly Term[]): Term =>
+  all.length > 1 ? predicate(op, all) : (all[0] ?? literal('boolean', String(op === 'and')))
 
 const SCALAR = 'a number, a text, true, false, a date or a time'
 

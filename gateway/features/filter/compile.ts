@@ -428,7 +428,9 @@ function relateGeometries(
   const [one, other] = [left, right].map((term) => geometrySql(writer, term, geometry))
   const related = `${POSTGIS[op]}(${one}, ${other})`
   const text =
-    shape?.heights && hasColumn ? withHeights(writer, op, related, shape.heights, geometry) : related
+    shape?.heights && hasColumn
+      ? withHeights(writer, isWithin(op, left) ? 's_within' : op, related, shape.heights, geometry)
+      : related
   return { text, boxes: shape && hasColumn && op !== 's_disjoint' ? shape.boxes : undefined }
 }
 
@@ -444,6 +446,9 @@ const bindGeometry = (writer: Writer, shape: Shape) => `${writer.bind(ewktOf(sha
 
 const ewktOf = ({ text }: Shape) => `SRID=4326;${text}`
 
+/** True if the feature must lie in the geometry of the filter. */
+const isWithin = (op: Spatial, left: Term) => op === (left.is === 'shape' ? 's_contains' : 's_within')
+
 /** A geometry without heights is at every height. */
 function withHeights(
   writer: Writer,
@@ -452,7 +457,9 @@ function withHeights(
   [low, high]: readonly [number, number],
   { stored }: QueryableGeometry,
 ): string {
-  const isThere = `(ST_Zmflag(${stored}) < 2 or (ST_ZMin(${stored}) <= ${writer.bind(high)}::float8 and ST_ZMax(${stored}) >= ${writer.bind(low)}::float8))`
+  // One that lies in the box has its least height there too, any other may only reach into it.
+  const [least, greatest] = op === 's_within' ? ['ST_ZMax', 'ST_ZMin'] : ['ST_ZMin', 'ST_ZMax']
+  const isThere = `(ST_Zmflag(${stored}) < 2 or (${least}(${stored}) <= ${writer.bind(high)}::float8 and ${greatest}(${stored}) >= ${writer.bind(low)}::float8))`
   return op === 's_disjoint' ? `(${text} or not ${isThere})` : `(${text} and ${isThere})`
 }
 

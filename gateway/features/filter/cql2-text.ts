@@ -40,6 +40,7 @@ export const POWERS: Readonly<Record<string, number>> = {
   '<=': 4,
   '>=': 4,
   like: 4,
+  ilike: 4,
   between: 4,
   in: 4,
   is: 4,
@@ -153,7 +154,8 @@ export function parseText(source: string): Parsed {
   function parseComparison(left: Expression, start: number): Expression {
     const isNegated = token.word === 'not'
     if (isNegated) advance()
-    if (isNegated && !['like', 'between', 'in'].includes(token.word)) throw expected('LIKE, BETWEEN or IN')
+    if (isNegated && !['like', 'ilike', 'between', 'in'].includes(token.word))
+      throw expected('LIKE, BETWEEN or IN')
     const { word } = advance()
     const within = (op: string, args: readonly Expression[], operands: readonly number[]) => {
       const operation = make(op, [left, ...args], start, [start, ...operands])
@@ -178,6 +180,13 @@ export function parseText(source: string): Parsed {
         const items = isNext(')') ? [] : parseItems(() => parseExpression(ARITHMETIC_POWER))
         expect(')')
         return within('in', [makeList(items)], [second])
+      }
+      // GDAL writes LIKE without regard to case in this way.
+      case 'ilike': {
+        const pattern = make('casei', [parseExpression(ARITHMETIC_POWER)], second, [second])
+        const text = make('casei', [left], start, [start])
+        const operation = make('like', [text, pattern], start, [start, second])
+        return isNegated ? make('not', [operation], start, [start]) : operation
       }
       default:
         return within(word, [parseExpression(ARITHMETIC_POWER)], [second])

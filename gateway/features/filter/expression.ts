@@ -162,14 +162,17 @@ export const isPlainName = (name: string) =>
 /** True if a function can have the name: no operator or literal may be meant, in any case of its letters. */
 export const isFunctionName = (name: string) => isPlainName(name) && !NAMED_OPERATORS.has(name.toLowerCase())
 
-const TIMESTAMP_TEXT = /^(\d{4})-(\d{2})-(\d{2})T(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d{1,9})?Z$/
+const TIMESTAMP_TEXT = /^(\d{4})-(\d{2})-(\d{2})T(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?Z$/
 
 /** Returns the date; undefined if there is no such day. */
 export const parseDate = (text: string): string | undefined => (isDay(text) ? text : undefined)
+
+/** Digits of a fraction of a second beyond these are left out: PostgreSQL keeps six. */
+const LONG_FRACTION = /(?<=\.\d{9})\d+/
 
 /** Returns the timestamp without zeros at the end of a fraction; undefined if there is none such. */
 export function parseTimestamp(text: string): string | undefined {
   const upper = text.toUpperCase()
   if (!isDay(upper, TIMESTAMP_TEXT)) return undefined
-  return upper.includes('.') ? upper.replace(/\.?0*Z$/, 'Z') : upper
+  return upper.includes('.') ? upper.replace(LONG_FRACTION, '').replace(/\.?0*Z$/, 'Z') : upper
 }

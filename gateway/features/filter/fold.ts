@@ -3,11 +3,21 @@
 
 import type { Fold } from './expression.ts'
 
+/** Stands for ı meanwhile, which is no form of i: Unicode will never give this character a meaning. */
+const DOTLESS_I = '\uFDD0'
+
 /**
- * Letters of both cases become the same: ß and ss too, so it goes by upper case, and the two small sigmas. ICU has the
- * rules of Unicode for every database; those of its locale may know ASCII alone.
+ * Letters of both cases become the same, as by Unicode's full case folding: ß and ss too, so it goes by upper case, and the
+ * two small sigmas. ICU has the rules of Unicode for every database; those of its locale may know ASCII alone.
  */
-const foldCase = (text: string) => text.toUpperCase().toLowerCase().replaceAll('ς', 'σ')
+const foldCase = (text: string) =>
+  text
+    .replaceAll('ẞ', 'ß')
+    .replaceAll('ı', DOTLESS_I)
+    .toUpperCase()
+    .toLowerCase()
+    .replaceAll('ς', 'σ')
+    .replaceAll(DOTLESS_I, 'ı')
 
 /** Marks that Unicode separates from their letters; not those of kana, which make another syllable. */
 const MARKS =
@@ -32,5 +42,5 @@ export const foldText = (how: Fold, text: string) => (how === 'casei' ? foldCase
 /** Returns the same in SQL. The collation of the result is the database's, so that results can be compared. */
 export const foldSql = (how: Fold, text: string) =>
   how === 'casei'
-    ? `(translate(lower(upper(${text} collate "und-x-icu")), 'ς', 'σ') collate "default")`
+    ? `(translate(lower(upper(translate(${text}, 'ẞı', 'ß${DOTLESS_I}') collate "und-x-icu")), 'ς${DOTLESS_I}', 'σı') collate "default")`
     : `(normalize(regexp_replace(translate(normalize(${text}, nfd), '${STROKED}', '${PLAIN}'), '[${MARKS}]', '', 'g'), nfc) collate "default")`

@@ -1,7 +1,7 @@
 // Owns what a filter can name: the columns of a collection with their types, and its geometry.
 
 import { composeOnce } from '../../database/template.ts'
-import { type Collection, kindOf } from '../collections/collection.ts'
+import { type Collection, elementKindOf, isFilterable } from '../collections/collection.ts'
 import type { Column, ColumnKind } from '../values/column.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
 import type { ColumnTerm, ValueType } from './term.ts'
@@ -52,21 +52,19 @@ export const queryableGeometry = (geometry: GeometryColumn): QueryableGeometry =
   inDegrees: composeOnce(geometryInDegrees(geometry)).text,
 })
 
-const termOf = (column: Column): ColumnTerm => {
-  const type = column.isArray && typeOf(elementOf(column)) ? 'list' : TYPES[column.kind]
-  return { is: 'column', type, column }
-}
+const termOf = (column: Column): ColumnTerm => ({
+  is: 'column',
+  type: !isFilterable(column) ? 'other' : column.isArray ? 'list' : TYPES[column.kind],
+  column,
+})
 
-/** Returns the elements of a column of lists as a column. PostgreSQL's name for lists of int4 is _int4. */
-export function elementOf(column: Column): Column {
-  const type = column.type.replace(/^_/, '')
-  return { ...column, type, kind: kindOf(type, ''), isArray: false }
-}
-
-const typeOf = ({ kind }: Column): ValueType | undefined => {
-  const type = TYPES[kind]
-  return type === 'json' || type === 'other' ? undefined : type
-}
+/** Returns the elements of a column of lists as a column. */
+export const elementOf = (column: Column): Column => ({
+  ...column,
+  type: column.type.replace(/^_/, ''),
+  kind: elementKindOf(column),
+  isArray: false,
+})
 
 /** Returns the type of the elements of a column of lists. */
-export const elementTypeOf = (column: Column): ValueType => TYPES[elementOf(column).kind]
+export const elementTypeOf = (column: Column): ValueType => TYPES[elementKindOf(column)]

@@ -60,17 +60,63 @@ test('a filter is combined with every other parameter, and next links keep it', 
   assert.deepEqual((await ask('shops', { filter: 'false' })).json.features, [])
 })
 
-test('columns of types without a counterpart can only be tested for a value', async () => {
+test('a filter can name exactly what the queryables list', async () => {
   assert.equal((await idsOf('shops', 'extra IS NULL')).length, 40)
-  assert.equal(
-    (await idsOf('shops', 'extra IS NOT NULL AND plain IS NOT NULL AND at IS NOT NULL AND kept IS NOT NULL'))
-      .length,
-    40,
+  const { properties } = (await client('/collections/shops/queryables')).json
+  const { properties: all } = (await client('/collections/shops/schema')).json
+  const { status, json } = await ask('shops', { filter: "extra = '{}'" })
+  assert.deepEqual([status, json.parameter, json.position], [400, 'filter', 0])
+  assert.deepEqual(properties.tags, { type: 'array', items: { type: 'string' }, 'x-ogc-propertySeq': 7 })
+  assert.deepEqual(
+    Object.keys(all).filter((name) => !(name in properties)),
+    ['at', 'kept'],
   )
-  for (const name of ['extra', 'plain', 'at', 'kept']) {
-    const { status, json } = await ask('shops', { filter: `${name} = '{}'` })
-    assert.deepEqual([status, json.parameter, json.position], [400, 'filter', 0], name)
+  for (const name of Object.keys(all)) {
+    const { status, json } = await ask('shops', { filter: `"${name.replaceAll('"', '""')}" IS NULL` })
+    assert.deepEqual([status, json.parameter], name in properties ? [200, undefined] : [400, 'filter'], name)
   }
+})
+
+test('lists can have elements of several types, geometries, intervals and lists', async () => {
+  const all = Array.from({ length: 80 }, (_, index) => index + 1)
+  for (const [filter, expected] of [
+    ["A_EQUALS(('a',true,1), (1,'a',true))", all],
+    ["A_EQUALS(('a',true,1), (1,'a'))", []],
+    ["A_EQUALS((seats,'a'), ('a',7))", [7]],
+    ["A_CONTAINS(('a',POINT(5 5),geom), (POINT(7 3.5)))", [7]],
+    ["A_CONTAINEDBY((INTERVAL(opened,'..')), (1,INTERVAL('2020-01-08','..')))", [7]],
+    ["A_OVERLAPS((opened,'a'), (DATE('2020-01-08'),DATE('2020-01-09'),1))", [7, 8]],
+    ["A_CONTAINS(((1,2),('a')), ((2,1)))", all],
+    ["A_CONTAINS((tags,1), (('all','t1')))", all.filter((id) => id % 3 === 1)],
+    ['A_CONTAINS((1,()), (()))', all],
+    ['A_CONTAINS((POINT(1 1)), (POINT(1 2)))', []],
+    ['NOT A_OVERLAPS((POINT(1 1)), (1))', all],
+  ] as const)
+    assert.deepEqual(await idsOf('shops', filter), expected, filter)
+  const many = Array.from({ length: 40 }, (_, index) => index)
+  assert.match(await idsOf('shops', `A_EQUALS((${many},'a'), (${many},'a'))`), /at most 1000 pairs/)
+})
+
+test('case is folded by the rules of Unicode, and GDAL may write ILIKE', async () => {
+  await session.query(`
+    create table streets (id int primary key, geom geometry(Point, 4326), name text);
+    insert into streets values (1, null, 'STRASSE'), (2, null, 'straße'), (3, null, 'STRAẞE'), (4, null, 'ılgın'), (5, null, 'ILGIN')`)
+  await catalog.reload()
+  for (const name of ['strasse', 'Straße', 'STRAẞE'])
+    assert.deepEqual(await idsOf('streets', `CASEI(name) = CASEI('${name}')`), [1, 2, 3], name)
+  assert.deepEqual(await idsOf('streets', "CASEI(name) = CASEI('ILGIN')"), [5])
+  assert.deepEqual(await idsOf('streets', "CASEI(name) = CASEI('ılgın')"), [4])
+  assert.deepEqual(await idsOf('streets', "name ILIKE '%SS%'"), [1, 2, 3])
+  assert.deepEqual(await idsOf('streets', "name NOT ILIKE 'S%'"), [4, 5])
+})
+
+test('times have fractions of any length, and a date may end as GDAL writes it', async () => {
+  assert.deepEqual(await idsOf('shops', "opened = '2020-01-08T'"), [7])
+  assert.equal(
+    (await idsOf('shops', `opened < TIMESTAMP('2020-01-08T23:59:59.${'9'.repeat(40)}Z')`)).length,
+    6,
+  )
+  assert.match(await idsOf('shops', "opened = TIMESTAMP('2020-01-08T00:00:00+01:00')"), /a time in UTC/)
 })
 
 test('texts of every type are compared as their column compares them', async () => {
@@ -211,13 +257,24 @@ test('a BBOX can cross the antimeridian, and have heights', async () => {
   assert.deepEqual(await idsOf('peaks', 'S_WITHIN(geom, BBOX(170,0,-170,2))'), [1, 2])
   assert.deepEqual(await idsOf('peaks', 'S_INTERSECTS(geom, BBOX(170,0,150,-170,2,250))'), [2])
   assert.deepEqual(await idsOf('peaks', 'S_DISJOINT(geom, BBOX(170,0,150,-170,2,250))'), [1, 3])
-  assert.match(
-    await idsOf('peaks', 'S_WITHIN(geom, BBOX(170,0,150,-170,2,250))'),
-    /only for s_intersects and s_disjoint/,
-  )
+  assert.deepEqual(await idsOf('peaks', 'S_WITHIN(geom, BBOX(170,0,150,-170,2,250))'), [2])
+  assert.deepEqual(await idsOf('peaks', 'S_CONTAINS(BBOX(170,0,50,-170,2,150), geom)'), [1])
+  await session.query(`
+    create table masts (id int primary key, geom geometry(LineStringZ, 4326));
+    insert into masts values (1, 'SRID=4326;LINESTRING Z(1 1 100,1.1 1 200)')`)
+  await catalog.reload()
+  for (const [filter, expected] of [
+    ['S_INTERSECTS(geom, BBOX(0,0,150,2,2,300))', [1]],
+    ['S_WITHIN(geom, BBOX(0,0,150,2,2,300))', []],
+    ['S_WITHIN(geom, BBOX(0,0,100,2,2,200))', [1]],
+    ['S_CONTAINS(BBOX(0,0,150,2,2,300), geom)', []],
+    ['S_CROSSES(geom, BBOX(0,0,150,1.05,2,300))', [1]],
+    ['S_CROSSES(geom, BBOX(0,0,250,1.05,2,300))', []],
+  ] as const)
+    assert.deepEqual(await idsOf('masts', filter), expected, filter)
   assert.match(
     await idsOf('peaks', 's_dwithin(geom, BBOX(170,0,150,-170,2,250), 5)'),
-    /only for s_intersects/,
+    /only for spatial operators/,
   )
   assert.deepEqual(await idsOf('peaks', 'S_INTERSECTS(geom, POINT Z(0 1 5))'), [3])
 })
