@@ -27,7 +27,7 @@ import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
 import { collections } from './http/routes/collections.ts'
-import { functions } from './http/routes/functions.ts'
+import * as functionRoutes from './http/routes/functions.ts'
 import { health } from './http/routes/health.ts'
 import * as itemChangeRoutes from './http/routes/item-changes.ts'
 import * as itemRoutes from './http/routes/items.ts'
@@ -74,6 +74,11 @@ function closeIdleConnections(app: FastifyInstance) {
   app.server.once('close', () => clearInterval(timer))
   app.addHook('onClose', async () => clearInterval(timer))
 }
+
+/** Conformance classes, which each route declares. */
+export const conformsTo = [landingRoutes, itemRoutes, itemChangeRoutes, schemaRoutes, functionRoutes].flatMap(
+  ({ conformance }) => conformance,
+)
 
 export async function buildApp({
   config,
@@ -138,14 +143,12 @@ export async function buildApp({
   await registerOpenapi(app)
 
   app.register(landingRoutes.landing, {
-    conformsTo: [landingRoutes, itemRoutes, itemChangeRoutes, schemaRoutes].flatMap(
-      ({ conformance }) => conformance,
-    ),
+    conformsTo,
     catalog,
   })
   app.register(collections, { catalog, extents: makeExtents(database, emit) })
   app.register(schemaRoutes.schemas, { catalog })
-  app.register(functions)
+  app.register(functionRoutes.functions)
   const idempotencyKeys = makeIdempotencyKeys(database)
   const unshown = makeUnshown(emit)
   app.addHook('onClose', async () => idempotencyKeys.stop())

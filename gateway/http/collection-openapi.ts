@@ -1,12 +1,15 @@
 // Owns the OpenAPI document of one collection: the paths of the API's own document that concern it, with its
 // properties as parameters and members.
 
-import type { Capabilities, Collection } from '../features/collections/collection.ts'
+import { type Capabilities, type Collection, isFilterable } from '../features/collections/collection.ts'
 import { type PropertySchema, schemaOf } from '../features/collections/schema.ts'
+import { isPlainName } from '../features/filter/expression.ts'
+import { DRAFT_LANGUAGE, FILTER_LANGUAGES } from '../features/filter/filter.ts'
 import { collectionUrl } from './feature-response.ts'
 
 type Schema = Record<string, unknown>
-type Operation = { parameters?: { in: string; name: string }[] }
+type Parameter = { in: string; name: string; schema?: object }
+type Operation = { operationId?: string; parameters?: Parameter[] }
 type Document = {
   readonly info: object
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
@@ -28,7 +31,21 @@ const RIGHTS: Readonly<Record<string, keyof Capabilities>> = {
 
 /** @param document of the whole API */
 export function openapiOf(document: object, collection: Collection, base: string): object {
-  const { info, paths, components, ...rest } = document as Document
+  const { info, components, ...rest } = document as Document
+  return {
+    ...rest,
+    info: { ...info, title: collection.title },
+    servers: [{ url: base }],
+    paths: pathsOf(document as Document, collection),
+    components: {
+      ...components,
+      schemas: { ...components.schemas, ...membersOf(components.schemas, collection) },
+    },
+  }
+}
+
+/** Returns the paths of the collection, with its properties as parameters. */
+function pathsOf({ paths }: Document, collection: Collection): Document['paths'] {
   const own = Object.entries(paths).filter(([path]) => path.startsWith(COLLECTION))
   const named = ({ in: place, name }: { in: string; name: string }) =>
     !(place === 'path' && name === 'collectionId')
@@ -43,26 +60,57 @@ export function openapiOf(document: object, collection: Collection, base: string
       ),
     }
   }
-  return {
-    ...rest,
-    info: { ...info, title: collection.title },
-    servers: [{ url: base }],
-    paths: Object.fromEntries(
-      own.map(([path, methods]) => [
-        path.replace(COLLECTION, collectionUrl('', collection)),
-        Object.fromEntries(
-          Object.entries(methods)
-            .filter(([method]) => !(method in RIGHTS) || collection.capabilities?.[RIGHTS[method]!])
-            .map(([method, operation]) => [method, complete(path, operation)]),
-        ),
-      ]),
-    ),
-    components: {
-      ...components,
-      schemas: { ...components.schemas, ...membersOf(components.schemas, collection) },
-    },
-  }
+  return Object.fromEntries(
+    own.map(([path, methods]) => [
+      path.replace(COLLECTION, collectionUrl('', collection)),
+      Object.fromEntries(
+        Object.entries(methods)
+          .filter(([method]) => !(method in RIGHTS) || collection.capabilities?.[RIGHTS[method]!])
+          .map(([method, operation]) => [method, complete(path, operation)]),
+      ),
+    ]),
+  )
 }
+
+/** Most collections whose items have a path of their own: it takes some ten kilobytes. */
+const MAX_LISTED = 100
+
+/**
+ * Returns the document of the API with the items of each collection, because GDAL sends a filter only for properties that
+ * are parameters there. It writes names without quotes, and compares any property with null; a collection with one that
+ * cannot be named so is left out.
+ * @param document of the whole API
+ */
+export function listCollections(document: object, collections: readonly Collection[]): object {
+  const { paths } = document as Document
+  const listed = collections
+    .filter(({ properties }) => properties.every((one) => isPlainName(one.name) && isFilterable(one)))
+    .slice(0, MAX_LISTED)
+    .map((collection): [string, Record<string, Operation>] => {
+      const path = ITEMS.replace(COLLECTION, collectionUrl('', collection))
+      const methods = Object.entries(pathsOf(document as Document, collection)[path]!)
+      return [
+        path,
+        Object.fromEntries(
+          methods.map(([method, operation]) => [
+            method,
+            {
+              ...operation,
+              operationId: `${operation.operationId}.${collection.id}`,
+              parameters: operation.parameters!.map(withDraft),
+            },
+          ]),
+        ),
+      ]
+    })
+  return { ...document, paths: { ...Object.fromEntries(listed), ...paths } }
+}
+
+/** GDAL knows the language of filters by its name in drafts. */
+const withDraft = (parameter: Parameter): Parameter =>
+  parameter.name === 'filter-lang'
+    ? { ...parameter, schema: { ...parameter.schema, enum: [...FILTER_LANGUAGES, DRAFT_LANGUAGE] } }
+    : parameter
 
 /** Returns a parameter for each property that has a simple value; a name that is taken means something else. */
 const parametersOf = (collection: Collection, taken: ReadonlySet<string>) =>

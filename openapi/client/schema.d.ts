@@ -1304,6 +1304,10 @@ export interface operations {
                                 title: string;
                                 type: ("number" | "string" | "boolean" | "datetime" | "geometry")[];
                             }[];
+                            args: {
+                                title: string;
+                                type: ("number" | "string" | "boolean" | "datetime" | "geometry")[];
+                            }[];
                             returns: ("number" | "string" | "boolean" | "datetime" | "geometry")[];
                         }[];
                     };

@@ -3,7 +3,8 @@
 
 import { GatewayError } from '../../errors.ts'
 import { ExactNumber } from '../values/exact-json.ts'
-import { describeValue, parseValue } from '../values/value.ts'
+import { GeometryError } from '../values/geometry.ts'
+import { parseValue } from '../values/value.ts'
 import type { Parsed } from './cql2-text.ts'
 import {
   ARITHMETIC,
@@ -106,6 +107,7 @@ export function checkFilter(
         return { is: 'shape', type: 'geometry', shape: makeShape(value, isLatitudeFirst) }
       } catch (error) {
         if (error instanceof GatewayError) throw faultAt(place, error.message.replace(/\.$/, ''))
+        if (error instanceof GeometryError) throw faultAt(place, `the geometry ${error.message}`)
         throw error
       }
     }
@@ -229,13 +231,10 @@ export function checkFilter(
       throw wrong("a date or time, for example DATE('2024-02-29') or TIMESTAMP('2024-02-29T12:00:00Z')")
     }
     if (term.type !== type) throw wrong(`${NAMES[type]}, and not with ${NAMES[term.type]}`)
-    if (column.labels && !column.labels.includes(term.text))
-      throw wrong(`one of ${column.labels.map((label) => `'${label}'`).join(', ')}`)
+    if (column.labels) return column.labels.includes(term.text) ? term : { ...term, isForeign: true }
     if (column.kind !== 'uuid') return term
     const value = parseValue(term.text, column)
-    if (value !== undefined) return literal('string', value)
-    const { expected, example } = describeValue(column)
-    throw wrong(`${expected}, for example '${example}'`)
+    return value === undefined ? { ...term, isForeign: true } : literal('string', value)
   }
 
   function checkIn(operation: Operation): Term {

@@ -42,7 +42,8 @@ function compareColumn(writer: Writer, column: Column, op: Comparison, text: str
 /** Returns a condition that is false, but unknown if there is no value; the planner decides it without reading a row. */
 export const never = (column: Column) =>
   column.isNullable ? `(${columnSql(column)} is null and null)` : 'false'
-const always = (column: Column) => (column.isNullable ? `(${columnSql(column)} is not null or null)` : 'true')
+export const always = (column: Column) =>
+  column.isNullable ? `(${columnSql(column)} is not null or null)` : 'true'
 
 /** Returns the condition for a column whose value is one of these literals. */
 export function isAnyNumber(writer: Writer, column: Column, texts: readonly string[]): string {

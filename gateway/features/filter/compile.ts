@@ -6,7 +6,7 @@ import type { Fragment } from '../../database/fragment.ts'
 import { areaOf, type Box } from '../values/box.ts'
 import type { CarefulCondition, Condition } from '../values/condition.ts'
 import { columnSql, quoted } from './column-sql.ts'
-import { compareNumbers, isAnyNumber } from './compare-numbers.ts'
+import { always, compareNumbers, isAnyNumber, never } from './compare-numbers.ts'
 import { compareTimes, relateTimes } from './compare-times.ts'
 import {
   type ArrayOperator,
@@ -231,9 +231,13 @@ const COLLATED = ' collate "default"'
 function compareTexts(writer: Writer, left: Term, op: Comparison, right: Term): string {
   if (left.is === 'literal' && right.is === 'literal')
     return `(${writer.term(left)} ${op} ${writer.term(right)})`
-  if (left.is === 'literal')
+  // A text that is none of the column's values is equal to no row, and is ordered among their texts.
+  const isForeign = [left, right].some((term) => term.is === 'literal' && term.isForeign)
+  const column = [left, right].find((term) => term.is === 'column')?.column
+  if (isForeign && column && (op === '=' || op === '<>')) return op === '=' ? never(column) : always(column)
+  if (left.is === 'literal' && !isForeign)
     return `(${boundText(writer, left.text, right)} ${op} ${valueSql(writer, right)})`
-  if (right.is === 'literal')
+  if (right.is === 'literal' && !isForeign)
     return `(${valueSql(writer, left)} ${op} ${boundText(writer, right.text, left)})`
   return `(${textSql(writer, left)} ${op} ${textSql(writer, right)}${COLLATED})`
 }
@@ -273,8 +277,10 @@ function inSql(writer: Writer, value: Term, { items }: ListTerm): string {
   if (isConstant && value.is === 'column') {
     const { column } = value
     if (value.type === 'number') return isAnyNumber(writer, column, texts)
+    const known = items.flatMap((item) => (item.is === 'literal' && !item.isForeign ? [item.text] : []))
+    if (known.length === 0) return never(column)
     if (column.type !== 'timestamp')
-      return `(${columnSql(column)} = any(${writer.bind(texts)}${column.type === 'name' ? '::text[]' : ''}))`
+      return `(${columnSql(column)} = any(${writer.bind(known)}${column.type === 'name' ? '::text[]' : ''}))`
   }
   if (items.length === 0) return `(${writer.term(value)} = any(array[]::${ELEMENT_TYPES[value.type]}[]))`
   // Dates among times are compared by days. Neither is ever long.
@@ -321,8 +327,10 @@ function listsSql(writer: Writer, left: Term, right: Term): readonly [string, st
   const isExact =
     element &&
     columns.every(({ type }) => type === columns[0]!.type) &&
-    items.every((item) => item.is === 'literal' && (element.kind !== 'integer' || fits(item.text)))
-  // Integers beyond the column's type, and fractions, are compared as decimal numbers.
+    items.every(
+      (item) => item.is === 'literal' && !item.isForeign && (element.kind !== 'integer' || fits(item.text)),
+    )
+  // Integers beyond the column's type, and fractions, are compared as decimal numbers; texts that are no UUIDs as texts.
   const kind = items[0]?.type ?? (element && typeOfElement(element.kind)) ?? 'string'
   const type = isExact ? quoted(element.type) : ELEMENT_TYPES[kind]!
   const listOf = (term: Term): string => {
@@ -463,8 +471,15 @@ function withHeights(
   return op === 's_disjoint' ? `(${text} or not ${isThere})` : `(${text} and ${isThere})`
 }
 
-const geographySql = (writer: Writer, term: Term, geometry: QueryableGeometry): string =>
-  `${geometrySql(writer, term, geometry)}::geography`
+/** Longest edge of a geography, in degrees: between opposite points of the Earth there are many shortest ways. */
+const MAX_EDGE = 90
+
+/** A geography has neither curves nor edges that go halfway around the Earth. */
+function geographySql(writer: Writer, term: Term, geometry: QueryableGeometry): string {
+  const sql = geometrySql(writer, term, geometry)
+  const isPoints = term.is === 'geometry' && /^(MULTI)?POINT/.test(geometry.type)
+  return isPoints ? `${sql}::geography` : `ST_Segmentize(ST_CurveToLine(${sql}), ${MAX_EDGE})::geography`
+}
 
 /**
  * Returns the condition for features whose bounding box meets one of these, in the system of the table, so that its index

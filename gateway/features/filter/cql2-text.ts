@@ -357,7 +357,8 @@ export function parseText(source: string): Parsed {
     Point: parsePoint,
     LineString: parseLine,
     Polygon: parsePolygon,
-    MultiPoint: () => parseBracket(parsePoint),
+    // Many programs leave out the brackets of its points, and so does annex A of the standard.
+    MultiPoint: () => parseBracket(() => (isNext('(') ? parsePoint() : parsePosition())),
     MultiLineString: () => parseBracket(parseLine),
     MultiPolygon: () => parseBracket(parsePolygon),
   }

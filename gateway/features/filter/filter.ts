@@ -13,6 +13,12 @@ import { queryablesOf } from './queryables.ts'
 export const FILTER_LANGUAGES = ['cql2-text', 'cql2-json'] as const
 export type FilterLanguage = (typeof FILTER_LANGUAGES)[number]
 
+/** Name of CQL2 text in drafts of the standard. GDAL still sends it, and escapes nothing but quotes. */
+export const DRAFT_LANGUAGE = 'cql-text'
+
+/** Returns a filter in the draft's language in CQL2 text: a backslash stands for itself there. */
+export const fromDraft = (filter: string) => filter.replaceAll('\\', '\\\\')
+
 export type FilterParameters = {
   readonly filter?: string
   readonly 'filter-lang'?: FilterLanguage

@@ -3,6 +3,7 @@
 
 import { parseBbox } from '../values/bbox.ts'
 import type { Box } from '../values/box.ts'
+import { GeometryError } from '../values/geometry.ts'
 import {
   type BboxLiteral,
   type Coordinates,
@@ -27,11 +28,16 @@ const MAX_BOXES = 16
 /**
  * @param isLatitudeFirst true if positions of the literal are latitude, longitude
  * @throws GatewayError for a BBOX that is none
+ * @throws GeometryError for positions that are not on the Earth
  */
 export function makeShape(value: GeometryLiteral | BboxLiteral, isLatitudeFirst: boolean): Shape {
   if (isBbox(value)) return shapeOfBbox(isLatitudeFirst ? swapBox(value.bbox) : value.bbox)
   const parts = partsOf(value, isLatitudeFirst)
   const boxes = parts.map(boxAround)
+  if (boxes.some(({ minLatitude, maxLatitude }) => minLatitude < -90 || maxLatitude > 90))
+    throw new GeometryError(
+      `has a latitude that is not between -90 and 90; positions are ${isLatitudeFirst ? 'latitude, longitude' : 'longitude, latitude'}`,
+    )
   return {
     text: textOf(value, isLatitudeFirst),
     boxes: boxes.length > MAX_BOXES ? [boxAround(parts.flat())] : boxes,

@@ -22,6 +22,8 @@ export type Literal = {
   readonly is: 'literal'
   readonly type: 'number' | 'string' | 'boolean' | 'date' | 'timestamp'
   readonly text: string
+  /** Set if no row of the column that it is compared with can hold it. */
+  readonly isForeign?: true
 }
 export type ColumnTerm = { readonly is: 'column'; readonly type: ValueType; readonly column: Column }
 export type IntervalTerm = {

@@ -10,6 +10,8 @@ import { ownLinks, selfUrl } from '../links.ts'
 import { DOCUMENT_FORMATS, HTML, JSON_FORMAT, negotiate } from '../negotiate.ts'
 import { content, formatQuery, orPage, problems } from '../schemas.ts'
 
+export const conformance = ['http://www.opengis.net/spec/cql2/1.0/conf/functions']
+
 /** The standard's names of types; those of values that no function takes are missing. */
 const TYPES: Partial<Record<ValueType, string>> = {
   number: 'number',
@@ -21,12 +23,14 @@ const TYPES: Partial<Record<ValueType, string>> = {
 }
 const TypeNames = Type.Array(Type.Enum([...new Set(Object.values(TYPES))], { type: 'string' }))
 
+const Argument = Type.Object({ title: Type.String(), type: TypeNames })
 const Functions = Type.Object({
   functions: Type.Array(
     Type.Object({
       name: Type.String(),
       description: Type.String(),
-      arguments: Type.Array(Type.Object({ title: Type.String(), type: TypeNames })),
+      arguments: Type.Array(Argument),
+      args: Type.Array(Argument),
       returns: TypeNames,
     }),
   ),
@@ -35,12 +39,11 @@ const Functions = Type.Object({
 const typesOf = (type: ValueType) => [TYPES[type]!]
 
 const described = {
-  functions: listFunctions().map(({ name, description, parameters, returns }) => ({
-    name,
-    description,
-    arguments: parameters.map(({ name: title, type }) => ({ title, type: typesOf(type) })),
-    returns: typesOf(returns),
-  })),
+  functions: listFunctions().map(({ name, description, parameters, returns }) => {
+    const taken = parameters.map(({ name: title, type }) => ({ title, type: typesOf(type) }))
+    // Part 3 calls them arguments, and CQL2 args.
+    return { name, description, arguments: taken, args: taken, returns: typesOf(returns) }
+  }),
 }
 
 export const functions: FastifyPluginAsyncTypebox = async (app) => {

@@ -7,7 +7,7 @@ import type { Statement } from '../../database/statement.ts'
 import { type GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
-import { FILTER_LANGUAGES } from '../../features/filter/filter.ts'
+import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filter/filter.ts'
 import { encoders } from '../../features/formats/encoders.ts'
 import { GEOJSON, geojson, parseFeatures } from '../../features/formats/geojson.ts'
 import { explainQuery } from '../../features/query/explanation.ts'
@@ -55,8 +55,28 @@ import {
   problems,
 } from '../schemas.ts'
 import { principalOf, type Views } from '../view.ts'
+import { queryablesLink } from './schemas.ts'
 
-export const conformance = ['http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson']
+export const conformance = [
+  'http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson',
+  'http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter',
+  'http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/features-filter',
+  ...[
+    'cql2-text',
+    'cql2-json',
+    'basic-cql2',
+    'advanced-comparison-operators',
+    'case-insensitive-comparison',
+    'accent-insensitive-comparison',
+    'basic-spatial-functions',
+    'basic-spatial-functions-plus',
+    'spatial-functions',
+    'temporal-functions',
+    'array-functions',
+    'property-property',
+    'arithmetic',
+  ].map((name) => `http://www.opengis.net/spec/cql2/1.0/conf/${name}`),
+]
 
 const itemsQuery = Type.Object(
   {
@@ -283,9 +303,13 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       },
       // The standard requires that a limit beyond the maximum is served, not refused (/req/core/fc-limit-response-1).
       preValidation: (request, _reply, done) => {
-        const query = request.query as { limit?: unknown }
-        if (typeof query.limit === 'string' && /^\d+$/.test(query.limit) && Number(query.limit) > MAX_LIMIT) {
+        const query = request.query as Record<string, unknown>
+        const { limit, filter } = query
+        if (typeof limit === 'string' && /^\d+$/.test(limit) && Number(limit) > MAX_LIMIT)
           query.limit = String(MAX_LIMIT)
+        if (query['filter-lang'] === DRAFT_LANGUAGE) {
+          query['filter-lang'] = FILTER_LANGUAGES[0]
+          if (typeof filter === 'string') query.filter = fromDraft(filter)
         }
         done()
       },
@@ -293,6 +317,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     async (request, reply) => {
       const collection = catalog.get(request.params.collectionId)
       const { format, type } = negotiate(request, FEATURE_FORMATS)
+      reply.header('link', queryablesLink(request.publicUrl, collection))
       const encoder = encoders.find((one) => one.format === format)
       const planned = planItems(request.query as ItemParameters, collection)
       if (request.query.explain) {

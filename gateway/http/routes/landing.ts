@@ -3,6 +3,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Catalog } from '../../features/collections/catalog.ts'
+import { listCollections } from '../collection-openapi.ts'
 import { sendPage } from '../html/layout.ts'
 import { conformancePage, landingPage } from '../html/overview-pages.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
@@ -105,7 +106,12 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
     async (request, reply) => {
       reply.type(negotiate(request, [OPENAPI]).type)
       return reply.send(
-        Buffer.from(JSON.stringify({ ...app.swagger(), servers: [{ url: request.publicUrl }] })),
+        Buffer.from(
+          JSON.stringify({
+            ...listCollections(app.swagger(), catalog.list()),
+            servers: [{ url: request.publicUrl }],
+          }),
+        ),
       )
     },
   )

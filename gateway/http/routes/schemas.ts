@@ -32,21 +32,22 @@ const ASPECTS: readonly { readonly aspect: Aspect; readonly operationId: string;
     { aspect: 'sortables', operationId: 'getSortables', title: 'The properties to sort by' },
   ]
 
+const REL = 'http://www.opengis.net/def/rel/ogc/1.0/'
+
 /** Returns the links from a collection to what it says about its properties. */
 export const schemaLinks = (base: string, collection: Collection): Link[] => {
   const url = collectionUrl(base, collection)
   return [
     ...ASPECTS.map(({ aspect, title }) =>
-      link(
-        `http://www.opengis.net/def/rel/ogc/1.0/${aspect}`,
-        `${url}/${aspect}`,
-        JSON_SCHEMA.types[0],
-        title,
-      ),
+      link(`${REL}${aspect}`, `${url}/${aspect}`, JSON_SCHEMA.types[0], title),
     ),
     link('service-desc', `${url}/api`, OPENAPI.types[0], 'The definition of the API of this collection'),
   ]
 }
+
+/** Returns the header Link of what can be filtered (/req/queryables/queryables-link). */
+export const queryablesLink = (base: string, collection: Collection) =>
+  `<${collectionUrl(base, collection)}/queryables>; rel="${REL}queryables"; type="${JSON_SCHEMA.types[0]}"`
 
 /** Its members `$schema` and `$id` are left out: the resolver of references would take them for the schema's own. */
 const Schema = Type.Object(

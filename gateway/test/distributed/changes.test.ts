@@ -91,7 +91,7 @@ const problemOf = async (answer: Promise<unknown>): Promise<TesseraProblem> => {
 }
 const pointersOf = ({ problem }: TesseraProblem) => problem?.errors?.map(({ pointer }) => pointer)
 
-test('a new feature has a URL, which returns the same feature with the same ETag', async () => {
+test('/req/create-replace-delete/post-op, /req/create-replace-delete/post-body, /req/create-replace-delete/post-response, /req/create-replace-delete/post-response-rid, /req/optimistic-locking-etags/get-etag-response: a new feature has a URL, which returns the same feature with the same ETag', async () => {
   const made = await make(
     'change_place',
     newPlace({ height: 3.5, tags: ['a', 'b "c"'], extra: { deep: [1] } }),
@@ -132,7 +132,7 @@ test('a feature that was read can be sent back unchanged', async () => {
   assert.deepEqual(data, feature)
 })
 
-test('PUT resets the properties that the body lacks, PATCH keeps them', async () => {
+test('/req/create-replace-delete/put-op, /req/create-replace-delete/put-body, /req/create-replace-delete/put-response, /req/update/update-patch-op, /req/update/update-patch-body, /req/update/update-patch-response, /req/features/update-json-merge-patch: PUT resets the properties that the body lacks, PATCH keeps them', async () => {
   const { id } = await make('change_place', newPlace({ height: 7, open: false, code: 'kep' }))
   const patched = await patch(id, { properties: { name: 'there' } })
   assert.deepEqual(
@@ -182,7 +182,7 @@ test('a patch may move a point by its coordinates alone, and an empty patch chan
   assert.equal(same.response.headers.get('etag'), moved.response.headers.get('etag'))
 })
 
-test('a feature that was changed meanwhile is not overwritten', async () => {
+test('/req/optimistic-locking-etags/ifmatch-put-op, /req/optimistic-locking-etags/ifmatch-put-eval, /req/optimistic-locking-etags/ifmatch-patch-op, /req/optimistic-locking-etags/ifmatch-patch-eval: a feature that was changed meanwhile is not overwritten', async () => {
   const { id, etag } = await make('change_place', newPlace())
   await patch(id, { properties: { name: 'first' } }, etag)
   const late = await problemOf(patch(id, { properties: { name: 'second' } }, etag))
@@ -250,7 +250,7 @@ test('when 2,000 patches race, exactly one succeeds for each version', async () 
   assert.equal(wins, 100)
 })
 
-test('a removed feature stays removed', async () => {
+test('/req/create-replace-delete/delete-op, /req/create-replace-delete/delete-response: a removed feature stays removed', async () => {
   const { id, etag } = await make('change_place', newPlace())
   const { response } = await sdk.DELETE(ITEM, {
     params: { path: { collectionId: 'change_place', featureId: id }, header: { 'if-match': etag } },
@@ -415,7 +415,7 @@ test('geometries keep their dimension and are stored in the reference system of 
   }
 })
 
-test('a crs in a feature or its geometry is understood or refused, and never ignored', async () => {
+test('/req/features/crs-crs84, /req/features/default-crs: a crs in a feature or its geometry is understood or refused, and never ignored', async () => {
   const named = (name: string) => ({ type: 'name', properties: { name } })
   const withCrs = (crs: unknown, member: 'feature' | 'geometry' | 'part') =>
     ({
@@ -477,7 +477,7 @@ test('numbers keep every digit', async () => {
   assert.ok(answer.text.includes(digits), answer.text)
 })
 
-test('only collections that can be changed offer the methods of changes', async () => {
+test('/req/create-replace-delete/options-op, /req/create-replace-delete/options-response, /req/update/methods: only collections that can be changed offer the methods of changes', async () => {
   const allow = async (path: string) =>
     (await client(`/collections/${path}`, { method: 'OPTIONS' })).headers.get('allow')
   assert.equal(await allow('change_place/items'), 'GET, HEAD, POST, OPTIONS')
@@ -510,7 +510,7 @@ test('a view of one table can be changed like the table, within its check option
   assert.equal((await problemOf(read('change_place', id))).status, 404)
 })
 
-test('content types that are not supported, and invalid bodies, are refused', async () => {
+test('/req/create-replace-delete/post-content-type, /req/create-replace-delete/put-content-type, /req/features/geojson-create-replace: content types that are not supported, and invalid bodies, are refused', async () => {
   const send = (method: string, type: string | undefined, body: string | Uint8Array, headers = {}) =>
     client(`/collections/change_place/items${method === 'POST' ? '' : '/1'}`, {
       method,

@@ -177,7 +177,7 @@ test('tables and columns that the role may not read are not served', async () =>
   assert.deepEqual((await page('half/items')).features[0]!.properties, { shown: 'shown' })
 })
 
-test('projected tables are queried and shown in degrees, with the same results as tables in degrees', async () => {
+test('/req/core/crs84: projected tables are queried and shown in degrees, with the same results as tables in degrees', async () => {
   await make(`
     create table utm as select id, name, st_transform(geom, 25832)::geometry(Point, 25832) geom from cities where country in ('CH', 'AT'); alter table utm add primary key (id); create index on utm using gist (geom);
     create table mercator as select id, name, st_transform(geom, 3857)::geometry(MultiPolygon, 3857) geom from countries where name <> 'Antarctica'; alter table mercator add primary key (id); create index on mercator using gist (geom);
@@ -243,7 +243,7 @@ test('for a view without a declared reference system, that of its first geometry
   assert.ok((await page('unsaid/items?bbox=9,46.9,10,47.4')).numberMatched! > 5)
 })
 
-test('geometries of every kind are returned as GeoJSON, or as null', async () => {
+test('/req/geojson/content: geometries of every kind are returned as GeoJSON, or as null', async () => {
   await make(`
     create table kinds (id serial primary key, geom geometry);
     insert into kinds (geom) values ('POINT EMPTY'), (null), ('POINT Z (1 2 3)'), ('LINESTRING M (0 0 1, 1 1 2)'), ('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))'), ('POLYGON((0 0,0 1,1 1,0 0))'), ('MULTIPOINT((1 2),(3 4))')`)

@@ -27,7 +27,7 @@ const raw = (path: string, headers: Record<string, string>, method = 'GET') =>
       .end()
   })
 
-test('the landing page links to all resources, and every link works', async () => {
+test('/req/core/root-op, /req/core/root-success, /req/core/http: the landing page links to all resources, and every link works', async () => {
   const { json, status } = await client('/')
   assert.equal(status, 200)
   const links = linksOf(json)
@@ -42,14 +42,14 @@ test('the landing page links to all resources, and every link works', async () =
   }
 })
 
-test('conformance declares Core, OpenAPI 3.0 and GeoJSON', async () => {
+test('/req/core/conformance-op, /req/core/conformance-success: conformance declares Core, OpenAPI 3.0 and GeoJSON', async () => {
   const { json } = await client('/conformance')
   for (const name of ['core', 'oas30', 'geojson']) {
     assert.ok(json.conformsTo.includes(`http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/${name}`))
   }
 })
 
-test('the definition is OpenAPI 3.0 with its media type, and its server is the host that was requested', async () => {
+test('/req/core/api-definition-op, /req/core/api-definition-success, /req/oas30/oas-definition-1: the definition is OpenAPI 3.0 with its media type, and its server is the host that was requested', async () => {
   const { json, type } = await client('/api', {
     headers: { accept: 'application/vnd.oai.openapi+json;version=3.0' },
   })
@@ -68,7 +68,7 @@ test('the documentation is a page that loads nothing from other hosts', async ()
   }
 })
 
-test('collections have their extent, licence, attribution and links', async () => {
+test('/req/core/fc-md-op, /req/core/fc-md-success, /req/core/fc-md-items, /req/core/fc-md-items-links, /req/core/fc-md-extent, /req/core/sfc-md-op, /req/core/sfc-md-success, /req/core/fc-rel-type: collections have their extent, licence, attribution and links', async () => {
   const { json } = await client('/collections')
   const ids = json.collections.map(({ id }: { id: string }) => id)
   for (const id of ['cities', 'countries', 'counties']) assert.ok(ids.includes(id))
@@ -92,7 +92,7 @@ test('collections have their extent, licence, attribution and links', async () =
   for (const { href, type } of items) assert.ok((await client(href)).type.startsWith(type))
 })
 
-test('by default, items are a page of ten features', async () => {
+test('/req/core/fc-op, /req/core/fc-response, /req/core/fc-links, /req/core/fc-numberReturned, /req/core/fc-timeStamp, /req/geojson/definition: by default, items are a page of ten features', async () => {
   const { json, type } = (await client('/collections/cities/items')) as { json: Page; type: string }
   assert.match(type, /^application\/geo\+json/)
   assert.equal(json.features.length, 10)
@@ -104,7 +104,7 @@ test('by default, items are a page of ten features', async () => {
   assert.ok(links.next)
 })
 
-test('a single feature is the same as on its page, with links of its own', async () => {
+test('/req/core/f-op, /req/core/f-success, /req/core/f-links: a single feature is the same as on its page, with links of its own', async () => {
   const { json: page } = (await client('/collections/countries/items?limit=3')) as { json: Page }
   for (const feature of page.features) {
     const { json: item } = (await client(`/collections/countries/items/${feature.id}`)) as { json: Item }
@@ -188,7 +188,7 @@ test('repeated names, and too many names to sort by, are refused', async () => {
   )
 })
 
-test('every resource exists as JSON and as a page, each with a link to the other', async () => {
+test('/req/html/definition, /req/html/content, /req/core/fc-md-links: every resource exists as JSON and as a page, each with a link to the other', async () => {
   for (const path of [
     '/',
     '/collections',
@@ -312,7 +312,7 @@ test('an unsupported method is refused, with a list of the supported ones', asyn
   }
 })
 
-test('a resource that does not exist is reported as a problem', async () => {
+test('/req/oas30/exceptions-codes: a resource that does not exist is reported as a problem', async () => {
   const cases = [
     ['/nothing', 'resource-not-found'],
     ['/collections/nothing', 'collection-not-found'],
@@ -327,7 +327,7 @@ test('a resource that does not exist is reported as a problem', async () => {
   }
 })
 
-test('an unknown parameter is refused everywhere', async () => {
+test('/req/core/query-param-unknown: an unknown parameter is refused everywhere', async () => {
   for (const path of [
     '/',
     '/conformance',

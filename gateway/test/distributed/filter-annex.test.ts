@@ -48,7 +48,7 @@ const countOf = async (collection: string, parameters: Record<string, string>) =
 }
 
 for (const conf of classes) {
-  test(`${conf}: every predicate finds as many features as the standard says, as text and as JSON`, async () => {
+  test(`/req/cql2-text/${conf}, /req/cql2-json/${conf}: every predicate finds as many features as the standard says, as text and as JSON`, async () => {
     const wrong = []
     for (const { collection, predicate, expected: stated } of predicates.filter((one) => one.conf === conf)) {
       const expected = CORRECTED.get(predicate) ?? stated

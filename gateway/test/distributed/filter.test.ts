@@ -279,7 +279,18 @@ test('a BBOX can cross the antimeridian, and have heights', async () => {
   assert.deepEqual(await idsOf('peaks', 'S_INTERSECTS(geom, POINT Z(0 1 5))'), [3])
 })
 
-test('geometries that PostGIS cannot relate are an error of the request', async () => {
+test('rows that PostGIS cannot relate are left out, and geometries of the filter are an error of the request', async () => {
+  await session.query(`
+    create table odd_shapes (id int primary key, geom geometry(Geometry, 4326));
+    insert into odd_shapes values (1, 'SRID=4326;POLYGON((-180 -90,180 -90,180 90,-180 90,-180 -90))'),
+      (2, 'SRID=4326;CIRCULARSTRING(0 0,1 1,2 0)'), (3, 'SRID=4326;LINESTRING(0 0,180 0)'),
+      (4, 'SRID=4326;TIN(((0 0,1 0,0 1,0 0)))'), (5, 'SRID=4326;POLYHEDRALSURFACE(((0 0,1 0,0 1,0 0)))')`)
+  await catalog.reload()
+  assert.deepEqual(await idsOf('odd_shapes', 'id < 4 AND s_dwithin(geom, POINT(1 1), 1000)'), [1, 2])
+  assert.deepEqual(await idsOf('odd_shapes', 'id < 4 AND s_dwithin(LINESTRING(0 5,180 5), geom, 1000)'), [1])
+  // What PostGIS cannot relate is unknown, and costs only its own row.
+  assert.deepEqual(await idsOf('odd_shapes', 's_dwithin(geom, POINT(1 1), 1000)'), [1, 2])
+  assert.deepEqual(await idsOf('odd_shapes', 'S_TOUCHES(geom, BBOX(0,0,2,2))'), [3])
   const bowtie = 'POLYGON((0 0,10 10,0 10,10 0,0 0))'
   const { status, json } = await ask('shops', {
     filter: `S_TOUCHES(MULTIPOLYGON(((0 0,10 0,10 10,0 10,0 0)),((5 5,15 5,15 15,5 15,5 5))), ${bowtie})`,

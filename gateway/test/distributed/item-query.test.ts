@@ -58,7 +58,7 @@ test('a look-up is planned five times, and then uses a generic plan', async () =
   assert.deepEqual(row, ['5', '15'])
 })
 
-test('limit bounds the page, and a limit above the maximum counts as the maximum', async () => {
+test('/req/core/fc-limit-definition, /req/core/fc-limit-response-1: limit bounds the page, and a limit above the maximum counts as the maximum', async () => {
   assert.equal((await ask('cities/items?limit=3')).numberReturned, 3)
   assert.equal((await ask('cities/items?limit=20000')).numberReturned, 10_000)
   for (const limit of ['0', '-1', 'abc', '1.5', '']) {
@@ -66,7 +66,7 @@ test('limit bounds the page, and a limit above the maximum counts as the maximum
   }
 })
 
-test('bbox returns the features that intersect it, for random boxes anywhere', async () => {
+test('/req/core/fc-bbox-definition, /req/core/fc-bbox-response: bbox returns the features that intersect it, for random boxes anywhere', async () => {
   const number = makeRandom(7)
   const random = (from: number, to: number) => Math.round((from + number() * (to - from)) * 1000) / 1000
   for (let round = 0; round < 40; round++) {
@@ -118,7 +118,7 @@ test('bbox with six numbers bounds the heights', async () => {
   assert.equal((await ask('countries/items?limit=300&bbox=-180,-90,100,180,90,110')).numberReturned, 241)
 })
 
-test('datetime filters by the first temporal column', async () => {
+test('/req/core/fc-time-definition, /req/core/fc-time-response: datetime filters by the first temporal column', async () => {
   const matching = async (datetime: string) => idsOf(await ask(`places/items?limit=500&datetime=${datetime}`))
   assert.deepEqual(await matching('2020-01-01T05:00:00Z'), [5])
   assert.deepEqual(await matching('2020-01-01T06:00:00%2B01:00'), [5])
@@ -259,7 +259,7 @@ test('the offset has a maximum', async () => {
   assert.deepEqual([status, json.parameter], [400, 'offset'])
 })
 
-test('numberMatched is exact if it is cheap to count, and otherwise left out', async () => {
+test('/req/core/fc-numberMatched: numberMatched is exact if it is cheap to count, and otherwise left out', async () => {
   assert.equal((await ask('countries/items?limit=5')).numberMatched, 241)
   assert.equal((await ask('countries/items?limit=500')).numberMatched, 241)
   assert.equal((await ask('cities/items?limit=5')).numberMatched, undefined)

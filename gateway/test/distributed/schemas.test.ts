@@ -49,7 +49,7 @@ const schemaAt = async (path: string) => {
   return json as Schema
 }
 
-test('a schema says what PostgreSQL knows of each property', async () => {
+test('/conf/schemas, /conf/advanced-property-roles: a schema says what PostgreSQL knows of each property', async () => {
   const { properties, required, additionalProperties, ...rest } = await schemaAt('/collections/brooks/schema')
   assert.equal(additionalProperties, false)
   assert.match(rest.$id, /\/collections\/brooks\/schema$/)
@@ -90,7 +90,7 @@ test('a schema says what PostgreSQL knows of each property', async () => {
   assert.deepEqual(Object.keys(properties), Object.keys(expected))
 })
 
-test('sortables can be sorted by, and nothing else can', async () => {
+test('/conf/sortables: sortables can be sorted by, and nothing else can', async () => {
   const { properties } = await schemaAt('/collections/brooks/sortables')
   assert.equal(properties.geom, undefined)
   for (const name of Object.keys(properties))
@@ -174,7 +174,7 @@ test("a collection's OpenAPI document has its properties, and only what can be d
   assert.deepEqual(Object.keys(view.paths['/collections/brooks_seen/items']), ['get'])
 })
 
-test('features are what their schema says', async () => {
+test('/conf/returnables-and-receivables: features are what their schema says', async () => {
   const { properties: members } = await schemaAt('/collections/brooks/schema')
   const ajv = new Ajv2020({ strict: false, validateFormats: false })
   const { features } = (await client('/collections/brooks/items')).json as FeatureCollection

@@ -28,7 +28,7 @@ test('a date at the end of an interval includes that day', () => {
   assert.equal(parseDatetime('2018-02-12T10:00:00Z/2018-02-12').end, '2018-02-12T23:59:59.999999Z')
 })
 
-test('an invalid datetime is refused, and the error names the parameter', () => {
+test('/req/core/query-param-invalid: an invalid datetime is refused, and the error names the parameter', () => {
   for (const text of [
     'yesterday',
     '2018',

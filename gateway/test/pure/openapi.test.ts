@@ -8,7 +8,7 @@ import { DOCUMENT_FILE, makeDocument, makeTypes, TYPES_FILE } from '../../../ope
 
 const committed = readFileSync(DOCUMENT_FILE, 'utf8')
 
-test('openapi.json matches the routes (npm run openapi rewrites it)', async () => {
+test('/req/oas30/oas-impl, /req/oas30/completeness: openapi.json matches the routes (npm run openapi rewrites it)', async () => {
   assert.equal(committed, await makeDocument())
 })
 
@@ -16,7 +16,7 @@ test("the client's types match the document", async () => {
   assert.equal(readFileSync(TYPES_FILE, 'utf8'), await makeTypes(committed))
 })
 
-test('a linter finds no fault', async () => {
+test('/req/oas30/oas-definition-2: a linter finds no fault', async () => {
   const config = await createConfig({ extends: ['recommended'] })
   const problems = await lintFromString({ source: committed, absoluteRef: 'openapi.json', config })
   assert.deepEqual(

@@ -1,0 +1,62 @@
+// Owns the identifiers of the requirements of each conformance class, as the standards name them, behind the class.
+
+const of = (standard: string, requirements: Readonly<Record<string, string>>) =>
+  Object.entries(requirements).map(
+    ([name, ids]) =>
+      [
+        `http://www.opengis.net/spec/${standard}/1.0/conf/${name}`,
+        ids.split(' ').map((id) => (id === '*' ? `/conf/${name}` : `/req/${name}/${id}`)),
+      ] as const,
+  )
+
+const ENCODINGS =
+  'basic-cql2 advanced-comparison-operators case-insensitive-comparison accent-insensitive-comparison basic-spatial-functions basic-spatial-functions-plus spatial-functions temporal-functions arrays property-property functions arithmetic'
+
+/** An asterisk stands for a class as a whole, whose requirements have no tests of their own. */
+export const REQUIREMENTS: ReadonlyMap<string, readonly string[]> = new Map([
+  ...of('ogcapi-features-1', {
+    core: 'root-op root-success api-definition-op api-definition-success conformance-op conformance-success http query-param-unknown query-param-invalid crs84 fc-md-op fc-md-success fc-md-links fc-md-items fc-md-items-links fc-md-extent sfc-md-op sfc-md-success fc-op fc-limit-definition fc-limit-response-1 fc-bbox-definition fc-bbox-response fc-time-definition fc-time-response fc-response fc-links fc-rel-type fc-timeStamp fc-numberMatched fc-numberReturned f-op f-success f-links',
+    geojson: 'definition content',
+    html: 'definition content',
+    oas30: 'oas-definition-1 oas-definition-2 oas-impl completeness exceptions-codes',
+  }),
+  ...of('ogcapi-features-3', {
+    queryables: 'queryables-link get-queryables-op get-queryables-response expression-construction',
+    'queryables-query-parameters': 'parameters',
+    filter:
+      'filter-param filter-lang-param filter-crs-wgs84 filter-crs-param mixing-expressions get-functions-operation get-functions-response-json response',
+    'features-filter':
+      'get-queryables-op queryables-link filter-param filter-lang-param filter-crs-param response',
+  }),
+  ...of('ogcapi-features-4', {
+    'create-replace-delete':
+      'post-op post-content-type post-body post-response post-response-rid put-op put-content-type put-body put-response delete-op delete-response options-op options-response',
+    update: 'methods update-patch-op update-patch-body update-patch-response',
+    'optimistic-locking-etags':
+      'get-etag-response ifmatch-put-op ifmatch-put-eval ifmatch-patch-op ifmatch-patch-eval',
+    features: 'geojson-create-replace update-json-merge-patch crs-crs84 default-crs',
+  }),
+  ...of('ogcapi-common-3', {
+    schemas: '*',
+    'advanced-property-roles': '*',
+    'returnables-and-receivables': '*',
+    queryables: '*',
+    sortables: '*',
+  }),
+  ...of('cql2', {
+    'cql2-text': `${ENCODINGS} escaping`,
+    'cql2-json': ENCODINGS,
+    'basic-cql2': 'cql2-filter property binary-comparison-predicate null-predicate',
+    'advanced-comparison-operators': 'like-predicate between-predicate in-predicate',
+    'case-insensitive-comparison': 'casei-function',
+    'accent-insensitive-comparison': 'accenti-function',
+    'basic-spatial-functions': 'spatial-functions spatial-predicate',
+    'basic-spatial-functions-plus': 'spatial-data-types',
+    'spatial-functions': 'spatial-functions',
+    'temporal-functions': 'temporal-functions temporal-predicates',
+    'array-functions': 'array-predicates',
+    'property-property': 'withdraw-permissions',
+    functions: 'functions get-functions-operation get-functions-response-json',
+    arithmetic: 'arithmetic',
+  }),
+])
