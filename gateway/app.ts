@@ -11,6 +11,7 @@ import { makeApiKeys } from './features/access/api-key.ts'
 import { makeIdempotencyKeys } from './features/changes/idempotency-key.ts'
 import type { Catalog } from './features/collections/catalog.ts'
 import { makeExtents } from './features/collections/extent.ts'
+import { functionsOf } from './features/filter/published.ts'
 import { makeItemLookup } from './features/query/lookup.ts'
 import { makeUnshown } from './features/query/unshown.ts'
 import { watchMethods } from './http/allowed-methods.ts'
@@ -142,17 +143,19 @@ export async function buildApp({
   })
   await registerOpenapi(app)
 
+  const functions = () => functionsOf(catalog.routines, emit)
   app.register(landingRoutes.landing, {
     conformsTo,
     catalog,
   })
   app.register(collections, { catalog, extents: makeExtents(database, emit) })
   app.register(schemaRoutes.schemas, { catalog })
-  app.register(functionRoutes.functions)
+  app.register(functionRoutes.functions, { functions })
   const idempotencyKeys = makeIdempotencyKeys(database)
   const unshown = makeUnshown(emit)
   app.addHook('onClose', async () => idempotencyKeys.stop())
   app.register(itemRoutes.items, {
+    functions,
     catalog,
     views,
     answers,

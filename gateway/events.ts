@@ -25,6 +25,8 @@ export type Event =
   | { type: 'catalog-load-failed'; error: Error }
   /** The role of the read port lacks a grant; `effect` is what is missing without it. */
   | { type: 'grant-missing'; role: string; grant: string; effect: string }
+  /** A function of the database is marked as published, but filters cannot call it. */
+  | { type: 'function-unpublished'; function: string; reason: string }
   /** A relation is no collection yet, because somebody locks it against readers. */
   | { type: 'relation-locked'; relation: string }
   /** The extent of a collection is not known; it is computed again after `retryMs`. */

@@ -44,6 +44,8 @@ function sentenceOf(event: Event): string | undefined {
       return `The list of collections could not be read: ${reasonOf(event.error)}`
     case 'grant-missing':
       return `${event.role} has no ${event.grant}: ${event.effect}.`
+    case 'function-unpublished':
+      return `Filters cannot call ${event.function}: ${event.reason}.`
     case 'relation-locked':
       return `${event.relation} is locked and can be served when the lock is gone.`
     case 'extent-unknown':

@@ -27,6 +27,7 @@ export async function makeDocument(): Promise<string> {
       throw new Error('there are no collections in a document')
     },
     list: () => [],
+    routines: [],
     reload: async () => {},
     close() {},
   }

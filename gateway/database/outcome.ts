@@ -2,7 +2,7 @@
 // failed, and what to answer.
 
 import pg from 'pg'
-import { gatewayError } from '../errors.ts'
+import { GatewayError, gatewayError } from '../errors.ts'
 import { isRefusal } from './addresses.ts'
 
 /** The server is starting or stopping, has crashed, or has no free connection. */
@@ -284,6 +284,23 @@ const unavailable = (cause: Error | undefined) =>
 /** Returns true if a geometry column has turned out to have another coordinate system than the catalog knows. */
 export const isOtherSystem = (error: unknown) =>
   error instanceof pg.DatabaseError && OTHER_SYSTEM.test(error.message)
+
+/** data exceptions, constraints, transactions, routines and their exceptions, internal errors such as those of PostGIS */
+const RAISED = /^(2[1-5F]|38|39|P0|XX000)/
+/** What a statement names, or a function that it calls, does not exist, has another type or must not be used. */
+const MISSING = /^42/
+
+/**
+ * Returns the SQLSTATE of an error that a function in a statement may have raised; undefined for others. A name is missing
+ * in a function if the error says where, and the function itself is if it does not exist on a node.
+ */
+export function codeOfRaised(error: unknown): string | undefined {
+  const cause = error instanceof GatewayError ? error.cause : error
+  if (!(cause instanceof pg.DatabaseError)) return undefined
+  const { code = '', where } = cause
+  const isRaised = RAISED.test(code) || (MISSING.test(code) && where) || code === '42883'
+  return isRaised ? code : undefined
+}
 
 /**
  * Returns true if PostGIS could not convert or relate a geometry: PROJ refused its coordinates, there is no such type in

@@ -18,6 +18,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'import-noted': 'warn',
   'catalog-load-failed': 'error',
   'grant-missing': 'warn',
+  'function-unpublished': 'warn',
   'relation-locked': 'warn',
   'extent-unknown': 'warn',
   'connection-lost': 'warn',

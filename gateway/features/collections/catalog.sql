@@ -1,5 +1,5 @@
 -- All collections as one JSON array, in a stable order, so that an unchanged catalog gives the same text.
--- $1: schemas to serve, or an empty array for all; $2: schemas not to serve.
+-- $1: schemas to serve, or an empty array for all; $2: schemas not to serve; $3: how comments of published functions begin.
 -- It goes on where opening.sql ends.
 
 -- The schema of PostGIS, which need not be in the search path.
@@ -148,6 +148,15 @@ view_key as (
   having count(*) = cardinality(k.columns)
 ),
 
+-- Types by their names; those of other schemas than PostgreSQL's and PostGIS' have the schema in their name.
+shown_type as not materialized (
+  select t.oid, case when n.nspname = 'pg_catalog' or postgis.oid is not null then t.typname::text
+    else n.nspname || '.' || t.typname end as name
+  from pg_type t
+  join pg_namespace n on n.oid = t.typnamespace
+  left join postgis on postgis.oid = n.oid and t.typname in ('geometry', 'geography')
+),
+
 metadata as (
   select c.oid, c.relnamespace from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where n.nspname = 'tessera' and c.relname = 'collection'
@@ -260,7 +269,31 @@ select coalesce(json_agg(json_build_object(
     from metadata m where not has_table_privilege(m.oid, 'select')
   ) lack (missing, effect)) as lacks,
   -- Whether Citus is installed, so that tables may be distributed over nodes.
-  to_regclass('pg_catalog.pg_dist_partition') is not null as is_citus
+  to_regclass('pg_catalog.pg_dist_partition') is not null as is_citus,
+  -- Functions that their owner has marked, whether or not filters can call them.
+  (select coalesce(json_agg(json_build_object(
+    'schema', n.nspname,
+    'name', p.proname,
+    'comment', d.description,
+    'isPlain', p.prokind = 'f' and not p.proretset and p.provariadic = 0 and p.proargmodes is null,
+    'isStable', p.provolatile <> 'v',
+    'isAllowed', has_schema_privilege(n.oid, 'usage') and has_function_privilege(p.oid, 'execute'),
+    'arguments', (
+      select coalesce(json_agg(json_build_object('name', p.proargnames[a.position], 'type', shown.name) order by a.position), '[]')
+      from unnest(p.proargtypes::oid[]) with ordinality a (type, position)
+      join shown_type shown on shown.oid = a.type
+    ),
+    'returns', (select shown.name from shown_type shown where shown.oid = p.prorettype)
+  ) order by n.nspname, p.proname, p.oid), '[]')
+  from pg_description d
+  join pg_proc p on p.oid = d.objoid
+  join pg_namespace n on n.oid = p.pronamespace
+  -- Objects of PostgreSQL itself, nearly all of those with a comment, have lower oids.
+  where d.objoid >= 16384 and d.classoid = 'pg_proc'::regclass and d.objsubid = 0 and starts_with(d.description, $3)
+    and d.description ~ ('^' || $3 || '($|\s)')
+    and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' and n.nspname <> 'tessera'
+    and (cardinality($1::text[]) = 0 or n.nspname = any($1::text[]))
+    and n.nspname <> all($2::text[])) as routines
 from relation r
 left join row_key k on k.indrelid = r.oid
 left join view_key v on v.oid = r.oid

@@ -20,6 +20,7 @@ import {
   type Relation,
 } from './collection.ts'
 import { isMarked } from './managed.ts'
+import { PUBLISHED, type Routine } from './routine.ts'
 
 export interface Catalog {
   /** False if it was never found out what may be changed, because no primary has answered yet. */
@@ -28,6 +29,8 @@ export interface Catalog {
   get(id: string): Collection
   /** Ordered by id. */
   list(): readonly Collection[]
+  /** Functions of the database that are marked as published; the same list until one of them changes. */
+  readonly routines: readonly Routine[]
   /** Reads the catalog now; without it, changes are noticed within RELOAD_INTERVAL_MS. */
   reload(): Promise<void>
   close(): void
@@ -79,6 +82,8 @@ export async function openCatalog({
 }: CatalogOptions): Promise<Catalog> {
   let collections = new Map<string, Collection>()
   let seen = ''
+  let routines: readonly Routine[] = []
+  let seenRoutines = ''
   /** Facts from which each collection was created; if they are unchanged, the collection stays the same object. */
   let origins = new Map<string, string>()
   let loading: Promise<void> = Promise.resolve()
@@ -98,11 +103,13 @@ export async function openCatalog({
     const statement: Statement = {
       name: 'tessera_catalog',
       text: discovery,
-      values: [schemas, excludeSchemas],
+      values: [schemas, excludeSchemas, PUBLISHED],
       timeLimitMs: DISCOVERY_TIMEOUT_MS,
     }
     const [row] = await database.read(statement)
-    const [found, isRegistered, lacks, isCitus] = row as [string, string, string, string]
+    const [found, isRegistered, lacks, isCitus, marked] = row as [string, string, string, string, string]
+    if (marked !== seenRoutines) routines = JSON.parse(marked) as Routine[]
+    seenRoutines = marked
     const distributed = isCitus === 't' ? await database.read(distributions) : []
     registered = isRegistered === 't' ? await readRegistrations() : []
     tellLacks(JSON.parse(lacks) as Lack[])
@@ -233,6 +240,9 @@ export async function openCatalog({
       )
     },
     list: () => [...collections.values()],
+    get routines() {
+      return routines
+    },
     reload,
     close: () => clearInterval(timer),
   }

@@ -31,7 +31,7 @@ import {
 } from './expression.ts'
 import { filterFault, type Place, tooLarge } from './fault.ts'
 import { foldText } from './fold.ts'
-import { functionOf, listFunctions } from './functions.ts'
+import type { FilterFunctions } from './functions.ts'
 import { textOfNumber } from './number.ts'
 import { elementOf, elementTypeOf, type Queryables } from './queryables.ts'
 import { makeShape } from './shape.ts'
@@ -40,6 +40,7 @@ import { type ColumnTerm, type ListTerm, type Literal, literal, type Term, type 
 export type CheckOptions = {
   /** True if positions of geometries are latitude, longitude. */
   readonly isLatitudeFirst: boolean
+  readonly functions: FilterFunctions
 }
 
 const NAMES: Readonly<Record<ValueType, string>> = {
@@ -71,7 +72,7 @@ const isTime = (type: ValueType) => type === 'date' || type === 'timestamp'
 export function checkFilter(
   { expression, locate }: Parsed,
   { geometry, columns }: Queryables,
-  { isLatitudeFirst }: CheckOptions,
+  { isLatitudeFirst, functions }: CheckOptions,
 ): Term {
   const faultAt = (place: Place, reason: string) => filterFault(locate(place), reason)
   /** How many pairs of elements are compared one by one. */
@@ -393,11 +394,11 @@ export function checkFilter(
 
   function checkCall(operation: Operation, terms: readonly Term[]): Term {
     const { op } = operation
-    const called = functionOf(op)
+    const called = functions.of(op)
     if (!called) {
       const known = [
         ...[...OPERANDS.keys()].filter((name) => /^[a-z]+_|^(casei|accenti)$/.test(name)),
-        ...listFunctions().map(({ name }) => name),
+        ...functions.list.map(({ name }) => name),
       ]
       throw faultAt(
         { operation },

@@ -30,12 +30,19 @@ const MARK = /\0(\d+)\0/
 
 /** Returns the condition of a checked filter. */
 export function compileFilter(term: Term, { geometry }: Queryables): Condition {
-  const condition = compile(term, geometry, true)
+  const condition = { ...compile(term, geometry, true), calls: callsIn(term) }
   // PROJ can refuse to project a geometry of the filter; see bbox.ts.
   return isProjected(geometry) && condition.usesIndex
     ? { ...condition, withoutIndex: compile(term, geometry, false) }
     : condition
 }
+
+/** Returns the names of the functions of the database that a term calls. */
+const callsIn = (term: Term) => [
+  ...new Set(
+    partsOf(term).flatMap((part) => (part.is === 'call' && part.called.isPublished ? part.called.name : [])),
+  ),
+]
 
 /** A table whose rows are all in another system than degrees. */
 const isProjected = ({ srid }: QueryableGeometry) => srid !== 4326 && srid !== undefined
@@ -92,6 +99,7 @@ function write(
       const near = geometry.srid === 4326 ? undefined : nearby(boxes)
       return { text: near ? `(${near} and ${text})` : text, boxes }
     },
+    geometry: (one) => geometrySql(writer, one, geometry),
     geography: (one) => geographySql(writer, one, geometry),
     within(text, boxes) {
       if (!/^(MULTI)?POINT/.test(geometry.type)) return { text }

@@ -8,6 +8,7 @@ import { checkFilter } from './check.ts'
 import { compileFilter } from './compile.ts'
 import { parseJson } from './cql2-json.ts'
 import { parseText } from './cql2-text.ts'
+import { OWN_FUNCTIONS } from './functions.ts'
 import { queryablesOf } from './queryables.ts'
 
 export const FILTER_LANGUAGES = ['cql2-text', 'cql2-json'] as const
@@ -35,7 +36,11 @@ const HTTP = /^https?:\/\/www\.opengis\.net\/def\/crs\/(\w+)\/[\w.]+\/(\w+)$/
 const URN = /^urn:ogc:def:crs:(\w+):[\w.]*:(\w+)$/
 
 /** Returns the condition of a request's filter; undefined if it has none. @throws GatewayError */
-export function filterCondition(parameters: FilterParameters, collection: Collection): Condition | undefined {
+export function filterCondition(
+  parameters: FilterParameters,
+  collection: Collection,
+  functions = OWN_FUNCTIONS,
+): Condition | undefined {
   const { filter, 'filter-lang': language = 'cql2-text', 'filter-crs': crs = CRS84 } = parameters
   const [, authority, code] = HTTP.exec(crs) ?? URN.exec(crs) ?? []
   const system = SYSTEMS.get(`${authority} ${code}`)
@@ -52,5 +57,5 @@ export function filterCondition(parameters: FilterParameters, collection: Collec
     })
   const queryables = queryablesOf(collection)
   const parsed = language === 'cql2-json' ? parseJson(filter) : parseText(filter)
-  return compileFilter(checkFilter(parsed, queryables, system), queryables)
+  return compileFilter(checkFilter(parsed, queryables, { ...system, functions }), queryables)
 }

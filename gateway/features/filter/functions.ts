@@ -65,9 +65,19 @@ const FUNCTIONS: readonly FilterFunction[] = [
   },
 ]
 
-const BY_NAME = new Map(FUNCTIONS.map((one) => [one.name, one]))
+export type FilterFunctions = {
+  readonly list: readonly FilterFunction[]
+  /** Returns the function of this name, in any case of its letters. */
+  readonly of: (name: string) => FilterFunction | undefined
+}
 
-/** Returns the function of this name, in any case of its letters. */
-export const functionOf = (name: string): FilterFunction | undefined => BY_NAME.get(name.toLowerCase())
+/** Returns the functions of the gateway and further ones. */
+export function makeFunctions(further: readonly FilterFunction[]): FilterFunctions {
+  const list = [...FUNCTIONS, ...further]
+  const byName = new Map(list.map((one) => [one.name.toLowerCase(), one]))
+  return { list, of: (name) => byName.get(name.toLowerCase()) }
+}
 
-export const listFunctions = (): readonly FilterFunction[] => FUNCTIONS
+/** Those that need no function of the database's owner. */
+export const OWN_FUNCTIONS = makeFunctions([])
+export const functionOf = OWN_FUNCTIONS.of

@@ -79,6 +79,8 @@ export type Writer = {
   readonly condition: (term: Term) => Written
   /** Returns the condition that geometries are related. */
   readonly relate: (op: Spatial, left: Term, right: Term) => Written
+  /** Returns the SQL of a geometry in degrees. */
+  readonly geometry: (term: Term) => string
   /** Returns the SQL of a geometry as a geography. */
   readonly geography: (term: Term) => string
   /** Returns the condition for features that can only be near the boxes, so that the index is used. */
@@ -92,7 +94,12 @@ export type FilterFunction = {
   readonly name: string
   readonly description: string
   readonly parameters: readonly { readonly name: string; readonly type: ValueType }[]
-  readonly returns: 'number' | 'string' | 'boolean' | 'timestamp'
-  /** Returns SQL that is null if an argument is null, and never fails; the operands have the types of the parameters. */
+  readonly returns: 'number' | 'string' | 'boolean' | 'date' | 'timestamp'
+  /** True for a function of the database, which can fail. */
+  readonly isPublished?: true
+  /**
+   * Returns SQL; the operands have the types of the parameters. It is null if an argument is null, and never fails, unless
+   * the function is of the database.
+   */
   readonly write: (writer: Writer, operands: readonly Term[]) => Written
 }

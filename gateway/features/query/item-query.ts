@@ -4,6 +4,7 @@ import { sql } from 'drizzle-orm'
 import { gatewayError, invalidParameter, listed, quoted } from '../../errors.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
 import { type FilterParameters, filterCondition } from '../filter/filter.ts'
+import { type FilterFunctions, OWN_FUNCTIONS } from '../filter/functions.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import { cellsOf } from '../sharding/cell.ts'
 import { bboxCondition, parseBbox } from '../values/bbox.ts'
@@ -65,6 +66,8 @@ export type ItemQuery = {
   readonly after: readonly EndValue[] | undefined
   /** True for the features of the query, on whichever page; undefined if that is all of them. */
   readonly condition: Condition | undefined
+  /** Names of the functions of the database that the condition calls. */
+  readonly calls: readonly string[]
   /** The cells that hold all features that meet the conditions; undefined if these can be anywhere. */
   readonly cells: readonly number[] | undefined
   /** The requested sort keys, then the collection's key, if it has one: this makes the order total. */
@@ -74,7 +77,11 @@ export type ItemQuery = {
 }
 
 /** @throws GatewayError naming the parameter and a value that would be right */
-export function planItems(parameters: ItemParameters, collection: Collection): ItemQuery {
+export function planItems(
+  parameters: ItemParameters,
+  collection: Collection,
+  functions = OWN_FUNCTIONS,
+): ItemQuery {
   const sorted = (parameters.sortby ?? []).filter(Boolean).map((name) => planSortKey(name, collection))
   refuseRepeated(
     'sortby',
@@ -94,7 +101,7 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
       parameter: 'offset',
     })
   }
-  const conditions = planConditions(parameters, collection)
+  const conditions = planConditions(parameters, collection, functions)
   const condition = conditions.length > 0 ? allOf(conditions) : undefined
   return {
     collection,
@@ -103,6 +110,7 @@ export function planItems(parameters: ItemParameters, collection: Collection): I
     after:
       parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order, collection.key),
     condition,
+    calls: conditions.flatMap(({ calls }) => calls ?? []),
     cells: cellsToLookIn(condition?.boxes, collection),
     order,
     properties: parameters.properties
@@ -146,10 +154,14 @@ function planProperties(names: readonly string[], { properties }: Collection): C
   })
 }
 
-function planConditions(parameters: ItemParameters, collection: Collection): Condition[] {
+function planConditions(
+  parameters: ItemParameters,
+  collection: Collection,
+  functions: FilterFunctions,
+): Condition[] {
   const { bbox, datetime } = parameters
   const interval = datetime === undefined ? undefined : parseDatetime(datetime)
-  const filter = filterCondition(parameters, collection)
+  const filter = filterCondition(parameters, collection, functions)
   return [
     ...planEquals(parameters, collection),
     ...(bbox ? [bboxCondition(parseBbox(bbox), collection.geometry)] : []),

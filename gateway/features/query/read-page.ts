@@ -7,6 +7,7 @@ import { isGeometryFailure } from '../../database/outcome.ts'
 import { meanBytes, type Row } from '../../database/statement.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
+import { nameCalls } from './call-failure.ts'
 import type { ItemQuery } from './item-query.ts'
 import { completeEnd, isBeginning } from './order.ts'
 import {
@@ -65,7 +66,7 @@ export async function readPage(
     try {
       return await readAtOnce(reading, way, mostBytes)
     } catch (error) {
-      if (!isGeometryFailure(error)) throw error
+      if (!isGeometryFailure(error)) throw nameCalls(error, query)
     }
   }
   return 'faulty'
@@ -117,7 +118,8 @@ export async function streamPage(
   const { deadline } = reading
   const rowBytes = heavy.get(query.collection)
   const rest = reason === 'faulty' ? readCarefully(reading, query) : readInBatches(reading, query, rowBytes)
-  const batches = { first: await rest.next(), rest }
+  const first = await rest.next().catch((error) => Promise.reject(nameCalls(error, query)))
+  const batches = { first, rest }
   // The client may leave before anything is written. The generator that sends the page then never starts, and its
   // `finally` does not free the connection.
   const giveBack = () => void batches.rest.return(true)

@@ -11,6 +11,8 @@ export type Condition = Fragment & {
   readonly boxes?: readonly Box[] | undefined
   /** Equivalent of this condition without an index that cannot be used for some values; undefined if it uses none. */
   readonly withoutIndex?: Condition | undefined
+  /** Names of the functions of the database that it calls, each of which can fail. */
+  readonly calls?: readonly string[] | undefined
   /** Set if PostGIS can fail to evaluate it for some geometry, which then fails the whole query. */
   readonly careful?: CarefulCondition | undefined
 }

@@ -2,8 +2,8 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { listFunctions } from '../../features/filter/functions.ts'
-import type { ValueType } from '../../features/filter/term.ts'
+import type { FilterFunctions } from '../../features/filter/functions.ts'
+import type { FilterFunction, ValueType } from '../../features/filter/term.ts'
 import { sendPage } from '../html/layout.ts'
 import { functionsPage } from '../html/overview-pages.ts'
 import { ownLinks, selfUrl } from '../links.ts'
@@ -38,15 +38,15 @@ const Functions = Type.Object({
 
 const typesOf = (type: ValueType) => [TYPES[type]!]
 
-const described = {
-  functions: listFunctions().map(({ name, description, parameters, returns }) => {
-    const taken = parameters.map(({ name: title, type }) => ({ title, type: typesOf(type) }))
-    // Part 3 calls them arguments, and CQL2 args.
-    return { name, description, arguments: taken, args: taken, returns: typesOf(returns) }
-  }),
+const describe = ({ name, description, parameters, returns }: FilterFunction) => {
+  const taken = parameters.map(({ name: title, type }) => ({ title, type: typesOf(type) }))
+  // Part 3 calls them arguments, and CQL2 args.
+  return { name, description, arguments: taken, args: taken, returns: typesOf(returns) }
 }
 
-export const functions: FastifyPluginAsyncTypebox = async (app) => {
+type Services = { readonly functions: () => FilterFunctions }
+
+export const functions: FastifyPluginAsyncTypebox<Services> = async (app, { functions }) => {
   app.get(
     '/functions',
     {
@@ -63,6 +63,7 @@ export const functions: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { format, type } = negotiate(request, DOCUMENT_FORMATS)
+      const described = { functions: functions().list.map(describe) }
       if (format === HTML) {
         const base = request.publicUrl
         const links = ownLinks(selfUrl(base, request.url), HTML, DOCUMENT_FORMATS)

@@ -8,8 +8,10 @@ import { type GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filter/filter.ts'
+import type { FilterFunctions } from '../../features/filter/functions.ts'
 import { encoders } from '../../features/formats/encoders.ts'
 import { GEOJSON, geojson, parseFeatures } from '../../features/formats/geojson.ts'
+import { nameCalls } from '../../features/query/call-failure.ts'
 import { explainQuery } from '../../features/query/explanation.ts'
 import {
   DEFAULT_LIMIT,
@@ -212,13 +214,15 @@ type Services = AuthenticateOptions & {
   readonly answers: Answers
   readonly unshown: Unshown
   readonly clientOf: ClientOf
+  /** Returns the functions that filters can call. */
+  readonly functions: () => FilterFunctions
   /** Time limit for an answer. */
   readonly timeoutMs: number
 }
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, lookup, views, answers, unshown, clientOf, timeoutMs, ...access },
+  { catalog, lookup, views, answers, unshown, clientOf, functions, timeoutMs, ...access },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
   const isFromHere = makeLocality(access)
@@ -319,10 +323,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const { format, type } = negotiate(request, FEATURE_FORMATS)
       reply.header('link', queryablesLink(request.publicUrl, collection))
       const encoder = encoders.find((one) => one.format === format)
-      const planned = planItems(request.query as ItemParameters, collection)
+      const planned = planItems(request.query as ItemParameters, collection, functions())
       if (request.query.explain) {
         const compile = isLarge(planned) ? compileItems : compilePage
-        return explain(request, reply, compile(planned, encoder ?? geojson))
+        return explain(request, reply, compile(planned, encoder ?? geojson)).catch((error) =>
+          Promise.reject(nameCalls(error, planned)),
+        )
       }
       const urls = pageUrls(request.publicUrl, request.url, collection, format)
       if (!encoder) return sendItemsPage(request, reply, planned, urls)
