@@ -1431,6 +1431,13 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The filter of an HTML form was empty: the page without it is at Location. */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
                 headers: {

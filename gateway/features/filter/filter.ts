@@ -9,6 +9,7 @@ import { compileFilter } from './compile.ts'
 import { parseJson } from './cql2-json.ts'
 import { parseText } from './cql2-text.ts'
 import { OWN_FUNCTIONS } from './functions.ts'
+import { printText } from './print.ts'
 import { queryablesOf } from './queryables.ts'
 
 export const FILTER_LANGUAGES = ['cql2-text', 'cql2-json'] as const
@@ -56,6 +57,13 @@ export function filterCondition(
       parameter: 'filter',
     })
   const queryables = queryablesOf(collection)
-  const parsed = language === 'cql2-json' ? parseJson(filter) : parseText(filter)
-  return compileFilter(checkFilter(parsed, queryables, { ...system, functions }), queryables)
+  const options = { ...system, functions }
+  return compileFilter(checkFilter(parse(filter, language), queryables, options), queryables)
 }
+
+const parse = (filter: string, language: FilterLanguage) =>
+  language === 'cql2-json' ? parseJson(filter) : parseText(filter)
+
+/** Returns a valid filter as a single line of CQL2 text; as it was sent if it is one, empty if there is none. */
+export const filterAsLine = ({ filter = '', 'filter-lang': language = 'cql2-text' }: FilterParameters) =>
+  language === 'cql2-json' || /[\r\n]/.test(filter) ? printText(parse(filter, language).expression) : filter

@@ -98,7 +98,9 @@ const printList = (items: readonly Expression[]) => `(${items.map((item) => prin
 const printProperty = ({ property }: Property) =>
   isPlainName(property) ? property : `"${property.replaceAll('"', '""')}"`
 
-const quote = (text: string) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+/** Line breaks are escaped, so that a filter without one in a name is a single line. */
+const ESCAPED: Readonly<Record<string, string>> = { '\\': '\\\\', "'": "''", '\n': '\\n', '\r': '\\r' }
+const quote = (text: string) => `'${text.replace(/[\\'\n\r]/g, (character) => ESCAPED[character]!)}'`
 
 function printGeometry(geometry: GeometryLiteral): string {
   const name = geometry.type.toUpperCase()

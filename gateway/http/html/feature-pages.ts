@@ -7,6 +7,7 @@ import type { Column } from '../../features/values/column.ts'
 import type { ExactNumber } from '../../features/values/exact-json.ts'
 import { describeValue } from '../../features/values/value.ts'
 import { collectionUrl, featureUrl } from '../feature-response.ts'
+import { addressWithout, type FilterLine, filterLine } from './filter-line.ts'
 import { mapOf, type Page } from './layout.ts'
 import { trailTo } from './overview-pages.ts'
 
@@ -32,11 +33,14 @@ type Surroundings = {
 export function itemsPage({
   base,
   collection,
+  address,
+  parameters,
   features,
   columns,
   links,
   baseMap,
-}: Surroundings & { readonly features: readonly ShownFeature[]; readonly columns: readonly Column[] }): Page {
+}: Surroundings &
+  FilterLine & { readonly features: readonly ShownFeature[]; readonly columns: readonly Column[] }): Page {
   const { title, attribution, idColumn } = collection
   const head = [idColumn?.name ?? 'id', ...columns.map(({ name }) => name)]
   const row = ({ id, properties }: ShownFeature) => {
@@ -54,7 +58,8 @@ export function itemsPage({
     trail: [...trailTo(base, collection), { name: 'Features' }],
     links,
     script: 'items',
-    main: html`<p id="status" role="status" aria-live="polite">${features.length} features. Move the map to see those of another area.</p>
+    main: html`!${filterLine({ base, collection, address, parameters })}
+      <p id="status" role="status" aria-live="polite">${features.length} features. Move the map to see those of another area.</p>
       <div class="beside">
         !${mapOf(base, {
           label: `${title} on a map`,
@@ -68,7 +73,7 @@ export function itemsPage({
         </div>
       </div>
       <p class="paging">
-        <a id="everywhere" class="button" hidden href="${collectionUrl(base, collection)}/items?f=html">Everywhere</a>
+        <a id="everywhere" class="button" hidden href="${addressWithout(address, 'bbox')}">Everywhere</a>
         <a id="next" class="button"!${next ? html` href="${next.href}"` : ' hidden'}>Next page</a>
       </p>
       <p><small>${attribution ?? ''}</small></p>`,

@@ -4,7 +4,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Statement } from '../../database/statement.ts'
-import { type GatewayError, gatewayError } from '../../errors.ts'
+import { errors, GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filter/filter.ts'
@@ -42,6 +42,7 @@ import { closeToOthers } from '../cross-origin.ts'
 import { before, preferHeader } from '../deadline.ts'
 import { featureLinks, ITEM_FORMATS, sendFeature } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
+import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
 import { baseMapOf, sendPage as sendHtml } from '../html/layout.ts'
 import { FEATURE_FORMATS, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
 import { type PageUrls, pageLinks, pageUrls, sendPage, sendStream } from '../page-response.ts'
@@ -266,10 +267,23 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   const sendItemsPage = async (
     request: FastifyRequest,
     reply: FastifyReply,
-    query: ItemQuery,
+    collection: Collection,
+    parameters: ItemParameters,
     urls: PageUrls,
   ) => {
-    const { collection, properties } = query
+    const base = request.publicUrl
+    const address = new URLSearchParams(request.url.split('?', 2)[1])
+    const line: FilterLine = { base, collection, address, parameters }
+    // A form sends an empty field, too.
+    if (parameters.filter?.trim() === '') return reply.redirect(addressWithout(address, 'filter'), 303)
+    let query: ItemQuery
+    try {
+      query = planItems(parameters, collection, functions())
+    } catch (error) {
+      if (!(error instanceof GatewayError && error.facts.parameter === 'filter')) throw error
+      reply.code(errors[error.code].status).header('cache-control', 'no-store')
+      return sendHtml(reply, faultyFilterPage(line, error))
+    }
     const { database, deadline } = await views.open(request, reply, timeoutMs)
     const reading = { database, encoder: geojson, unshown, deadline }
     const complete = await completePosition(reading, query)
@@ -278,9 +292,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const page = await readPageWithin(reading, shown, MAX_SHOWN_BYTES)
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
-    const base = request.publicUrl
     const baseMap = baseMapOf(base, catalog.list())
-    return sendHtml(reply, itemsPage({ base, collection, features, columns: properties, links, baseMap }))
+    return sendHtml(reply, itemsPage({ ...line, features, columns: query.properties, links, baseMap }))
   }
 
   app.get(
@@ -300,6 +313,10 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
             ...orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
             headers: readConsistency,
           }),
+          303: {
+            description: 'The filter of an HTML form was empty: the page without it is at Location.',
+            type: 'null',
+          },
           ...explainProblems,
           404: notFound,
           ...problems,
@@ -323,15 +340,17 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const { format, type } = negotiate(request, FEATURE_FORMATS)
       reply.header('link', queryablesLink(request.publicUrl, collection))
       const encoder = encoders.find((one) => one.format === format)
-      const planned = planItems(request.query as ItemParameters, collection, functions())
+      const parameters = request.query as ItemParameters
       if (request.query.explain) {
+        const planned = planItems(parameters, collection, functions())
         const compile = isLarge(planned) ? compileItems : compilePage
         return explain(request, reply, compile(planned, encoder ?? geojson)).catch((error) =>
           Promise.reject(nameCalls(error, planned)),
         )
       }
       const urls = pageUrls(request.publicUrl, request.url, collection, format)
-      if (!encoder) return sendItemsPage(request, reply, planned, urls)
+      if (!encoder) return sendItemsPage(request, reply, collection, parameters, urls)
+      const planned = planItems(parameters, collection, functions())
       reply.type(type)
       const view = await views.open(request, reply, timeoutMs)
       const { database, deadline } = view
