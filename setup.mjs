@@ -128,7 +128,7 @@ function findMissing() {
       what: 'wrk, which loads the benchmark',
       isThere: () => hasProgram('wrk'),
       debian: () => ['wrk'],
-      for: ['bench'],
+      for: ['bench', 'test'],
     },
   ]
   const missing = needs.filter((need) => need.for.includes(purpose) && !need.isThere())

@@ -152,6 +152,9 @@ export function keepReport(name: string, text: string, results: unknown) {
   writeFileSync(join(RESULTS, `${name}.md`), text)
   writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(results, null, 2)}\n`)
 }
+
+/** Writes a picture into docs/results/. @param name with its extension */
+export const keepPicture = (name: string, text: string) => writeFileSync(join(RESULTS, name), text)
 const RESULTS = join(import.meta.dirname, '../../docs/results')
 
 export type Drawn = Pick<

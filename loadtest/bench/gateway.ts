@@ -8,6 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import {
   citiesText,
   type Duration,
+  drawRequests,
+  type HttpRequest,
   median,
   pgbench,
   run,
@@ -21,7 +23,9 @@ import {
 type Case = {
   readonly name: string
   readonly connections: number
-  readonly script: string
+  /** Draws a request. @param most the greatest id of `BY_ID` */
+  readonly draw: (random: (from: number, to: number) => number, most: number) => HttpRequest
+  /** The request whose statements pgbench sends. */
   readonly request: string
   /** Method, content type and body of a request that changes something; undefined for a read. */
   readonly change?: readonly [method: string, type: string, body: string]
@@ -39,11 +43,15 @@ const BY_ID = 'cities_by_id'
 /** Squares of one degree with at least 100 features, so that pages are full, and no more than numberMatched counts. */
 const GRID = { west: 6, south: 47, east: 10, north: 50 }
 
+const bboxPath = (west: number, south: number) =>
+  `/collections/cities/items?limit=100&bbox=${west},${south},${west + 1},${south + 1}`
 const bboxCase = (connections: number, target: number): Case => ({
   name: 'bbox page of 100',
   connections,
-  script: 'bbox.lua',
-  request: `/collections/cities/items?limit=100&bbox=${GRID.west},${GRID.south},${GRID.west + 1},${GRID.south + 1}`,
+  draw: (random) => ({
+    path: bboxPath(random(GRID.west, GRID.east - 1), random(GRID.south, GRID.north - 1)),
+  }),
+  request: bboxPath(GRID.west, GRID.south),
   choose: `\\set x random(${GRID.west}, ${GRID.east - 1})\n\\set y random(${GRID.south}, ${GRID.north - 1})\n`,
   bind: { [GRID.west]: ':x', [GRID.south]: ':y', [GRID.west + 1]: ':x + 1', [GRID.south + 1]: ':y + 1' },
   target,
@@ -51,22 +59,25 @@ const bboxCase = (connections: number, target: number): Case => ({
 const idCase = (connections: number, target: number): Case => ({
   name: 'item by id',
   connections,
-  script: 'id.lua',
+  draw: (random, most) => ({ path: `/collections/${BY_ID}/items/${random(1, most)}` }),
   request: `/collections/${BY_ID}/items/1`,
   choose: '\\set id random(1, :most)\n',
   bind: { 1: ':id' },
   target,
 })
+const newTown = (x: number, y: number) =>
+  `{"type":"Feature","geometry":{"type":"Point","coordinates":[${x},${y}]},"properties":{"name":"New Town","country":"XX","admin1":"01","admin2":"02"}}`
 const insertCase: Case = {
   name: 'insert',
   connections: 8,
-  script: 'insert.lua',
+  draw: (random) => ({
+    method: 'POST',
+    path: `/collections/${BY_ID}/items`,
+    headers: { 'content-type': 'application/geo+json' },
+    body: newTown(random(-180, 179), random(-90, 89)),
+  }),
   request: `/collections/${BY_ID}/items`,
-  change: [
-    'POST',
-    'application/geo+json',
-    '{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]},"properties":{"name":"New Town","country":"XX","admin1":"01","admin2":"02"}}',
-  ],
+  change: ['POST', 'application/geo+json', newTown(1, 2)],
   choose: '\\set x random(-180, 179)\n\\set y random(-90, 89)\n',
   bind: {
     '{"type":"Point","coordinates":[1,2]}': `'{"type":"Point","coordinates":[' || :x || ',' || :y || ']}'`,
@@ -76,7 +87,12 @@ const insertCase: Case = {
 const updateCase: Case = {
   name: 'update',
   connections: 8,
-  script: 'update.lua',
+  draw: (random, most) => ({
+    method: 'PATCH',
+    path: `/collections/${BY_ID}/items/${random(1, most)}`,
+    headers: { 'content-type': 'application/merge-patch+json' },
+    body: `{"properties":{"name":"Town ${random(1, 1e9)}"}}`,
+  }),
   request: `/collections/${BY_ID}/items/4242`,
   change: ['PATCH', 'application/merge-patch+json', '{"properties":{"name":"Town 7"}}'],
   choose: '\\set id random(1, :most)\n\\set n random(1, 1000000000)\n',
@@ -147,21 +163,15 @@ export async function measureGateway({ rounds, seconds }: Duration) {
   const { socket, url } = gateway
   try {
     const most = await psql(socket, `select max(id) from ${BY_ID}`)
-    const environment = {
-      BENCH_MAX_ID: most,
-      BENCH_WEST: String(GRID.west),
-      BENCH_SOUTH: String(GRID.south),
-      BENCH_EAST: String(GRID.east),
-      BENCH_NORTH: String(GRID.north),
-    }
     const rows: Record<string, string | number>[] = []
     for (const item of cases) {
       const statements = await statementsOf(socket, data, url, item)
       const file = join(scratch, 'statements.sql')
       process.stderr.write(`${item.name}: ${statements.length} statement(s) per request\n`)
       await writeFile(file, item.choose + statements.map((text) => `${text};\n`).join(''))
-      const { script, connections } = item
-      const load = (duration: number) => wrk(url, script, connections, duration, environment)
+      const { draw, connections } = item
+      const requests = drawRequests((random) => draw(random, Number(most)))
+      const load = async (duration: number) => (await wrk(url, requests, connections, duration)).perSecond
       const role = item.change ? 'tessera_write' : 'tessera_read'
       const where = ['-h', socket, '-U', role, '-D', `most=${most}`, 'tessera']
       await load(3)
@@ -170,7 +180,7 @@ export async function measureGateway({ rounds, seconds }: Duration) {
       const bare: number[] = []
       for (let round = 0; round < rounds; round++) {
         ours.push(await load(seconds))
-        bare.push(await pgbench(file, connections, seconds, where))
+        bare.push((await pgbench(file, connections, seconds, where)).perSecond)
         ratios.push(ours.at(-1)! / bare.at(-1)!)
       }
       rows.push({

@@ -9,6 +9,7 @@ import { openTrial, type Trial } from '../../cluster/scenarios/stage.ts'
 import {
   citiesText,
   type Duration,
+  type HttpRequest,
   median,
   pgbench,
   run,
@@ -178,12 +179,13 @@ export async function measureSharding({ rounds, seconds }: Duration) {
     const rows: Record<string, string | number>[] = []
     for (const { name, prefer, ...sides } of cases) {
       const tasks: Record<string, unknown> = {}
+      const requests: Record<string, HttpRequest[]> = {}
       let group = 0
       for (const [side, paths] of Object.entries(sides)) {
         const plans = await Promise.all(paths.map((path) => planOf(url, path)))
         tasks[side] = plans[0]!.tasks
         await writeFile(join(scratch, `${side}.sql`), scriptOf(plans))
-        await writeFile(join(scratch, side), paths.join('\n'))
+        requests[side] = paths.map((path) => ({ path, ...(prefer ? { headers: { prefer } } : {}) }))
         if (side !== 'byCell') continue
         // The gateway queries the worker that has the cells. pgbench connects to one worker, so it gets only its plans.
         group = plans[0]!.nodeGroups![0]!
@@ -196,8 +198,8 @@ export async function measureSharding({ rounds, seconds }: Duration) {
       const atWorker = whereAt(place.topology.proxies[0]!.groupPorts.get(group)!.read)
       say(`${name}: tasks ${JSON.stringify(tasks)}`)
       for (const connections of CONNECTIONS) {
-        const ask = (script: string, where: readonly string[]) =>
-          pgbench(join(scratch, `${script}.sql`), connections, seconds, where, password)
+        const ask = async (script: string, where: readonly string[]) =>
+          (await pgbench(join(scratch, `${script}.sql`), connections, seconds, where, password)).perSecond
         const bySql: Record<string, (side: string) => Promise<number>> = {
           'SQL at the coordinator': (side) => ask(side, atCoordinator),
           'SQL at the worker': (side) =>
@@ -205,11 +207,7 @@ export async function measureSharding({ rounds, seconds }: Duration) {
         }
         const ways: typeof bySql = {
           ...(prefer ? {} : bySql),
-          gateway: (side) =>
-            wrk(url, 'paths.lua', connections, seconds, {
-              BENCH_PATHS: join(scratch, side),
-              ...(prefer ? { BENCH_PREFER: prefer } : {}),
-            }),
+          gateway: async (side) => (await wrk(url, requests[side]!, connections, seconds)).perSecond,
         }
         for (const [way, measure] of Object.entries(ways)) {
           const [byCell, oneNode, fanOut]: [number[], number[], number[]] = [[], [], []]

@@ -1,0 +1,115 @@
+// Owns `npm run bench -- peers`: Tessera, the other servers that are found, and the floor, in turn on the same tables of
+// one PostGIS.
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { keepPicture } from '../../cluster/scenarios/report.ts'
+import { type Duration, startGateway, writeReport } from './measure.ts'
+import { makeCases } from './peers/cases.ts'
+import { psql } from './peers/floor.ts'
+import { findProgram, PEERS_VARIABLE, type Peer } from './peers/peer.ts'
+import { pgFeatureserv } from './peers/pg-featureserv.ts'
+import { pgTileserv } from './peers/pg-tileserv.ts'
+import { renderPicture } from './peers/picture.ts'
+import { type Found, type Read, type Result, tablesOf } from './peers/results.ts'
+import { Floor, PeerSide, type Side } from './peers/sides.ts'
+import { makeTables } from './peers/tables.ts'
+import { tessera } from './peers/tessera.ts'
+import { tipg } from './peers/tipg.ts'
+import { measureCase, measureReads, measureStarts } from './peers/turns.ts'
+
+const PEERS: readonly Peer[] = [pgFeatureserv, tipg, pgTileserv]
+const CLIENTS = [1, 8, 64]
+/** Characters of a message of a program that the report shows. */
+const LONGEST_REASON = 400
+
+export type PeersOptions = Duration & {
+  /** Rows of the tables that show what growth costs, ascending. */
+  readonly growth: readonly number[]
+}
+
+export async function measurePeers({ growth, ...duration }: PeersOptions) {
+  const found = await comparePeers({ ...duration, growth, clients: CLIENTS })
+  const picture = 'speed-peers.svg'
+  keepPicture(picture, renderPicture(found.results))
+  const notes = [
+    '"Tessera : side" is the median, least and most of the ratios of the rounds; above 1 Tessera is faster. Paging and export count features per second, everything else requests. The floor is pgbench with the simplest SQL that gives the same features as GeoJSON text, without an order and without a count; for paging and export it is COPY of all of them.',
+    ...found.notes,
+    `![Requests per second, and p95 of a page as its table grows](${picture})`,
+  ]
+  writeReport('peers', 'Tessera and its peers', tablesOf(found), { ...found.facts, ...duration }, notes)
+}
+
+/** Enough for the pools of all peers, which stay open, and the clients of the floor. */
+const MAX_CONNECTIONS = 300
+
+/** Starts the gateway that runs PostGIS; nobody measures it. */
+async function openHost(data: string) {
+  const start = () => startGateway(['--data', data, '--no-demo', '--processes', '1'])
+  const first = await start()
+  await psql(first.socket, `alter system set max_connections = ${MAX_CONNECTIONS}`, 'postgres')
+  await first.stop()
+  return start()
+}
+
+/**
+ * Measures all sides.
+ * @param cities number of cities, resampled; undefined for the real ones
+ * @param candidates the peers to look for
+ */
+export async function comparePeers({
+  rounds,
+  seconds,
+  growth,
+  clients,
+  cities,
+  candidates = PEERS,
+}: PeersOptions & {
+  readonly clients: readonly number[]
+  readonly cities?: number
+  readonly candidates?: readonly Peer[]
+}): Promise<Found> {
+  const scratch = await mkdtemp(join(tmpdir(), 'tessera-bench-'))
+  const data = join(scratch, 'data')
+  const notes: string[] = []
+  const say = (text: string) => process.stderr.write(`${text}\n`)
+  const note = (text: string, cause?: unknown) => {
+    const reason = (cause as Error | undefined)?.message.replaceAll(/\s+/g, ' ').slice(0, LONGEST_REASON)
+    notes.push(reason ? `${text}: ${reason}` : `${text}.`)
+    say(`*** ${notes.at(-1)}`)
+  }
+  const host = await openHost(data)
+  const { socket } = host
+  const peers: PeerSide[] = []
+  try {
+    const facts: Record<string, unknown> = {}
+    for (const peer of [tessera, ...candidates]) {
+      const program = findProgram(peer.program)
+      const version = program && (await peer.versionOf(program))
+      if (program && version) {
+        peers.push(new PeerSide(peer, program, socket))
+        facts[peer.name] = version
+      } else note(`${peer.name} was not found: ${PEERS_VARIABLE} names its program or the folder with it`)
+    }
+    await makeTables(data, socket, cities, growth, say)
+    facts.postgresql = (await psql(socket, 'show server_version'))[0]
+    facts.postgis = (await psql(socket, 'select postgis_lib_version()'))[0]
+    say('starting each peer …')
+    await measureStarts(peers, rounds)
+    const sides: Side[] = [...peers, new Floor(socket, scratch)]
+    const table = 'bench.cities'
+    const rows = Number((await psql(socket, `select max(id) from ${table}`))[0])
+    const results: Result[] = []
+    for (const one of makeCases(clients, rows, growth))
+      results.push(...(await measureCase(one, sides, { rounds, seconds, socket }, { say, note })))
+    const reads: Read[] = []
+    for (const way of ['paging', 'export'] as const)
+      reads.push(...(await measureReads(way, sides, { rounds, table, rows }, { say, note })))
+    return { results, reads, peers, facts, notes }
+  } finally {
+    for (const peer of peers) await peer.stop()
+    await host.stop()
+    await rm(scratch, { recursive: true, force: true })
+  }
+}
