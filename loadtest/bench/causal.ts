@@ -1,10 +1,9 @@
 // Owns `npm run bench -- causal`: clients change a feature through one gateway and read it through another one of the
 // same cluster, with the token of the change, at the primary, and as it comes (without either).
 
-import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 import { databaseUrls, gatewayUrl } from '../../cluster/database-urls.ts'
 import { openTrial } from '../../cluster/scenarios/stage.ts'
-import { type Duration, median, span, startGateway, writeReport } from './measure.ts'
+import { type Duration, median, send, span, startGateway, writeReport } from './measure.ts'
 
 const CONNECTIONS = [1, 8]
 const COLLECTION = '/collections/cities/items'
@@ -22,23 +21,6 @@ type Result = {
   readonly stale: number
 }
 
-type Answer = { readonly status: number; readonly headers: IncomingHttpHeaders; readonly text: string }
-const agent = new Agent({ keepAlive: true })
-const ask = (url: string, headers: Record<string, string>, method = 'GET', body?: string) =>
-  new Promise<Answer>((resolve, reject) => {
-    const sent = request(url, { agent, method, headers }, (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk) => {
-        text += chunk
-      })
-      response.on('end', () => resolve({ status: response.statusCode!, headers: response.headers, text }))
-      response.on('error', reject)
-    })
-    sent.on('error', reject)
-    sent.end(body)
-  })
-
 /** Plays clients that each change a feature of their own and read it at once. */
 async function play(
   [here, there]: readonly [string, string],
@@ -52,13 +34,14 @@ async function play(
   const playOne = async (id: string) => {
     while (performance.now() < end) {
       const admin2 = `${times.length} ${Math.random()}`
-      const type = { 'content-type': 'application/merge-patch+json' }
-      const patch = JSON.stringify({ properties: { admin2 } })
-      const changed = await ask(`${here}${COLLECTION}/${id}`, type, 'PATCH', patch)
+      const path = `${COLLECTION}/${id}`
+      const headers = { 'content-type': 'application/merge-patch+json' }
+      const body = JSON.stringify({ properties: { admin2 } })
+      const changed = await send(here, { method: 'PATCH', path, headers, body })
       if (changed.status !== 200) throw new Error(changed.text)
       const start = performance.now()
       const token = String(changed.headers['consistency-token'])
-      const seen = await ask(`${there}${COLLECTION}/${id}`, headersOf(token))
+      const seen = await send(there, { path, headers: headersOf(token) })
       times.push(performance.now() - start)
       if (seen.status !== 200) throw new Error(seen.text)
       if (seen.headers['tessera-source'] === 'secondary') fromSecondary++

@@ -3,6 +3,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -64,6 +65,36 @@ export type HttpRequest = {
   readonly body?: string
 }
 
+export type Answer = {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  readonly text: string
+}
+
+/** Longest time for an answer, in seconds: a slow answer is measured, and not an error. */
+const ANSWER_SECONDS = 20
+
+const agent = new Agent({ keepAlive: true })
+
+/** Sends one request, and reads its answer to the end. @throws Error if that takes too long */
+export const send = (url: string, { method = 'GET', path, headers = {}, body }: HttpRequest) =>
+  new Promise<Answer>((resolve, reject) => {
+    const sent = request(url + path, { agent, method, headers }, (response) => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk) => {
+        text += chunk
+      })
+      response.on('end', () => resolve({ status: response.statusCode!, headers: response.headers, text }))
+      response.on('error', reject)
+    })
+    sent.setTimeout(ANSWER_SECONDS * 1_000, () =>
+      sent.destroy(new Error(`${method} ${path}: nothing came for ${ANSWER_SECONDS} s`)),
+    )
+    sent.on('error', reject)
+    sent.end(body)
+  })
+
 /** Requests with which a measurement is repeated; random ones of them are sent. */
 const DRAWN = 5_000
 
@@ -85,9 +116,6 @@ export function makeRandom(seed: number): () => number {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
   }
 }
-
-/** Longest time for an answer, in seconds: a slow answer is measured, and not an error. */
-const ANSWER_SECONDS = 20
 
 /** Measures a server over HTTP. @throws Error if a request fails */
 export async function wrk(

@@ -7,7 +7,7 @@ import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node
 import { createServer } from 'node:net'
 import { basename, delimiter, isAbsolute, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { HttpRequest } from '../measure.ts'
+import { type HttpRequest, send } from '../measure.ts'
 import type { Ask } from './ask.ts'
 
 export type Peer = {
@@ -89,7 +89,7 @@ export async function startPeer(peer: Peer, program: string, socket: string): Pr
   const env = { ...process.env, ...environment }
   const child = spawn(program, args, { cwd: '/', env, stdio: 'ignore' })
   await once(child, 'spawn')
-  while (!(await answers(url + peer.firstPath))) {
+  while (!(await answers(url, peer.firstPath))) {
     if (child.exitCode === null && performance.now() - start < START_TIMEOUT_MS) continue
     await stop(child)
     throw new Error(`${peer.name} did not start: ${program} ${args.join(' ')}`)
@@ -98,12 +98,9 @@ export async function startPeer(peer: Peer, program: string, socket: string): Pr
   return { url, processId: child.pid!, startMs, stop: () => stop(child) }
 }
 
-const answers = (url: string) =>
-  fetch(url).then(
-    async (response) => {
-      await response.text()
-      return response.ok
-    },
+const answers = (url: string, path: string) =>
+  send(url, { path }).then(
+    ({ status }) => status === 200,
     () => sleep(5, false),
   )
 
@@ -142,6 +139,26 @@ export function memoryOf(processId: number): Memory {
     total: all.reduce((sum, { share }) => sum + share, 0),
     largest: Math.max(...all.map(({ own }) => own)),
     processes: all.length,
+  }
+}
+
+const SAMPLE_MS = 100
+const PAGE_BYTES = 4_096
+
+/** Watches the memory of a process and its descendants. @returns a function that ends this and returns the MB added */
+export function watchGrowth(processId: number): () => number {
+  const processes = processesOf(processId)
+  // Unlike `smaps_rollup` this costs the measured processes nothing.
+  const resident = () =>
+    processes.reduce((sum, id) => sum + Number(readProc(`${id}/statm`).split(' ')[1] ?? 0), 0)
+  const before = resident()
+  let most = before
+  const timer = setInterval(() => {
+    most = Math.max(most, resident())
+  }, SAMPLE_MS)
+  return () => {
+    clearInterval(timer)
+    return ((Math.max(most, resident()) - before) * PAGE_BYTES) / 1e6
   }
 }
 

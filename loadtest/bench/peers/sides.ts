@@ -3,11 +3,11 @@
 import { spawn } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type HttpRequest, type Load, pgbench, wrk } from '../measure.ts'
+import { type HttpRequest, type Load, pgbench, send, wrk } from '../measure.ts'
 import type { Ask } from './ask.ts'
 import { asksOf, type Case, drawnByPgbench } from './cases.ts'
 import { copyOf, psql, sqlOf } from './floor.ts'
-import { type Memory, memoryOf, type Peer, type Running, startPeer, type Walk } from './peer.ts'
+import { type Memory, memoryOf, type Peer, type Running, startPeer, type Walk, watchGrowth } from './peer.ts'
 import type { Read } from './results.ts'
 
 export interface Side {
@@ -31,7 +31,6 @@ const PAGE = 1_000
 /** Share of the time of a turn for which a side is loaded before what counts, so that compilers and caches settle. */
 const WARM_SHARE = 1 / 3
 const WARM_CLIENTS = 8
-const SAMPLE_MS = 50
 
 /** A peer that runs, and is started again when it has to be. */
 export class PeerSide implements Side {
@@ -105,18 +104,13 @@ export class PeerSide implements Side {
   async readAll(way: Read['way'], table: string): Promise<number | undefined> {
     const walk = way === 'paging' ? this.peer.paging?.(table, PAGE) : this.peer.export?.(table)
     if (!walk) return undefined
-    const { processId } = await this.#ready()
-    const before = memoryOf(processId).total
-    let most = before
-    const timer = setInterval(() => {
-      most = Math.max(most, memoryOf(processId).total)
-    }, SAMPLE_MS)
+    await this.#ready()
+    const measured = way === 'export' ? watchGrowth(this.processId) : undefined
     try {
       return await this.#follow(walk)
     } finally {
-      clearInterval(timer)
+      if (measured) this.exportGrowth = Math.max(this.exportGrowth ?? 0, measured())
       this.#noteMemory()
-      if (way === 'export') this.exportGrowth = Math.max(this.exportGrowth ?? 0, most - before)
     }
   }
 
@@ -146,10 +140,9 @@ export class PeerSide implements Side {
     await Promise.all(Array.from({ length: WARM_CLIENTS }, client))
   }
 
-  async #send({ method = 'GET', path, headers = {}, body }: HttpRequest): Promise<string> {
-    const response = await fetch(this.#running!.url + path, { method, headers, ...(body ? { body } : {}) })
-    const text = await response.text()
-    if (!response.ok) throw new Error(`${this.name}: ${method} ${path}: ${response.status} ${text}`)
+  async #send(asked: HttpRequest): Promise<string> {
+    const { status, text } = await send(this.#running!.url, asked)
+    if (status >= 300) throw new Error(`${asked.path}: ${status} ${text}`)
     return text
   }
 }
