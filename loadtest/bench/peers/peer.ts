@@ -100,7 +100,7 @@ export async function startPeer(peer: Peer, program: string, socket: string): Pr
 
 const answers = (url: string, path: string) =>
   send(url, { path }).then(
-    ({ status }) => status === 200,
+    ({ status }) => status === 200 || sleep(5, false),
     () => sleep(5, false),
   )
 
