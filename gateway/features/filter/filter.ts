@@ -57,8 +57,8 @@ export function filterCondition(
       parameter: 'filter',
     })
   const queryables = queryablesOf(collection)
-  const options = { ...system, functions }
-  return compileFilter(checkFilter(parse(filter, language), queryables, options), queryables)
+  const checked = checkFilter(parse(filter, language), queryables, { ...system, functions })
+  return compileFilter(checked, queryables)
 }
 
 const parse = (filter: string, language: FilterLanguage) =>

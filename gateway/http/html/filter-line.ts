@@ -44,8 +44,9 @@ const LANGUAGE = JSON.stringify({
 export function filterLine({ base, collection, address, parameters }: FilterLine, fault?: GatewayError) {
   const { filter = '' } = parameters
   const line = fault ? filter.replace(/[\r\n]/g, ' ') : filterAsLine(parameters)
-  // A valid filter is shown as text, in whichever language it was sent.
-  const kept = new URLSearchParams(addressWithout(address, 'filter', ...(fault ? [] : ['filter-lang'])))
+  // A filter is shown as text, in whichever language it was sent; only faulty JSON stays as it is.
+  const isJson = fault && parameters['filter-lang'] === 'cql2-json'
+  const kept = new URLSearchParams(addressWithout(address, 'filter', ...(isJson ? [] : ['filter-lang'])))
   const hidden = [...kept].map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)
   const position = typeof fault?.facts.position === 'number' ? fault.facts.position : undefined
   const invalid = fault
