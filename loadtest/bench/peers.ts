@@ -98,8 +98,8 @@ export async function comparePeers({
     facts.postgresql = (await psql(socket, 'show server_version'))[0]
     facts.postgis = (await psql(socket, 'select postgis_lib_version()'))[0]
     say('starting each peer …')
-    await measureStarts(peers, rounds)
-    const sides: Side[] = [...peers, new Floor(socket, scratch)]
+    const started = await measureStarts(peers, rounds, { say, note })
+    const sides: Side[] = [...started, new Floor(socket, scratch)]
     const table = 'bench.cities'
     const rows = Number((await psql(socket, `select max(id) from ${table}`))[0])
     const results: Result[] = []
@@ -108,7 +108,7 @@ export async function comparePeers({
     const reads: Read[] = []
     for (const way of ['paging', 'export'] as const)
       reads.push(...(await measureReads(way, sides, { rounds, table, rows }, { say, note })))
-    return { results, reads, peers, facts, notes }
+    return { results, reads, peers: started, facts, notes }
   } finally {
     for (const peer of peers) await peer.stop()
     await host.stop()

@@ -17,15 +17,26 @@ export type Reporter = {
 /** Time after which a server that has started is at rest. */
 const REST_MS = 2_000
 
-/** Starts each peer in turn; those of the last round go on. */
-export async function measureStarts(peers: readonly PeerSide[], rounds: number) {
+/** Starts each peer in turn; those of the last round go on. @returns the peers that start */
+export async function measureStarts(
+  peers: readonly PeerSide[],
+  rounds: number,
+  { note }: Reporter,
+): Promise<PeerSide[]> {
+  const started = new Set(peers)
   for (let round = 0; round < rounds; round++)
-    for (const peer of peers) {
-      const { startMs } = await peer.start()
-      peer.starts.push(startMs)
-    }
+    for (const peer of started)
+      try {
+        const { startMs } = await peer.start()
+        peer.starts.push(startMs)
+      } catch (error) {
+        note(`${peer.name} does not start`, error)
+        await peer.stop()
+        started.delete(peer)
+      }
   await sleep(REST_MS)
-  for (const peer of peers) peer.atRest = memoryOf(peer.processId)
+  for (const peer of started) peer.atRest = memoryOf(peer.processId)
+  return [...started]
 }
 
 export async function measureCase(
