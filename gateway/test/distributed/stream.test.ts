@@ -190,7 +190,8 @@ test('after thousands of clients have left at any moment, every connection works
     while (next < 3_000) await leave(next++)
   })
   await Promise.all(clients)
-  await untilIdle(5_000)
+  // Some hundred requests have arrived whose clients have left since; on a slow machine with Citus that is seconds of work.
+  await untilIdle(15_000)
   assert.ok((await backends()) <= 4 + 2 + 4)
   for (const path of paths.filter((name) => !name.includes('stuck'))) {
     const start = performance.now()
