@@ -26,7 +26,8 @@ export type Client = {
 }
 
 /**
- * Returns a client that sees its own changes wherever they are read, because it sends their tokens with each request.
+ * Returns a client that sees its own changes wherever they are read, because it sends their tokens with each request that
+ * has none.
  * @param url URL of the gateway; redirects are not followed
  */
 export function makeClient(url: string): Client {
@@ -35,7 +36,7 @@ export function makeClient(url: string): Client {
     const target = new URL(path, `${url}/`)
     const headers = new Headers(init.headers)
     const sent = [...tokens]
-    if (sent.length > 0) headers.set('consistency-token', sent.join())
+    if (sent.length > 0 && !headers.has('consistency-token')) headers.set('consistency-token', sent.join())
     const response = await fetch(target, { redirect: 'manual', ...init, headers })
     const token = response.headers.get('consistency-token')
     if (token) {
