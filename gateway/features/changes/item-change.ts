@@ -9,7 +9,7 @@ import type { Collection } from '../collections/collection.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import { geojson } from '../formats/geojson.ts'
 import { compileLookup } from '../query/lookup-statement.ts'
-import { featureNotFound } from '../query/stored-feature.ts'
+import { featureNotFound, storedFeature } from '../query/stored-feature.ts'
 import { finishItems } from '../query/stored-geometry.ts'
 import type { Unshown } from '../query/unshown.ts'
 import { cellOf } from '../sharding/cell.ts'
@@ -104,8 +104,7 @@ export function makeItemChanges(database: Database, unshown: Unshown, key?: Idem
     row: Row,
   ): Promise<ChangeResult> => {
     const [finished] = await finishItems({ database, encoder: geojson, unshown }, collection, form, [row])
-    const [id, text, version] = finished!
-    return { kind, item: { id: id!, text: text!, version: version! } }
+    return { kind, item: storedFeature(finished!) }
   }
 
   return {
@@ -333,7 +332,7 @@ function refusal(collection: Collection, id: string, condition: Condition, [, , 
   if (condition === ABSENT)
     return gatewayError(
       'feature-changed',
-      `There is a feature ${JSON.stringify(id)} already, and If-None-Match: * only creates. Leave the header out to replace it.`,
+      `There is a feature ${quoted(id)} already, and If-None-Match: * only creates. Leave the header out to replace it.`,
       { collection: collection.id, feature: id },
     )
   return gatewayError(

@@ -1,7 +1,7 @@
 // Owns the check of a filter against a collection: properties exist, operands have the types that their operators take,
 // and literals are values of their columns. Returns what the filter means.
 
-import { GatewayError } from '../../errors.ts'
+import { GatewayError, listed, quoted } from '../../errors.ts'
 import { ExactNumber } from '../values/exact-json.ts'
 import { GeometryError } from '../values/geometry.ts'
 import { parseValue } from '../values/value.ts'
@@ -123,13 +123,12 @@ export function checkFilter(
   function checkProperty(name: string, place: Place): Term {
     if (name === geometry.column) return { is: 'geometry', type: 'geometry' }
     const term = columns.get(name)
-    if (term?.type === 'other')
-      throw faultAt(place, `${JSON.stringify(name)} is of a type that filters do not know`)
+    if (term?.type === 'other') throw faultAt(place, `${quoted(name)} is of a type that filters do not know`)
     if (term) return term
     const known = [...columns.values()].flatMap(({ type, column }) => (type === 'other' ? [] : column.name))
     throw faultAt(
       place,
-      `there is no property ${JSON.stringify(name)}; there are ${[...known, geometry.column].join(', ')}`,
+      `there is no property ${quoted(name)}; there are ${listed([...known, geometry.column])}`,
     )
   }
 
@@ -400,10 +399,7 @@ export function checkFilter(
         ...[...OPERANDS.keys()].filter((name) => /^[a-z]+_|^(casei|accenti)$/.test(name)),
         ...functions.list.map(({ name }) => name),
       ]
-      throw faultAt(
-        { operation },
-        `there is no function ${JSON.stringify(op)}; there are ${known.join(', ')}`,
-      )
+      throw faultAt({ operation }, `there is no function ${quoted(op)}; there are ${listed(known)}`)
     }
     const { name, parameters, returns } = called
     if (terms.length !== parameters.length)

@@ -3,7 +3,7 @@
 
 import { SQL, StringChunk } from 'drizzle-orm'
 import type { Fragment } from '../../database/fragment.ts'
-import { areaOf, type Box } from '../values/box.ts'
+import { areaOf, type Box, isTooWideForProjection } from '../values/box.ts'
 import type { CarefulCondition, Condition } from '../values/condition.ts'
 import { columnSql, quoted } from './column-sql.ts'
 import { always, compareNumbers, isAnyNumber, never } from './compare-numbers.ts'
@@ -21,9 +21,6 @@ import { foldSql } from './fold.ts'
 import { elementOf, type QueryableGeometry, type Queryables, queryableGeometry } from './queryables.ts'
 import type { Shape } from './shape.ts'
 import type { ListTerm, Predicate, Term, ValueType, Writer, Written } from './term.ts'
-
-/** A wider box covers so much of a projected table that its index is of no use. */
-const MAX_PROJECTED_DEGREES = 60
 
 /** Stands for a bound value in SQL: no name of PostgreSQL contains NUL. */
 const MARK = /\0(\d+)\0/
@@ -53,7 +50,7 @@ function compile(
   isIndexed: boolean,
 ): Condition & { usesIndex: boolean } {
   const { fragment, boxes, usesIndex } = write(geometry, isIndexed, (writer) => writer.condition(term))
-  const careful = asksGeometry(term) ? carefulOf(term, geometry, isIndexed) : undefined
+  const careful = asksGeometry(term) ? () => carefulOf(term, geometry, isIndexed) : undefined
   return { ...fragment, boxes, usesIndex, careful }
 }
 
@@ -452,9 +449,7 @@ function relateGeometries(
 
 const geometrySql = (writer: Writer, term: Term, geometry: QueryableGeometry): string =>
   term.is === 'geometry'
-    ? geometry.srid === 4326
-      ? geometry.stored
-      : geometry.inDegrees
+    ? geometry.inDegrees
     : bindGeometry(writer, (term as Extract<Term, { is: 'shape' }>).shape)
 
 /** Binds a geometry as such, so that PostgreSQL parses it once and not for each row. */
@@ -495,9 +490,7 @@ function geographySql(writer: Writer, term: Term, geometry: QueryableGeometry): 
  * not in degrees.
  */
 function nearSql(writer: Writer, boxes: readonly Box[], geometry: QueryableGeometry): string | undefined {
-  const isWide = ({ minLongitude, minLatitude, maxLongitude, maxLatitude }: Box) =>
-    Math.max(maxLongitude - minLongitude, maxLatitude - minLatitude) > MAX_PROJECTED_DEGREES
-  if (isProjected(geometry) && boxes.some(isWide)) return undefined
+  if (isProjected(geometry) && boxes.some(isTooWideForProjection)) return undefined
   const { stored } = geometry
   const all = boxes.map(({ minLongitude, minLatitude, maxLongitude, maxLatitude }) => {
     const [west, south, east, north] = [minLongitude, minLatitude, maxLongitude, maxLatitude].map(

@@ -1,7 +1,7 @@
 // Owns the reader and the writer of CQL2-JSON (OGC 21-065r2, clause 8.3): every part is checked before it is used.
 
+import { quoted } from '../../errors.ts'
 import { ExactNumber, isObject, type JsonObject, outlineOf, parseExactJson } from '../values/exact-json.ts'
-import { GeometryError } from '../values/geometry.ts'
 import type { Parsed } from './cql2-text.ts'
 import { parseBound } from './cql2-text.ts'
 import {
@@ -21,7 +21,7 @@ import {
   parseTimestamp,
   type SimpleGeometry,
 } from './expression.ts'
-import { filterFault, type Locate, positionIn, tooLarge } from './fault.ts'
+import { filterFault, type Locate, makeOrFault, positionIn, tooLarge } from './fault.ts'
 import { makeBbox, makeCollection, makeGeometry } from './geometry-literal.ts'
 import { parseNumber } from './number.ts'
 
@@ -74,7 +74,7 @@ export function parseJson(source: string): Parsed {
     if (depth > MAX_DEPTH) throw tooDeep(at)
     if (++operations > MAX_OPERATIONS) throw tooLarge(`at most ${MAX_OPERATIONS} operations`)
     if (typeof op !== 'string' || !(OPERANDS.has(op) || isFunctionName(op)))
-      throw faultAt([...at, 'op'], `there is no operator ${JSON.stringify(op)}`)
+      throw faultAt([...at, 'op'], `there is no operator ${quoted(op)}`)
     if (!Array.isArray(args)) throw faultAt([...at, 'args'], 'expected a list of operands')
     const [least, most] = OPERANDS.get(op) ?? [0, Number.POSITIVE_INFINITY]
     if (args.length < least || args.length > most)
@@ -122,13 +122,14 @@ const pointed = (at: Pointer): ReturnType<Locate> => {
   return { text: pointer ? `at ${pointer}` : 'as a whole', facts: { pointer } }
 }
 const faultAt = (at: Pointer, reason: string) => filterFault(pointed(at), reason)
+const checked = <T>(at: Pointer, make: () => T): T => makeOrFault(make, (reason) => faultAt(at, reason))
 const tooDeep = (at: Pointer) => faultAt(at, `nests more than ${MAX_DEPTH} deep`)
 
 /** Returns an object that is known to have no other members: a member that is misspelt must not be ignored. */
 function members(value: JsonObject, at: Pointer, ...names: readonly string[]): JsonObject {
   const other = Object.keys(value).find((name) => !names.includes(name))
   if (other === undefined) return value
-  throw faultAt(at, `there is no member ${JSON.stringify(other)} next to "${names[0]}"`)
+  throw faultAt(at, `there is no member ${quoted(other)} next to "${names[0]}"`)
 }
 
 function readNumber(value: number | ExactNumber, at: Pointer): Expression {
@@ -181,12 +182,3 @@ const doubles = (value: unknown): unknown =>
 
 const isNumbers = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((number) => typeof number === 'number')
-
-function checked<T>(at: Pointer, make: () => T): T {
-  try {
-    return make()
-  } catch (error) {
-    if (error instanceof GeometryError) throw faultAt(at, `the geometry ${error.message}`)
-    throw error
-  }
-}

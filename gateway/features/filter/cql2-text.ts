@@ -1,7 +1,7 @@
 // Owns the reader of CQL2 text (OGC 21-065r2, annex B): text → tree. A parser by precedence, which reads each character
 // once.
 
-import { GeometryError } from '../values/geometry.ts'
+import { quoted } from '../../errors.ts'
 import {
   type Coordinates,
   type Expression,
@@ -21,7 +21,7 @@ import {
   type SimpleGeometry,
   WKT_TYPES,
 } from './expression.ts'
-import { filterFault, type Locate, positionIn, tooLarge } from './fault.ts'
+import { filterFault, type Locate, makeOrFault, positionIn, tooLarge } from './fault.ts'
 import { makeBbox, makeCollection, makeGeometry } from './geometry-literal.ts'
 import { negate } from './number.ts'
 import { readToken, type Token } from './token.ts'
@@ -68,8 +68,9 @@ export function parseText(source: string): Parsed {
   const depths = new WeakMap<object, number>()
 
   const faultAt = (start: number, reason: string) => filterFault(positionIn(source, start), reason)
-  const found = ({ kind, text }: Token) =>
-    kind === 'end' ? 'the filter ends' : `found ${JSON.stringify(text)}`
+  const checked = <T>(start: number, make: () => T): T =>
+    makeOrFault(make, (reason) => faultAt(start, reason))
+  const found = ({ kind, text }: Token) => (kind === 'end' ? 'the filter ends' : `found ${quoted(text)}`)
   const expected = (what: string) => faultAt(token.start, `expected ${what}, but ${found(token)}`)
   const advance = (): Token => {
     const read = token
@@ -377,15 +378,6 @@ export function parseText(source: string): Parsed {
     }
     const coordinates = COORDINATES[type]()
     return checked(start, () => makeGeometry(type, coordinates, hasHeights))
-  }
-
-  function checked<T>(start: number, make: () => T): T {
-    try {
-      return make()
-    } catch (error) {
-      if (error instanceof GeometryError) throw faultAt(start, `the geometry ${error.message}`)
-      throw error
-    }
   }
 
   const expression = parseExpression(0)

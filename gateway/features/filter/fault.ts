@@ -1,6 +1,7 @@
 // Owns the errors of filters: what was expected, and at which position.
 
 import { type ErrorFacts, type GatewayError, gatewayError } from '../../errors.ts'
+import { GeometryError } from '../values/geometry.ts'
 
 /** A part of a filter, by the operation that it is an operand of; the filter itself if there is none. */
 export type Place = { readonly operation: object; readonly operand?: number } | undefined
@@ -21,6 +22,19 @@ export const filterFault = ({ text, facts }: ReturnType<Locate>, reason: string)
     parameter: 'filter',
     ...facts,
   })
+
+/**
+ * Makes a geometry of a filter. @param faultOf returns the error of the filter at the place of the geometry
+ * @throws GatewayError
+ */
+export function makeOrFault<T>(make: () => T, faultOf: (reason: string) => GatewayError): T {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof GeometryError) throw faultOf(`the geometry ${error.message}`)
+    throw error
+  }
+}
 
 /** @param subject completes "a filter must have" */
 export const tooLarge = (subject: string): GatewayError =>

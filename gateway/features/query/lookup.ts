@@ -15,7 +15,7 @@ import { homeOf } from '../sharding/feature-id.ts'
 import { compileWhereabouts } from '../sharding/forwarding.ts'
 import { parseStored } from '../values/value.ts'
 import { compileLookup, type Part } from './lookup-statement.ts'
-import type { StoredFeature } from './stored-feature.ts'
+import { type StoredFeature, storedFeature } from './stored-feature.ts'
 import { mendItems, readItems } from './stored-geometry.ts'
 import type { Unshown } from './unshown.ts'
 
@@ -248,12 +248,6 @@ const PRIMARY: Origin = { source: 'primary', orphanedForMs: undefined }
 
 /** Returns true if a text of a request is no value of the key's type: it is the id of nothing. */
 const isNoValue = (error: unknown) => error instanceof GatewayError && error.code === 'parameter-invalid'
-
-const storedFeature = ([id, text, version]: Row): StoredFeature => ({
-  id: id!,
-  text: text!,
-  version: version!,
-})
 
 /** The way in which features are read. */
 type Way<T> = {

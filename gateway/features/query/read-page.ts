@@ -169,7 +169,7 @@ function restOf(query: ItemQuery, read: number, last: Row | undefined): ItemQuer
  * left out of its feature, and what fails in the condition does not meet it.
  */
 async function* readCarefully(reading: PageReading, query: ItemQuery): Batches {
-  await checkLiterals(reading, query.condition?.careful?.literals ?? [])
+  await checkLiterals(reading, query.condition?.careful?.()?.literals ?? [])
   const other = withoutIndex(query)
   const batches = readStored(reading, query)
   try {
@@ -218,7 +218,7 @@ const ANY_NUMBER = 2 ** 31 - 2
 async function* readStored(reading: PageReading, query: ItemQuery): Batches {
   const { database, encoder, deadline } = reading
   const { collection, condition, geometry, limit, offset = 0 } = query
-  const careful = condition?.careful
+  const careful = condition?.careful?.()
   const isShown = geometry !== 'none'
   let rest: ItemQuery = {
     ...query,

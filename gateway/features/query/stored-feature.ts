@@ -1,6 +1,7 @@
 // Owns a single feature as it is stored, in SQL: its id, its text, and the version that it has.
 
 import { type SQL, sql } from 'drizzle-orm'
+import type { Row } from '../../database/statement.ts'
 import { gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
@@ -9,6 +10,13 @@ import { columnOf } from '../values/column.ts'
 
 /** A feature as it is at some time; `text` is its GeoJSON, see featureOf. */
 export type StoredFeature = { readonly id: string; readonly text: string; readonly version: string }
+
+/** @param row of itemOf */
+export const storedFeature = ([id, text, version]: Row): StoredFeature => ({
+  id: id!,
+  text: text!,
+  version: version!,
+})
 
 /** Types whose values are hashed directly; others are hashed as their text, which every type has. */
 const HASHED = new Set([

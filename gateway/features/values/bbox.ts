@@ -2,13 +2,11 @@
 
 import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
-import type { Box } from './box.ts'
+import { type Box, isTooWideForProjection } from './box.ts'
 import { allOf, anyOf, type CarefulCondition, type Condition } from './condition.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from './geometry-column.ts'
 
 export const CRS84 = 'http://www.opengis.net/def/crs/OGC/1.3/CRS84'
-/** A wider box covers so much of a projected table that its index is of no use. */
-const MAX_PROJECTED_DEGREES = 60
 
 export type Bbox = {
   /** One box, or two if it crosses the antimeridian. */
@@ -82,7 +80,6 @@ function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
   const { srid } = geometryColumn
   const { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north } = box
   const isDegenerate = west === east || south === north
-  const isWide = Math.max(east - west, north - south) > MAX_PROJECTED_DEGREES
   // A box without area is a point or a line to PostGIS.
   const envelopeOf = ([west, south, east, north]: SQL[]) =>
     isDegenerate
@@ -97,7 +94,7 @@ function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
     compose: (...sides) => sql`ST_Intersects(${geometryInDegrees(column)}, ${envelopeOf(sides)})`,
   })
   const exact = exactly(geometryColumn)
-  const careful = (rough: Condition | undefined): CarefulCondition => ({
+  const carefulFrom = (rough: Condition | undefined) => (): CarefulCondition => ({
     rough,
     test: exactly,
     columns: [],
@@ -115,15 +112,17 @@ function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
       return sql`${geometry} && ST_Transform(ST_Segmentize(${envelope}, 1), ${sql.raw(String(srid))})`
     },
   }
-  if (srid === 4326) return { ...exact, careful: careful(overlapping) }
+  if (srid === 4326) return { ...exact, careful: carefulFrom(overlapping) }
   const both = {
     ...common,
     compose: (...sides: SQL[]) => sql`(${overlapping.compose(...sides)} and ${exact.compose(...sides)})`,
-    careful: careful(overlapping),
+    careful: carefulFrom(overlapping),
   }
   if (srid === undefined) return { ...both, shape: shapeOf('by row') }
-  const anywhere = { ...exact, careful: careful(undefined) }
-  return isWide ? anywhere : { ...both, shape: shapeOf('indexed'), withoutIndex: anywhere }
+  const anywhere = { ...exact, careful: carefulFrom(undefined) }
+  return isTooWideForProjection(box)
+    ? anywhere
+    : { ...both, shape: shapeOf('indexed'), withoutIndex: anywhere }
 }
 
 /** True for features at some height between these; a geometry without heights is at every height. */

@@ -15,3 +15,9 @@ export const areaOf = (boxes: readonly Box[]): number =>
       sum + (maxLongitude - minLongitude) * (maxLatitude - minLatitude),
     0,
   )
+
+/** A wider box covers so much of a projected table that its index is of no use. */
+const MAX_PROJECTED_DEGREES = 60
+
+export const isTooWideForProjection = ({ minLongitude, minLatitude, maxLongitude, maxLatitude }: Box) =>
+  Math.max(maxLongitude - minLongitude, maxLatitude - minLatitude) > MAX_PROJECTED_DEGREES

@@ -13,8 +13,11 @@ export type Condition = Fragment & {
   readonly withoutIndex?: Condition | undefined
   /** Names of the functions of the database that it calls, each of which can fail. */
   readonly calls?: readonly string[] | undefined
-  /** Set if PostGIS can fail to evaluate it for some geometry, which then fails the whole query. */
-  readonly careful?: CarefulCondition | undefined
+  /**
+   * Set if PostGIS can fail to evaluate it for some geometry, which then fails the whole query. Returns the same in two
+   * steps; undefined if there is none. It is composed only then.
+   */
+  readonly careful?: (() => CarefulCondition | undefined) | undefined
 }
 
 /** A condition in two steps, so that a geometry for which it fails costs nothing but itself. */
@@ -56,8 +59,11 @@ function join(
   if (conditions.length === 1) return conditions[0]!
   const compose = (...texts: (SQL | undefined)[]) =>
     sql`(${sql.join(texts as SQL[], sql.raw(` ${operator} `))})`
-  const careful = joinCareful(operator, conditions, (fragments) => combine(operator, fragments, compose))
-  const joined = { ...combine(operator, conditions, compose), boxes: confine(conditions), careful }
+  const joined = {
+    ...combine(operator, conditions, compose),
+    boxes: confine(conditions),
+    careful: () => joinCareful(operator, conditions, (fragments) => combine(operator, fragments, compose)),
+  }
   if (!conditions.some(({ withoutIndex }) => withoutIndex)) return joined
   const others = conditions.map((condition) => condition.withoutIndex ?? condition)
   return { ...joined, withoutIndex: join(operator, others, confine) }
@@ -68,10 +74,11 @@ function joinCareful(
   conditions: readonly Condition[],
   joinFragments: (fragments: readonly Fragment[]) => Fragment,
 ): CarefulCondition | undefined {
-  const tested = conditions.flatMap(({ careful }) => careful ?? [])
+  const split = conditions.map(({ careful, ...plain }) => careful?.() ?? plain)
+  const tested = split.filter((part) => 'test' in part)
   // If one of the alternatives needs no geometry, the geometry alone does not decide.
   if (tested.length === 0 || (operator === 'or' && tested.length < conditions.length)) return undefined
-  const rough = conditions.flatMap(({ careful, ...plain }) => (careful ? (careful.rough ?? []) : plain))
+  const rough = split.flatMap((part) => ('test' in part ? (part.rough ?? []) : part))
   const isAnywhere = rough.length === 0 || (operator === 'or' && rough.length < conditions.length)
   const sure = tested.flatMap(({ sure }) => sure ?? [])
   const isNeverSure = operator === 'and' ? sure.length < tested.length : sure.length === 0

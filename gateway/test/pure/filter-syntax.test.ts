@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { compileFragment } from '../../database/fragment.ts'
 import { GatewayError } from '../../errors.ts'
-import { makeCollection, type Relation } from '../../features/collections/collection.ts'
+import { makeCollection } from '../../features/collections/collection.ts'
 import { parseJson, printJson } from '../../features/filter/cql2-json.ts'
 import { parseText } from '../../features/filter/cql2-text.ts'
 import type { Expression } from '../../features/filter/expression.ts'
@@ -14,48 +14,24 @@ import { filterCondition } from '../../features/filter/filter.ts'
 import { printText } from '../../features/filter/print.ts'
 import { filterTree } from '../support/filter-tree.ts'
 import { makeRandom } from '../support/random.ts'
-import { column } from '../support/relation.ts'
+import { column, tableOf } from '../support/relation.ts'
 
 const read = (name: string) =>
   JSON.parse(readFileSync(new URL(`../data/cql2/${name}`, import.meta.url), 'utf8'))
 const examples: { name: string; text: string; json: unknown }[] = read('examples.json')
 const annex: { predicate: string }[] = read('annex-a.json')
 
-const relation: Relation = {
-  oid: '1',
-  schema: 'public',
-  table: 'things',
-  kind: 'r',
-  comment: null,
-  estimatedRows: 0,
-  geometryColumn: 'geom',
-  geometryType: 'GEOMETRY',
-  geometryCast: 'geometry(Geometry,4326)',
-  isGeography: false,
-  isGeometryDomain: false,
-  isLocked: false,
-  hasInsertTrigger: false,
-  srid: 4326,
-  isGeometryRequired: false,
-  isAnyGeometry: false,
-  level: null,
-  isOverCells: false,
-  hidden: [],
-  key: ['id'],
-  hasChildren: false,
-  columns: [
-    column('id', 'int8', false),
-    column('name', 'text'),
-    column('number', 'int4'),
-    column('na"me', 'float8'),
-    column('day', 'date'),
-    column('seen', 'timestamptz'),
-    column('code', 'uuid'),
-    column('mood', 'mood', true, { category: 'E', labels: ['good', 'bad'] }),
-    column('tags', '_text', true, { category: 'A' }),
-    column('extra', 'jsonb'),
-  ],
-}
+const relation = tableOf('things', 'Geometry', [
+  column('name', 'text'),
+  column('number', 'int4'),
+  column('na"me', 'float8'),
+  column('day', 'date'),
+  column('seen', 'timestamptz'),
+  column('code', 'uuid'),
+  column('mood', 'mood', true, { category: 'E', labels: ['good', 'bad'] }),
+  column('tags', '_text', true, { category: 'A' }),
+  column('extra', 'jsonb'),
+])
 const collection = makeCollection(relation, undefined, undefined, undefined, 1)
 
 const fromText = (text: string): Expression => parseText(text).expression

@@ -9,37 +9,13 @@ import { planItems } from '../../features/query/item-query.ts'
 import { compileLookup } from '../../features/query/lookup-statement.ts'
 import { renderCursor } from '../../features/query/order.ts'
 import { compileItems, compilePage } from '../../features/query/page.ts'
-import { column } from '../support/relation.ts'
+import { column, tableOf } from '../support/relation.ts'
 
-const relation: Relation = {
-  oid: '1',
-  schema: 'public',
-  table: 'od"d',
-  kind: 'r',
-  comment: null,
-  estimatedRows: 0,
-  geometryColumn: 'geom',
-  geometryType: 'POINT',
-  srid: 4326,
-  geometryCast: 'geometry(Point,4326)',
-  isGeography: false,
-  isGeometryDomain: false,
-  isLocked: false,
-  hasInsertTrigger: false,
-  isGeometryRequired: false,
-  isAnyGeometry: false,
-  level: null,
-  isOverCells: false,
-  hidden: [],
-  key: ['id'],
-  hasChildren: false,
-  columns: [
-    column('id', 'int8', false),
-    column('na"me', 'text'),
-    column('height', 'float8', false),
-    column('extra', 'jsonb'),
-  ],
-}
+const relation = tableOf('od"d', 'Point', [
+  column('na"me', 'text'),
+  column('height', 'float8', false),
+  column('extra', 'jsonb'),
+])
 const collection = makeCollection(relation, undefined, undefined, undefined, 1)
 
 test('identifiers come from the catalog and are quoted, values are bound', () => {

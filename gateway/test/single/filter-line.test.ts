@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Page, Request } from 'playwright-core'
-import { openBrowser, openPage, seriousFindings } from '../support/browser.ts'
+import { dragMap, openBrowser, openPage, seriousFindings } from '../support/browser.ts'
 import { startGateway } from '../support/gateway.ts'
 
 const { client, session, catalog } = await startGateway()
@@ -206,12 +206,7 @@ test('the box to which the map was moved stays, and the filter stays when the ma
   const { page, faults } = await openPage(browser, client.url)
   await page.goto(`${ADDRESS}&filter=${encodeURIComponent('id < 10')}`)
   await page.waitForLoadState('networkidle')
-  const box = (await page.locator('#map').boundingBox())!
-  await page.mouse.move(box.x + box.width * 0.2, box.y + box.height / 2)
-  await page.mouse.down()
-  await page.mouse.move(box.x + box.width * 0.75, box.y + box.height / 2, { steps: 8 })
-  await page.mouse.up()
-  await page.getByText('on this map').waitFor()
+  await dragMap(page)
   const moved = new URL(page.url()).searchParams
   assert.equal(moved.get('filter'), 'id < 10')
   const west = await idsIn(page)

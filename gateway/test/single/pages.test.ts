@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import type { Page, Request } from 'playwright-core'
 import { openSession } from '../../database/session.ts'
 import { createApiKey } from '../../features/access/api-key.ts'
-import { countPixels, openBrowser, openPage, seriousFindings, watch } from '../support/browser.ts'
+import { countPixels, dragMap, openBrowser, openPage, seriousFindings, watch } from '../support/browser.ts'
 import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 
@@ -110,13 +110,8 @@ test('moving the map loads the features of the new view, also in the table', asy
   await page.goto('/collections/sight/items?limit=100')
   await mapIsDrawn(page)
   assert.equal(await rows(page).count(), 10)
-  const box = (await page.locator('#map').boundingBox())!
   // The map is dragged far to the east, so that only the western sights remain on it.
-  await page.mouse.move(box.x + box.width * 0.2, box.y + box.height / 2)
-  await page.mouse.down()
-  await page.mouse.move(box.x + box.width * 0.75, box.y + box.height / 2, { steps: 8 })
-  await page.mouse.up()
-  await page.getByText('on this map').waitFor()
+  await dragMap(page)
   const bbox = new URL(page.url()).searchParams.get('bbox')!
   const { json } = await client(`/collections/sight/items?limit=100&bbox=${bbox}`)
   assert.ok(json.numberReturned > 0 && json.numberReturned < 10, `${json.numberReturned} in ${bbox}`)

@@ -94,3 +94,13 @@ export async function countPixels(
   await context.close()
   return count
 }
+
+/** Drags the map to the east, and waits until the page shows what is on it then. */
+export async function dragMap(page: Page) {
+  const box = (await page.locator('#map').boundingBox())!
+  await page.mouse.move(box.x + box.width * 0.2, box.y + box.height / 2)
+  await page.mouse.down()
+  await page.mouse.move(box.x + box.width * 0.75, box.y + box.height / 2, { steps: 8 })
+  await page.mouse.up()
+  await page.getByText('on this map').waitFor()
+}

@@ -1,4 +1,4 @@
-// Owns columns of relations as catalog.sql would describe them, for tests that need no database.
+// Owns relations and their columns as catalog.sql would describe them, for tests that need no database.
 
 import type { Relation } from '../../features/collections/collection.ts'
 import type { GeometryColumn } from '../../features/values/geometry-column.ts'
@@ -37,4 +37,34 @@ export const column = (
   checks: [],
   comment: null,
   ...facts,
+})
+
+/** Returns a table with a key `id` and a geometry in degrees. */
+export const tableOf = (
+  table: string,
+  geometry: 'Point' | 'Geometry',
+  columns: readonly RelationColumn[],
+): Relation => ({
+  oid: '1',
+  schema: 'public',
+  table,
+  kind: 'r',
+  comment: null,
+  estimatedRows: 0,
+  geometryColumn: 'geom',
+  geometryType: geometry.toUpperCase(),
+  geometryCast: `geometry(${geometry},4326)`,
+  srid: 4326,
+  isGeography: false,
+  isGeometryDomain: false,
+  isLocked: false,
+  hasInsertTrigger: false,
+  isGeometryRequired: false,
+  isAnyGeometry: false,
+  level: null,
+  isOverCells: false,
+  hidden: [],
+  key: ['id'],
+  hasChildren: false,
+  columns: [column('id', 'int8', false), ...columns],
 })
