@@ -16,7 +16,7 @@ export interface Session {
   close(): Promise<void>
 }
 
-/** Time limit to connect, for all addresses together. */
+/** Time limit to connect, for all addresses together, and for Citus to connect to a node. */
 const CONNECT_TIMEOUT_MS = 10_000
 
 /**
@@ -57,8 +57,9 @@ async function connect(url: string, timeoutMs: number, applicationName: string):
     connectionTimeoutMillis: timeoutMs,
     application_name: `tessera-${applicationName}`,
     keepAlive: true,
-    // A session whose client is gone must not keep its locks.
-    options: '-c client_connection_check_interval=1000 -c TimeZone=UTC -c client_min_messages=warning',
+    // A session whose client is gone must not keep its locks. Work of several statements is not given up because a busy
+    // node takes longer to accept a connection than a request may wait.
+    options: `-c client_connection_check_interval=1000 -c TimeZone=UTC -c client_min_messages=warning -c citus.node_connection_timeout=${CONNECT_TIMEOUT_MS}`,
   })
   // A connection that breaks also fails its running query; without a listener the event would end the process.
   client.on('error', () => {})

@@ -609,3 +609,13 @@ test('the memory of the process does not grow with the length of the source', {
     `grew by ${Math.round((most - least) / 1024)} MB over 200 MB of input`,
   )
 })
+
+test('Citus gives a busy node as long to accept a connection for an import as a server has', async () => {
+  const owner = await openSession(ownerUrl, 'test')
+  const [row] = await owner.query<{ limit: string }>(
+    "select current_setting('citus.node_connection_timeout') as limit",
+  )
+  await owner.close()
+  // Without Citus the setting is a text without a unit.
+  assert.match(row!.limit, /^(10s|10000)$/)
+})

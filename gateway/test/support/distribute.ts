@@ -7,7 +7,5 @@ export async function distributeById(session: Session, ...tables: readonly strin
     "select to_regproc('pg_catalog.create_distributed_table') is not null as citus",
   )
   if (!row!.citus) return
-  // The first connections to each worker take more than the cluster's second on a busy machine.
-  await session.query("set citus.node_connection_timeout = '30s'")
   for (const table of tables) await session.query('select create_distributed_table($1, $2)', [table, 'id'])
 }
