@@ -8,8 +8,8 @@ import type { Collection } from '../features/collections/collection.ts'
 import type { Encoder } from '../features/formats/encoder.ts'
 import type { Format, Link } from '../features/formats/format.ts'
 import { type ItemQuery, MAX_OFFSET } from '../features/query/item-query.ts'
-import { renderCursor } from '../features/query/order.ts'
-import { isFirst, type Page } from '../features/query/page.ts'
+import { type Position, renderCursor } from '../features/query/order.ts'
+import { isFirst, type Page, positionOf } from '../features/query/page.ts'
 import type { PageBatches } from '../features/query/read-page.ts'
 import type { LargeAnswer } from './answers.ts'
 import { entityTag } from './conditional.ts'
@@ -54,7 +54,7 @@ export function pageLinks(
 
 /** Returns a URL with a cursor; with an offset if the client pages by offset or the collection has no key. */
 function nextUrl(
-  end: readonly (string | null)[],
+  end: Position,
   returned: number,
   { order, collection, offset }: ItemQuery,
   urls: PageUrls,
@@ -127,7 +127,8 @@ async function* encodeStream(
     await rest.return(true)
   }
   const matched = !hasNext && isFirst(query) ? returned : undefined
-  const links = pageLinks({ end: hasNext ? last?.slice(1) : undefined, returned }, query, urls)
+  const end = hasNext && last ? positionOf(query, last.slice(1)) : undefined
+  const links = pageLinks({ end, returned }, query, urls)
   if (returned < query.limit && hasNext && !links.some(({ rel }) => rel === 'next'))
     throw gatewayError('gateway-busy', 'The page was read too slowly, and no link could lead to its rest.')
   yield writer.end({ returned, matched, links }) + writer.stamp()

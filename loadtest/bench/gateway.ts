@@ -43,6 +43,24 @@ const BY_ID = 'cities_by_id'
 /** Squares of one degree with at least 100 features, so that pages are full, and no more than numberMatched counts. */
 const GRID = { west: 6, south: 47, east: 10, north: 50 }
 
+/** Returns a square of one degree as hexadecimal EWKB. */
+function squareAt(west: number, south: number): string {
+  const corners = [
+    [0, 0],
+    [0, 1],
+    [1, 1],
+    [1, 0],
+    [0, 0],
+  ] as const
+  const bytes = Buffer.alloc(17 + corners.length * 16)
+  bytes.write('0103000020E61000000100000005000000', 'hex')
+  for (const [index, [east, north]] of corners.entries()) {
+    bytes.writeDoubleLE(west + east, 17 + index * 16)
+    bytes.writeDoubleLE(south + north, 25 + index * 16)
+  }
+  return bytes.toString('hex').toUpperCase()
+}
+
 const bboxPath = (west: number, south: number) =>
   `/collections/cities/items?limit=100&bbox=${west},${south},${west + 1},${south + 1}`
 const bboxCase = (connections: number, target: number): Case => ({
@@ -53,7 +71,8 @@ const bboxCase = (connections: number, target: number): Case => ({
   }),
   request: bboxPath(GRID.west, GRID.south),
   choose: `\\set x random(${GRID.west}, ${GRID.east - 1})\n\\set y random(${GRID.south}, ${GRID.north - 1})\n`,
-  bind: { [GRID.west]: ':x', [GRID.south]: ':y', [GRID.west + 1]: ':x + 1', [GRID.south + 1]: ':y + 1' },
+  // The log has the box as PostgreSQL writes a geometry.
+  bind: { [squareAt(GRID.west, GRID.south)]: 'ST_MakeEnvelope(:x, :y, :x + 1, :y + 1, 4326)' },
   target,
 })
 const idCase = (connections: number, target: number): Case => ({

@@ -180,6 +180,12 @@ select coalesce(json_agg(json_build_object(
   'isGeography', r.geometry_kind = 'geography',
   'isGeometryDomain', r.geometry_is_domain,
   'isGeometryRequired', r.geometry_is_required,
+  -- Whether an index of all rows finds bounding boxes on the ground, by position as well.
+  'isGeometryIndexed', exists (
+    select from pg_index x
+    join pg_opclass o on o.oid = x.indclass[0] and o.opcname = 'gist_geometry_ops_2d'
+    where x.indrelid = r.oid and x.indkey[0] = r.geometry_number and x.indisvalid and x.indpred is null
+  ),
   'isAnyGeometry', r.geometry_modifier = -1,
   'key', coalesce(k.columns, v.columns),
   'level', c.level,

@@ -34,6 +34,8 @@ export type Collection = {
   readonly license: string | undefined
   readonly attribution: string | undefined
   readonly geometry: GeometryColumn
+  /** True if an index finds bounding boxes of geometries. */
+  readonly isGeometryIndexed: boolean
   /** Columns that together identify a feature, in order; empty if there are none, as in most views. */
   readonly key: readonly Column[]
   /** True if `key` is the physical position of a row (ctid): it serves for paging, but not as an address. */
@@ -92,6 +94,7 @@ export type Relation = {
   readonly isGeography: boolean
   readonly isGeometryDomain: boolean
   readonly isGeometryRequired: boolean
+  readonly isGeometryIndexed: boolean
   /** True if the column does not restrict the type of its geometries. */
   readonly isAnyGeometry: boolean
   readonly key: readonly string[] | null
@@ -260,6 +263,7 @@ export function makeCollection(
       dimension: relation.isAnyGeometry ? undefined : /Z/i.test(relation.geometryType) ? 3 : 2,
       isNullable: !relation.isGeometryRequired,
     },
+    isGeometryIndexed: relation.isGeometryIndexed,
     key,
     isKeyPhysical,
     idColumn,

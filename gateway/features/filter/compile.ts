@@ -3,7 +3,7 @@
 
 import { SQL, StringChunk } from 'drizzle-orm'
 import type { Fragment } from '../../database/fragment.ts'
-import { areaOf, type Box, isTooWideForProjection } from '../values/box.ts'
+import { areaOf, type Box, isTooWideForProjection, textOfBox } from '../values/box.ts'
 import type { CarefulCondition, Condition } from '../values/condition.ts'
 import { columnSql, quoted } from './column-sql.ts'
 import { always, compareNumbers, isAnyNumber, never } from './compare-numbers.ts'
@@ -492,16 +492,11 @@ function geographySql(writer: Writer, term: Term, geometry: QueryableGeometry): 
 function nearSql(writer: Writer, boxes: readonly Box[], geometry: QueryableGeometry): string | undefined {
   if (isProjected(geometry) && boxes.some(isTooWideForProjection)) return undefined
   const { stored } = geometry
-  const all = boxes.map(({ minLongitude, minLatitude, maxLongitude, maxLatitude }) => {
-    const [west, south, east, north] = [minLongitude, minLatitude, maxLongitude, maxLatitude].map(
-      (side) => `${writer.bind(side)}::float8`,
-    )
-    const corners = `ST_MakeLine(ST_MakePoint(${west}, ${south}), ST_MakePoint(${east}, ${north}))`
-    const envelope = `ST_SetSRID(ST_Envelope(${corners}), 4326)`
-    // A straight side in degrees is a curve in the projection, so the envelope gets a point at every degree.
+  const all = boxes.map((box) => {
+    const outline = `${writer.bind(textOfBox(box))}::geometry`
     return isProjected(geometry)
-      ? `${stored} && ST_Transform(ST_Segmentize(${envelope}, 1), ${geometry.srid})`
-      : `${stored} && ${envelope}`
+      ? `${stored} && ST_Transform(ST_Segmentize(${outline}, 1), ${geometry.srid})`
+      : `${stored} && ${outline}`
   })
   const near = all.length === 1 ? all[0]! : `(${all.join(' or ')})`
   return geometry.srid === undefined

@@ -13,7 +13,8 @@ import { type Column, columnOf } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
 import { intervalCondition, parseDatetime } from '../values/datetime.ts'
 import { describeValue, parseValue } from '../values/value.ts'
-import { type EndValue, parseCursor, type SortKey } from './order.ts'
+import { type EndValue, parseCursor, refusedCursor, type SortKey, type Start } from './order.ts'
+import { boxesToGoThrough, type Quadrants } from './quadtree.ts'
 
 export const DEFAULT_LIMIT = 10
 /** A large page occupies a connection until its client has read it; clients follow `next` links for more features. */
@@ -62,7 +63,7 @@ export type ItemQuery = {
   readonly limit: number
   /** Set only if the client pages by offset. */
   readonly offset: number | undefined
-  /** Values of `order` in the last row of the page before, which may include null; undefined without a cursor. */
+  /** Values of `order` in the last row of the page before, which may include null; undefined if there are none. */
   readonly after: readonly EndValue[] | undefined
   /** True for the features of the query, on whichever page; undefined if that is all of them. */
   readonly condition: Condition | undefined
@@ -72,6 +73,8 @@ export type ItemQuery = {
   readonly cells: readonly number[] | undefined
   /** The requested sort keys, then the collection's key, if it has one: this makes the order total. */
   readonly order: readonly SortKey[]
+  /** Set if pages go through boxes quadrant by quadrant; undefined if they are in `order` alone. */
+  readonly quadrants: Quadrants | undefined
   readonly properties: readonly Column[]
   readonly geometry: GeometryForm
 }
@@ -103,21 +106,37 @@ export function planItems(
   }
   const conditions = planConditions(parameters, collection, functions)
   const condition = conditions.length > 0 ? allOf(conditions) : undefined
+  const start =
+    parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order, collection.key)
   return {
     collection,
     limit: parameters.limit ?? DEFAULT_LIMIT,
     offset: parameters.offset,
-    after:
-      parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order, collection.key),
+    after: start?.values.length ? start.values : undefined,
     condition,
     calls: conditions.flatMap(({ calls }) => calls ?? []),
     cells: cellsToLookIn(condition?.boxes, collection),
     order,
+    quadrants: planQuadrants(parameters, collection, condition, start),
     properties: parameters.properties
       ? planProperties(parameters.properties, collection)
       : collection.properties,
     geometry: parameters.skipGeometry === true ? 'none' : 'converted',
   }
+}
+
+/** A cursor decides how pages go on, although an index may have come or gone since the first one. */
+function planQuadrants(
+  { sortby = [], offset }: ItemParameters,
+  collection: Collection,
+  condition: Condition | undefined,
+  start: Start | undefined,
+): Quadrants | undefined {
+  const isOrdered = sortby.some(Boolean) || offset !== undefined
+  const boxes = isOrdered ? undefined : boxesToGoThrough(collection, condition)
+  if (!start) return boxes && collection.isGeometryIndexed ? { boxes, from: undefined, shown: [] } : undefined
+  if (start.quadrants && !boxes) throw refusedCursor()
+  return start.quadrants && boxes && { boxes, ...start.quadrants }
 }
 
 /** Refuses a name that is given twice: it would mean nothing more, but every name costs PostgreSQL work. */

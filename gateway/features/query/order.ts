@@ -5,12 +5,23 @@ import { gatewayError } from '../../errors.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import type { Condition } from '../values/condition.ts'
 import { parseStored } from '../values/value.ts'
+import { FIRST_QUADRANT, isShown, isQuadrant } from './quadtree.ts'
 
 export type SortKey = { readonly column: Column; readonly isDescending: boolean }
 
 /** A value of the last row of a page; only the beginning of one that is too long for a link. */
 export type EndValue = string | null | Beginning
 type Beginning = { readonly beginning: string }
+
+/** The end of a page, after which the next one goes on. */
+export type Position = {
+  /** Values of the order in the last feature; none after a page in any order. */
+  readonly values: readonly (string | null)[]
+  /** Quadrant in which the walk goes on, see quadtree.ts; undefined for pages that are in their order alone. */
+  readonly quadrants?: { readonly from: string; readonly shown: readonly string[] } | undefined
+}
+/** The same, as a cursor has it. */
+export type Start = Omit<Position, 'values'> & { readonly values: readonly EndValue[] }
 
 /** Returns a text that is equal for equal orders only; names in it are quoted. */
 export const signatureOf = (order: readonly SortKey[]) =>
@@ -38,10 +49,11 @@ const MAX_VALUE_LENGTH = 250
 /**
  * Returns where a page ended. A cursor is opaque to clients: the order it belongs to, then the values of the last row.
  * It carries no limit. Of a long value it has only the beginning, in brackets; the key finds the row with the rest of it.
+ * If pages go through quadrants, their position comes before the values.
  */
 export function renderCursor(
   order: readonly SortKey[],
-  values: readonly (string | null)[],
+  { values, quadrants }: Position,
   key: readonly Column[],
 ): string {
   const shown = values.map((value, index) =>
@@ -49,41 +61,77 @@ export function renderCursor(
       ? [value.slice(0, MAX_VALUE_LENGTH).replace(/[\ud800-\udbff]$/, '')]
       : value,
   )
-  return Buffer.from(JSON.stringify([signatureOf(order), ...shown])).toString('base64url')
+  const signature = signatureOf(order)
+  const parts = quadrants ? [QUADRANTS + signature, quadrants.from, quadrants.shown, ...shown] : [signature, ...shown]
+  return Buffer.from(JSON.stringify(parts)).toString('base64url')
 }
+
+/** Longest list of keys in a cursor, in characters: next to a filter it still fits into the header of a request. */
+const MAX_KEYS_LENGTH = 4_000
+
+/** Returns false if the list of keys in a position is too long for a link. */
+export const fitsIntoLink = ({ quadrants }: Position) =>
+  (quadrants?.shown.reduce((length, key) => length + key.length + 3, 0) ?? 0) <= MAX_KEYS_LENGTH
+
+/** Begins the cursor of pages that go through quadrants; no signature begins like that. */
+const QUADRANTS = 'quadrants '
 
 const mayBeCut = (column: Column, key: readonly Column[]) =>
   (column.kind === 'string' || column.type === 'numeric') && !key.includes(column)
 
-/** Returns the values of a cursor. @throws GatewayError naming cursor */
-export function parseCursor(cursor: string, order: readonly SortKey[], key: readonly Column[]): EndValue[] {
+/** Returns the position that a cursor stands for. @throws GatewayError naming cursor */
+export function parseCursor(cursor: string, order: readonly SortKey[], key: readonly Column[]): Start {
   let parts: unknown
   try {
     parts = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
   } catch {
     parts = undefined
   }
-  const isForThis =
-    Array.isArray(parts) && parts.length === order.length + 1 && parts[0] === signatureOf(order)
-  const values = isForThis ? (parts as unknown[]).slice(1).map(endValueOf) : []
-  const isValid = order.every(({ column }, index) => {
-    const value = values[index]
-    if (value === null) return column.isNullable
-    if (isBeginning(value)) return mayBeCut(column, key) && parseStored(value.beginning, column) !== undefined
-    return (
-      typeof value === 'string' &&
-      (column.type === 'tid'
-        ? /^\(\d{1,10},\d{1,5}\)$/.test(value)
-        : parseStored(value, column) !== undefined)
-    )
-  })
-  if (isForThis && isValid && order.length > 0) return values as EndValue[]
-  throw gatewayError(
+  if (Array.isArray(parts) && order.length > 0) {
+    const [signature, ...rest] = parts as unknown[]
+    if (signature === signatureOf(order)) {
+      const values = parseValues(rest, order, key)
+      if (values) return { values }
+    }
+    if (signature === QUADRANTS + signatureOf(order)) {
+      const [from, shown, ...given] = rest
+      const values = given.length === 0 ? [] : parseValues(given, order, key)
+      const isValid =
+        isQuadrant(from) && isShown(shown) && shown.every((text) => key.length === 1 && isStored(text, key[0]!))
+      // Without values nothing says where in a quadrant to go on, except before the first.
+      if (isValid && values && (values.length > 0 || from === FIRST_QUADRANT))
+        return { values, quadrants: { from, shown } }
+    }
+  }
+  throw refusedCursor()
+}
+
+export const refusedCursor = () =>
+  gatewayError(
     'parameter-invalid',
     'cursor must be taken from a next link of the same collection and sortby; leave it out to start from the first feature.',
     { parameter: 'cursor' },
   )
+
+/** Returns the values of a cursor; undefined if its order cannot have them. */
+function parseValues(
+  parts: readonly unknown[],
+  order: readonly SortKey[],
+  key: readonly Column[],
+): EndValue[] | undefined {
+  const values = parts.map(endValueOf)
+  const isValid = order.every(({ column }, index) => {
+    const value = values[index]
+    if (value === null) return column.isNullable
+    if (isBeginning(value)) return mayBeCut(column, key) && parseStored(value.beginning, column) !== undefined
+    return isStored(value, column)
+  })
+  return isValid && parts.length === order.length ? (values as EndValue[]) : undefined
 }
+
+const isStored = (value: unknown, column: Column) =>
+  typeof value === 'string' &&
+  (column.type === 'tid' ? /^\(\d{1,10},\d{1,5}\)$/.test(value) : parseStored(value, column) !== undefined)
 
 /** Returns a value of a cursor; undefined for what renderCursor does not write. */
 function endValueOf(part: unknown): EndValue | undefined {

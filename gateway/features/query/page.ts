@@ -9,10 +9,13 @@ import { cellsCondition, compileRead, type From, where } from '../sharding/shard
 import { columnOf } from '../values/column.ts'
 import { allOf } from '../values/condition.ts'
 import type { ItemQuery } from './item-query.ts'
-import { afterCondition, endCondition, orderBy, signatureOf } from './order.ts'
+import { afterCondition, endCondition, orderBy, type Position, signatureOf } from './order.ts'
+import { FIRST_QUADRANT, isInAnyOrder, notShown, selectWalk, walkParts } from './quadtree.ts'
 
 /** Features are counted for numberMatched up to this many: it costs about as much as reading a page. */
 const COUNT_BOUND = 1_000
+/** The same for pages that go through boxes: a count costs no more than reading a quadrant. */
+const COUNT_BOUND_IN_BOXES = 100
 /**
  * Pages up to this many features may be read in one go, larger ones through a cursor. A point is some hundred bytes; a
  * polygon can be a megabyte.
@@ -38,6 +41,9 @@ type Texts = {
   readonly matching: SQL | undefined
   readonly after: SQL | undefined
   readonly further: SQL | undefined
+  /** The quadrant in which a walk begins, and its boxes. */
+  readonly start: SQL | undefined
+  readonly boxes: SQL | undefined
 }
 
 /**
@@ -50,49 +56,80 @@ function compileQuery(
   compose: (from: From, texts: Texts) => SQL,
   further?: Fragment,
 ): Statement {
-  const { collection, condition, cells, after, order, limit, offset } = query
-  const within = [...(condition ? [condition] : []), ...(cells ? [cellsCondition(cells)] : [])]
+  const { collection, condition, cells, after, order, limit, offset, quadrants } = query
+  const within = [
+    ...(condition ? [condition] : []),
+    ...(cells ? [cellsCondition(cells)] : []),
+    ...(quadrants && quadrants.shown.length > 0 ? [notShown(collection.key, quadrants.shown)] : []),
+  ]
   const parts = [
     bound(limit),
     offset === undefined ? undefined : bound(offset),
     within.length > 0 ? allOf(within) : undefined,
     after && afterCondition(after, order),
     further,
+    ...(quadrants && !isUnordered(query) ? walkParts(quadrants, collection) : []),
   ]
-  const composeFrom = (from: From, ...[limit, offset, matching, after, further]: (SQL | undefined)[]) =>
-    compose(from, { limit: limit!, offset, matching, after, further })
+  const composeFrom = (
+    from: From,
+    ...[limit, offset, matching, after, further, start, boxes]: (SQL | undefined)[]
+  ) => compose(from, { limit: limit!, offset, matching, after, further, start, boxes })
   return compileRead(collection, kind, parts, composeFrom, cells)
 }
 
+/** Returns true for a page of the features that PostgreSQL finds first, in any order. */
+export const isUnordered = ({ quadrants, limit, collection }: ItemQuery) =>
+  isInAnyOrder(quadrants, limit, collection.key)
+
 /** Returns what the text of a page depends on, besides the collection and the conditions. */
-const outlineOf = ({ order, properties, geometry, collection }: ItemQuery, { format }: Encoder) =>
-  `${format.name} ${geometry} ${signatureOf(order)}|${
-    properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
-  }`
+function outlineOf(query: ItemQuery, { format }: Encoder): string {
+  const { order, properties, geometry, collection, quadrants } = query
+  const way = isUnordered(query) ? 'any order' : quadrants ? 'quadrants' : 'ordered'
+  const names = properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
+  return `${format.name} ${geometry} ${way} ${signatureOf(order)}|${names}`
+}
 
 /**
- * Returns a statement whose rows are a feature's text, then the values of `order`, then further columns. It reads one
- * row more than the limit, which is not part of the page but shows that there is a next one.
+ * Returns a statement whose rows are a feature's text, then the values of `order`, then its quadrant if pages go through
+ * quadrants, then further columns. It reads one row more than the limit, which is not part of the page but shows that there
+ * is a next one.
  */
-export const compileItems = (query: ItemQuery, encoder: Encoder, further?: Fragment): Statement =>
-  compileQuery(
-    query,
-    `items ${outlineOf(query, encoder)}`,
-    (from, texts) => selectItems(query, encoder, from, texts, texts.further),
+export function compileItems(query: ItemQuery, encoder: Encoder, further?: Fragment): Statement {
+  const ordered = inOrder(query)
+  return compileQuery(
+    ordered,
+    `items ${outlineOf(ordered, encoder)}`,
+    (from, texts) => selectItems(ordered, encoder, from, texts, texts.further),
     further,
   )
+}
+
+/** Returns the query with its features in an order, in which a page can go on from any of them. */
+export const inOrder = (query: ItemQuery): ItemQuery =>
+  query.quadrants ? { ...query, quadrants: { ...query.quadrants, from: query.quadrants.from ?? FIRST_QUADRANT } } : query
 
 function selectItems(
-  { collection, properties, geometry, order }: ItemQuery,
+  query: ItemQuery,
   encoder: Encoder,
   from: From,
-  { limit, offset, matching, after }: Texts,
+  { limit, offset, matching, after, start, boxes }: Texts,
   further = sql``,
 ): SQL {
+  const { collection, properties, geometry, order } = query
   const keys = order.map(
     ({ column }, index) => sql`, ${columnOf(column)} as ${sql.identifier(keyName(index))}`,
   )
-  return sql`select ${encoder.featureOf(collection, properties, geometry)} as feature${sql.join(keys)}${further}
+  const feature = sql`${encoder.featureOf(collection, properties, geometry)} as feature`
+  if (start && boxes) {
+    const count = query.quadrants!.boxes.length
+    return selectWalk(collection, from, { limit, matching, after, start, boxes, count }, feature, further)
+  }
+  const columns = sql`${feature}${sql.join(keys)}${further}`
+  // Sorted once they are found, so that a page of all features looks like any other.
+  if (isUnordered(query))
+    return sql`select * from (select ${columns} from ${from.table} as item${where(from, matching)} limit ${limit} + 1) as found
+      order by ${sql.identifier(keyName(0))}`
+  return sql`select ${columns}
     from ${from.table} as item${where(from, matching, after)}
     ${orderBy(order)}
     limit ${limit} + 1${offset ? sql` offset ${offset}` : sql``}`
@@ -100,13 +137,17 @@ function selectItems(
 
 const keyName = (index: number) => `key${index}`
 
-/** Returns a query for one row: how many features match, counted no further than COUNT_BOUND. */
-const countOf = (from: From, { matching }: Texts): SQL =>
+const countBoundOf = ({ quadrants }: ItemQuery) => (quadrants ? COUNT_BOUND_IN_BOXES : COUNT_BOUND)
+
+/** Returns a query for one row: how many features match, counted no further than one past the bound. */
+const countOf = (query: ItemQuery, from: From, { matching }: Texts): SQL =>
   sql`select count(*) from (select 1 from ${from.table} as item${where(from, matching)}
-    limit ${sql.raw(String(COUNT_BOUND + 1))}) as matched`
+    limit ${sql.raw(String(countBoundOf(query) + 1))}) as matched`
 
 export const compileCount = (query: ItemQuery): Statement =>
-  compileQuery({ ...query, limit: 0, offset: undefined, after: undefined }, 'count', countOf)
+  compileQuery({ ...query, limit: 0, offset: undefined, after: undefined }, 'count', (from, texts) =>
+    countOf(query, from, texts),
+  )
 
 /** Returns the statement for the values of `order` in the row in which the page before ended. */
 export function compileEnd({ collection, order, after }: ItemQuery): Statement {
@@ -138,18 +179,23 @@ export function compilePage(query: ItemQuery, encoder: Encoder, mostBytes = MAX_
 
 /**
  * Returns a query for one row that holds the whole page: the features' text, joined by the encoder's separator, which is
- * null if there are none or if it would be too long; how
- * many were read; how many match, counted no further than COUNT_BOUND and only if the page is not all of them; then the
- * values of `order` where the page ends.
+ * null if there are none or if it would be too long; how many were read; how many match, counted no further than one past
+ * the bound and only if the page is not all of them; then where the page ends: the values of `order` and the quadrant, or
+ * the keys of a page in any order, as JSON.
  */
 function selectPage(query: ItemQuery, encoder: Encoder, from: From, texts: Texts, mostBytes: number): SQL {
   const { limit } = texts
-  const keys = query.order.map((_, index) => sql`, (array_agg(${sql.identifier(keyName(index))}))[${limit}]`)
+  const ends = query.order.map((_, index) => keyName(index)).concat(texts.start ? 'path' : [])
+  const end = isUnordered(query)
+    ? [
+        sql`, case when count(*) > ${limit} then array_to_json((array_agg(${sql.identifier(keyName(0))}::text))[1:${limit}]) end`,
+      ]
+    : ends.map((name) => sql`, (array_agg(${sql.identifier(name)}))[${limit}]`)
   const matched = isCountable(query)
-    ? sql`case when count(*) > ${limit} then (${countOf(from, texts)}) end`
+    ? sql`case when count(*) > ${limit} then (${countOf(query, from, texts)}) end`
     : sql`null`
   const text = sql`array_to_string((array_agg(feature))[1:${limit}], ${literal(encoder.separator)})`
-  return sql`select case when sum(octet_length(feature)) <= ${sql.raw(String(mostBytes))} then ${text} end, count(*), ${matched}${sql.join(keys)}
+  return sql`select case when sum(octet_length(feature)) <= ${sql.raw(String(mostBytes))} then ${text} end, count(*), ${matched}${sql.join(end)}
     from (${selectItems(query, encoder, from, texts)}) as page`
 }
 
@@ -176,51 +222,71 @@ export const isCountedApart = (query: ItemQuery) =>
 
 /**
  * Returns true if matches are counted: not if the table alone is known to be far larger than the bound, and not on the
- * further pages of a cursor, which would count the same again.
+ * further pages of a cursor, which would count the same again. In boxes they are counted only if that costs no more than
+ * the page.
  */
-const isCountable = ({ collection, condition, after }: ItemQuery) =>
-  after === undefined && (condition !== undefined || collection.estimatedRows <= COUNT_BOUND)
+function isCountable(query: ItemQuery): boolean {
+  const { collection, condition, after, quadrants, limit } = query
+  if (quadrants) return isFirst(query) && limit < COUNT_BOUND_IN_BOXES
+  return after === undefined && (condition !== undefined || collection.estimatedRows <= COUNT_BOUND)
+}
 
 export type Page = {
   /** The features' texts; those that PostgreSQL has joined by the encoder's separator are one. */
   readonly features: readonly string[]
   readonly returned: number
   readonly matched: number | undefined
-  /** The values of `order` in the last feature, if there is a next page. */
-  readonly end: readonly (string | null)[] | undefined
+  /** The end of the page, if there is a next one. */
+  readonly end: Position | undefined
 }
 
 /** Returns the page that the rows of compilePage hold; undefined if it was too long. */
 export function parsePage(rows: readonly Row[], query: ItemQuery): Page | undefined {
-  if (!isSpread(query.collection)) {
+  const { limit, order, offset = 0, collection } = query
+  if (!isSpread(collection)) {
     const [features, read, matched, ...end] = rows[0]!
     if (features === null && read !== '0') return undefined
-    return makePage(features ? [features] : [], Number(read), parseCount(matched), end, query)
+    const position = () =>
+      isUnordered(query) ? afterShown(JSON.parse(end[0]!) as string[]) : positionOf(query, end)
+    return makePage(features ? [features] : [], Number(read), parseCount(matched, query), position, query)
   }
-  const { limit, order, offset = 0 } = query
-  const shown = rows.slice(0, limit)
-  const fromFirst = parseCount(rows[0]?.[1 + order.length])
-  const matched = fromFirst === undefined ? undefined : offset + fromFirst
-  const end = shown.at(-1)?.slice(1, 1 + order.length) ?? []
+  const page = rows.slice(0, limit)
+  const fromFirst = parseCount(rows[0]?.[1 + order.length], query)
   return makePage(
-    shown.map(([feature]) => feature!),
+    page.map(([feature]) => feature!),
     rows.length,
-    matched,
-    end,
+    fromFirst === undefined ? undefined : offset + fromFirst,
+    () => positionOf(query, endOf(query, page.at(-1)!)),
     query,
   )
 }
 
+/** Returns the position after the features of a page in any order. */
+const afterShown = (shown: readonly string[]): Position => ({
+  values: [],
+  quadrants: { from: FIRST_QUADRANT, shown },
+})
+
+/** Returns the part of a row of compileItems that says where a page goes on after it. */
+export const endOf = ({ order, quadrants }: ItemQuery, row: Row): Row =>
+  row.slice(1, 1 + order.length + (quadrants ? 1 : 0))
+
+/** Returns the position after a row. @param end what follows its feature in the rows of compileItems */
+export function positionOf({ order, quadrants }: ItemQuery, end: Row): Position {
+  const values = end.slice(0, order.length)
+  return quadrants ? { values, quadrants: { from: end[order.length]!, shown: quadrants.shown } } : { values }
+}
+
 /** Returns the number in the row of compileCount; undefined if more match than are counted. */
-export function parseCount(count: string | null | undefined): number | undefined {
-  return count == null || Number(count) > COUNT_BOUND ? undefined : Number(count)
+export function parseCount(count: string | null | undefined, query: ItemQuery): number | undefined {
+  return count == null || Number(count) > countBoundOf(query) ? undefined : Number(count)
 }
 
 function makePage(
   features: readonly string[],
   read: number,
   matched: number | undefined,
-  end: readonly (string | null)[],
+  position: () => Position,
   query: ItemQuery,
 ): Page {
   const hasNext = read > query.limit
@@ -228,13 +294,19 @@ function makePage(
     features,
     returned: Math.min(read, query.limit),
     matched: !hasNext && isFirst(query) ? read : matched,
-    end: hasNext ? end : undefined,
+    end: hasNext ? position() : undefined,
   }
 }
 
 /** Returns true if no page comes before this one: if it has no next page either, it holds all matches. */
-export const isFirst = ({ after, offset }: ItemQuery) => after === undefined && !offset
+export const isFirst = ({ after, offset, quadrants }: ItemQuery) =>
+  after === undefined && !offset && !quadrants?.shown.length
 
-/** Returns the query without the index of a projected table, for values that PROJ cannot project; undefined if it uses none. */
+/**
+ * Returns the query without the index of a projected table, for values that PROJ cannot project; undefined if it uses none,
+ * or needs it to go on from a quadrant.
+ */
 export const withoutIndex = (query: ItemQuery): ItemQuery | undefined =>
-  query.condition?.withoutIndex && { ...query, condition: query.condition.withoutIndex }
+  query.condition?.withoutIndex && query.quadrants?.from === undefined
+    ? { ...query, condition: query.condition.withoutIndex, quadrants: undefined }
+    : undefined

@@ -9,19 +9,23 @@ import { gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import { nameCalls } from './call-failure.ts'
 import type { ItemQuery } from './item-query.ts'
-import { completeEnd, isBeginning } from './order.ts'
+import { completeEnd, fitsIntoLink, isBeginning } from './order.ts'
 import {
   compileCount,
   compileEnd,
   compileItems,
   compilePage,
+  endOf,
   hasManyFeatures,
+  inOrder,
   isCountedApart,
   isFirst,
+  isUnordered,
   MAX_PAGE_BYTES,
   type Page,
   parseCount,
   parsePage,
+  positionOf,
   withoutIndex,
 } from './page.ts'
 import { carefulColumns, convertGeometries, type Reading } from './stored-geometry.ts'
@@ -84,10 +88,13 @@ async function readAtOnce(reading: PageReading, query: ItemQuery, mostBytes: num
     heavy.set(query.collection, Math.max(least, heavy.get(query.collection) ?? 0))
     return 'long'
   }
+  // In the order of quadrants a link needs no list of keys.
+  if (page.end && isUnordered(query) && !fitsIntoLink(page.end))
+    return readAtOnce(reading, inOrder(query), mostBytes)
   const features = page.features.map((text) => mend(reading, query, text))
   if (!page.end || !isCountedApart(query)) return { ...page, features }
   const [row] = await database.read(compileCount(query), demand)
-  return { ...page, features, matched: parseCount(row![0]) }
+  return { ...page, features, matched: parseCount(row![0], query) }
 }
 
 function mend({ encoder, unshown }: PageReading, { collection }: ItemQuery, text: string): string {
@@ -159,9 +166,10 @@ async function* readInBatches(reading: PageReading, query: ItemQuery, rowBytes: 
 function restOf(query: ItemQuery, read: number, last: Row | undefined): ItemQuery {
   if (!last) return query
   const limit = query.limit - read
-  return query.offset === undefined && query.collection.key.length > 0
-    ? { ...query, limit, after: last.slice(1) }
-    : { ...query, limit, offset: (query.offset ?? 0) + read }
+  if (query.offset !== undefined || query.collection.key.length === 0)
+    return { ...query, limit, offset: (query.offset ?? 0) + read }
+  const { values, quadrants } = positionOf(query, last.slice(1))
+  return { ...query, limit, after: values, quadrants: query.quadrants && quadrants && { ...query.quadrants, ...quadrants } }
 }
 
 /**
@@ -209,9 +217,6 @@ const compileValidity = (literals: readonly string[]) =>
     ),
   )
 
-/** Returns the values of `order` in a row. */
-const keysOf = (row: Row, { order }: ItemQuery) => row.slice(1, 1 + order.length)
-
 /** Most rows of a query whose condition is tested here: all that PostgreSQL's integer can count. */
 const ANY_NUMBER = 2 ** 31 - 2
 
@@ -249,13 +254,13 @@ async function* readStored(reading: PageReading, query: ItemQuery): Batches {
         )
         const met = batch.value.flatMap((row, index): Row[] => {
           const feature = features[index]
-          return feature === undefined ? [] : [[mend(reading, query, feature), ...keysOf(row, query)]]
+          return feature === undefined ? [] : [[mend(reading, query, feature), ...endOf(query, row)]]
         })
         const rows = met.slice(skipped, skipped + left)
         skipped = Math.max(0, skipped - met.length)
         left -= rows.length
         read += batch.value.length
-        last = batch.value.at(-1)?.slice(0, 1 + query.order.length)
+        last = batch.value.at(-1)
         if (rows.length > 0) yield rows
         if (left === 0) return false
       }
@@ -286,24 +291,27 @@ export async function readPageWithin(
         bytes += row[0]!.length
         // The first feature is shown however long it is: otherwise nobody would get past it.
         const isFull = rows.length > 0 && (bytes > mostBytes || rows.length === query.limit)
-        if (isFull) return makeCutPage(rows)
+        if (isFull) return makeCutPage(rows, query)
         rows.push(row)
       }
-    return batch.value ? makeCutPage(rows) : makeLastPage(rows, query)
+    return batch.value ? makeCutPage(rows, query) : makeLastPage(rows, query)
   } finally {
     await rest.return(true)
   }
 }
 
-const makeCutPage = (rows: readonly Row[]): Page => ({
-  features: rows.map(([feature]) => feature!),
-  returned: rows.length,
-  matched: undefined,
-  end: rows.at(-1)?.slice(1),
-})
+function makeCutPage(rows: readonly Row[], query: ItemQuery): Page {
+  const last = rows.at(-1)
+  return {
+    features: rows.map(([feature]) => feature!),
+    returned: rows.length,
+    matched: undefined,
+    end: last && positionOf(query, last.slice(1)),
+  }
+}
 
 const makeLastPage = (rows: readonly Row[], query: ItemQuery): Page => ({
-  ...makeCutPage(rows),
+  ...makeCutPage(rows, query),
   matched: isFirst(query) ? rows.length : undefined,
   end: undefined,
 })

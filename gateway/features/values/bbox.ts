@@ -2,7 +2,7 @@
 
 import { type SQL, sql } from 'drizzle-orm'
 import { invalidParameter } from '../../errors.ts'
-import { type Box, isTooWideForProjection } from './box.ts'
+import { type Box, isTooWideForProjection, textOfBox } from './box.ts'
 import { allOf, anyOf, type CarefulCondition, type Condition } from './condition.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from './geometry-column.ts'
 
@@ -79,19 +79,12 @@ export const bboxCondition = ({ boxes, heights }: Bbox, geometry: GeometryColumn
 function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
   const { srid } = geometryColumn
   const { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north } = box
-  const isDegenerate = west === east || south === north
-  // A box without area is a point or a line to PostGIS.
-  const envelopeOf = ([west, south, east, north]: SQL[]) =>
-    isDegenerate
-      ? sql`ST_SetSRID(ST_Envelope(ST_MakeLine(ST_MakePoint(${west}, ${south}), ST_MakePoint(${east}, ${north}))), 4326)`
-      : sql`ST_MakeEnvelope(${west}, ${south}, ${east}, ${north}, 4326)`
   const geometry = storedGeometry(geometryColumn)
-  const shapeOf = (way: string) => `bbox ${way}${isDegenerate ? ' flat' : ''}`
-  const common = { values: [west, south, east, north], boxes: [box] }
+  const common = { values: [textOfBox(box)], boxes: [box] }
   const exactly = (column: GeometryColumn): Condition => ({
     ...common,
-    shape: shapeOf('exact'),
-    compose: (...sides) => sql`ST_Intersects(${geometryInDegrees(column)}, ${envelopeOf(sides)})`,
+    shape: 'bbox exact',
+    compose: (box) => sql`ST_Intersects(${geometryInDegrees(column)}, ${box}::geometry)`,
   })
   const exact = exactly(geometryColumn)
   const carefulFrom = (rough: Condition | undefined) => (): CarefulCondition => ({
@@ -102,14 +95,10 @@ function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
   })
   const overlapping: Condition = {
     ...common,
-    shape: shapeOf('overlapping'),
-    compose(...sides) {
-      const envelope = envelopeOf(sides)
-      if (srid === 4326) return sql`${geometry} && ${envelope}`
-      if (srid === undefined)
-        return sql`(${geometry} && ${envelope} and ST_SRID(${geometry}) in (0, 4326) or ST_SRID(${geometry}) not in (0, 4326))`
-      // A straight side in degrees is a curve in the projection, so the envelope gets a point at every degree.
-      return sql`${geometry} && ST_Transform(ST_Segmentize(${envelope}, 1), ${sql.raw(String(srid))})`
+    shape: 'bbox overlapping',
+    compose(box) {
+      if (srid !== undefined) return sql`${geometry} && ${boxIn(srid, box!)}`
+      return sql`(${geometry} && ${box}::geometry and ST_SRID(${geometry}) in (0, 4326) or ST_SRID(${geometry}) not in (0, 4326))`
     },
   }
   if (srid === 4326) return { ...exact, careful: carefulFrom(overlapping) }
@@ -118,12 +107,16 @@ function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
     compose: (...sides: SQL[]) => sql`(${overlapping.compose(...sides)} and ${exact.compose(...sides)})`,
     careful: carefulFrom(overlapping),
   }
-  if (srid === undefined) return { ...both, shape: shapeOf('by row') }
+  if (srid === undefined) return { ...both, shape: 'bbox by row' }
   const anywhere = { ...exact, careful: carefulFrom(undefined) }
-  return isTooWideForProjection(box)
-    ? anywhere
-    : { ...both, shape: shapeOf('indexed'), withoutIndex: anywhere }
+  return isTooWideForProjection(box) ? anywhere : { ...both, shape: 'bbox indexed', withoutIndex: anywhere }
 }
+
+/** Returns a bound box in the coordinate system of a table. A straight side in degrees is a curve in a projection, so it gets a point at every degree. */
+export const boxIn = (srid: number, box: SQL) =>
+  srid === 4326
+    ? sql`${box}::geometry`
+    : sql`ST_Transform(ST_Segmentize(${box}::geometry, 1), ${sql.raw(String(srid))})`
 
 /** True for features at some height between these; a geometry without heights is at every height. */
 function heightCondition([low, high]: readonly [number, number], column: GeometryColumn): Condition {

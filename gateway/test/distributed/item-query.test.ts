@@ -90,7 +90,9 @@ test('/req/core/fc-bbox-definition, /req/core/fc-bbox-response: bbox returns the
     for (const table of ['places', 'countries']) {
       const page = await ask(`${table}/items?limit=1000&bbox=${west},${south},${east},${north}`)
       const expected = await idsIn(`select id from ${table} where ${condition('geom')} order by id`)
-      assert.deepEqual(idsOf(page), expected, `${table} ${west},${south},${east},${north}`)
+      // Pages of a box go through it quadrant by quadrant, and not in the order of the ids.
+      const found = idsOf(page).toSorted((a, b) => Number(a) - Number(b))
+      assert.deepEqual(found, expected, `${table} ${west},${south},${east},${north}`)
       assert.equal(page.numberMatched, expected.length)
     }
   }

@@ -120,17 +120,20 @@ test('the order is total: the key follows the requested columns', () => {
 
 test('a cursor is valid only for its order, and only with values that its columns can store', () => {
   const query = planItems({ sortby: ['height'] }, collection)
-  const cursor = renderCursor(query.order, ['1.5', '7'], collection.key)
+  const cursor = renderCursor(query.order, { values: ['1.5', '7'] }, collection.key)
   assert.deepEqual(planItems({ sortby: ['height'], cursor }, collection).after, ['1.5', '7'])
   const forged = [
     cursor.slice(1),
     'x',
     '',
-    renderCursor(query.order, ['1;drop', '7'], collection.key),
-    renderCursor(query.order, [null, '7'], collection.key),
-    renderCursor(query.order, ['1'], collection.key),
+    renderCursor(query.order, { values: ['1;drop', '7'] }, collection.key),
+    renderCursor(query.order, { values: [null, '7'] }, collection.key),
+    renderCursor(query.order, { values: ['1'] }, collection.key),
   ]
-  for (const bad of [...forged, renderCursor(planItems({}, collection).order, ['7'], collection.key)]) {
+  for (const bad of [
+    ...forged,
+    renderCursor(planItems({}, collection).order, { values: ['7'] }, collection.key),
+  ]) {
     assert.throws(() => planItems({ sortby: ['height'], cursor: bad }, collection), {
       code: 'parameter-invalid',
     })

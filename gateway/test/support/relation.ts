@@ -60,6 +60,7 @@ export const tableOf = (
   isLocked: false,
   hasInsertTrigger: false,
   isGeometryRequired: false,
+  isGeometryIndexed: false,
   isAnyGeometry: false,
   level: null,
   isOverCells: false,
