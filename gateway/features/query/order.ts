@@ -5,7 +5,7 @@ import { gatewayError } from '../../errors.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import type { Condition } from '../values/condition.ts'
 import { parseStored } from '../values/value.ts'
-import { FIRST_QUADRANT, isShown, isQuadrant } from './quadtree.ts'
+import { FIRST_QUADRANT, isQuadrant, isShown } from './quadtree.ts'
 
 export type SortKey = { readonly column: Column; readonly isDescending: boolean }
 
@@ -62,7 +62,9 @@ export function renderCursor(
       : value,
   )
   const signature = signatureOf(order)
-  const parts = quadrants ? [QUADRANTS + signature, quadrants.from, quadrants.shown, ...shown] : [signature, ...shown]
+  const parts = quadrants
+    ? [QUADRANTS + signature, quadrants.from, quadrants.shown, ...shown]
+    : [signature, ...shown]
   return Buffer.from(JSON.stringify(parts)).toString('base64url')
 }
 
@@ -97,7 +99,9 @@ export function parseCursor(cursor: string, order: readonly SortKey[], key: read
       const [from, shown, ...given] = rest
       const values = given.length === 0 ? [] : parseValues(given, order, key)
       const isValid =
-        isQuadrant(from) && isShown(shown) && shown.every((text) => key.length === 1 && isStored(text, key[0]!))
+        isQuadrant(from) &&
+        isShown(shown) &&
+        shown.every((text) => key.length === 1 && isStored(text, key[0]!))
       // Without values nothing says where in a quadrant to go on, except before the first.
       if (isValid && values && (values.length > 0 || from === FIRST_QUADRANT))
         return { values, quadrants: { from, shown } }

@@ -106,7 +106,9 @@ export function compileItems(query: ItemQuery, encoder: Encoder, further?: Fragm
 
 /** Returns the query with its features in an order, in which a page can go on from any of them. */
 export const inOrder = (query: ItemQuery): ItemQuery =>
-  query.quadrants ? { ...query, quadrants: { ...query.quadrants, from: query.quadrants.from ?? FIRST_QUADRANT } } : query
+  query.quadrants
+    ? { ...query, quadrants: { ...query.quadrants, from: query.quadrants.from ?? FIRST_QUADRANT } }
+    : query
 
 function selectItems(
   query: ItemQuery,

@@ -169,7 +169,12 @@ function restOf(query: ItemQuery, read: number, last: Row | undefined): ItemQuer
   if (query.offset !== undefined || query.collection.key.length === 0)
     return { ...query, limit, offset: (query.offset ?? 0) + read }
   const { values, quadrants } = positionOf(query, last.slice(1))
-  return { ...query, limit, after: values, quadrants: query.quadrants && quadrants && { ...query.quadrants, ...quadrants } }
+  return {
+    ...query,
+    limit,
+    after: values,
+    quadrants: query.quadrants && quadrants && { ...query.quadrants, ...quadrants },
+  }
 }
 
 /**

@@ -78,7 +78,6 @@ export const bboxCondition = ({ boxes, heights }: Bbox, geometry: GeometryColumn
  */
 function boxCondition(box: Box, geometryColumn: GeometryColumn): Condition {
   const { srid } = geometryColumn
-  const { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north } = box
   const geometry = storedGeometry(geometryColumn)
   const common = { values: [textOfBox(box)], boxes: [box] }
   const exactly = (column: GeometryColumn): Condition => ({

@@ -258,7 +258,9 @@ test('a link to the next page takes another limit, and a cursor of quadrants is 
     assert.deepEqual([status, json.parameter], [400, 'cursor'], wrong)
   }
   // A position in quadrants means nothing without the box.
-  const { status } = await client(`/collections/crowd/items?cursor=${cursor(['quadrants "id"', 'a1', [], '7'])}`)
+  const { status } = await client(
+    `/collections/crowd/items?cursor=${cursor(['quadrants "id"', 'a1', [], '7'])}`,
+  )
   assert.equal(status, 400)
 })
 
