@@ -1,6 +1,6 @@
 // Owns fragments: parts of a statement that are composed once for each shape and filled with values for each request.
 
-import { SQL, sql } from 'drizzle-orm'
+import { SQL, sql } from './sql.ts'
 import type { Statement } from './statement.ts'
 import { fillTemplate, templateOf } from './template.ts'
 

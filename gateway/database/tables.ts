@@ -1,4 +1,5 @@
-// Owns the definitions of Tessera's own tables; `npm run migration` turns a change here into a file of sql/.
+// Owns the definitions of Tessera's own tables; `npm run migration` turns a change here into a file of sql/. Nothing else
+// loads them: statements name the tables and columns as they are in sql/.
 
 import {
   boolean,

@@ -1,11 +1,8 @@
 // Owns the step from drizzle's composed SQL to a statement: compiled once per shape, filled per request.
 
-import { fillPlaceholders, type SQL } from 'drizzle-orm'
-import { PgDialect } from 'drizzle-orm/pg-core'
 import { MAX_LIFETIME_S } from './pool.ts'
+import { fillPlaceholders, type SQL, writeSql } from './sql.ts'
 import type { Statement } from './statement.ts'
-
-const dialect = new PgDialect()
 
 /** A statement whose values are named and not yet known. */
 export type Template = { readonly name?: string; readonly text: string; readonly parameters: unknown[] }
@@ -67,7 +64,7 @@ function keepTemplates(prefix: string, maxPrepared: number): TemplateOf {
 
 /** Returns the template of a statement that is not expected again; it is neither kept nor prepared. */
 export function composeOnce(composed: SQL): Template {
-  const { sql: text, params } = dialect.sqlToQuery(composed)
+  const { sql: text, params } = writeSql(composed)
   return { text, parameters: params }
 }
 

@@ -136,6 +136,8 @@ const onlyIn = (what: string, pattern: RegExp, allowed: RegExp) =>
   })
 
 onlyIn('imports the driver', /from '(pg|pg-copy-streams|opossum)'/, /^gateway\/database\//)
+onlyIn('imports drizzle', /'drizzle-orm/, /^gateway\/database\/(sql|tables)\.ts$/)
+onlyIn('imports the tables of migrations', /\/tables\.ts'/, /^drizzle\.config\.ts$/)
 onlyIn(
   'imports Fastify',
   /from '(fastify|@fastify\/[^']+)'/,

@@ -1,11 +1,10 @@
 // Owns API keys: the owner of the database creates, lists and revokes them, and gateways check them.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { sql } from 'drizzle-orm'
 import type { Database } from '../../database/contract.ts'
 import { RefusedChange } from '../../database/outcome.ts'
 import type { Session } from '../../database/session.ts'
-import { apiKeyTable } from '../../database/tables.ts'
+import { sql } from '../../database/sql.ts'
 import { statementOf } from '../../database/template.ts'
 import { gatewayError } from '../../errors.ts'
 
@@ -96,9 +95,8 @@ type Known = { readonly key: ApiKey; readonly secretHash: Buffer }
 
 const tableExists = statementOf(sql`select to_regclass('tessera.api_key') is not null`)
 const allKeys = statementOf(
-  sql`select ${apiKeyTable.id}, ${apiKeyTable.name}, ${apiKeyTable.canWrite}, array_to_json(${apiKeyTable.collections}), encode(${apiKeyTable.secretHash}, 'hex'),
-        ${apiKeyTable.revokedAt} is not null
-      from ${apiKeyTable}`,
+  sql`select id, name, can_write, array_to_json(collections), encode(secret_hash, 'hex'), revoked_at is not null
+      from tessera.api_key`,
 )
 
 /** Reads keys at the write port, so that the role that reads features need not see their hashes. */

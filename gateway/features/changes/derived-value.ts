@@ -1,7 +1,7 @@
 // Owns new values of columns that depend on the stored ones, in SQL: merge patches (RFC 7396), and numbers that are read as
 // null.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 import { type Collection, tableOf } from '../collections/collection.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { isObject, type JsonObject } from '../values/exact-json.ts'

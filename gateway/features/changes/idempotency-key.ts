@@ -6,12 +6,11 @@
 // case alone, a client's key is claimed first, in the shard that follows from the key itself.
 
 import { hash, randomUUID } from 'node:crypto'
-import { type SQL, sql } from 'drizzle-orm'
 import type { Database, Query } from '../../database/contract.ts'
 import { RefusedChange } from '../../database/outcome.ts'
+import { sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { hasRights } from '../../database/table-rights.ts'
-import { changeKeyTable } from '../../database/tables.ts'
 import { fillTemplate, statementOf, templateOf } from '../../database/template.ts'
 import { type ErrorCode, GatewayError, gatewayError } from '../../errors.ts'
 import { type Collection, cellsOfStatement } from '../collections/collection.ts'
@@ -242,14 +241,13 @@ type KeyLocation = { readonly cell: number; readonly cells: readonly number[] | 
 /** Returns a cell for a key. Any number will do, as long as keys are spread evenly. */
 const cellOfKey = ({ hash }: IdempotencyKey) => hash.readInt32BE(8)
 
-const { cell, hash: keyHash, request, outcome, featureId, feature, version, expiresAt } = changeKeyTable
 const placeholder = (name: string) => sql`${sql.placeholder(name)}`
 const expiry = sql`now() + make_interval(secs => ${placeholder('lifetime')}::double precision)`
 
 function compileKeep(key: IdempotencyKey, location: KeyLocation, done: ChangeResult): Statement {
   const template = templateOf(
     'keep a key',
-    () => sql`insert into ${changeKeyTable} (${columns(cell, keyHash, request, outcome, featureId, feature, version, expiresAt)})
+    () => sql`insert into tessera.change_key (cell, hash, request, outcome, feature_id, feature, version, expires_at)
       values (${placeholder('cell')}, ${placeholder('hash')}, ${placeholder('request')}, ${placeholder('outcome')},
         ${placeholder('id')}, ${placeholder('text')}, ${placeholder('version')}, ${expiry})`,
   )
@@ -276,9 +274,9 @@ const NOTHING = { id: null, text: null, version: null }
 function compileLook({ hash }: IdempotencyKey, location: KeyLocation): Statement {
   const template = templateOf(
     'look for a key',
-    () => sql`update ${changeKeyTable} set ${sql.identifier(expiresAt.name)} = ${expiresAt}
-      where ${cell} = ${placeholder('cell')} and ${keyHash} = ${placeholder('hash')}
-      returning encode(${request}, 'hex'), ${outcome}, ${featureId}, ${feature}, ${version}`,
+    () => sql`update tessera.change_key set expires_at = expires_at
+      where cell = ${placeholder('cell')} and hash = ${placeholder('hash')}
+      returning encode(request, 'hex'), outcome, feature_id, feature, version`,
   )
   return fillTemplate(template, { cell: location.cell, hash }, location.cells)
 }
@@ -287,10 +285,10 @@ function compileLook({ hash }: IdempotencyKey, location: KeyLocation): Statement
 function compileClaimKey(key: IdempotencyKey, collection: Collection): Statement {
   const template = templateOf(
     'claim a key',
-    () => sql`insert into ${changeKeyTable} as claimed (${columns(cell, keyHash, request, outcome, expiresAt)})
+    () => sql`insert into tessera.change_key as claimed (cell, hash, request, outcome, expires_at)
       values (${placeholder('cell')}, ${placeholder('hash')}, ${placeholder('request')}, 'claimed', ${expiry})
-      on conflict (${columns(cell, keyHash)}) do update set ${sql.identifier(request.name)} = claimed.request
-      returning encode(${sql.identifier(request.name)}, 'hex')`,
+      on conflict (cell, hash) do update set request = claimed.request
+      returning encode(request, 'hex')`,
   )
   const claimed = cellOfKey(key)
   const values = {
@@ -324,20 +322,11 @@ export async function removeExpired(database: Database): Promise<void> {
     if (!oldest) return
     await database.write(
       statementOf(
-        sql`delete from ${changeKeyTable} where ${expiresAt} < least(now(), ${oldest}::timestamptz + ${SWEEP_SPAN}::interval)`,
+        sql`delete from tessera.change_key where expires_at < least(now(), ${oldest}::timestamptz + ${SWEEP_SPAN}::interval)`,
       ),
     )
   }
 }
-const OLDEST = statementOf(
-  sql`select min(${expiresAt})::text from ${changeKeyTable} where ${expiresAt} < now()`,
-)
+const OLDEST = statementOf(sql`select min(expires_at)::text from tessera.change_key where expires_at < now()`)
 
 const IS_USABLE = hasRights('change_key', ['select', 'insert', 'update', 'delete'])
-
-/** Returns the bare names of columns, as INSERT takes them. */
-const columns = (...all: readonly { readonly name: string }[]): SQL =>
-  sql.join(
-    all.map(({ name }) => sql.identifier(name)),
-    sql.raw(', '),
-  )

@@ -1,7 +1,7 @@
 // Owns the statements of changes: what a client sent → one INSERT, UPDATE or DELETE.
 
-import { Placeholder, type SQL, sql } from 'drizzle-orm'
 import { bound, combine, composeNumbered, type Fragment } from '../../database/fragment.ts'
+import { Placeholder, type SQL, sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { composeOnce, fillTemplate, templateOf } from '../../database/template.ts'
 import {

@@ -2,10 +2,9 @@
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { sql } from 'drizzle-orm'
 import type { Database } from '../../database/contract.ts'
+import { sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
-import { collectionTable } from '../../database/tables.ts'
 import { statementOf } from '../../database/template.ts'
 import { gatewayError, quoted } from '../../errors.ts'
 import type { Emit } from '../../events.ts'
@@ -279,5 +278,5 @@ const registrations = statementOf(
             'attribution', attribution, 'temporalColumn', temporal_column, 'isManaged', is_managed and exists (
               select from pg_class c join pg_namespace n on n.oid = c.relnamespace
               where n.nspname = schema_name and c.relname = table_name and ${isMarked(sql`c.oid`)}))
-        from ${collectionTable} order by schema_name, table_name`,
+        from tessera.collection order by schema_name, table_name`,
 )

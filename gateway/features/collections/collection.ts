@@ -1,8 +1,8 @@
 // Owns collections: a table's columns, key and geometry in the form that requests need.
 
 import { hash } from 'node:crypto'
-import { sql } from 'drizzle-orm'
 import { type HashRange, shardOf } from '../../database/shards.ts'
+import { sql } from '../../database/sql.ts'
 import { type Column, type ColumnKind, isRequired } from '../values/column.ts'
 import type { GeometryColumn } from '../values/geometry-column.ts'
 import { limitsOf } from '../values/limits.ts'

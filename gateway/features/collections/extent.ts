@@ -1,9 +1,9 @@
 // Owns the extent of a collection in space and time, as far as the database can compute it cheaply.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type SQL, sql } from 'drizzle-orm'
 import type { Database } from '../../database/contract.ts'
 import { isGeometryFailure } from '../../database/outcome.ts'
+import { type SQL, sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { statementOf } from '../../database/template.ts'
 import type { Emit } from '../../events.ts'

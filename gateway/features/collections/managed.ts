@@ -1,6 +1,6 @@
 // Owns the mark of the tables that imports have created, which later imports may replace.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 
 /** Column with the time of the last change, which Tessera keeps in the tables that it creates. */
 export const TOUCHED_COLUMN = 'updated_at'

@@ -1,8 +1,8 @@
 // Owns the step from a checked filter to a condition in SQL: literals are bound, names come from the catalog, and the text
 // depends on the filter's form alone.
 
-import { SQL, StringChunk } from 'drizzle-orm'
 import type { Fragment } from '../../database/fragment.ts'
+import { SQL, StringChunk } from '../../database/sql.ts'
 import { areaOf, type Box, isTooWideForProjection, textOfBox } from '../values/box.ts'
 import type { CarefulCondition, Condition } from '../values/condition.ts'
 import { columnSql, quoted } from './column-sql.ts'

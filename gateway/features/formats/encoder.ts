@@ -1,6 +1,6 @@
 // Owns the contract of encoders: one for each format that features are written in.
 
-import type { SQL } from 'drizzle-orm'
+import type { SQL } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { Column } from '../values/column.ts'
 import type { GeometryColumn } from '../values/geometry-column.ts'

@@ -1,6 +1,6 @@
 // Owns GeoJSON (RFC 7946): a row as a feature, and pages of features.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { parseExactJson } from '../values/exact-json.ts'

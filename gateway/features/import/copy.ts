@@ -2,8 +2,8 @@
 
 import { once } from 'node:events'
 import { finished } from 'node:stream/promises'
-import { sql } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
+import { sql } from '../../database/sql.ts'
 import { statementOf } from '../../database/template.ts'
 import { cellAt } from '../sharding/cell.ts'
 import { itemIdOf, makeLocalId } from '../sharding/feature-id.ts'

@@ -1,8 +1,7 @@
 // Owns the texts that describe an imported collection: in Tessera's table of collections.
 
-import { and, eq, sql } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
-import { collectionTable } from '../../database/tables.ts'
+import { sql } from '../../database/sql.ts'
 import { execute } from './execute.ts'
 import { SCHEMA } from './target-table.ts'
 
@@ -33,20 +32,20 @@ export async function describeCollection(
     is_managed: isCreated || undefined,
   }).filter(([, value]) => value !== undefined)
   if (given.length === 0) return
-  const isThisTable = and(eq(collectionTable.schemaName, SCHEMA), eq(collectionTable.tableName, collection))
-  const [row] = await execute(session, sql`select from ${collectionTable} where ${isThisTable}`)
+  const isThisTable = sql`schema_name = ${SCHEMA} and table_name = ${collection}`
+  const [row] = await execute(session, sql`select from tessera.collection where ${isThisTable}`)
   if (row) {
     for (const [name, value] of given) {
       await execute(
         session,
-        sql`update ${collectionTable} set ${sql.identifier(name)} = ${value} where ${isThisTable}`,
+        sql`update tessera.collection set ${sql.identifier(name)} = ${value} where ${isThisTable}`,
       )
     }
     return
   }
   await execute(
     session,
-    sql`insert into ${collectionTable} (schema_name, table_name, title, description, license, attribution, is_managed)
+    sql`insert into tessera.collection (schema_name, table_name, title, description, license, attribution, is_managed)
         values (${SCHEMA}, ${collection}, ${title ?? null}, ${description ?? null}, ${license ?? null}, ${attribution ?? null}, ${isCreated})`,
   )
 }

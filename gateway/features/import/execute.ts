@@ -1,7 +1,7 @@
 // Owns the step from drizzle's composed SQL to the connection of an import.
 
-import type { SQL } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
+import type { SQL } from '../../database/sql.ts'
 import { statementOf } from '../../database/template.ts'
 
 export const execute = <T extends object>(session: Session, statement: SQL): Promise<T[]> => {

@@ -1,8 +1,7 @@
 // Owns the table of a collection that an import creates, replaces or appends to.
 
-import { type SQL, sql } from 'drizzle-orm'
 import type { Session } from '../../database/session.ts'
-import { collectionTable, movedFeatureTable } from '../../database/tables.ts'
+import { type SQL, sql } from '../../database/sql.ts'
 import { statementOf } from '../../database/template.ts'
 import { isMarked, MANAGED_COMMENT, TOUCHED_COLUMN } from '../collections/managed.ts'
 import { GEOMETRY_COLUMN } from './column-name.ts'
@@ -53,7 +52,7 @@ async function findTarget(session: Session, collection: string): Promise<Target 
           select substring(pg_get_constraintdef(k.oid) from 'cell = tessera\\.cell\\(geom, (\\d+)\\)')
           from pg_constraint k where k.conrelid = c.oid and k.contype = 'c' order by 1 limit 1) as level
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        left join ${collectionTable} m on m.schema_name = n.nspname and m.table_name = c.relname
+        left join tessera.collection m on m.schema_name = n.nspname and m.table_name = c.relname
         where n.nspname = ${SCHEMA} and c.relname = ${collection}`,
   )
   return row && { ...row, level: row.level === null ? undefined : Number(row.level) }
@@ -269,9 +268,11 @@ export async function finishTable(session: Session, collection: string, level: n
   const table = tableName(collection)
   const indexOf = (column: string) => sql.identifier(`${collection}_${column}_idx`)
   // Forwarding rows of an earlier table of this name: somebody may have dropped it with SQL.
-  const { schemaName, tableName: name } = movedFeatureTable
-  const isOf = sql`${schemaName} = ${SCHEMA} and ${name} = ${collection}`
-  if (level !== undefined) await execute(session, sql`delete from ${movedFeatureTable} where ${isOf}`)
+  if (level !== undefined)
+    await execute(
+      session,
+      sql`delete from tessera.moved_feature where schema_name = ${SCHEMA} and table_name = ${collection}`,
+    )
   // `id` alone identifies a feature, because it begins with the cell in which it was created.
   const columns = sql.raw(level === undefined ? 'id' : 'cell, id')
   await execute(

@@ -1,6 +1,6 @@
 // Owns the query of a page: request parameters → ItemQuery.
 
-import { sql } from 'drizzle-orm'
+import { sql } from '../../database/sql.ts'
 import { gatewayError, invalidParameter, listed, quoted } from '../../errors.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
 import { type FilterParameters, filterCondition } from '../filter/filter.ts'

@@ -1,7 +1,7 @@
 // Owns the statement that reads features by their ids.
 
-import { type SQL, sql } from 'drizzle-orm'
 import type { Fragment } from '../../database/fragment.ts'
+import { type SQL, sql } from '../../database/sql.ts'
 import type { Statement } from '../../database/statement.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'

@@ -1,6 +1,6 @@
 // Owns the order of a page: its sort keys, the cursor that marks its end, and the condition to continue from there.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 import { gatewayError } from '../../errors.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import type { Condition } from '../values/condition.ts'

@@ -1,7 +1,7 @@
 // Owns a page of features: the statements that read it, and how their rows are parsed.
 
-import { type SQL, sql } from 'drizzle-orm'
 import { bound, type Fragment } from '../../database/fragment.ts'
+import { type SQL, sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { isSpread } from '../collections/collection.ts'
 import type { Encoder } from '../formats/encoder.ts'

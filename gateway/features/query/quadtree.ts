@@ -6,8 +6,8 @@
 // Corners and edges are compared by operators that a GiST index has, which all see coordinates rounded to float32: each
 // feature is in one quadrant of each size, whichever way the box was divided for another page.
 
-import { type SQL, sql } from 'drizzle-orm'
 import { bound, combine, type Fragment } from '../../database/fragment.ts'
+import { type SQL, sql } from '../../database/sql.ts'
 import { type Collection, isSpread } from '../collections/collection.ts'
 import { type From, where } from '../sharding/shard-statement.ts'
 import { boxIn } from '../values/bbox.ts'

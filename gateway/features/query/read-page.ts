@@ -1,9 +1,9 @@
 // Owns reading a page: in one go, or as a stream of batches, so that no more than some megabytes of it are in memory.
 
-import { sql } from 'drizzle-orm'
 import { bound, combine, compileFragment } from '../../database/fragment.ts'
 import { AnswerTooLong } from '../../database/lease.ts'
 import { isGeometryFailure } from '../../database/outcome.ts'
+import { sql } from '../../database/sql.ts'
 import { meanBytes, type Row } from '../../database/statement.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'

@@ -1,6 +1,6 @@
 // Owns a single feature as it is stored, in SQL: its id, its text, and the version that it has.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 import type { Row } from '../../database/statement.ts'
 import { gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'

@@ -1,10 +1,10 @@
 // Owns the conversion of geometries apart from the query that reads them, so that one that PostGIS cannot convert costs
 // only itself. It needs no function in the database, and no right but to read.
 
-import { sql } from 'drizzle-orm'
 import type { Database } from '../../database/contract.ts'
 import { bound, combine, compileFragment, type Fragment } from '../../database/fragment.ts'
 import { isGeometryFailure } from '../../database/outcome.ts'
+import { sql } from '../../database/sql.ts'
 import type { Row } from '../../database/statement.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { Encoder, GeometryForm } from '../formats/encoder.ts'

@@ -1,19 +1,11 @@
 // Owns moves of features to other cells: the row goes to its new cell, and a forwarding row stays in its home cell.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 import type { Statement } from '../../database/statement.ts'
-import { movedFeatureTable } from '../../database/tables.ts'
 import { fillTemplate, templateOf } from '../../database/template.ts'
-import {
-  CELL_COLUMN,
-  type Collection,
-  cellColumn,
-  cellsOfStatement,
-  tableOf,
-} from '../collections/collection.ts'
+import { type Collection, cellColumn, cellsOfStatement, tableOf } from '../collections/collection.ts'
 
-const { schemaName, tableName, cell: homeCell, id: movedId, movedTo } = movedFeatureTable
-const isOf = ({ schema, table }: Collection) => sql`${schemaName} = ${schema} and ${tableName} = ${table}`
+const isOf = ({ schema, table }: Collection) => sql`schema_name = ${schema} and table_name = ${table}`
 const placeholder = (name: string) => sql`${sql.placeholder(name)}`
 
 /**
@@ -26,8 +18,8 @@ export function compileWhereabouts(collection: Collection, id: string, home: num
     `whereabouts ${collection.version}`,
     () => sql`select ${cellColumn} from ${tableOf(collection)}
       where ${cellColumn} = ${placeholder('home')} and ${sql.identifier(collection.idColumn!.name)} = ${placeholder('id')}
-      union all select ${movedTo} from ${movedFeatureTable}
-      where ${homeCell} = ${placeholder('home')} and ${movedId} = ${placeholder('id')} and ${isOf(collection)}`,
+      union all select moved_to from tessera.moved_feature
+      where cell = ${placeholder('home')} and id = ${placeholder('id')} and ${isOf(collection)}`,
   )
   return fillTemplate(template, { id, home }, cellsOfStatement(collection, home))
 }
@@ -41,8 +33,8 @@ export function compileWhereabouts(collection: Collection, id: string, home: num
 export function compileClaim(collection: Collection, id: string, home: number): Statement {
   const template = templateOf(`claim ${collection.version}`, () => {
     const { schema, table } = collection
-    return sql`insert into ${movedFeatureTable} as word
-        (schema_name, table_name, ${sql.identifier(CELL_COLUMN)}, id, moved_to)
+    return sql`insert into tessera.moved_feature as word
+        (schema_name, table_name, cell, id, moved_to)
       values (${schema}, ${table}, ${placeholder('home')}, ${placeholder('id')}, ${placeholder('home')})
       on conflict (cell, id, table_name, schema_name) do update set moved_to = word.moved_to returning moved_to`
   })
@@ -53,8 +45,8 @@ export function compileClaim(collection: Collection, id: string, home: number): 
 export function compileForward(collection: Collection, id: string, home: number, to: number): Statement {
   const template = templateOf(`forward ${collection.version}`, () => {
     const { schema, table } = collection
-    return sql`insert into ${movedFeatureTable}
-        (schema_name, table_name, ${sql.identifier(CELL_COLUMN)}, id, moved_to)
+    return sql`insert into tessera.moved_feature
+        (schema_name, table_name, cell, id, moved_to)
       values (${schema}, ${table}, ${placeholder('home')}, ${placeholder('id')}, ${placeholder('to')})
       on conflict (cell, id, table_name, schema_name) do update set moved_to = excluded.moved_to`
   })
@@ -65,8 +57,8 @@ export function compileForward(collection: Collection, id: string, home: number,
 export function compileForget(collection: Collection, id: string, home: number): Statement {
   const template = templateOf(
     `forget ${collection.version}`,
-    () => sql`delete from ${movedFeatureTable}
-      where ${homeCell} = ${placeholder('home')} and ${movedId} = ${placeholder('id')} and ${isOf(collection)}`,
+    () => sql`delete from tessera.moved_feature
+      where cell = ${placeholder('home')} and id = ${placeholder('id')} and ${isOf(collection)}`,
   )
   return fillTemplate(template, { id, home }, cellsOfStatement(collection, home))
 }

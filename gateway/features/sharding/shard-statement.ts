@@ -1,8 +1,8 @@
 // Owns reading a single shard without Citus: a statement that names cells of one shard is compiled for the table and, on
 // demand, for the shard's own table.
 
-import { type SQL, sql } from 'drizzle-orm'
 import { combine, compileFragment, composeNumbered, type Fragment } from '../../database/fragment.ts'
+import { type SQL, sql } from '../../database/sql.ts'
 import type { Statement } from '../../database/statement.ts'
 import { fillTemplate, shardTemplateOf } from '../../database/template.ts'
 import { type Collection, cellColumn, type Shard, shardOfCells, tableOf } from '../collections/collection.ts'

@@ -1,6 +1,6 @@
 // Owns the bbox parameter: its syntax, the boxes on the ground that it means, and its condition.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 import { invalidParameter } from '../../errors.ts'
 import { type Box, isTooWideForProjection, textOfBox } from './box.ts'
 import { allOf, anyOf, type CarefulCondition, type Condition } from './condition.ts'

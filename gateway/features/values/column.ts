@@ -1,6 +1,6 @@
 // Owns the description of a collection's column: its name, the kind of its values, and their limits.
 
-import { sql } from 'drizzle-orm'
+import { sql } from '../../database/sql.ts'
 import type { Limits } from './limits.ts'
 
 /** Kind of a column's values, which decides how requests write them and how they are compared. */

@@ -1,7 +1,7 @@
 // Owns conditions of a query: their SQL, the boxes that contain the rows that meet them, and how they are joined.
 
-import { type SQL, sql } from 'drizzle-orm'
 import { combine, type Fragment } from '../../database/fragment.ts'
+import { type SQL, sql } from '../../database/sql.ts'
 import { areaOf, type Box } from './box.ts'
 import type { Column } from './column.ts'
 import type { GeometryColumn } from './geometry-column.ts'

@@ -1,7 +1,7 @@
 // Owns the datetime parameter: an instant or an interval, open on either side (RFC 3339, OGC 17-069r4 7.15.4), and its
 // condition.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 import { invalidParameter } from '../../errors.ts'
 import { DATE, isCalendarDay } from './calendar.ts'
 import { type Column, columnOf } from './column.ts'

@@ -5,7 +5,7 @@
 // known to have: PostgreSQL drops a cast to the type that a column has already, and the cast fails if the column has
 // another coordinate system by now. Without a declared type, the SRID of each row decides.
 
-import { type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from '../../database/sql.ts'
 
 export type GeometryColumn = {
   readonly column: string

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { sql } from 'drizzle-orm'
 import { compileFragment } from '../../database/fragment.ts'
+import { sql } from '../../database/sql.ts'
 import { bboxCondition, parseBbox } from '../../features/values/bbox.ts'
 import { allOf, anyOf, type Condition } from '../../features/values/condition.ts'
 import { pointColumn } from '../support/relation.ts'

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { sql } from 'drizzle-orm'
+import { sql } from '../../database/sql.ts'
 import { templateOf } from '../../database/template.ts'
 
 let composed = 0
