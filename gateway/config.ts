@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { getHeapStatistics } from 'node:v8'
 import { splitUrls } from './database/addresses.ts'
+import { UserError } from './errors.ts'
 
 type Setting<T> = {
   /** Purpose of the setting in one line, which docs/reference/configuration.md and `--help` show. */
@@ -197,7 +198,7 @@ export type Config = { readonly [Name in keyof typeof settings]: Value<(typeof s
 type Name = keyof Config
 
 /** A wrong flag or variable; its message is written for the person who typed it. */
-export class ConfigError extends Error {}
+export class ConfigError extends UserError {}
 
 const words = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 /** `poolSize` → `TESSERA_POOL_SIZE`. */

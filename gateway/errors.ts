@@ -92,6 +92,9 @@ function shortenFact(fact: ErrorFacts[string]): ErrorFacts[string] {
     ) as readonly Fault[]
 }
 
+/** A failure that the person who started Tessera can fix; its message is written for them and says how. */
+export class UserError extends Error {}
+
 export class GatewayError extends Error {
   readonly code: ErrorCode
   readonly facts: ErrorFacts

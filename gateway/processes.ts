@@ -3,12 +3,12 @@
 import cluster, { type Worker as ServingProcess } from 'node:cluster'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AggregatorRegistry, type Registry } from 'prom-client'
-import { gatewayError } from './errors.ts'
+import type { AggregatorRegistry, PrometheusContentType } from 'prom-client'
+import { UserError } from './errors.ts'
 import type { Emit } from './events.ts'
 
 /** A serving process could not start; its message is for the person who started Tessera. */
-export class ProcessError extends Error {}
+export class ProcessError extends UserError {}
 
 export type ProcessesOptions = {
   readonly count: number
@@ -25,20 +25,24 @@ export interface Processes {
 }
 
 /** Message that a serving process sends to the watching process. */
-type Message =
+export type Message =
   | { readonly type: 'serving'; readonly url: string; readonly collections: number }
   | { readonly type: 'failed'; readonly reason: string }
   /** Requests the metrics of all serving processes. */
   | { readonly type: 'metrics-wanted'; readonly id: number }
 /** Answer to `metrics-wanted`; `text` is undefined if a process did not report its metrics. */
-type MetricsAnswer = { readonly type: 'metrics'; readonly id: number; readonly text: string | undefined }
+export type MetricsAnswer = {
+  readonly type: 'metrics'
+  readonly id: number
+  readonly text: string | undefined
+}
 
 /** True in a serving process, false in the process that watches them. */
 export const isServing = cluster.isWorker
 
 /**
  * Time after SIGTERM and the drain delay at which a process is killed. It cuts busy connections itself 30 s after the
- * delay (DRAIN_TIMEOUT_MS in commands/serve.ts): a process that still runs by now hangs.
+ * delay (DRAIN_TIMEOUT_MS in commands/serve-requests.ts): a process that still runs by now hangs.
  */
 const STOP_TIMEOUT_MS = 40_000
 /** Delay before a process is replaced, so that one that dies at every start does not keep the machine busy. */
@@ -57,10 +61,16 @@ export async function startProcesses({
   let isStopping = false
   const processes = new Set<ServingProcess>()
   let hasServed = false
-  const metrics = new AggregatorRegistry()
+  let metrics: Promise<AggregatorRegistry<PrometheusContentType>> | undefined
+  /** Collects the metrics of all processes. It is loaded after the start, which needs none. */
+  const openMetrics = () => {
+    metrics ??= import('prom-client').then(({ AggregatorRegistry }) => new AggregatorRegistry())
+    return metrics
+  }
 
   const answerMetrics = async (serving: ServingProcess, id: number) => {
-    const text = await metrics.clusterMetrics().catch(() => undefined)
+    const registry = await openMetrics()
+    const text = await registry.clusterMetrics().catch(() => undefined)
     if (serving.isConnected()) serving.send({ type: 'metrics', id, text } satisfies MetricsAnswer)
   }
 
@@ -97,6 +107,7 @@ export async function startProcesses({
   })
   emit({ type: 'gateway-listening', url, collections, processes: count })
   while (processes.size < count) start()
+  openMetrics()
 
   return {
     async stop() {
@@ -111,47 +122,5 @@ export async function startProcesses({
         }),
       )
     },
-  }
-}
-
-/** Reports, from a serving process, that it takes requests. */
-export const tellServing = (url: string, collections: number) =>
-  process.send?.({ type: 'serving', url, collections } satisfies Message)
-
-/** Reports, from a serving process, that it cannot start; resolves when the message has been sent. */
-export const tellFailure = (reason: string) =>
-  new Promise<void>((resolve) =>
-    process.send?.({ type: 'failed', reason } satisfies Message, () => resolve()),
-  )
-
-/**
- * Shares the metrics of this serving process with the others.
- * @param registry the metrics of this process
- * @returns a function that returns the metrics of all serving processes in the text format of Prometheus, and throws
- * a GatewayError if one of them does not answer
- */
-export function shareMetrics(registry: Registry): () => Promise<string> {
-  AggregatorRegistry.setRegistries(registry as Registry<never>)
-  // Its constructor listens for requests for this process's metrics.
-  new AggregatorRegistry()
-  const asking = new Map<number, (text: string | undefined) => void>()
-  let count = 0
-  process.on('message', ({ type, id, text }: MetricsAnswer) => {
-    if (type !== 'metrics') return
-    asking.get(id)?.(text)
-    asking.delete(id)
-  })
-  return async () => {
-    const id = count++
-    const text = await new Promise<string | undefined>((resolve) => {
-      asking.set(id, resolve)
-      process.send!({ type: 'metrics-wanted', id } satisfies Message)
-    })
-    if (text === undefined)
-      throw gatewayError(
-        'not-ready',
-        'A process of this gateway is still starting and cannot report its metrics yet.',
-      )
-    return text
   }
 }

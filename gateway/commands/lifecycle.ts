@@ -2,10 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Config, ConfigError, isEmbedded, systemEnvironment } from '../config.ts'
-import { binariesOf, startEmbedded } from '../database/embedded.ts'
-import { migrate } from '../database/migrate.ts'
-import { judge } from '../database/outcome.ts'
-import { openSession, type Session } from '../database/session.ts'
+import type { Session } from '../database/session.ts'
 import { GatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 
@@ -32,6 +29,7 @@ export async function findDatabase(config: Config, cleanup: Cleanup, canShare: b
       died: never,
     }
   }
+  const { binariesOf, startEmbedded } = await import('../database/embedded.ts')
   const { path, pgConfig } = systemEnvironment()
   const binaries = config.pgBin ?? (pgConfig && (await binariesOf(pgConfig)))
   const starting = startEmbedded({
@@ -62,6 +60,10 @@ export async function withOwner(
       'Only TESSERA_READ_URL is set: migrations and imports need TESSERA_WRITE_URL or TESSERA_OWNER_URL.',
     )
   }
+  const [{ migrate }, { openSession }] = await Promise.all([
+    import('../database/migrate.ts'),
+    import('../database/session.ts'),
+  ])
   const session = await openSession(addresses.ownerUrl, 'owner')
   try {
     await migrate(session, emit)
@@ -88,7 +90,7 @@ export async function awaitDatabase<T>(
     try {
       return await work()
     } catch (error) {
-      if (!isAway(error) || performance.now() > deadline) throw error
+      if (!(await isAway(error)) || performance.now() > deadline) throw error
       if (!isTold) emit({ type: 'database-awaited', error: error as Error })
       await sleep(AWAIT_INTERVAL_MS)
     }
@@ -96,10 +98,11 @@ export async function awaitDatabase<T>(
 }
 
 /** Returns true if no database answers. An owner's session throws the driver's own errors, which are judged here. */
-const isAway = (error: unknown) =>
-  error instanceof GatewayError
-    ? error.code === 'database-unavailable'
-    : judge(error, { purpose: 'write', phase: 'within', isCitus: false }).outcome === 'never-sent'
+async function isAway(error: unknown): Promise<boolean> {
+  if (error instanceof GatewayError) return error.code === 'database-unavailable'
+  const { judge } = await import('../database/outcome.ts')
+  return judge(error, { purpose: 'write', phase: 'within', isCitus: false }).outcome === 'never-sent'
+}
 
 /** Signals that stop a command, and its exit code then, as shells report it: 128 and the signal's number. */
 export const INTERRUPTIONS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const

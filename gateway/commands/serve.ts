@@ -1,23 +1,9 @@
-// Owns `tessera serve`: the process that starts everything and watches it, and the processes that serve requests.
+// Owns `tessera serve`: the process that starts everything and watches it. Modules that not every process needs are loaded
+// when they are needed, because each takes time of the start and memory for as long as the process runs.
 
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { FastifyInstance } from 'fastify'
-import { buildApp } from '../app.ts'
-import { type Config, ConfigError, isEmbedded, readConfig, variableOf, wantsTraces } from '../config.ts'
-import { openDatabase } from '../database/database.ts'
-import type { Emit } from '../events.ts'
-import { openCatalog } from '../features/collections/catalog.ts'
-import { importDemo } from '../features/import/demo.ts'
-import { makeMetrics } from '../http/metrics.ts'
-import { openLog } from '../http/telemetry.ts'
-import { isServing, shareMetrics, startProcesses, tellFailure, tellServing } from '../processes.ts'
-import { openTerminal } from '../terminal.ts'
-import { openTracing } from '../trace.ts'
-import { describeFailure } from './failure.ts'
+import { ConfigError, isEmbedded, readConfig, variableOf } from '../config.ts'
+import { isServing, startProcesses } from '../processes.ts'
 import { type Addresses, awaitDatabase, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
-
-/** Time after which connections that are still busy during shutdown are cut. */
-const DRAIN_TIMEOUT_MS = 30_000
 
 const onTerminal = () => process.stdout.isTTY === true
 
@@ -25,14 +11,17 @@ const onTerminal = () => process.stdout.isTTY === true
 export async function serve(args: readonly string[]) {
   const { config, positionals } = readConfig(args)
   if (positionals.length > 0) throw new ConfigError(`serve takes no argument such as ${positionals[0]}.`)
-  const emit = onTerminal() ? openTerminal(process.stdout) : openLog(config.logLevel)
-  const isTraced = wantsTraces()
-  if (isServing) return serveRequests(config, isTraced, emit)
+  const emit = onTerminal()
+    ? (await import('../terminal.ts')).openTerminal(process.stdout)
+    : (await import('../log.ts')).openLog(config.logLevel)
+  if (isServing) return (await import('./serve-requests.ts')).serveRequests(config, emit)
   await runUntilSignal(emit, async (cleanup, interrupted) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
     if (config.demo ?? isEmbedded(config))
       await awaitDatabase(config, emit, () =>
-        withOwner(addresses, emit, (session) => importDemo(session, emit)),
+        withOwner(addresses, emit, async (session) =>
+          (await import('../features/import/demo.ts')).importDemo(session, emit),
+        ),
       )
     else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
     const environment = isEmbedded(config) ? environmentOf(addresses) : {}
@@ -61,80 +50,3 @@ const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
   [variableOf('writeUrl')]: writeUrl!,
   [variableOf('ownerUrl')]: ownerUrl!,
 })
-
-async function serveRequests(config: Config, isTraced: boolean, log: Emit) {
-  // A terminal sends these to all processes; only the watching process acts on them.
-  for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => {})
-  const stopping = new AbortController()
-  const stopped = new Promise<void>((resolve) => {
-    const stop = () => {
-      stopping.abort()
-      resolve()
-    }
-    // Not `once`: without a listener, a second signal would end this process in the middle of a response.
-    process.on('SIGTERM', stop)
-    // The watching process is gone, and with it the socket on which it accepts connections for this one.
-    process.once('disconnect', stop)
-  })
-  const cleanup = new AsyncDisposableStack()
-  try {
-    if (isTraced) cleanup.defer(await openTracing())
-    const readUrl = (config.readUrl ?? config.writeUrl ?? config.ownerUrl)!
-    const metrics = makeMetrics()
-    const emit: Emit = (event) => {
-      log(event)
-      metrics.observe(event)
-    }
-    const database = openDatabase({ ...config, readUrl, emit })
-    cleanup.defer(() => database.close())
-    metrics.watch(database)
-    const catalog = await awaitDatabase(config, emit, () => openCatalog({ database, ...config, emit }))
-    cleanup.defer(() => catalog.close())
-    const app = await buildApp({
-      config,
-      database,
-      catalog,
-      emit,
-      readMetrics: shareMetrics(metrics.registry),
-      isDraining: () => stopping.signal.aborted,
-    })
-    cleanup.defer(() => drain(app, config.drainDelayMs))
-    tellServing(await listen(app, config), catalog.list().length)
-  } catch (error) {
-    await tellFailure(describeFailure(error))
-    process.exitCode = 1
-    return
-  }
-  await stopped
-  await cleanup.disposeAsync()
-}
-
-/** @returns the address to open in a browser */
-async function listen(app: FastifyInstance, { host, port }: Config): Promise<string> {
-  try {
-    await app.listen({ host, port })
-  } catch (cause) {
-    const { code } = cause as { code?: string }
-    const reason =
-      code === 'EADDRINUSE'
-        ? 'the port is taken by another program; choose another with --port, or 0 for a free one'
-        : `${(cause as Error).message}`
-    throw new ConfigError(`Cannot listen on ${host}:${port}: ${reason}.`, { cause })
-  }
-  const address = app.server.address() as { address: string; port: number }
-  const name = /^(0\.0\.0\.0|::)$/.test(address.address) ? 'localhost' : address.address
-  return `http://${name.includes(':') ? `[${name}]` : name}:${address.port}`
-}
-
-/**
- * Still serves during the delay, so that balancers can leave, and closes each connection after its next response;
- * then waits for open requests and closes.
- */
-async function drain(app: FastifyInstance, delayMs: number) {
-  app.server.prependListener('request', (_request, response) => response.setHeader('connection', 'close'))
-  // If the watching process has died, no new connections arrive, and the delay is skipped.
-  if (process.connected) await sleep(delayMs)
-  const timer = setTimeout(() => app.server.closeAllConnections(), DRAIN_TIMEOUT_MS)
-  await app.close()
-  clearTimeout(timer)
-}

@@ -20,6 +20,7 @@ import { delimiter, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { UserError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import { openSession } from './session.ts'
 
@@ -46,8 +47,8 @@ export interface Embedded {
   stop(): Promise<void>
 }
 
-/** A failure that the person who started Tessera can fix; the message says how. */
-export class EmbeddedError extends Error {}
+/** The embedded server cannot run. */
+export class EmbeddedError extends UserError {}
 
 const OLDEST_MAJOR = 15
 const DATABASE = 'tessera'

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
+import { UserError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import type { Session } from './session.ts'
 
@@ -11,7 +12,7 @@ export const MIGRATIONS_FOLDER = new URL('../../sql/', import.meta.url)
 const LOCK = 7_355_608
 
 /** A migration failed, or differs from what was applied; the message names the file and, if it is known, the line. */
-export class MigrationError extends Error {}
+export class MigrationError extends UserError {}
 
 /**
  * Applies the missing migrations. Several gateways may call it at once: one works, the others wait and then

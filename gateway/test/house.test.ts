@@ -39,7 +39,7 @@ const FLOORS = [
   /^gateway\/features\//,
   /^gateway\/http\//,
   /^gateway\/app\.ts$/,
-  /^gateway\/(main|terminal|processes|config|commands\/.*)\.ts$/,
+  /^gateway\/(main|terminal|log|processes|watching-process|config|commands\/.*)\.ts$/,
 ]
 const floorOf = (file: string) => FLOORS.findIndex((floor) => floor.test(file))
 
@@ -141,7 +141,7 @@ onlyIn('imports the tables of migrations', /\/tables\.ts'/, /^drizzle\.config\.t
 onlyIn(
   'imports Fastify',
   /from '(fastify|@fastify\/[^']+)'/,
-  /^gateway\/(http\/|app\.ts|commands\/serve\.ts)/,
+  /^gateway\/(http\/|app\.ts|commands\/serve-requests\.ts)/,
 )
 onlyIn('imports OpenTelemetry', /@opentelemetry/, /^gateway\/trace\.ts$/)
 onlyIn('reads the environment', /process\.env/, /^gateway\/config\.ts$/)

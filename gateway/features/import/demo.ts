@@ -8,7 +8,6 @@ import type { Session } from '../../database/session.ts'
 import type { Emit } from '../../events.ts'
 import { cutPolygon } from './antimeridian.ts'
 import type { Description } from './description.ts'
-import { importFeatures } from './import.ts'
 import type { ImportSource } from './import-source.ts'
 import { readDocuments } from './sources/json-documents.ts'
 import type { SourceFeature } from './sources/source.ts'
@@ -81,6 +80,8 @@ async function importMissing(session: Session, emit: Emit): Promise<void> {
       `public.${collection}`,
     ])
     if (found) continue
+    // Nearly every start finds them all, and needs nothing that imports.
+    const { importFeatures } = await import('./import.ts')
     const path = resolve(file)
     const { size } = await stat(path)
     const source: ImportSource = {
