@@ -24,6 +24,7 @@ ENTRYPOINT ["node", "cluster/containers.ts"]
 
 FROM serving AS gateway
 COPY gateway gateway
+COPY openapi/openapi.json openapi/openapi.json
 # Other containers cannot reach the loopback of this one.
 ENV TESSERA_HOST=0.0.0.0 TESSERA_PORT=8080
 EXPOSE 8080

@@ -23,7 +23,7 @@ import { limitConnections } from './http/connections.ts'
 import { makeConsistencyTokens } from './http/consistency-token.ts'
 import { crossOrigin } from './http/cross-origin.ts'
 import { assets } from './http/html/assets.ts'
-import { registerOpenapi } from './http/openapi.ts'
+import { openapi } from './http/openapi.ts'
 import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
@@ -47,6 +47,8 @@ export type Services = {
   readonly readMetrics: () => Promise<string>
   /** Returns true if the gateway is about to stop and should get no new work. */
   readonly isDraining: () => boolean
+  /** Called before routes are added, to describe them; only `npm run openapi` does. */
+  readonly describe?: (app: FastifyInstance) => Promise<void>
 }
 
 /** A connection without traffic for this long is closed: a client that stops reading holds memory. */
@@ -88,6 +90,7 @@ export async function buildApp({
   emit,
   readMetrics,
   isDraining,
+  describe,
 }: Services): Promise<FastifyInstance> {
   const trust = compileTrust(config.trustProxy)
   const app = Fastify({
@@ -144,7 +147,8 @@ export async function buildApp({
     // Brotli's default quality of 11 is meant for files that are compressed once, and is too slow here.
     brotliOptions: { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } },
   })
-  await registerOpenapi(app)
+  openapi(app as unknown as FastifyInstance)
+  await describe?.(app as unknown as FastifyInstance)
 
   const functions = () => functionsOf(catalog.routines, emit)
   app.register(landingRoutes.landing, {

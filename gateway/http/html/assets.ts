@@ -7,11 +7,14 @@ import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 
 const require = createRequire(import.meta.url)
 const maplibrePackage = 'maplibre-gl/package.json'
-const { version } = require(maplibrePackage) as { version: string }
+const swaggerPackage = '@fastify/swagger-ui/package.json'
+const versionOf = (file: string) => (require(file) as { version: string }).version
+const folderOf = (file: string) => dirname(require.resolve(file))
 
-/** Paths of the files that pages load. MapLibre's has a version, so that browsers can keep its files permanently. */
+/** Paths of the files that pages load. Those of packages have a version, so that browsers can keep the files permanently. */
 const ASSETS = '/assets'
-export const MAPLIBRE = `/maplibre-gl-${version}`
+export const MAPLIBRE = `/maplibre-gl-${versionOf(maplibrePackage)}`
+export const SWAGGER_UI = `/swagger-ui-${versionOf(swaggerPackage)}`
 
 /** Has browsers take a file for what its type says, and for nothing that they recognize in it. */
 export const forbidSniffing: onRequestHookHandler = (_request, reply, done) => {
@@ -38,14 +41,18 @@ export async function assets(app: FastifyInstance) {
     cacheControl: true,
     maxAge: 0,
   })
-  await app.register(fastifyStatic, {
-    root: join(dirname(require.resolve(maplibrePackage)), 'dist'),
-    prefix: `${ASSETS}${MAPLIBRE}/`,
-    schemaHide: true,
-    index: false,
-    decorateReply: false,
-    allowedPath: (path) => /^\/maplibre-gl(-worker|-shared)?\.(mjs|css)$/.test(path),
-    immutable: true,
-    maxAge: '1y',
-  })
+  for (const [root, path, allowed] of [
+    [join(folderOf(maplibrePackage), 'dist'), MAPLIBRE, /^\/maplibre-gl(-worker|-shared)?\.(mjs|css)$/],
+    [join(folderOf(swaggerPackage), 'static'), SWAGGER_UI, /^\/swagger-ui(-bundle)?\.(js|css)$/],
+  ] as const)
+    await app.register(fastifyStatic, {
+      root,
+      prefix: `${ASSETS}${path}/`,
+      schemaHide: true,
+      index: false,
+      decorateReply: false,
+      allowedPath: (path) => allowed.test(path),
+      immutable: true,
+      maxAge: '1y',
+    })
 }

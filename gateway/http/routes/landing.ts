@@ -4,6 +4,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import { listCollections } from '../collection-openapi.ts'
+import { sendApiPage } from '../html/api-page.ts'
 import { sendPage } from '../html/layout.ts'
 import { conformancePage, landingPage } from '../html/overview-pages.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
@@ -108,11 +109,15 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
       return reply.send(
         Buffer.from(
           JSON.stringify({
-            ...listCollections(app.swagger(), catalog.list()),
+            ...listCollections(app.openapi(), catalog.list()),
             servers: [{ url: request.publicUrl }],
           }),
         ),
       )
     },
+  )
+
+  app.get('/api.html', { schema: { hide: true } }, async (request, reply) =>
+    sendApiPage(reply, request.publicUrl),
   )
 }

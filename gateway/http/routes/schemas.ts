@@ -112,7 +112,7 @@ export const schemas: FastifyPluginAsyncTypebox<{ catalog: Catalog }> = async (a
     async (request, reply) => {
       const { type } = negotiate(request, [OPENAPI])
       const collection = catalog.get(request.params.collectionId)
-      const document = openapiOf(app.swagger(), collection, request.publicUrl)
+      const document = openapiOf(app.openapi(), collection, request.publicUrl)
       // Not as text, because Fastify would then rewrite the parameter of the media type.
       return reply.type(type).send(Buffer.from(JSON.stringify(document)))
     },
