@@ -1,13 +1,13 @@
 // Owns the answers to other methods: 405 to those that a resource does not have, and to OPTIONS those that it has.
 
-import { METHODS as methodsOfNode } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import { gatewayError } from '../errors.ts'
 import { answerPreflight } from './cross-origin.ts'
+import { METHODS as METHODS_OF_NODE } from './node-http.ts'
 
 const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 /** Methods that no resource has, such as TRACE. Node does not hand CONNECT to routes. */
-const FOREIGN_METHODS = methodsOfNode.filter(
+const FOREIGN_METHODS = METHODS_OF_NODE.filter(
   (method) => !['CONNECT', 'OPTIONS', ...METHODS].includes(method),
 ) as HTTPMethods[]
 

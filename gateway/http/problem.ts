@@ -1,6 +1,5 @@
 // Owns the responses of failed requests: any error → a problem document (RFC 9457), logged once.
 
-import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type {
   FastifyError,
@@ -15,6 +14,7 @@ import { sendPage } from './html/layout.ts'
 import { problemPage } from './html/problem-page.ts'
 import { withGivenKey } from './idempotency.ts'
 import { wantsHtml } from './negotiate.ts'
+import { STATUS_CODES } from './node-http.ts'
 
 const [HOST, EXPECT] = [{ header: 'Host' }, { header: 'Expect' }]
 const MEDIA_TYPE = 'application/problem+json'
