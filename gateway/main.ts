@@ -2,6 +2,8 @@
 // Owns the command line: chooses the command and ends the process. No other file calls process.exit.
 
 import { readFileSync } from 'node:fs'
+import { enableCompileCache } from 'node:module'
+import { fileURLToPath } from 'node:url'
 import { ConfigError, flagOf, settings, variableOf } from './config.ts'
 
 /** @param formats name and title of each source format */
@@ -59,6 +61,10 @@ const commands: Record<string, () => Promise<Command>> = {
   help: async () => help,
   version: async () => version,
 }
+
+// Commands find their modules compiled, and already without types. Node writes the folder when a process ends; it belongs to
+// the installation, because code that others can write must not run. NODE_COMPILE_CACHE names another one.
+enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/tessera', import.meta.url)))
 
 const [name = 'serve', ...rest] = process.argv.slice(2)
 const load = commands[name.replace(/^--(help|version)$/, '$1')]

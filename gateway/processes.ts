@@ -2,6 +2,8 @@
 
 import cluster, { type Worker as ServingProcess } from 'node:cluster'
 import { once } from 'node:events'
+import { getCompileCacheDir } from 'node:module'
+import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AggregatorRegistry, PrometheusContentType } from 'prom-client'
 import { UserError } from './errors.ts'
@@ -22,6 +24,15 @@ export type ProcessesOptions = {
 export interface Processes {
   /** Lets the processes finish their requests; resolves when the last process has ended. */
   stop(): Promise<void>
+}
+
+/**
+ * Returns the folder of compiled code as a variable: then even the first file of a process is there without types, and what
+ * takes types away is not loaded (90 ms, 13 MB).
+ */
+function compileCache(): Readonly<Record<string, string>> {
+  const folder = getCompileCacheDir()
+  return folder ? { NODE_COMPILE_CACHE: dirname(folder) } : {}
 }
 
 /** Message that a serving process sends to the watching process. */
@@ -75,7 +86,7 @@ export async function startProcesses({
   }
 
   const start = () => {
-    const serving = cluster.fork(environment)
+    const serving = cluster.fork({ ...environment, ...compileCache() })
     processes.add(serving)
     let reason: string | undefined
     serving.once('exit', async (code, signal) => {
