@@ -1,11 +1,11 @@
 // Owns the headers with which a client requests how recent an answer must be, and those that report the answer's origin.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
 import { advance, Consistency, type Origin } from '../database/consistency.ts'
 import { gatewayError } from '../errors.ts'
 import type { ConsistencyTokens } from './consistency-token.ts'
 import { applyPreference, preferenceOf } from './prefer.ts'
+import { Type } from './type.ts'
 
 /** Headers of requests. */
 export const consistencyHeaders = {

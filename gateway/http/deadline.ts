@@ -1,9 +1,9 @@
 // Owns the deadline of a request: the client leaves, or the time limit of the client or of the gateway is reached.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
 import { gatewayError } from '../errors.ts'
 import { applyPreference, preferenceOf } from './prefer.ts'
+import { Type } from './type.ts'
 
 /** Header with the preferences of a read; unknown preferences are ignored. */
 export const preferHeader = {

@@ -1,7 +1,6 @@
 // Owns the Idempotency-Key header, by which a client marks a repeated change as the same one.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
 import { errors, type GatewayError, gatewayError } from '../errors.ts'
 import {
   type Done,
@@ -10,6 +9,7 @@ import {
   type IdempotencyKeys,
   KEY_HEADERS,
 } from '../features/changes/idempotency-key.ts'
+import { Type } from './type.ts'
 import { principalOf } from './view.ts'
 
 /** Request header of changes. @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ */

@@ -1,8 +1,9 @@
 // Owns the schemas that several routes share: they validate, type, and appear in the OpenAPI document.
 
-import { type TSchema, Type } from 'typebox'
+import type { TSchema } from 'typebox'
 import { GEOMETRY_TYPES } from '../features/values/geometry.ts'
 import { DOCUMENT_FORMATS, type Formats, JSON_FORMAT } from './negotiate.ts'
+import { Type } from './type.ts'
 
 /** Schemas that have names in the document. */
 export const Link = Type.Object(

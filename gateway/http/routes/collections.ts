@@ -1,7 +1,7 @@
 // Owns the list of collections and the description of each.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { type Static, Type } from 'typebox'
+import type { Static } from 'typebox'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import { type Collection, distributionOf } from '../../features/collections/collection.ts'
 import type { Extent, Extents } from '../../features/collections/extent.ts'
@@ -21,6 +21,7 @@ import {
   orPage,
   problems,
 } from '../schemas.ts'
+import { Type } from '../type.ts'
 import { principalOf } from '../view.ts'
 import { schemaLinks } from './schemas.ts'
 

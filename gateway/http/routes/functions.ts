@@ -1,7 +1,6 @@
 // Owns the list of functions that filters can call (OGC API Features Part 3).
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
 import type { FilterFunction, ValueType } from '../../features/filter/term.ts'
 import { sendPage } from '../html/layout.ts'
@@ -9,6 +8,7 @@ import { functionsPage } from '../html/overview-pages.ts'
 import { ownLinks, selfUrl } from '../links.ts'
 import { DOCUMENT_FORMATS, HTML, JSON_FORMAT, negotiate } from '../negotiate.ts'
 import { content, formatQuery, orPage, problems } from '../schemas.ts'
+import { Type } from '../type.ts'
 
 export const conformance = ['http://www.opengis.net/spec/cql2/1.0/conf/functions']
 

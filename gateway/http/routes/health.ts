@@ -1,10 +1,10 @@
 // Owns the health of this gateway: whether it is alive, and whether it can serve.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
 import type { Database } from '../../database/contract.ts'
 import { gatewayError } from '../../errors.ts'
 import { content, jsonQuery, problems } from '../schemas.ts'
+import { Type } from '../type.ts'
 
 const Liveness = Type.Object({ status: Type.Literal('ok') })
 const Readiness = Type.Object({

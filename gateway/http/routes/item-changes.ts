@@ -2,7 +2,6 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
 import { gatewayError } from '../../errors.ts'
 import type { Done, IdempotencyKeys } from '../../features/changes/idempotency-key.ts'
 import { type ItemChanges, makeItemChanges } from '../../features/changes/item-change.ts'
@@ -19,6 +18,7 @@ import { checkContentCrs, featureTag, featureUrl, parseCondition, sendFeature } 
 import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '../idempotency.ts'
 import { applyPreference, preferenceOf } from '../prefer.ts'
 import { changeProblems, collectionParams, content, itemParams, noQuery, notFound } from '../schemas.ts'
+import { Type } from '../type.ts'
 import type { Views } from '../view.ts'
 
 const PART_4 = 'http://www.opengis.net/spec/ogcapi-features-4/1.0/conf'

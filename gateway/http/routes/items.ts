@@ -2,7 +2,6 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
 import type { Statement } from '../../database/statement.ts'
 import { errors, GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
@@ -57,6 +56,7 @@ import {
   problemOf,
   problems,
 } from '../schemas.ts'
+import { Type } from '../type.ts'
 import { principalOf, type Views } from '../view.ts'
 import { queryablesLink } from './schemas.ts'
 

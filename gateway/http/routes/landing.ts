@@ -1,7 +1,6 @@
 // Owns the API's description of itself: landing page, conformance, definition.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import { listCollections } from '../collection-openapi.ts'
 import { sendApiPage } from '../html/api-page.ts'
@@ -10,6 +9,7 @@ import { conformancePage, landingPage } from '../html/overview-pages.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
 import { DOCUMENT_FORMATS, HTML, JSON_FORMAT, negotiate, OPENAPI } from '../negotiate.ts'
 import { content, formatQuery, jsonQuery, orPage, problems } from '../schemas.ts'
+import { Type } from '../type.ts'
 
 export const conformance = [
   'http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core',

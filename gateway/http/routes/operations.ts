@@ -1,10 +1,10 @@
 // Owns the resources for operators: metrics for Prometheus, and the state of the cluster behind the gateway.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
 import type { Database } from '../../database/contract.ts'
 import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
 import { content, jsonQuery, problemOf, problems } from '../schemas.ts'
+import { Type } from '../type.ts'
 
 const METRICS_TYPE = 'text/plain; version=0.0.4'
 

@@ -2,7 +2,6 @@
 // those to sort by (OGC API Features Part 3 and Part 5), and the OpenAPI document of this collection alone.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { type Aspect, schemaOf } from '../../features/collections/schema.ts'
@@ -14,6 +13,7 @@ import { schemaPage } from '../html/overview-pages.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
 import { HTML, JSON_SCHEMA, negotiate, OPENAPI, SCHEMA_FORMATS } from '../negotiate.ts'
 import { collectionParams, content, formatQuery, jsonQuery, notFound, orPage, problems } from '../schemas.ts'
+import { Type } from '../type.ts'
 
 export const conformance = [
   'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/schemas',

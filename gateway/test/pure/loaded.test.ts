@@ -31,7 +31,7 @@ async function packagesOf(modules: readonly string[]): Promise<Readonly<Record<s
 test('a process that serves loads neither what generates documents and serializers nor a query builder', async () => {
   const counts = await packagesOf(['serve-requests.ts'])
   assert.ok(counts.fastify! > 10 && counts.pg! > 10)
-  for (const name of ['@fastify/swagger', 'yaml', 'cli-progress', 'csv-parse'])
+  for (const name of ['@fastify/swagger', 'yaml', 'typebox', 'cli-progress', 'csv-parse'])
     assert.equal(counts[name], undefined, name)
   // Its files are for browsers; the gateway reads its version.
   assert.equal(counts['@fastify/swagger-ui'], 1)
