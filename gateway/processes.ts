@@ -5,9 +5,9 @@ import { once } from 'node:events'
 import { getCompileCacheDir } from 'node:module'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AggregatorRegistry, PrometheusContentType } from 'prom-client'
 import { UserError } from './errors.ts'
 import type { Emit } from './events.ts'
+import { AggregatorRegistry } from './http/prometheus.ts'
 
 /** A serving process could not start; its message is for the person who started Tessera. */
 export class ProcessError extends UserError {}
@@ -72,16 +72,10 @@ export async function startProcesses({
   let isStopping = false
   const processes = new Set<ServingProcess>()
   let hasServed = false
-  let metrics: Promise<AggregatorRegistry<PrometheusContentType>> | undefined
-  /** Collects the metrics of all processes. It is loaded after the start, which needs none. */
-  const openMetrics = () => {
-    metrics ??= import('prom-client').then(({ AggregatorRegistry }) => new AggregatorRegistry())
-    return metrics
-  }
+  const metrics = new AggregatorRegistry()
 
   const answerMetrics = async (serving: ServingProcess, id: number) => {
-    const registry = await openMetrics()
-    const text = await registry.clusterMetrics().catch(() => undefined)
+    const text = await metrics.clusterMetrics().catch(() => undefined)
     if (serving.isConnected()) serving.send({ type: 'metrics', id, text } satisfies MetricsAnswer)
   }
 
@@ -118,7 +112,6 @@ export async function startProcesses({
   })
   emit({ type: 'gateway-listening', url, collections, processes: count })
   while (processes.size < count) start()
-  openMetrics()
 
   return {
     async stop() {

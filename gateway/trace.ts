@@ -1,20 +1,11 @@
 // Owns traces: a span for each request and each of its statements, exported to a collector. Traces are off unless
-// OpenTelemetry's own variables turn them on: then its SDK is not loaded, and `traced` only calls its function.
+// OpenTelemetry's own variables turn them on: then nothing of it is loaded, and `traced` only calls its function.
 
-import {
-  type Attributes,
-  type Context,
-  context,
-  propagation,
-  type Span,
-  SpanKind,
-  SpanStatusCode,
-  trace,
-} from '@opentelemetry/api'
+import type { Attributes, Context, Tracer } from '@opentelemetry/api'
 import { withoutSecrets } from './events.ts'
 
-let isTracing = false
-const tracer = trace.getTracer('tessera')
+/** OpenTelemetry's API, and the gateway's tracer; undefined if traces are off. */
+let tracing: { readonly api: typeof import('@opentelemetry/api'); readonly tracer: Tracer } | undefined
 
 /**
  * Loads the SDK, which exports spans to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names. The SDK itself reads
@@ -23,11 +14,13 @@ const tracer = trace.getTracer('tessera')
  * @see https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
 export async function openTracing(): Promise<() => Promise<void>> {
-  const [{ BatchSpanProcessor, NodeTracerProvider }, { OTLPTraceExporter }, resources] = await Promise.all([
-    import('@opentelemetry/sdk-trace-node'),
-    import('@opentelemetry/exporter-trace-otlp-http'),
-    import('@opentelemetry/resources'),
-  ])
+  const [api, { BatchSpanProcessor, NodeTracerProvider }, { OTLPTraceExporter }, resources] =
+    await Promise.all([
+      import('@opentelemetry/api'),
+      import('@opentelemetry/sdk-trace-node'),
+      import('@opentelemetry/exporter-trace-otlp-http'),
+      import('@opentelemetry/resources'),
+    ])
   const own = resources.resourceFromAttributes({ 'service.name': 'tessera' })
   const told = resources.detectResources({ detectors: [resources.envDetector] })
   const provider = new NodeTracerProvider({
@@ -35,7 +28,7 @@ export async function openTracing(): Promise<() => Promise<void>> {
     spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
   })
   provider.register()
-  isTracing = true
+  tracing = { api, tracer: api.trace.getTracer('tessera') }
   return () => provider.shutdown()
 }
 
@@ -45,17 +38,23 @@ export async function traced<T>(
   attributes: () => Attributes,
   work: () => Promise<T>,
 ): Promise<T> {
-  if (!isTracing) return work()
-  return tracer.startActiveSpan(name, { kind: SpanKind.CLIENT, attributes: attributes() }, async (span) => {
-    try {
-      return await work()
-    } catch (error) {
-      fail(span, error as Error)
-      throw error
-    } finally {
-      span.end()
-    }
-  })
+  if (!tracing) return work()
+  const { api, tracer } = tracing
+  return tracer.startActiveSpan(
+    name,
+    { kind: api.SpanKind.CLIENT, attributes: attributes() },
+    async (span) => {
+      try {
+        return await work()
+      } catch (error) {
+        span.recordException(error as Error)
+        span.setStatus({ code: api.SpanStatusCode.ERROR, message: (error as Error).message })
+        throw error
+      } finally {
+        span.end()
+      }
+    },
+  )
 }
 
 export interface RequestTrace {
@@ -73,24 +72,20 @@ export function traceRequest(
   url: string,
   headers: Readonly<Record<string, unknown>>,
 ): RequestTrace | undefined {
-  if (!isTracing) return undefined
-  const caller = propagation.extract(context.active(), headers)
+  if (!tracing) return undefined
+  const { api, tracer } = tracing
+  const caller = api.propagation.extract(api.context.active(), headers)
   const path = withoutSecrets(url.split('?', 1)[0]!)
   const attributes = { 'http.request.method': method, 'url.path': path }
-  const span = tracer.startSpan(method, { kind: SpanKind.SERVER, attributes }, caller)
-  const within: Context = trace.setSpan(caller, span)
+  const span = tracer.startSpan(method, { kind: api.SpanKind.SERVER, attributes }, caller)
+  const within: Context = api.trace.setSpan(caller, span)
   return {
-    enter: (next) => context.with(within, next),
+    enter: (next) => api.context.with(within, next),
     end({ route, status }) {
       if (route !== undefined) span.updateName(`${method} ${route}`).setAttribute('http.route', route)
       span.setAttribute('http.response.status_code', status)
-      if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+      if (status >= 500) span.setStatus({ code: api.SpanStatusCode.ERROR })
       span.end()
     },
   }
-}
-
-function fail(span: Span, error: Error) {
-  span.recordException(error)
-  span.setStatus({ code: SpanStatusCode.ERROR, message: error.message })
 }

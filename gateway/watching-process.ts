@@ -1,7 +1,7 @@
 // Owns what a serving process exchanges with the process that watches it.
 
-import { AggregatorRegistry, type Registry } from 'prom-client'
 import { gatewayError } from './errors.ts'
+import { AggregatorRegistry, type Registry } from './http/prometheus.ts'
 import type { Message, MetricsAnswer } from './processes.ts'
 
 /** Reports that this process takes requests. */

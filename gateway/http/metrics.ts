@@ -1,8 +1,8 @@
 // Owns the metrics for Prometheus, from events and from the state of the database.
 
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { DatabaseStatus, Load } from '../database/contract.ts'
 import type { Emit, Event } from '../events.ts'
+import { Counter, Gauge, Histogram, Registry } from './prometheus.ts'
 
 export interface Metrics {
   readonly registry: Registry

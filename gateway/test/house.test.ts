@@ -143,6 +143,7 @@ onlyIn(
   /from '(fastify|@fastify\/[^']+)'/,
   /^gateway\/(http\/|app\.ts|commands\/serve-requests\.ts)/,
 )
+onlyIn('imports prom-client', /'prom-client/, /^gateway\/http\/prometheus\.ts$/)
 onlyIn('imports OpenTelemetry', /@opentelemetry/, /^gateway\/trace\.ts$/)
 onlyIn('reads the environment', /process\.env/, /^gateway\/config\.ts$/)
 onlyIn('ends the process', /process\.exit\(/, /^gateway\/main\.ts$/)
