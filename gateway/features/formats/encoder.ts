@@ -24,9 +24,9 @@ export type Encoder = {
   readonly fillGeometry: (feature: string, geometry: string | undefined) => string
   /**
    * Returns features without the coordinates that the format has no numbers for (NaN and infinity), and how many
-   * features had some. @param features one, or several that are joined by `separator`
+   * features had some; undefined if none had. @param features one, or several that are joined by `separator`
    */
-  readonly mend: (features: string) => { readonly features: string; readonly mended: number }
+  readonly mend: (features: string) => { readonly features: string; readonly mended: number } | undefined
   /**
    * Text between two features. PostgreSQL joins the features of a page with it, so that it returns them as one row;
    * `write` accepts features that are joined like single ones.

@@ -120,9 +120,9 @@ const hasNonNumbers = (text: string) => text.includes('NaN') || text.includes('I
 const GEOMETRY_START = '"geometry":{'
 const GEOMETRY_END = ',"properties":{'
 
-/** Replaces geometries with NaN or infinite coordinates by what is left of them. */
-function mend(features: string): { features: string; mended: number } {
-  if (!hasNonNumbers(features)) return { features, mended: 0 }
+/** Replaces geometries with NaN or infinite coordinates by what is left of them; returns undefined if there are none. */
+function mend(features: string): { features: string; mended: number } | undefined {
+  if (!hasNonNumbers(features)) return undefined
   let mended = 0
   let text = ''
   let done = 0

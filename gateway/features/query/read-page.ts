@@ -98,10 +98,19 @@ async function readAtOnce(reading: PageReading, query: ItemQuery, mostBytes: num
 }
 
 function mend({ encoder, unshown }: PageReading, { collection }: ItemQuery, text: string): string {
-  const { features, mended } = encoder.mend(text)
-  unshown.note(collection, mended)
-  return features
+  const mended = encoder.mend(text)
+  if (!mended) return text
+  unshown.note(collection, mended.mended)
+  return mended.features
 }
+
+/** Mends the feature of each row; nearly none needs it, and then its row stays as it is. */
+const mendRows = (reading: PageReading, query: ItemQuery, rows: readonly Row[]): Row[] =>
+  rows.map((row) => {
+    const text = row[0]!
+    const mended = mend(reading, query, text)
+    return mended === text ? row : row.with(0, mended)
+  })
 
 /**
  * Batches of rows: a feature's text, then the values of `order`; one row more than the limit. The iteration returns true
@@ -148,7 +157,7 @@ async function* readInBatches(reading: PageReading, query: ItemQuery, rowBytes: 
     try {
       let batch = await source.next()
       for (; !batch.done; batch = await source.next()) {
-        yield batch.value.map(([feature, ...keys]) => [mend(reading, query, feature!), ...keys])
+        yield mendRows(reading, query, batch.value)
         read += batch.value.length
         last = batch.value.at(-1)
       }

@@ -137,11 +137,10 @@ export const mendItems = (
   rows: readonly Row[],
 ): Row[] =>
   rows.map((row) => {
-    const [id, text, ...rest] = row
-    if (text == null) return row
-    const { features, mended } = encoder.mend(text)
-    unshown.note(collection, mended)
-    return [id!, features, ...rest]
+    const mended = row[1] == null ? undefined : encoder.mend(row[1])
+    if (!mended) return row
+    unshown.note(collection, mended.mended)
+    return row.with(1, mended.features)
   })
 
 /**
