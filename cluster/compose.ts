@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CONFIG_FOLDERS, certificatesIn, containerTopology, MEMBER_FOLDER } from './containers.ts'
-import { GATEWAY_URLS, urlFileOf, urlVariableOf } from './database-urls.ts'
+import { GATEWAY_URLS, type GatewayUrl, OWNER_URL, urlFileOf, urlVariableOf } from './database-urls.ts'
 import { etcdArguments } from './etcd-config.ts'
 import { DRAIN_DELAY_MS } from './haproxy-config.ts'
 import { type Balancer, LOOPBACK, storeUrlOf, type Topology } from './topology.ts'
@@ -40,6 +40,16 @@ const LOADTEST_VARIABLES = [
   'P95',
   'API_KEY',
 ]
+
+/** Returns variables that name the files of URLs. */
+const urlVariables = (
+  folder: keyof typeof CONFIG_FOLDERS,
+  names: readonly GatewayUrl[],
+  indent = '    ',
+): string =>
+  names
+    .map((name) => `${indent}${urlVariableOf(name)}: ${CONFIG_FOLDERS[folder]}/${urlFileOf(name)}`)
+    .join('\n')
 
 const proxyService = ({ name, httpPort, statisticsPort }: Balancer, index: number) => `  ${name}:
     <<: *proxy
@@ -128,10 +138,9 @@ x-gateway: &gateway
   image: tessera/gateway
   pull_policy: never
   depends_on:
-${waitFor(['prepare'], 'service_completed_successfully')}
+${waitFor(['manage'], 'service_completed_successfully')}
   environment:
-${GATEWAY_URLS.map((name) => `    ${urlVariableOf(name)}: ${CONFIG_FOLDERS.gateway}/${urlFileOf(name)}`).join('\n')}
-    TESSERA_DEMO: "true"
+${urlVariables('gateway', GATEWAY_URLS)}
     # The HAProxys have addresses of the network of gateways, and name the clients.
     TESSERA_TRUST_PROXY: loopback,uniquelocal
     TESSERA_DRAIN_DELAY_MS: "${DRAIN_DELAY_MS}"
@@ -199,12 +208,24 @@ ${waitFor([...names(members), ...names(proxies)], 'service_started', '      ')}
     volumes: ["node-config:${CONFIG_FOLDERS.node}:ro"]
     networks: [nodes]
 
-${gateways
-  .map(
-    ({ name }, index) =>
-      `  ${name}:\n    <<: *gateway${index === 0 ? '\n    build: { context: ., target: gateway }' : ''}`,
-  )
-  .join('\n')}
+  # Creates Tessera's own tables and the demo data. To run commands as the role that owns the tables:
+  # \`docker compose run --rm --no-deps manage keys create NAME\`.
+  manage:
+    <<: *hardened
+    build: { context: ., target: gateway }
+    image: tessera/gateway
+    pull_policy: never
+    restart: "no"
+    command: ["migrate", "--demo"]
+    healthcheck: { disable: true }
+    depends_on:
+${waitFor(['prepare'], 'service_completed_successfully', '      ')}
+    environment:
+${urlVariables('manage', [OWNER_URL], '      ')}
+    volumes: ["manage-config:${CONFIG_FOLDERS.manage}:ro"]
+    networks: [gateways]
+
+${gateways.map(({ name }) => `  ${name}:\n    <<: *gateway`).join('\n')}
 
   # docker compose run --rm loadtest run /scripts/mixed.ts
   loadtest:

@@ -12,7 +12,7 @@ import {
   openCredentials,
   renderPassfile,
 } from './credentials.ts'
-import { GATEWAY_URLS, gatewayUrl, urlFileOf } from './database-urls.ts'
+import { GATEWAY_URLS, type GatewayUrl, gatewayUrl, OWNER_URL, urlFileOf } from './database-urls.ts'
 import { renderFencer } from './etcd-config.ts'
 import { renderBalancer, renderMemberProxy } from './haproxy-config.ts'
 import { untilMembersRun } from './launcher.ts'
@@ -33,9 +33,10 @@ export const CONFIG_FOLDERS = {
   fencer: '/config/fencer',
   proxy: '/config/proxy',
   gateway: '/config/gateway',
+  manage: '/config/manage',
 }
 /** Ids of the users that read them: those of PostgreSQL, etcd, Node and HAProxy in their images. */
-const READERS = { node: 999, store: 0, fencer: 1000, proxy: 99, gateway: 1000 }
+const READERS = { node: 999, store: 0, fencer: 1000, proxy: 99, gateway: 1000, manage: 1000 }
 /** Folder of a member's data. */
 export const MEMBER_FOLDER = '/var/lib/tessera'
 
@@ -73,10 +74,15 @@ async function configure() {
       write(folder, basename(from), readFileSync(from, 'utf8'))
   for (const { name } of containerTopology.fencers)
     write('fencer', `${name}.json`, renderFencer(containerTopology, name, certificatesIn('fencer')))
-  const { authorityFile } = certificatesIn('gateway')
-  write('gateway', basename(authorityFile), readFileSync(credentials.authorityFile, 'utf8'))
-  for (const name of GATEWAY_URLS)
-    write('gateway', urlFileOf(name), gatewayUrl(containerTopology, { ...credentials, authorityFile }, name))
+  writeUrls('gateway', GATEWAY_URLS, credentials)
+  writeUrls('manage', [OWNER_URL], credentials)
+}
+
+function writeUrls(folder: Folder, names: readonly GatewayUrl[], credentials: Credentials) {
+  const { authorityFile } = certificatesIn(folder)
+  write(folder, basename(authorityFile), readFileSync(credentials.authorityFile, 'utf8'))
+  for (const name of names)
+    write(folder, urlFileOf(name), gatewayUrl(containerTopology, { ...credentials, authorityFile }, name))
 }
 
 const openSecrets = (): Promise<Credentials> =>

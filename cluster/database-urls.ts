@@ -7,8 +7,10 @@ import { DATABASE } from './patroni-config.ts'
 import type { Balancer, Topology } from './topology.ts'
 
 /** Names of the URLs that a gateway connects to. */
-export const GATEWAY_URLS = ['tessera_read', 'tessera_worker_read', 'tessera_write', 'tessera_owner'] as const
-export type GatewayUrl = (typeof GATEWAY_URLS)[number]
+export const GATEWAY_URLS = ['tessera_read', 'tessera_worker_read', 'tessera_write'] as const
+/** The URL of the role that owns tables, for commands; no gateway has it. */
+export const OWNER_URL = 'tessera_owner'
+export type GatewayUrl = (typeof GATEWAY_URLS)[number] | typeof OWNER_URL
 
 /** Returns the name of the file from which the gateway reads a URL; other accounts cannot read the file. */
 export const urlFileOf = (name: GatewayUrl) => `${name}.url`

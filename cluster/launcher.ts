@@ -68,7 +68,7 @@ const isListenedTo = (port: number) =>
   })
 
 export async function startGateways(cluster: Cluster): Promise<void> {
-  if (!cluster.place.size.demo) await migrate(cluster)
+  await migrate(cluster)
   for (const { name } of cluster.place.topology.gateways) startPart(cluster, name)
 }
 
@@ -78,8 +78,7 @@ export const isStartedIn =
     findDaemon(runFolder, name) !== undefined
 
 /**
- * Waits until each gateway serves a path, also through HAProxy. By default the database is then migrated, and the demo
- * data is imported if the cluster has it.
+ * Waits until each gateway serves a path, also through HAProxy.
  * @param path must return a success status
  */
 export async function untilGatewaysServe(

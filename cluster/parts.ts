@@ -7,7 +7,14 @@ import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
 import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
-import { GATEWAY_URLS, gatewayUrl, urlFileOf, urlVariableOf } from './database-urls.ts'
+import {
+  GATEWAY_URLS,
+  type GatewayUrl,
+  gatewayUrl,
+  OWNER_URL,
+  urlFileOf,
+  urlVariableOf,
+} from './database-urls.ts'
 import { etcdArguments, renderFencer } from './etcd-config.ts'
 import { DRAIN_DELAY_MS, renderBalancer } from './haproxy-config.ts'
 import { configurationOf, filesOf, GUARDED_PATRONI } from './patroni-config.ts'
@@ -147,37 +154,41 @@ function isReadableByAll(file: string): boolean {
 
 function gatewayPart(cluster: Cluster, port: number): Part {
   const { place } = cluster
-  const { demo, gateways } = place.size
+  const { gateways } = place.size
   // All gateways together run as many processes as there are cores.
   const processes = Math.max(1, Math.floor(availableParallelism() / gateways))
   return {
     ...ourProgram(place),
-    args: [gatewayProgram, 'serve', demo ? '--demo' : '--no-demo'],
+    args: [gatewayProgram, 'serve', '--no-demo'],
     environment: {
-      ...gatewayEnvironment(cluster),
+      ...environmentWith(cluster, GATEWAY_URLS),
       TESSERA_PORT: String(port),
       TESSERA_PROCESSES: String(processes),
     },
   }
 }
 
-/** Creates Tessera's own tables. Gateways that import the demo data create them by themselves. */
+/** Creates Tessera's own tables, and imports the demo data if the cluster has it. */
 export async function migrate(cluster: Cluster): Promise<void> {
   const { command, account } = ourProgram(cluster.place)
-  await promisify(execFile)(command, [gatewayProgram, 'migrate'], {
-    env: gatewayEnvironment(cluster),
+  const { demo } = cluster.place.size
+  await promisify(execFile)(command, [gatewayProgram, 'migrate', demo ? '--demo' : '--no-demo'], {
+    env: environmentWith(cluster, [OWNER_URL]),
     cwd: cluster.place.runFolder,
     ...account,
   })
 }
 
 /** Returns the environment of a gateway. URLs of the proxies' ports are in files that other accounts cannot read. */
-function gatewayEnvironment({ place, credentials }: Cluster): Record<string, string> {
+function environmentWith(
+  { place, credentials }: Cluster,
+  urls: readonly GatewayUrl[],
+): Record<string, string> {
   const environment: Record<string, string> = {
     TESSERA_DRAIN_DELAY_MS: String(DRAIN_DELAY_MS),
     TESSERA_LOG_LEVEL: process.env.TESSERA_LOG_LEVEL ?? 'info',
   }
-  for (const name of GATEWAY_URLS) {
+  for (const name of urls) {
     const file = join(credentialsFolder(place), urlFileOf(name))
     writeOwned(place, file, gatewayUrl(place.topology, credentials, name))
     environment[urlVariableOf(name)] = file

@@ -73,6 +73,17 @@ export async function withOwner(
   }
 }
 
+/**
+ * Applies missing migrations and imports the demo data if it is wanted and missing, again and again while no database
+ * answers.
+ */
+export const prepareDatabase = (config: Config, addresses: Addresses, emit: Emit) =>
+  awaitDatabase(config, emit, () =>
+    withOwner(addresses, emit, async (session) => {
+      if (config.demo) await (await import('../features/import/demo.ts')).importDemo(session, emit)
+    }),
+  )
+
 /** Interval between attempts to reach a database. */
 const AWAIT_INTERVAL_MS = 500
 

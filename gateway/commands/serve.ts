@@ -3,7 +3,7 @@
 
 import { ConfigError, isEmbedded, readConfig, variableOf } from '../config.ts'
 import { isServing, startProcesses } from '../processes.ts'
-import { type Addresses, awaitDatabase, findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+import { type Addresses, findDatabase, prepareDatabase, runUntilSignal } from './lifecycle.ts'
 
 const onTerminal = () => process.stdout.isTTY === true
 
@@ -17,13 +17,8 @@ export async function serve(args: readonly string[]) {
   if (isServing) return (await import('./serve-requests.ts')).serveRequests(config, emit)
   await runUntilSignal(emit, async (cleanup, interrupted) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
-    if (config.demo ?? isEmbedded(config))
-      await awaitDatabase(config, emit, () =>
-        withOwner(addresses, emit, async (session) =>
-          (await import('../features/import/demo.ts')).importDemo(session, emit),
-        ),
-      )
-    else if (isEmbedded(config)) await withOwner(addresses, emit, async () => {})
+    const demo = config.demo ?? isEmbedded(config)
+    if (demo || isEmbedded(config)) await prepareDatabase({ ...config, demo }, addresses, emit)
     const environment = isEmbedded(config) ? environmentOf(addresses) : {}
     const starting = startProcesses({
       count: config.processes,
@@ -45,8 +40,7 @@ export async function serve(args: readonly string[]) {
 }
 
 /** Returns the embedded database's addresses as variables; each process itself reads those of a configured one. */
-const environmentOf = ({ readUrl, writeUrl, ownerUrl }: Addresses) => ({
+const environmentOf = ({ readUrl, writeUrl }: Addresses) => ({
   [variableOf('readUrl')]: readUrl,
   [variableOf('writeUrl')]: writeUrl!,
-  [variableOf('ownerUrl')]: ownerUrl!,
 })

@@ -79,9 +79,14 @@ test('the gateway is not root, its file system is read-only, and no password is 
   const inGateway = (...command: string[]) => compose('exec', '--no-TTY', 'gateway', ...command)
   assert.equal((await inGateway('id', '-u')).trim(), '1000')
   await assert.rejects(inGateway('touch', '/opt/tessera/x'), /Read-only file system/)
-  const logs = await compose('logs', 'gateway', 'database')
+  const logs = await compose('logs', 'gateway', 'manage', 'database')
+  assert.deepEqual((await inGateway('ls', '/secrets')).trim().split(/\s+/), [
+    'tessera_read.url',
+    'tessera_write.url',
+  ])
+  assert.doesNotMatch(await inGateway('env'), /OWNER/)
   for (const role of ['tessera_owner', 'tessera_write', 'tessera_read']) {
-    const url = new URL(await inGateway('cat', `/secrets/${role}.url`))
+    const url = new URL(await compose('exec', '--no-TTY', 'database', 'cat', `/secrets/${role}.url`))
     assert.ok(url.password.length > 20)
     assert.ok(!logs.includes(url.password), `the log shows the password of ${role}`)
   }
@@ -97,21 +102,13 @@ test('changes need a key, which a command in the container creates; pages find t
       body: '{"properties":{"admin2":"changed"}}',
     })
   assert.equal((await change()).status, 401)
-  const made = await compose(
-    'exec',
-    '--no-TTY',
-    'gateway',
-    'node',
-    'gateway/main.ts',
-    'keys',
-    'create',
-    'test',
-  )
+  const made = await compose('run', '--rm', '--no-deps', '--no-TTY', 'manage', 'keys', 'create', 'test')
   assert.equal((await change({ authorization: `Bearer ${made.trim()}` })).json.properties.admin2, 'changed')
   const { text } = await client('/collections/cities/items/24587.5?f=html')
   const assets = [...text.matchAll(/(?:src|href|data-maplibre)="([^"]*\/assets\/[^"]+)"/g)]
   assert.ok(assets.length >= 5)
-  for (const [, address] of assets) assert.equal((await fetch(address!)).status, 200, address)
+  for (const [, address] of assets)
+    assert.equal((await fetch(new URL(address!, client.url))).status, 200, address)
 })
 
 test('the gateway stops by itself when it is told to', { skip, timeout: 60_000 }, async () => {
