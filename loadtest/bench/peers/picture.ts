@@ -19,6 +19,7 @@ export function renderPicture(results: readonly Result[]): string {
   const lines = renderGrowth(results, colourOf, bars.height)
   const height = bars.height + CHART.top + CHART.height + 60
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">
+<title>Tessera, its peers and the floor</title>
 <rect width="${WIDTH}" height="${height}" fill="white"/>
 ${bars.text}
 ${lines}
