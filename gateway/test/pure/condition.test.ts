@@ -50,7 +50,10 @@ test('without the index of a projected table everything else stays as it is', ()
   assert.doesNotMatch(textOf(bbox.withoutIndex!), /&&/)
   const joined = allOf([named('a', 1), bbox])
   assert.doesNotMatch(textOf(joined.withoutIndex!), /&&/)
-  assert.deepEqual(compileFragment(joined.withoutIndex!).values, [1, 'SRID=4326;POLYGON((5 45,5 48,11 48,11 45,5 45))'])
+  assert.deepEqual(compileFragment(joined.withoutIndex!).values, [
+    1,
+    'SRID=4326;POLYGON((5 45,5 48,11 48,11 45,5 45))',
+  ])
   assert.deepEqual(joined.withoutIndex!.boxes, joined.boxes)
   // A condition that uses no index of that kind has no other form.
   assert.equal(bboxCondition(parseBbox([5, 45, 11, 48]), geographic).withoutIndex, undefined)
