@@ -6,7 +6,7 @@ import { ABSENT, type Condition } from '../features/changes/item-statement.ts'
 import type { Collection } from '../features/collections/collection.ts'
 import type { Format, Link } from '../features/formats/format.ts'
 import { closeFeature, GEOJSON } from '../features/formats/geojson.ts'
-import { type CoordinateSystem, CRS84 } from '../features/values/coordinate-system.ts'
+import { type CoordinateSystem, CRS84, CRS84H, findSystem } from '../features/values/coordinate-system.ts'
 import { link, ownLinks } from './links.ts'
 import { HTML, JSON_FORMAT } from './negotiate.ts'
 
@@ -102,17 +102,17 @@ export function parseCondition({ headers }: FastifyRequest, { fingerprint }: Col
 }
 
 /**
- * Refuses bodies whose coordinates are not longitude and latitude, which Content-Crs declares (OGC 18-058, 6.3).
+ * Returns the system of the coordinates of a body, from Content-Crs (OGC 18-058r1, 6.3).
  * @throws GatewayError header-invalid, because the feature would be stored at another place
  */
-export function checkContentCrs({ headers }: FastifyRequest) {
+export function systemOfBody({ headers }: FastifyRequest, collection: Collection): CoordinateSystem {
   const given = headers['content-crs']
-  if (given === undefined || String(given).replace(/^<|>$/g, '') === CRS84.uri) return
+  if (given === undefined) return collection.defaultSystem
+  const system = findSystem(String(given).trim().replace(/^<|>$/g, ''), [...collection.systems, CRS84H])
+  if (system) return system
   throw gatewayError(
     'header-invalid',
-    `Content-Crs must be <${CRS84.uri}> or left out: coordinates of bodies are longitude and latitude.`,
-    {
-      header: 'Content-Crs',
-    },
+    `Content-Crs must be one of the coordinate systems of this collection in angle brackets, or left out for longitude and latitude: ${collection.systems.map(({ uri }) => `<${uri}>`).join(', ')}.`,
+    { header: 'Content-Crs' },
   )
 }

@@ -1542,6 +1542,8 @@ export interface operations {
                 "consistency-token"?: string;
                 /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
+                /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
+                "content-crs"?: string;
                 /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
@@ -1563,6 +1565,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -1854,6 +1858,8 @@ export interface operations {
                 "idempotency-key"?: string;
                 /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
+                /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
+                "content-crs"?: string;
                 /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
@@ -1877,6 +1883,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -1892,6 +1900,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -1909,6 +1919,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -2243,6 +2255,8 @@ export interface operations {
                 "idempotency-key"?: string;
                 /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
+                /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
+                "content-crs"?: string;
                 /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
@@ -2266,6 +2280,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -2281,6 +2297,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */

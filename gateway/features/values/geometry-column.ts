@@ -64,18 +64,21 @@ export const takenOut = (geometry: GeometryColumn, column: string): GeometryColu
 })
 
 /**
- * Converts a geometry in degrees to what the column stores. A column that declares no coordinate system gets degrees in
- * a new row, and that of the row in an existing one.
+ * Converts a geometry to what the column stores. A column that declares no coordinate system gets degrees in a new row,
+ * and that of the row in an existing one.
+ * @param from the SRID of the value
  */
-export function geometryToStore(geometry: GeometryColumn, isNew: boolean, value: SQL): SQL {
-  const converted = convert(geometry, isNew, value)
+export function geometryToStore(geometry: GeometryColumn, isNew: boolean, value: SQL, from = DEGREES): SQL {
+  const converted = convert(geometry, isNew, value, from)
   return geometry.isGeography ? sql`(${converted})::geography` : converted
 }
 
-function convert(geometry: GeometryColumn, isNew: boolean, value: SQL): SQL {
+function convert(geometry: GeometryColumn, isNew: boolean, value: SQL, from: number): SQL {
   const { srid } = geometry
-  if (srid === 4326 || (srid === undefined && isNew)) return value
-  if (srid !== undefined) return sql`ST_Transform(${value}, ${sql.raw(String(srid))})`
+  const to = (target: number) =>
+    target === from ? value : sql`ST_Transform(${value}, ${sql.raw(String(target))})`
+  if (srid !== undefined) return to(srid)
+  if (isNew) return to(DEGREES)
   const own = sql`ST_SRID(${storedGeometry(geometry)})`
-  return sql`case when ${own} = 0 then ST_SetSRID(${value}, 0) else ST_Transform(${value}, coalesce(${own}, 4326)) end`
+  return sql`case when ${own} = 0 then ST_SetSRID(${to(DEGREES)}, 0) else ST_Transform(${value}, coalesce(${own}, 4326)) end`
 }
