@@ -27,7 +27,7 @@ import { openapi } from './http/openapi.ts'
 import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
-import { collections } from './http/routes/collections.ts'
+import * as collectionRoutes from './http/routes/collections.ts'
 import * as functionRoutes from './http/routes/functions.ts'
 import { health } from './http/routes/health.ts'
 import * as itemChangeRoutes from './http/routes/item-changes.ts'
@@ -79,9 +79,14 @@ function closeIdleConnections(app: FastifyInstance) {
 }
 
 /** Conformance classes, which each route declares. */
-export const conformsTo = [landingRoutes, itemRoutes, itemChangeRoutes, schemaRoutes, functionRoutes].flatMap(
-  ({ conformance }) => conformance,
-)
+export const conformsTo = [
+  landingRoutes,
+  itemRoutes,
+  collectionRoutes,
+  itemChangeRoutes,
+  schemaRoutes,
+  functionRoutes,
+].flatMap(({ conformance }) => conformance)
 
 export async function buildApp({
   config,
@@ -155,7 +160,7 @@ export async function buildApp({
     conformsTo,
     catalog,
   })
-  app.register(collections, { catalog, extents: makeExtents(database, emit) })
+  app.register(collectionRoutes.collections, { catalog, extents: makeExtents(database, emit) })
   app.register(schemaRoutes.schemas, { catalog })
   app.register(functionRoutes.functions, { functions })
   const idempotencyKeys = makeIdempotencyKeys(database)

@@ -122,6 +122,17 @@ export const settings = {
   demo: flag('import the demo data if it is missing; true by default with the embedded PostGIS', undefined),
   schemas: list('schemas to serve; by default all that the role can read', []),
   excludeSchemas: list('schemas not to serve', []),
+  crs: {
+    does: 'coordinate systems in which all collections are served, besides CRS84, EPSG:4326, EPSG:3857 and their own',
+    allowed: 'codes such as EPSG:25832 separated by commas, each once',
+    default: [],
+    parse(value: string) {
+      const codes = value.split(',').map((code) => code.trim().toUpperCase())
+      return codes.every((code) => /^\w+:\w+$/.test(code)) && new Set(codes).size === codes.length
+        ? codes
+        : undefined
+    },
+  } as Setting<readonly string[]>,
   processes: integer(
     'number of serving processes; by default one per core, at most four',
     Math.min(availableParallelism(), 4),

@@ -126,6 +126,7 @@ export async function makeDocument(): Promise<string> {
       throw new Error('there are no collections in a document')
     },
     list: () => [],
+    commonSystems: [],
     routines: [],
     reload: async () => {},
     close() {},

@@ -6,6 +6,7 @@ import { isLoopback } from './auth/locality.ts'
 
 const EXPOSED_HEADERS = [
   'ETag',
+  'Content-Crs',
   'Link',
   'Location',
   'Retry-After',

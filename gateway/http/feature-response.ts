@@ -6,7 +6,7 @@ import { ABSENT, type Condition } from '../features/changes/item-statement.ts'
 import type { Collection } from '../features/collections/collection.ts'
 import type { Format, Link } from '../features/formats/format.ts'
 import { closeFeature, GEOJSON } from '../features/formats/geojson.ts'
-import { CRS84 } from '../features/values/bbox.ts'
+import { type CoordinateSystem, CRS84, CRS84H, findSystem } from '../features/values/coordinate-system.ts'
 import { link, ownLinks } from './links.ts'
 import { HTML, JSON_FORMAT } from './negotiate.ts'
 
@@ -19,13 +19,34 @@ export const featureUrl = (base: string, collection: Collection, id: string) =>
 /** Formats of a single feature. */
 export const ITEM_FORMATS: readonly [Format, Format] = [GEOJSON, HTML]
 
-export const featureLinks = (base: string, collection: Collection, id: string, format: Format): Link[] => [
-  ...ownLinks(featureUrl(base, collection, id), format, ITEM_FORMATS),
+/** @param system that of the coordinates, if the request names it */
+export const featureLinks = (
+  base: string,
+  collection: Collection,
+  id: string,
+  format: Format,
+  system?: CoordinateSystem,
+): Link[] => [
+  ...ownLinks(
+    `${featureUrl(base, collection, id)}${system ? `?crs=${encodeURIComponent(system.uri)}` : ''}`,
+    format,
+    ITEM_FORMATS,
+  ),
   link('collection', collectionUrl(base, collection), JSON_FORMAT.types[0], collection.title),
 ]
 
-/** Returns the strong entity tag of a feature, which changes with the version of its row and the columns of its table. */
-export const featureTag = ({ fingerprint }: Collection, version: string) => `"${fingerprint}.${version}"`
+/**
+ * Returns the strong entity tag of a feature, which changes with the version of its row and the columns of its table. A
+ * feature in another system has a tag of its own; its version is the same.
+ */
+export const featureTag = ({ fingerprint }: Collection, version: string, system = CRS84) =>
+  system.srid === CRS84.srid && !system.isNorthFirst
+    ? `"${fingerprint}.${version}"`
+    : `"${fingerprint}.${version}.${system.srid}"`
+
+/** Reports the system of the coordinates of an answer (OGC 18-058r1, 6.3.3). */
+export const tellSystem = (reply: FastifyReply, { uri }: CoordinateSystem) =>
+  reply.header('content-crs', `<${uri}>`)
 
 export function sendFeature(
   reply: FastifyReply,
@@ -34,10 +55,15 @@ export function sendFeature(
   id: string,
   { text, version }: { readonly text: string; readonly version: string },
   type = GEOJSON.types[0],
+  system?: CoordinateSystem,
 ) {
-  const links = featureLinks(base, collection, id, GEOJSON)
+  const links = featureLinks(base, collection, id, GEOJSON, system)
+  tellSystem(reply, system ?? collection.defaultSystem)
   // Node sends a string and its headers in one write; a second write would take an eighth of the time of such an answer.
-  return reply.type(type).header('etag', featureTag(collection, version)).send(closeFeature(text, links))
+  return reply
+    .type(type)
+    .header('etag', featureTag(collection, version, system))
+    .send(closeFeature(text, links))
 }
 
 const TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/
@@ -76,17 +102,17 @@ export function parseCondition({ headers }: FastifyRequest, { fingerprint }: Col
 }
 
 /**
- * Refuses bodies whose coordinates are not longitude and latitude, which Content-Crs declares (OGC 18-058, 6.3).
+ * Returns the system of the coordinates of a body, from Content-Crs (OGC 18-058r1, 6.3).
  * @throws GatewayError header-invalid, because the feature would be stored at another place
  */
-export function checkContentCrs({ headers }: FastifyRequest) {
+export function systemOfBody({ headers }: FastifyRequest, collection: Collection): CoordinateSystem {
   const given = headers['content-crs']
-  if (given === undefined || String(given).replace(/^<|>$/g, '') === CRS84) return
+  if (given === undefined) return collection.defaultSystem
+  const system = findSystem(String(given).trim().replace(/^<|>$/g, ''), [...collection.systems, CRS84H])
+  if (system) return system
   throw gatewayError(
     'header-invalid',
-    `Content-Crs must be <${CRS84}> or left out: coordinates of bodies are longitude and latitude.`,
-    {
-      header: 'Content-Crs',
-    },
+    `Content-Crs must be one of the coordinate systems of this collection in angle brackets, or left out for longitude and latitude: ${collection.systems.map(({ uri }) => `<${uri}>`).join(', ')}.`,
+    { header: 'Content-Crs' },
   )
 }

@@ -86,7 +86,13 @@ export async function keyOfChange(
   return keys.keyOf(givenKeyOf(request), {
     caller: principalOf(request).id,
     target: JSON.stringify([method, collectionId, featureId]),
-    content: JSON.stringify([headers['if-match'], headers['if-none-match'], bodyHash]),
+    content: JSON.stringify([
+      headers['if-match'],
+      headers['if-none-match'],
+      bodyHash,
+      // Left out without it, so that keys of an earlier version stay the same.
+      ...(headers['content-crs'] === undefined ? [] : [headers['content-crs']]),
+    ]),
   })
 }
 

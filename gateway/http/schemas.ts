@@ -46,7 +46,8 @@ export const Geometry = Type.Object(
     $id: 'Geometry',
     additionalProperties: true,
     nullable: true,
-    description: 'RFC 7946; null if the feature has no geometry.',
+    description:
+      'RFC 7946; null if the feature has no geometry. Coordinates are in the system that the header Content-Crs names.',
   },
 )
 
@@ -120,7 +121,17 @@ export const Collection = Type.Object(
         }),
       ),
     }),
-    crs: Type.Array(Type.String()),
+    crs: Type.Array(Type.String(), {
+      description:
+        'Coordinate systems in which features are served, as URIs; `#/crs` stands for those that /collections lists.',
+    }),
+    storageCrs: Type.Optional(
+      Type.String({
+        format: 'uri',
+        description:
+          'The one of them that geometries are stored in; left out if each row has its own, or if it has no URI.',
+      }),
+    ),
     distribution: Type.Optional(Distribution),
     links: Type.Array(Type.Ref('Link#')),
   },
@@ -280,6 +291,25 @@ export const formatParameter = (formats: Formats) => {
       'x-expected': names.join(' or '),
     }),
   )
+}
+
+/** Describes `crs`, which chooses the coordinate system. */
+export const crsParameter = Type.Optional(
+  Type.String({
+    format: 'uri',
+    description:
+      'Coordinate system of the coordinates in the answer, as a URI from the list of the collection. They are in the order of its axes. The default is CRS84, or CRS84h if positions have heights: longitude, latitude.',
+    example: 'http://www.opengis.net/def/crs/EPSG/0/3857',
+    'x-expected': 'the URI of a coordinate system',
+  }),
+)
+
+/** The header that names the coordinate system of an answer. */
+export const contentCrs = {
+  'Content-Crs': {
+    type: 'string',
+    description: 'Coordinate system of the coordinates in the answer, as a URI in angle brackets.',
+  },
 }
 
 /** Describes `explain`, which returns the query instead of its result. */

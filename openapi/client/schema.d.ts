@@ -332,7 +332,7 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
-        /** @description RFC 7946; null if the feature has no geometry. */
+        /** @description RFC 7946; null if the feature has no geometry. Coordinates are in the system that the header Content-Crs names. */
         Geometry: ({
             /** @enum {string} */
             type: "Point" | "MultiPoint" | "LineString" | "MultiLineString" | "Polygon" | "MultiPolygon" | "GeometryCollection";
@@ -379,7 +379,13 @@ export interface components {
                     trs: string;
                 };
             };
+            /** @description Coordinate systems in which features are served, as URIs; `#/crs` stands for those that /collections lists. */
             crs: string[];
+            /**
+             * Format: uri
+             * @description The one of them that geometries are stored in; left out if each row has its own, or if it has no URI.
+             */
+            storageCrs?: string;
             /** @description How features are grouped, and distributed if there are several nodes. */
             distribution?: {
                 /**
@@ -728,6 +734,8 @@ export interface operations {
                 content: {
                     "application/json": {
                         links: components["schemas"]["Link"][];
+                        /** @description Coordinate systems of every collection whose own list has `#/crs`. */
+                        crs: string[];
                         collections: components["schemas"]["Collection"][];
                     };
                     "text/html": string;
@@ -1371,8 +1379,12 @@ export interface operations {
             query?: {
                 /** @description Most features on a page. A greater number than the maximum counts as the maximum. */
                 limit?: number;
-                /** @description Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. */
+                /** @description Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. In the system of bbox-crs: the least coordinate of each axis, then the greatest. */
                 bbox?: number[];
+                /** @description Coordinate system of bbox, as a URI from the list of the collection; by default CRS84 (longitude, latitude). */
+                "bbox-crs"?: string;
+                /** @description Coordinate system of the coordinates in the answer, as a URI from the list of the collection. They are in the order of its axes. The default is CRS84, or CRS84h if positions have heights: longitude, latitude. */
+                crs?: string;
                 /** @description Selects features of an instant or an interval, either side of which may be open (..). */
                 datetime?: string;
                 /** @description Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry. */
@@ -1423,6 +1435,8 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1528,6 +1542,8 @@ export interface operations {
                 "consistency-token"?: string;
                 /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
+                /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
+                "content-crs"?: string;
                 /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
@@ -1549,6 +1565,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -1706,6 +1724,8 @@ export interface operations {
     getFeature: {
         parameters: {
             query?: {
+                /** @description Coordinate system of the coordinates in the answer, as a URI from the list of the collection. They are in the order of its axes. The default is CRS84, or CRS84h if positions have heights: longitude, latitude. */
+                crs?: string;
                 /** @description The format; without it, the Accept header decides. */
                 f?: "json" | "html";
                 /** @description Returns the query instead of its result: its SQL, its plan, the cells that it reads and the shards that it queries. For clients on this machine only. */
@@ -1736,6 +1756,8 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1836,6 +1858,8 @@ export interface operations {
                 "idempotency-key"?: string;
                 /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
+                /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
+                "content-crs"?: string;
                 /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
@@ -1859,6 +1883,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -1874,6 +1900,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -1891,6 +1919,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -2225,6 +2255,8 @@ export interface operations {
                 "idempotency-key"?: string;
                 /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
+                /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
+                "content-crs"?: string;
                 /** @description With `return=minimal`, the answer does not contain the feature. */
                 prefer?: string;
             };
@@ -2248,6 +2280,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */
@@ -2263,6 +2297,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
+                    "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
                     "Consistency-Token"?: string;
                     /** @description The change had already been made under the same key; this is its outcome of that time. */

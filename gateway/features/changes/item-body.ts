@@ -3,6 +3,7 @@
 import { type Fault, gatewayError, listed, MAX_FAULTS, quoted } from '../../errors.ts'
 import { type Collection, isSpread } from '../collections/collection.ts'
 import { type Column, isRequired } from '../values/column.ts'
+import { type CoordinateSystem, CRS84 } from '../values/coordinate-system.ts'
 import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
 import { describeForeignCrs, foreignCrsOf } from '../values/geojson-crs.ts'
 import {
@@ -63,6 +64,7 @@ type Report = (pointer: string, detail: string) => undefined
 /**
  * Parses the body of a change.
  * @param id the feature's id, if the URL has it
+ * @param system that of its coordinates
  * @throws GatewayError feature-invalid, with a fault for each thing that is wrong, up to a limit
  */
 export function parseItemBody(
@@ -70,6 +72,7 @@ export function parseItemBody(
   collection: Collection,
   kind: BodyKind,
   id: string | undefined,
+  system = CRS84,
 ): ItemBody {
   const faults: Fault[] = []
   const report: Report = (pointer, detail) => {
@@ -93,11 +96,11 @@ export function parseItemBody(
     if (!KNOWN_MEMBERS.has(name))
       report(pointerOf(name), 'is not a member of a feature; its attributes belong in properties')
   }
-  const foreignCrs = foreignCrsOf(body.crs)
-  if (foreignCrs !== undefined) report('/crs', `is ${describeForeignCrs(foreignCrs)}`)
+  const foreignCrs = foreignCrsOf(body.crs, system)
+  if (foreignCrs !== undefined) report('/crs', `is ${describeForeignCrs(foreignCrs, system)}`)
   const parsed: ItemBody = {
     id: parseId(body.id, collection, kind, id, report),
-    geometry: parseGeometryMember(body, collection, kind, report),
+    geometry: parseGeometryMember(body, collection, kind, system, report),
     assignments: parseProperties(body.properties, collection, kind, report, mayLack ? lack : report),
   }
   if (faults.length > 0) throw invalidFeature([...faults, ...lacks])
@@ -155,6 +158,7 @@ function parseGeometryMember(
   { geometry }: JsonObject,
   { geometry: { column, type, dimension, isNullable }, capabilities }: Collection,
   kind: BodyKind,
+  system: CoordinateSystem,
   report: Report,
 ): ParsedGeometry | null | undefined {
   if (geometry === undefined) {
@@ -171,7 +175,7 @@ function parseGeometryMember(
   // A merge patch may leave out the type if the collection has only one.
   const isPartial = kind === 'update' && wanted && isObject(geometry) && !('type' in geometry)
   try {
-    const given = parseGeometry(isPartial ? { ...geometry, type: wanted } : geometry)
+    const given = parseGeometry(isPartial ? { ...geometry, type: wanted } : geometry, system)
     // As in an import, a single geometry becomes one of several parts if the collection has these.
     const parsed =
       wanted === `Multi${given.type}`
@@ -185,7 +189,7 @@ function parseGeometryMember(
           : `is "${parsed.type}", but this collection holds ${type}, which GeoJSON cannot express`,
       )
     }
-    if (dimension !== undefined && parsed.dimension !== dimension && parsed.extent) {
+    if (dimension !== undefined && parsed.dimension !== dimension && !parsed.isEmpty) {
       return report(
         '/geometry/coordinates',
         dimension === 3

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database, Query } from '../../database/contract.ts'
 import { isGeometryFailure, isProjectionFailure, RefusedChange } from '../../database/outcome.ts'
-import type { Row } from '../../database/statement.ts'
+import type { Row, Statement } from '../../database/statement.ts'
 import { type GatewayError, gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
@@ -15,9 +15,10 @@ import type { Unshown } from '../query/unshown.ts'
 import { cellOf } from '../sharding/cell.ts'
 import { homeOf, itemIdOf, makeLocalId } from '../sharding/feature-id.ts'
 import { compileClaim, compileForget, compileForward, compileWhereabouts } from '../sharding/forwarding.ts'
+import { type CoordinateSystem, CRS84, DEGREES } from '../values/coordinate-system.ts'
 import { parseStored } from '../values/value.ts'
 import { type ChangeResult, changeOnce, claimKey, type Done, type IdempotencyKey } from './idempotency-key.ts'
-import { type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
+import { type BodyKind, type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
 import {
   ABSENT,
   type ChangeStatement,
@@ -53,8 +54,21 @@ export interface ItemChanges {
   remove(collection: Collection, id: string, condition: Condition): Promise<Done>
 }
 
-/** @param key key of the only change that will be made; undefined if that change will not be repeated */
-export function makeItemChanges(database: Database, unshown: Unshown, key?: IdempotencyKey): ItemChanges {
+/**
+ * @param key key of the only change that will be made; undefined if that change will not be repeated
+ * @param system that of coordinates in bodies
+ */
+export function makeItemChanges(
+  database: Database,
+  unshown: Unshown,
+  key?: IdempotencyKey,
+  system = CRS84,
+): ItemChanges {
+  const parse = async (given: unknown, collection: Collection, kind: BodyKind, id?: string) => {
+    const body = parseItemBody(given, collection, kind, id, system)
+    return collection.level === undefined ? body : locateBody(database, body)
+  }
+
   /** @param cell the cell next to which the key is stored */
   async function make(
     collection: Collection,
@@ -89,9 +103,7 @@ export function makeItemChanges(database: Database, unshown: Unshown, key?: Idem
       // The change is made again if it was rolled back only because its result cannot be shown.
       if (isGeometryFailure(error) && form === 'converted') return make(collection, cell, work, 'stored')
       if (isProjectionFailure(error) && latest?.targets.some(isGeometry)) {
-        throw invalidFeature([
-          { pointer: '/geometry', detail: "is outside the area of this collection's coordinate system" },
-        ])
+        throw invalidFeature([{ pointer: '/geometry', detail: outsideOf(system) }])
       }
       throw error
     }
@@ -109,7 +121,7 @@ export function makeItemChanges(database: Database, unshown: Unshown, key?: Idem
 
   return {
     async create(collection, given) {
-      const body = parseItemBody(given, collection, 'create', undefined)
+      const body = await parse(given, collection, 'create')
       const cell = cellOfBody(collection, body)
       const placed = cell === undefined ? body : { ...body, id: itemIdOf(cell, makeLocalId()) }
       if (key?.giver === 'client' && cell !== undefined) await claimKey(database, key, collection)
@@ -121,18 +133,23 @@ export function makeItemChanges(database: Database, unshown: Unshown, key?: Idem
     },
     async replace(collection, text, given, condition, mayCreate) {
       const id = idOf(collection, text)
-      const body = parseItemBody(given, collection, 'replace', id)
+      const body = await parse(given, collection, 'replace', id)
       return make(collection, homeIn(collection, id), async (attempt) => {
         const row = await changeItem(attempt, collection, id, body, condition, compileReplace, replaceKept)
         if (row) return stored('changed', attempt, collection, row)
         if (!mayCreate || !collection.takesIds || !collection.capabilities?.canCreate)
           throw featureNotFound(collection, id)
-        return stored('created', attempt, collection, await createWithId(attempt, collection, id, given))
+        return stored(
+          'created',
+          attempt,
+          collection,
+          await createWithId(attempt, collection, id, await parse(given, collection, 'create', id)),
+        )
       })
     },
     async update(collection, text, given, condition) {
       const id = idOf(collection, text)
-      const body = parseItemBody(given, collection, 'update', id)
+      const body = await parse(given, collection, 'update', id)
       return make(collection, homeIn(collection, id), async (attempt) => {
         const row = await changeItem(attempt, collection, id, body, condition, compileUpdate, updateKept)
         if (!row) throw featureNotFound(collection, id)
@@ -292,9 +309,8 @@ async function createWithId(
   attempt: Attempt,
   collection: Collection,
   id: string,
-  given: unknown,
+  body: ItemBody,
 ): Promise<Row> {
-  const body = parseItemBody(given, collection, 'create', id)
   const cell = cellOfBody(collection, body)
   if (cell !== undefined && homeOf(id) !== cell) {
     const example = JSON.stringify(itemIdOf(cell, 'my-own'))
@@ -351,6 +367,40 @@ function idOf(collection: Collection, text: string): string {
   if (id === undefined) throw featureNotFound(collection, text)
   return id
 }
+
+/** Completes "/geometry …". */
+const outsideOf = ({ srid, uri }: CoordinateSystem) =>
+  srid === DEGREES
+    ? "is outside the area of this collection's coordinate system"
+    : `is outside the area of ${uri}, or of this collection's coordinate system`
+
+/** Returns the body with the extent of its geometry in degrees, which decides its cell. @throws GatewayError */
+async function locateBody(database: Database, body: ItemBody): Promise<ItemBody> {
+  const { geometry } = body
+  if (!geometry || geometry.isEmpty || geometry.extent) return body
+  const { text, system } = geometry
+  const [row] = await database.read(compileExtent(text, system)).catch((error) => {
+    if (!isGeometryFailure(error)) throw error
+    throw invalidFeature([{ pointer: '/geometry', detail: outsideOf(system) }])
+  })
+  const [minLongitude, minLatitude, maxLongitude, maxLatitude] = row!.map(Number) as [
+    number,
+    number,
+    number,
+    number,
+  ]
+  return {
+    ...body,
+    geometry: { ...geometry, extent: { minLongitude, minLatitude, maxLongitude, maxLatitude } },
+  }
+}
+
+const compileExtent = (text: string, { srid }: CoordinateSystem): Statement => ({
+  name: 'tessera_body_extent',
+  text: `select ST_XMin(geometry), ST_YMin(geometry), ST_XMax(geometry), ST_YMax(geometry)
+    from (select ST_Transform(ST_SetSRID(ST_GeomFromGeoJSON($1::text), $2::int), ${DEGREES}) as geometry offset 0) as body`,
+  values: [text, srid],
+})
 
 /** Returns the cell of a feature with this body; undefined if features are not sharded by cell. */
 const cellOfBody = ({ level }: Collection, { geometry }: ItemBody) =>

@@ -16,6 +16,7 @@ import { geojson } from '../formats/geojson.ts'
 import { itemOf, versionOf } from '../query/stored-feature.ts'
 import { departure, type KeptColumn } from '../sharding/forwarding.ts'
 import { type Column, columnOf } from '../values/column.ts'
+import { CRS84, DEGREES } from '../values/coordinate-system.ts'
 import { geometryToStore } from '../values/geometry-column.ts'
 import { derivedValue, memberOf } from './derived-value.ts'
 import type { ColumnValue, DerivedValue, ItemBody } from './item-body.ts'
@@ -141,15 +142,20 @@ function assignGeometry(
 ): Assignment[] {
   if (geometry === undefined) return []
   const stored = columnOf({ name: column.column })
-  const given = (text: SQL) =>
-    geometryToStore(column, form === undefined, sql`ST_GeomFromGeoJSON(${text}::text)`)
+  const system = geometry?.system ?? CRS84
+  const parse = (text: SQL) => {
+    const parsed = sql`ST_GeomFromGeoJSON(${text}::text)`
+    return system.srid === DEGREES ? parsed : sql`ST_SetSRID(${parsed}, ${sql.raw(String(system.srid))})`
+  }
+  const given = (text: SQL) => geometryToStore(column, form === undefined, parse(text), system.srid)
+  const shown = geojson.inSystem({ ...system, isNorthFirst: false })
   const keptOr = (text: SQL) =>
-    sql`case when ${geojson.geometryOf(column)} = ${text}::text then ${stored} else ${given(text)} end`
+    sql`case when ${shown.geometryOf(column)} = ${text}::text then ${stored} else ${given(text)} end`
   const value: Fragment =
     geometry === null
       ? NULL
       : {
-          shape: 'geometry',
+          shape: system.srid === DEGREES ? 'geometry' : `geometry in ${system.srid}`,
           values: [geometry.text],
           compose: (text) => (form === 'converted' ? keptOr(text!) : given(text!)),
         }

@@ -6,19 +6,22 @@ import type { Database } from '../../database/contract.ts'
 import { sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { statementOf } from '../../database/template.ts'
-import { gatewayError, quoted } from '../../errors.ts'
+import { gatewayError, quoted, UserError } from '../../errors.ts'
 import type { Emit } from '../../events.ts'
+import type { CoordinateSystem } from '../values/coordinate-system.ts'
 import {
   CELL_COLUMN,
   type Changeable,
   type Collection,
   collectionId,
   type Distribution,
+  LEAST_SYSTEMS,
   makeCollection,
   type Registration,
   type Relation,
 } from './collection.ts'
 import { isMarked } from './managed.ts'
+import { makeOfferedSystems } from './offered-systems.ts'
 import { PUBLISHED, type Routine } from './routine.ts'
 
 export interface Catalog {
@@ -28,6 +31,8 @@ export interface Catalog {
   get(id: string): Collection
   /** Ordered by id. */
   list(): readonly Collection[]
+  /** Coordinate systems in which every collection is served besides the default one. */
+  readonly commonSystems: readonly CoordinateSystem[]
   /** Functions of the database that are marked as published; the same list until one of them changes. */
   readonly routines: readonly Routine[]
   /** Reads the catalog now; without it, changes are noticed within RELOAD_INTERVAL_MS. */
@@ -40,6 +45,8 @@ export type CatalogOptions = {
   /** Schemas to serve; empty for all that the role can read. */
   readonly schemas: readonly string[]
   readonly excludeSchemas: readonly string[]
+  /** Coordinate systems in which all collections are served, as in `EPSG:25832`. */
+  readonly crs: readonly string[]
   readonly emit: Emit
 }
 
@@ -77,6 +84,7 @@ export async function openCatalog({
   database,
   schemas,
   excludeSchemas,
+  crs,
   emit,
 }: CatalogOptions): Promise<Catalog> {
   let collections = new Map<string, Collection>()
@@ -96,6 +104,8 @@ export async function openCatalog({
   let askingChangeable: Promise<void> | undefined
   /** Metadata as it was last read. */
   let registered: Row[] = []
+  const systems = makeOfferedSystems(database, crs)
+  let offered = LEAST_SYSTEMS
   const told = new Set<string>()
 
   async function load() {
@@ -113,6 +123,7 @@ export async function openCatalog({
     registered = isRegistered === 't' ? await readRegistrations() : []
     tellLacks(JSON.parse(lacks) as Lack[])
     const relations = completeRelations(JSON.parse(found) as Relation[])
+    if (relations.length > 0) offered = await readSystems(relations)
     askingChangeable ??= findChangeable().finally(() => {
       askingChangeable = undefined
     })
@@ -122,7 +133,14 @@ export async function openCatalog({
     if (!isAnswered) asking.then(reload).catch((error) => emit({ type: 'catalog-load-failed', error }))
     const allowed = changeable ?? new Map<string, Changeable>()
     knowsCapabilities ||= changeable !== undefined
-    const current = JSON.stringify([relations, registered, distributed, [...allowed]])
+    const current = JSON.stringify([
+      relations,
+      registered,
+      distributed,
+      [...allowed],
+      offered.common,
+      [...offered.bySrid],
+    ])
     if (current === seen) return
     const spread = new Map(
       distributed.map(([oid, column, shards]): [string, Distribution] => [
@@ -141,11 +159,20 @@ export async function openCatalog({
     for (const relation of relations) {
       const id = collectionId(relation.schema, relation.table)
       const distribution = spread.get(relation.oid)
-      const origin = JSON.stringify([relation, notes.get(id), allowed.get(id), distribution])
+      const own = offered.bySrid.get(relation.srid ?? 0)
+      const origin = JSON.stringify([
+        relation,
+        notes.get(id),
+        allowed.get(id),
+        distribution,
+        offered.common,
+        own,
+      ])
       const before = origins.get(id) === origin ? collections.get(id) : undefined
       nextCollections.set(
         id,
-        before ?? makeCollection(relation, notes.get(id), allowed.get(id), distribution, ++lastVersion),
+        before ??
+          makeCollection(relation, notes.get(id), allowed.get(id), distribution, ++lastVersion, offered),
       )
       nextOrigins.set(id, origin)
     }
@@ -188,6 +215,14 @@ export async function openCatalog({
     database.read(registrations).catch((error) => {
       emit({ type: 'catalog-load-failed', error })
       return registered
+    })
+
+  /** Without them, features are served in WGS 84 alone until the next load. */
+  const readSystems = (relations: readonly Relation[]) =>
+    systems.read(relations.flatMap(({ srid }) => srid ?? [])).catch((error) => {
+      if (error instanceof UserError) throw error
+      emit({ type: 'catalog-load-failed', error })
+      return offered
     })
 
   /** Finds out what may be changed. While the write port is down, reads go on with what was known before. */
@@ -239,6 +274,9 @@ export async function openCatalog({
       )
     },
     list: () => [...collections.values()],
+    get commonSystems() {
+      return offered.common
+    },
     get routines() {
       return routines
     },

@@ -4,6 +4,7 @@ import { hash } from 'node:crypto'
 import { type HashRange, shardOf } from '../../database/shards.ts'
 import { sql } from '../../database/sql.ts'
 import { type Column, type ColumnKind, isRequired } from '../values/column.ts'
+import { type CoordinateSystem, CRS84, CRS84H, DEGREES, WGS84 } from '../values/coordinate-system.ts'
 import type { GeometryColumn } from '../values/geometry-column.ts'
 import { limitsOf } from '../values/limits.ts'
 import { TOUCHED_COLUMN } from './managed.ts'
@@ -36,6 +37,12 @@ export type Collection = {
   readonly geometry: GeometryColumn
   /** True if an index finds bounding boxes of geometries. */
   readonly isGeometryIndexed: boolean
+  /** Systems in which features are served. */
+  readonly systems: readonly CoordinateSystem[]
+  /** The one of them that coordinates are in if a request names none. */
+  readonly defaultSystem: CoordinateSystem
+  /** The one of them in which all geometries are stored; undefined if there is none. */
+  readonly storageSystem: CoordinateSystem | undefined
   /** Columns that together identify a feature, in order; empty if there are none, as in most views. */
   readonly key: readonly Column[]
   /** True if `key` is the physical position of a row (ctid): it serves for paging, but not as an address. */
@@ -217,12 +224,22 @@ export const collectionId = (schema: string, table: string) =>
 const partOfId = (name: string) =>
   name.includes('.') || name.startsWith('"') ? `"${name.replaceAll('"', '""')}"` : name
 
+/** Systems in which collections are served besides CRS84. */
+export type OfferedSystems = {
+  /** Those for all collections. */
+  readonly common: readonly CoordinateSystem[]
+  /** Those that a table can have, by their numbers. */
+  readonly bySrid: ReadonlyMap<number, CoordinateSystem>
+}
+export const LEAST_SYSTEMS: OfferedSystems = { common: [WGS84], bySrid: new Map() }
+
 export function makeCollection(
   relation: Relation,
   registration: Registration | undefined,
   changeable: Changeable | undefined,
   distribution: Distribution | undefined,
   version: number,
+  offered = LEAST_SYSTEMS,
 ): Collection {
   const level = relation.level ?? undefined
   // The cell only determines where a feature is stored: it is neither a property nor part of a version.
@@ -260,10 +277,11 @@ export function makeCollection(
       cast: relation.geometryCast ?? undefined,
       isGeography: relation.isGeography,
       isDomain: relation.isGeometryDomain,
-      dimension: relation.isAnyGeometry ? undefined : /Z/i.test(relation.geometryType) ? 3 : 2,
+      dimension: dimensionOf(relation),
       isNullable: !relation.isGeometryRequired,
     },
     isGeometryIndexed: relation.isGeometryIndexed,
+    ...systemsOf(relation, offered),
     key,
     isKeyPhysical,
     idColumn,
@@ -299,6 +317,19 @@ export function makeCollection(
     version,
   }
 }
+
+function systemsOf(relation: Relation, { common, bySrid }: OfferedSystems) {
+  const { srid } = relation
+  const dimension = dimensionOf(relation)
+  const defaultSystem = dimension === 3 ? CRS84H : CRS84
+  const storageSystem = srid === DEGREES ? defaultSystem : srid === null ? undefined : bySrid.get(srid)
+  const systems = new Set([CRS84, ...(dimension === 2 ? [] : [CRS84H]), ...common])
+  if (storageSystem) systems.add(storageSystem)
+  return { systems: [...systems], defaultSystem, storageSystem }
+}
+
+const dimensionOf = ({ isAnyGeometry, geometryType }: Relation) =>
+  isAnyGeometry ? undefined : /Z/i.test(geometryType) ? 3 : 2
 
 /** Returns who gives a new feature its id; the gateway itself does so for features that are sharded by cell. */
 function idFromOf({ kind, level, hasInsertTrigger }: Relation, idColumn: Column | undefined) {

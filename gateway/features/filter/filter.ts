@@ -1,9 +1,9 @@
 // Owns the parameters filter, filter-lang and filter-crs: what they mean for a collection.
 
-import { gatewayError, invalidParameter } from '../../errors.ts'
+import { gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
-import { CRS84 } from '../values/bbox.ts'
 import type { Condition } from '../values/condition.ts'
+import { CRS84, CRS84H, systemOf, WGS84 } from '../values/coordinate-system.ts'
 import { checkFilter } from './check.ts'
 import { compileFilter } from './compile.ts'
 import { parseJson } from './cql2-json.ts'
@@ -27,14 +27,8 @@ export type FilterParameters = {
   readonly 'filter-crs'?: string
 }
 
-/** Coordinate systems of geometries in filters, without what comes before the authority; longitude is first in CRS84. */
-const SYSTEMS: ReadonlyMap<string, { readonly isLatitudeFirst: boolean }> = new Map([
-  ['OGC CRS84', { isLatitudeFirst: false }],
-  ['OGC CRS84h', { isLatitudeFirst: false }],
-  ['EPSG 4326', { isLatitudeFirst: true }],
-])
-const HTTP = /^https?:\/\/www\.opengis\.net\/def\/crs\/(\w+)\/[\w.]+\/(\w+)$/
-const URN = /^urn:ogc:def:crs:(\w+):[\w.]*:(\w+)$/
+/** Coordinate systems of geometries in filters. */
+const SYSTEMS = { systems: [CRS84, CRS84H, WGS84], defaultSystem: CRS84 }
 
 /** Returns the condition of a request's filter; undefined if it has none. @throws GatewayError */
 export function filterCondition(
@@ -42,22 +36,15 @@ export function filterCondition(
   collection: Collection,
   functions = OWN_FUNCTIONS,
 ): Condition | undefined {
-  const { filter, 'filter-lang': language = 'cql2-text', 'filter-crs': crs = CRS84 } = parameters
-  const [, authority, code] = HTTP.exec(crs) ?? URN.exec(crs) ?? []
-  const system = SYSTEMS.get(`${authority} ${code}`)
-  if (!system)
-    throw invalidParameter(
-      'filter-crs',
-      'CRS84 or EPSG:4326 as a URI, whose positions are longitude, latitude and latitude, longitude',
-      CRS84,
-    )
+  const { filter, 'filter-lang': language = 'cql2-text', 'filter-crs': crs } = parameters
+  const { isNorthFirst: isLatitudeFirst } = systemOf('filter-crs', crs, SYSTEMS)
   if (filter === undefined) return undefined
   if (filter.trim() === '')
     throw gatewayError('parameter-invalid', "filter must not be empty, for example filter=name='Bern'.", {
       parameter: 'filter',
     })
   const queryables = queryablesOf(collection)
-  const checked = checkFilter(parse(filter, language), queryables, { ...system, functions })
+  const checked = checkFilter(parse(filter, language), queryables, { isLatitudeFirst, functions })
   return compileFilter(checked, queryables)
 }
 

@@ -3,6 +3,7 @@
 
 import { parseBbox } from '../values/bbox.ts'
 import type { Box } from '../values/box.ts'
+import { CRS84, WGS84 } from '../values/coordinate-system.ts'
 import { GeometryError } from '../values/geometry.ts'
 import {
   type BboxLiteral,
@@ -31,7 +32,7 @@ const MAX_BOXES = 16
  * @throws GeometryError for positions that are not on the Earth
  */
 export function makeShape(value: GeometryLiteral | BboxLiteral, isLatitudeFirst: boolean): Shape {
-  if (isBbox(value)) return shapeOfBbox(isLatitudeFirst ? swapBox(value.bbox) : value.bbox)
+  if (isBbox(value)) return shapeOfBbox(value.bbox, isLatitudeFirst)
   const parts = partsOf(value, isLatitudeFirst)
   const boxes = parts.map(boxAround)
   if (boxes.some(({ minLatitude, maxLatitude }) => minLatitude < -90 || maxLatitude > 90))
@@ -45,13 +46,8 @@ export function makeShape(value: GeometryLiteral | BboxLiteral, isLatitudeFirst:
   }
 }
 
-const swapBox = (sides: readonly number[]) =>
-  sides.length === 4
-    ? [sides[1]!, sides[0]!, sides[3]!, sides[2]!]
-    : [sides[1]!, sides[0]!, sides[2]!, sides[4]!, sides[3]!, sides[5]!]
-
-function shapeOfBbox(sides: readonly number[]): Shape {
-  const { boxes, heights } = parseBbox(sides)
+function shapeOfBbox(sides: readonly number[], isLatitudeFirst: boolean): Shape {
+  const { boxes, heights } = parseBbox(sides, isLatitudeFirst ? WGS84 : CRS84)
   // One that begins exactly at the antimeridian has a part without area there.
   const areas = boxes.filter(({ minLongitude, maxLongitude }) => minLongitude < maxLongitude)
   const parts = (areas.length > 0 ? areas : boxes).map(textOfBox)

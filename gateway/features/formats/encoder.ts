@@ -3,6 +3,7 @@
 import type { SQL } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { Column } from '../values/column.ts'
+import type { CoordinateSystem } from '../values/coordinate-system.ts'
 import type { GeometryColumn } from '../values/geometry-column.ts'
 import type { Format, Link } from './format.ts'
 
@@ -14,6 +15,10 @@ export type GeometryForm = 'converted' | 'stored' | 'none'
 
 export type Encoder = {
   readonly format: Format
+  /** Everything that its SQL depends on besides the collection: the format and the system of its coordinates. */
+  readonly kind: string
+  /** Returns the encoder for coordinates in this system. */
+  readonly inSystem: (system: CoordinateSystem) => Encoder
   /** Returns the text of one feature in SQL, from the row `item`. */
   readonly featureOf: (collection: Collection, properties: readonly Column[], geometry: GeometryForm) => SQL
   /** Returns the text of one geometry in SQL; null if there is none. */

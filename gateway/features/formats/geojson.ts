@@ -3,8 +3,9 @@
 import { type SQL, sql } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
 import { type Column, columnOf } from '../values/column.ts'
+import { type CoordinateSystem, CRS84 } from '../values/coordinate-system.ts'
 import { parseExactJson } from '../values/exact-json.ts'
-import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
+import { type GeometryColumn, geometryIn, storedGeometry } from '../values/geometry-column.ts'
 import { withoutNonNumbers } from '../values/non-numbers.ts'
 import type { Encoder, GeometryForm, PageEnd } from './encoder.ts'
 import type { Format, Link } from './format.ts'
@@ -15,15 +16,13 @@ export const GEOJSON: Format = {
   title: 'GeoJSON',
 }
 
-/** Nine decimals of a degree: a tenth of a millimetre. */
-const DECIMALS = 9
-
 /**
  * Returns the text of a feature without its last brace, so that links can be added. It is built member by member and
  * not as a record: Citus can plan neither a record of a subquery over shards nor a subquery in RETURNING, and a record
  * is no faster.
  */
-export function featureOf(
+function featureOf(
+  system: CoordinateSystem,
   { geometry, idColumn }: Collection,
   properties: readonly Column[],
   form: GeometryForm,
@@ -44,7 +43,7 @@ export function featureOf(
     sql`'{"type":"Feature",'`,
     ...(id ?? []),
     sql`'"geometry":'`,
-    geometryIn(form, geometry),
+    geometryMember(form, system, geometry),
     sql`',"properties":{'`,
     ...members,
     sql`'}'`,
@@ -62,10 +61,10 @@ function propertyOf(column: Column): SQL {
     : sql`to_json(${value})::text`
 }
 
-function geometryIn(form: GeometryForm, geometry: GeometryColumn): SQL {
+function geometryMember(form: GeometryForm, system: CoordinateSystem, geometry: GeometryColumn): SQL {
   switch (form) {
     case 'converted':
-      return sql`coalesce(${geometryOf(geometry)}, 'null')`
+      return sql`coalesce(${geometryOf(system, geometry)}, 'null')`
     case 'stored':
       return sql`coalesce('"' || ${columnOf({ name: geometry.column })}::text || '"', 'null')`
     case 'none':
@@ -94,21 +93,19 @@ function concat(texts: readonly SQL[]): SQL {
 }
 
 /**
- * Returns the text of the geometry as GeoJSON wants it: longitude and latitude, straight lines, rings by the right-hand
- * rule.
+ * Returns the text of the geometry as GeoJSON wants it: straight lines, rings by the right-hand rule, which holds on the
+ * ground whatever the order of the axes is.
  */
-function geometryOf(column: GeometryColumn): SQL {
+function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: GeometryColumn): SQL {
   const { type } = column
   const isStraight = /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
-  let geometry = geometryInDegrees(
-    column,
-    isStraight ? undefined : (curved) => sql`ST_CurveToLine(${curved})`,
-  )
+  let geometry = geometryIn(srid, column, isStraight ? undefined : (curved) => sql`ST_CurveToLine(${curved})`)
   // ST_ForcePolygonCCW also turns lines round.
   if (/GEOMETRY|CURVE/.test(type))
     geometry = sql`case when ST_Dimension(${storedGeometry(column)}) < 2 then ${geometry} else ST_ForcePolygonCCW(${geometry}) end`
   else if (/POLYGON|SURFACE/.test(type)) geometry = sql`ST_ForcePolygonCCW(${geometry})`
-  return sql`ST_AsGeoJSON(${geometry}, ${sql.raw(String(DECIMALS))}, 0)`
+  if (isNorthFirst) geometry = sql`ST_FlipCoordinates(${geometry})`
+  return sql`ST_AsGeoJSON(${geometry}, ${sql.raw(String(decimals))}, 0)`
 }
 
 /**
@@ -155,10 +152,12 @@ export const parseFeatures = (features: readonly string[]): unknown[] =>
 const renderEnd = ({ returned, matched, links }: PageEnd) =>
   `],"numberReturned":${returned}${matched === undefined ? '' : `,"numberMatched":${matched}`},"links":${JSON.stringify(links)}`
 
-export const geojson: Encoder = {
+const makeEncoder = (system: CoordinateSystem): Encoder => ({
   format: GEOJSON,
-  featureOf,
-  geometryOf,
+  kind: system.srid === CRS84.srid && !system.isNorthFirst ? GEOJSON.name : `${GEOJSON.name} ${system.uri}`,
+  inSystem: makeEncoder,
+  featureOf: (collection, properties, form) => featureOf(system, collection, properties, form),
+  geometryOf: (column) => geometryOf(system, column),
   storedGeometryOf: (feature) => STORED_GEOMETRY.exec(feature)?.[1],
   // A function, because a text as the replacement could have patterns such as $1.
   fillGeometry: (feature, geometry) =>
@@ -183,4 +182,6 @@ export const geojson: Encoder = {
       stamp: () => `,"timeStamp":"${new Date().toISOString()}"}`,
     }
   },
-}
+})
+
+export const geojson = makeEncoder(CRS84)

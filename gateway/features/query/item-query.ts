@@ -7,12 +7,14 @@ import { type FilterParameters, filterCondition } from '../filter/filter.ts'
 import { type FilterFunctions, OWN_FUNCTIONS } from '../filter/functions.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import { cellsOf } from '../sharding/cell.ts'
-import { bboxCondition, parseBbox } from '../values/bbox.ts'
+import { type Bbox, bboxCondition } from '../values/bbox.ts'
 import type { Box } from '../values/box.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
+import { type CoordinateSystem, systemOf } from '../values/coordinate-system.ts'
 import { intervalCondition, parseDatetime } from '../values/datetime.ts'
 import { describeValue, parseValue } from '../values/value.ts'
+import { isUnlocated, planBbox } from './locate-bbox.ts'
 import { type EndValue, parseCursor, refusedCursor, type SortKey, type Start } from './order.ts'
 import { boxesToGoThrough, type Quadrants } from './quadtree.ts'
 
@@ -35,6 +37,8 @@ export type ItemParameters = FilterParameters & {
   readonly offset?: number
   readonly cursor?: string
   readonly bbox?: readonly number[]
+  readonly 'bbox-crs'?: string
+  readonly crs?: string
   readonly datetime?: string
   readonly sortby?: readonly string[]
   readonly properties?: readonly string[]
@@ -47,6 +51,8 @@ const OWN_PARAMETERS = [
   'offset',
   'cursor',
   'bbox',
+  'bbox-crs',
+  'crs',
   'datetime',
   'filter',
   'filter-lang',
@@ -77,13 +83,19 @@ export type ItemQuery = {
   readonly quadrants: Quadrants | undefined
   readonly properties: readonly Column[]
   readonly geometry: GeometryForm
+  /** The system of the coordinates in the answer. */
+  readonly system: CoordinateSystem
 }
 
-/** @throws GatewayError naming the parameter and a value that would be right */
+/**
+ * @param located the box of the request, if the database had to convert it to degrees
+ * @throws GatewayError naming the parameter and a value that would be right
+ */
 export function planItems(
   parameters: ItemParameters,
   collection: Collection,
   functions = OWN_FUNCTIONS,
+  located?: Bbox,
 ): ItemQuery {
   const sorted = (parameters.sortby ?? []).filter(Boolean).map((name) => planSortKey(name, collection))
   refuseRepeated(
@@ -104,7 +116,7 @@ export function planItems(
       parameter: 'offset',
     })
   }
-  const conditions = planConditions(parameters, collection, functions)
+  const conditions = planConditions(parameters, collection, functions, located)
   const condition = conditions.length > 0 ? allOf(conditions) : undefined
   const start =
     parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order, collection.key)
@@ -122,6 +134,7 @@ export function planItems(
       ? planProperties(parameters.properties, collection)
       : collection.properties,
     geometry: parameters.skipGeometry === true ? 'none' : 'converted',
+    system: systemOf('crs', parameters.crs, collection),
   }
 }
 
@@ -177,13 +190,16 @@ function planConditions(
   parameters: ItemParameters,
   collection: Collection,
   functions: FilterFunctions,
+  located: Bbox | undefined,
 ): Condition[] {
-  const { bbox, datetime } = parameters
+  const { datetime } = parameters
+  const bbox = located ?? planBbox(parameters, collection)
+  if (isUnlocated(bbox)) throw new Error('A box in another system was not located.')
   const interval = datetime === undefined ? undefined : parseDatetime(datetime)
   const filter = filterCondition(parameters, collection, functions)
   return [
     ...planEquals(parameters, collection),
-    ...(bbox ? [bboxCondition(parseBbox(bbox), collection.geometry)] : []),
+    ...(bbox ? [bboxCondition(bbox, collection.geometry)] : []),
     // If the collection has no temporal property, `datetime` matches every feature (/req/core/fc-time-response).
     ...(interval && collection.temporal ? [intervalCondition(interval, collection.temporal)] : []),
     ...(filter ? [filter] : []),

@@ -4,6 +4,8 @@ import type { Fragment } from '../../database/fragment.ts'
 import { type SQL, sql } from '../../database/sql.ts'
 import type { Statement } from '../../database/statement.ts'
 import { type Collection, isSpreadByCell } from '../collections/collection.ts'
+import type { Encoder } from '../formats/encoder.ts'
+import { geojson } from '../formats/geojson.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { columnOf } from '../values/column.ts'
 import { itemOf, itemUnlessLarge, onlyVersionOf, propertiesOf } from './stored-feature.ts'
@@ -14,7 +16,7 @@ import { itemOf, itemUnlessLarge, onlyVersionOf, propertiesOf } from './stored-f
  */
 const PARTS = {
   small: itemUnlessLarge,
-  whole: (collection: Collection) => itemOf(collection, 'converted'),
+  whole: (collection: Collection, encoder: Encoder) => itemOf(collection, 'converted', encoder),
   stored: (collection: Collection) => itemOf(collection, 'stored'),
   properties: propertiesOf,
   version: onlyVersionOf,
@@ -31,16 +33,17 @@ export function compileLookup(
   ids: readonly string[],
   cells?: readonly number[],
   part: Part = 'whole',
+  encoder = geojson,
 ): Statement {
   const id = columnOf(collection.idColumn!)
   const select = (from: From, ...conditions: (SQL | undefined)[]) =>
-    sql`select ${PARTS[part](collection)} from ${from.table}${where(from, ...conditions)}`
+    sql`select ${PARTS[part](collection, encoder)} from ${from.table}${where(from, ...conditions)}`
   const within = cells && cellsCondition(cells)
   // Citus caches no plan for several cells, so there is nothing that a list of ids would gain.
   const among = cells && cells.length > 1 ? amongAny(id, ids) : amongList(id, ids)
   return compileRead(
     collection,
-    `lookup ${part}`,
+    `lookup ${part} ${encoder.kind}`,
     [within, among],
     select,
     isSpreadByCell(collection) ? cells : undefined,

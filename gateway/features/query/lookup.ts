@@ -10,6 +10,7 @@ import type { Row, Statement } from '../../database/statement.ts'
 import { GatewayError } from '../../errors.ts'
 import type { Principal } from '../access/principal.ts'
 import { type Collection, isSpreadByCell, shardOfCells } from '../collections/collection.ts'
+import type { Encoder } from '../formats/encoder.ts'
 import { geojson } from '../formats/geojson.ts'
 import { homeOf } from '../sharding/feature-id.ts'
 import { compileWhereabouts } from '../sharding/forwarding.ts'
@@ -49,10 +50,11 @@ type Waiting = {
   readonly resolve: (feature: FoundFeature | Large | undefined) => void
   readonly reject: (error: Error) => void
 }
-/** Look-ups in one collection; if that is distributed by cell, those in one node group. */
+/** Look-ups in one collection and system; if the collection is distributed by cell, those in one node group. */
 type Queue = {
   readonly name: string
   readonly collection: Collection
+  readonly encoder: Encoder
   waiting: Waiting[]
   running: number
   isScheduled: boolean
@@ -75,6 +77,7 @@ export interface ItemLookup {
     client: string,
     collection: Collection,
     id: string,
+    encoder?: Encoder,
   ): Promise<FoundFeature | Large | undefined>
 }
 
@@ -88,16 +91,18 @@ export const readItem = (
   unshown: Unshown,
   collection: Collection,
   id: string,
+  encoder: Encoder,
   reserve: (bytes: number) => void,
 ): Promise<StoredFeature | undefined> =>
   findFeature(collection, id, {
     view,
     unshown,
+    encoder,
     async lookUp(value, cell) {
-      const reading = { database: view, encoder: geojson, unshown }
+      const reading = { database: view, encoder, unshown }
       const read = (part: Part) =>
         readItems(reading, collection, (form) =>
-          readOne(view, collection, value, cell, form === 'stored' ? 'stored' : part),
+          readOne(view, collection, value, cell, form === 'stored' ? 'stored' : part, encoder),
         )
       const [row] = await read('small')
       if (!row) return undefined
@@ -119,6 +124,7 @@ export const readProperties = (
   findFeature(collection, id, {
     view,
     unshown,
+    encoder: geojson,
     async lookUp(value, cell) {
       const [row] = await readOne(view, collection, value, cell, 'properties')
       return row && storedFeature(row)
@@ -132,34 +138,42 @@ const readOne = (
   value: string,
   cell: number | undefined,
   part: Part,
+  encoder?: Encoder,
 ): Promise<Row[]> =>
-  view.read(compileOne(collection, value, cell, part)).catch((error) => {
+  view.read(compileOne(collection, value, cell, part, encoder)).catch((error) => {
     if (isNoValue(error)) return []
     throw error
   })
 
 /** Returns the statement that a look-up begins with; undefined if no feature can have this id. */
-export function planLookup(collection: Collection, id: string): Statement | undefined {
+export function planLookup(collection: Collection, id: string, encoder: Encoder): Statement | undefined {
   const key = keyOf(collection, id)
-  return key && compileOne(collection, key.value, key.home)
+  return key && compileOne(collection, key.value, key.home, 'whole', encoder)
 }
 
-const compileOne = (collection: Collection, value: string, cell: number | undefined, part?: Part) =>
-  compileLookup(collection, [value], cell === undefined ? undefined : [cell], part)
+const compileOne = (
+  collection: Collection,
+  value: string,
+  cell: number | undefined,
+  part?: Part,
+  encoder?: Encoder,
+) => compileLookup(collection, [value], cell === undefined ? undefined : [cell], part, encoder)
 
 export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup {
   const queues = new Map<string, Queue>()
 
   async function run(queue: Queue) {
-    const { collection } = queue
+    const { collection, encoder } = queue
     const isJoinable = JOINABLE.has(collection.idColumn!.type) && !isSpreadById(collection)
     const batch = takeInTurn(queue, isJoinable ? MAX_IDS : 1)
     queue.running++
     try {
       const origin = new Consistency()
       const view = database.within(origin, batch[0]!.client)
-      const read = await view.readAll(compileLookups(collection, batch), { mostBytes: MAX_ANSWER_BYTES })
-      const rows = mendItems({ encoder: geojson, unshown }, collection, read.flat())
+      const read = await view.readAll(compileLookups(collection, batch, encoder), {
+        mostBytes: MAX_ANSWER_BYTES,
+      })
+      const rows = mendItems({ encoder, unshown }, collection, read.flat())
       const found = new Map<string | null, FoundFeature | Large>(
         rows.map((row) => [row[0]!, row[1] === null ? 'large' : { ...storedFeature(row), origin }]),
       )
@@ -199,12 +213,12 @@ export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup
   }
 
   const lookUp =
-    ({ view }: Principal, client: string, collection: Collection) =>
+    ({ view }: Principal, client: string, collection: Collection, encoder: Encoder) =>
     (id: string, cell: number | undefined): Promise<FoundFeature | Large | undefined> => {
-      const name = `${view} ${collection.id} ${cell === undefined ? '' : targetOf(collection, cell)}`
+      const name = `${view} ${collection.id} ${encoder.kind} ${cell === undefined ? '' : targetOf(collection, cell)}`
       let queue = queues.get(name)
       if (queue?.collection !== collection) {
-        queue = { name, collection, waiting: [], running: 0, isScheduled: false }
+        queue = { name, collection, encoder, waiting: [], running: 0, isScheduled: false }
         queues.set(name, queue)
       }
       const { waiting } = queue
@@ -216,11 +230,12 @@ export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup
     }
 
   return {
-    find: (principal, client, collection, id) =>
+    find: (principal, client, collection, id, encoder = geojson) =>
       findFeature<FoundFeature | Large>(collection, id, {
         view: database,
         unshown,
-        lookUp: lookUp(principal, client, collection),
+        encoder,
+        lookUp: lookUp(principal, client, collection, encoder),
         atPrimary: (feature) => ({ ...feature, origin: PRIMARY }),
       }),
   }
@@ -253,6 +268,7 @@ const isNoValue = (error: unknown) => error instanceof GatewayError && error.cod
 type Way<T> = {
   readonly view: Database
   readonly unshown: Unshown
+  readonly encoder: Encoder
   /** Reads a feature from this cell, if the collection is distributed by cell. */
   readonly lookUp: (value: string, cell: number | undefined) => Promise<T | undefined>
   /** Returns what was read at the primary. */
@@ -276,7 +292,7 @@ async function search<T>(
   collection: Collection,
   id: string,
   home: number,
-  { view, unshown, lookUp, atPrimary }: Way<T>,
+  { view, unshown, encoder, lookUp, atPrimary }: Way<T>,
 ): Promise<T | undefined> {
   for (let search = 0; search < MAX_SEARCHES; search++) {
     if (search > 0) await sleep(SEARCH_INTERVAL_MS * 2 ** search)
@@ -288,10 +304,12 @@ async function search<T>(
   // The primaries agree with one another sooner than their secondaries do.
   if (!view.canWrite) return undefined
   const [row] = await view.write(compileWhereabouts(collection, id, home))
-  const reading = { database: view, encoder: geojson, unshown }
+  const reading = { database: view, encoder, unshown }
   const [found] = row
     ? await readItems(reading, collection, (form) =>
-        view.write(compileOne(collection, id, Number(row[0]), form === 'stored' ? 'stored' : 'whole')),
+        view.write(
+          compileOne(collection, id, Number(row[0]), form === 'stored' ? 'stored' : 'whole', encoder),
+        ),
       )
     : []
   return found && atPrimary(storedFeature(found))
@@ -302,14 +320,14 @@ const shardNameOf = (collection: Collection, cell: number) =>
   shardOfCells(collection, [cell])?.table ?? `cell ${cell}`
 
 /** Returns one statement; one for each shard if the collection is distributed by cell. */
-function compileLookups(collection: Collection, batch: readonly Waiting[]): Statement[] {
+function compileLookups(collection: Collection, batch: readonly Waiting[], encoder: Encoder): Statement[] {
   const byShard = Map.groupBy(batch, ({ cell }) =>
     cell === undefined ? undefined : shardNameOf(collection, cell),
   )
   return [...byShard.values()].map((part) => {
     const ids = [...new Set(part.map(({ id }) => id))]
     const cells = [...new Set(part.flatMap(({ cell }) => cell ?? []))]
-    return compileLookup(collection, ids, cells.length > 0 ? cells : undefined, 'small')
+    return compileLookup(collection, ids, cells.length > 0 ? cells : undefined, 'small', encoder)
   })
 }
 

@@ -82,11 +82,11 @@ export const isUnordered = ({ quadrants, limit, collection }: ItemQuery) =>
   isInAnyOrder(quadrants, limit, collection.key)
 
 /** Returns what the text of a page depends on, besides the collection and the conditions. */
-function outlineOf(query: ItemQuery, { format }: Encoder): string {
+function outlineOf(query: ItemQuery, { kind }: Encoder): string {
   const { order, properties, geometry, collection, quadrants } = query
   const way = isUnordered(query) ? 'any order' : quadrants ? 'quadrants' : 'ordered'
   const names = properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
-  return `${format.name} ${geometry} ${way} ${signatureOf(order)}|${names}`
+  return `${kind} ${geometry} ${way} ${signatureOf(order)}|${names}`
 }
 
 /**

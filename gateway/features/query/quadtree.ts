@@ -14,6 +14,7 @@ import { boxIn } from '../values/bbox.ts'
 import { type Box, isTooWideForProjection, textOfBox } from '../values/box.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import type { Condition } from '../values/condition.ts'
+import { DEGREES } from '../values/coordinate-system.ts'
 import { storedGeometry } from '../values/geometry-column.ts'
 
 export type Quadrants = {
@@ -54,7 +55,8 @@ export function boxesToGoThrough(
   const boxes = condition?.boxes
   if (!boxes || boxes.length === 0 || boxes.length > MAX_BOXES || key.length === 0) return undefined
   if (geometry.srid === undefined || geometry.isGeography || isSpread(collection)) return undefined
-  return geometry.srid !== 4326 && boxes.some(isTooWideForProjection) ? undefined : boxes
+  const isTooWide = (box: Box) => box.given?.srid !== geometry.srid && isTooWideForProjection(box)
+  return geometry.srid !== DEGREES && boxes.some(isTooWide) ? undefined : boxes
 }
 
 /** Returns true if a page takes features in any order: a first one whose keys fit into the link to the next. */
@@ -82,11 +84,10 @@ export const walkParts = ({ from, boxes }: Quadrants, { geometry }: Collection):
   ),
 ]
 
-const boxFragment = (box: Box, srid: number): Fragment => ({
-  shape: 'box',
-  values: [textOfBox(box)],
-  compose: (box) => boxIn(srid, box!),
-})
+const boxFragment = (box: Box, srid: number): Fragment =>
+  box.given?.srid === srid
+    ? { shape: 'own box', values: [box.given.text], compose: (box) => sql`${box}::geometry` }
+    : { shape: 'box', values: [textOfBox(box)], compose: (box) => boxIn(srid, box!) }
 
 /** Parts of a walk, in SQL. */
 export type Walk = {

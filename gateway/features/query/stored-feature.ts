@@ -4,8 +4,8 @@ import { type SQL, sql } from '../../database/sql.ts'
 import type { Row } from '../../database/statement.ts'
 import { gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
-import type { GeometryForm } from '../formats/encoder.ts'
-import { featureOf } from '../formats/geojson.ts'
+import type { Encoder, GeometryForm } from '../formats/encoder.ts'
+import { geojson } from '../formats/geojson.ts'
 import { columnOf } from '../values/column.ts'
 
 /** A feature as it is at some time; `text` is its GeoJSON, see featureOf. */
@@ -55,12 +55,12 @@ export function versionOf({ columns, geometry }: Collection): SQL {
 const LARGE_BYTES = 256 * 1024
 
 /** Returns the columns of a single feature: its id, its text, its version. */
-export const itemOf = (collection: Collection, form: GeometryForm): SQL =>
-  sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties, form)}, ${versionOf(collection)}`
+export const itemOf = (collection: Collection, form: GeometryForm, encoder = geojson): SQL =>
+  sql`${columnOf(collection.idColumn!)}::text, ${encoder.featureOf(collection, collection.properties, form)}, ${versionOf(collection)}`
 
 /** Returns the columns of a feature without its geometry: its id, its text. */
 export const propertiesOf = (collection: Collection): SQL =>
-  sql`${columnOf(collection.idColumn!)}::text, ${featureOf(collection, collection.properties, 'none')}, ''`
+  sql`${columnOf(collection.idColumn!)}::text, ${geojson.featureOf(collection, collection.properties, 'none')}, ''`
 
 /** Returns the columns of a feature without its text: its id and its version. */
 export const onlyVersionOf = (collection: Collection): SQL =>
@@ -70,13 +70,13 @@ export const onlyVersionOf = (collection: Collection): SQL =>
  * Returns the columns of a feature that may be read with others: if its geometry is large, text and version are null,
  * and a fourth column has its bytes. PostgreSQL knows these without reading the geometry.
  */
-export function itemUnlessLarge(collection: Collection): SQL {
+export function itemUnlessLarge(collection: Collection, encoder: Encoder): SQL {
   const { column, type } = collection.geometry
-  if (type.startsWith('POINT')) return itemOf(collection, 'converted')
+  if (type.startsWith('POINT')) return itemOf(collection, 'converted', encoder)
   const bytes = sql`pg_column_size(${sql.identifier(column)})`
   const unlessLarge = (value: SQL) =>
     sql`case when ${bytes} > ${sql.raw(String(LARGE_BYTES))} then null else ${value} end`
-  return sql`${columnOf(collection.idColumn!)}::text, ${unlessLarge(featureOf(collection, collection.properties, 'converted'))}, ${unlessLarge(versionOf(collection))}, ${bytes}`
+  return sql`${columnOf(collection.idColumn!)}::text, ${unlessLarge(encoder.featureOf(collection, collection.properties, 'converted'))}, ${unlessLarge(versionOf(collection))}, ${bytes}`
 }
 
 export const featureNotFound = (collection: Collection, id: string) =>

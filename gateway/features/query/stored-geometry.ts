@@ -159,7 +159,7 @@ function compileConversion(
     columns.length > 0 ? bound(given.map(({ record }) => record)) : undefined,
     test?.test(takenOut(geometry, geometry.column)),
   ]
-  const kind = `conversion ${version} ${encoder.format.name} ${JSON.stringify(columns.map(({ name }) => name))}`
+  const kind = `conversion ${version} ${encoder.kind} ${JSON.stringify(columns.map(({ name }) => name))}`
   const others = columns.map(({ name }) => sql`, record.${sql.identifier(name)}`)
   const record = sql` from json_populate_record(null::${sql.identifier(schema)}.${sql.identifier(table)}, given.record::json) as record`
   return compileFragment(

@@ -1,12 +1,25 @@
 // Owns boxes on the ground, in degrees of longitude and latitude.
 
+import { DEGREES } from './coordinate-system.ts'
+
 /** Degrees; `minLongitude <= maxLongitude` always: a box that crosses the antimeridian is two. */
 export type Box = {
   readonly minLongitude: number
   readonly minLatitude: number
   readonly maxLongitude: number
   readonly maxLatitude: number
+  /** The box that a client gave in a system of its own, if this is the box around that. */
+  readonly given?: GivenBox
 }
+
+export type GivenBox = {
+  readonly srid: number
+  /** As textOfBox has it. */
+  readonly text: string
+}
+
+/** Least x and y, then greatest x and y, in any system. */
+export type Rectangle = readonly [number, number, number, number]
 
 /** Returns the area of boxes in square degrees; boxes that overlap count twice. */
 export const areaOf = (boxes: readonly Box[]): number =>
@@ -26,13 +39,11 @@ export const isTooWideForProjection = ({ minLongitude, minLatitude, maxLongitude
  * Returns a box as a geometry in EWKT: a point or a line if it has no area. It is bound as one value, which PostgreSQL
  * parses once; a function of its sides would be evaluated for each row.
  */
-export function textOfBox({
-  minLongitude: west,
-  minLatitude: south,
-  maxLongitude: east,
-  maxLatitude: north,
-}: Box) {
-  if (west === east && south === north) return `SRID=4326;POINT(${west} ${south})`
-  if (west === east || south === north) return `SRID=4326;LINESTRING(${west} ${south},${east} ${north})`
-  return `SRID=4326;POLYGON((${west} ${south},${west} ${north},${east} ${north},${east} ${south},${west} ${south}))`
+export const textOfBox = ({ minLongitude, minLatitude, maxLongitude, maxLatitude }: Box) =>
+  textOfRectangle([minLongitude, minLatitude, maxLongitude, maxLatitude], DEGREES)
+
+export function textOfRectangle([west, south, east, north]: Rectangle, srid: number) {
+  if (west === east && south === north) return `SRID=${srid};POINT(${west} ${south})`
+  if (west === east || south === north) return `SRID=${srid};LINESTRING(${west} ${south},${east} ${north})`
+  return `SRID=${srid};POLYGON((${west} ${south},${west} ${north},${east} ${north},${east} ${south},${west} ${south}))`
 }

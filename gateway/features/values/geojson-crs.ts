@@ -1,5 +1,6 @@
 // Owns the member `crs` of GeoJSON from before RFC 7946: whether it means longitude and latitude in WGS 84.
 
+import { type CoordinateSystem, DEGREES } from './coordinate-system.ts'
 import { ExactNumber, isObject } from './exact-json.ts'
 
 /**
@@ -20,14 +21,19 @@ const WGS84 = [
  * 7946 has no `crs`; to ignore one of another system would put features in a wrong place.
  * @param crs the member as it was sent: the forms `name`, `link`, `EPSG` and `OGC` of GeoJSON of 2008 and its drafts, a
  *   name alone, or null
+ * @param system that of the coordinates, if Content-Crs names it; then there is nothing left to say
  */
-export function foreignCrsOf(crs: unknown): string | undefined {
+export function foreignCrsOf(crs: unknown, system?: CoordinateSystem): string | undefined {
   if (crs === undefined || crs === null) return undefined
   const name = nameOf(crs)
-  return name !== undefined && WGS84.some((pattern) => pattern.test(name.trim()))
+  return !isNamed(system) && name !== undefined && WGS84.some((pattern) => pattern.test(name.trim()))
     ? undefined
     : (name ?? (JSON.stringify(crs) as string).slice(0, MAX_SHOWN))
 }
+
+/** GeoJSON of 2008 has longitude first in all names of WGS 84, which is not so in EPSG:4326. */
+const isNamed = (system: CoordinateSystem | undefined) =>
+  system !== undefined && (system.srid !== DEGREES || system.isNorthFirst)
 
 /** Characters of a `crs` without a name that a message shows. */
 const MAX_SHOWN = 100
@@ -43,5 +49,7 @@ function nameOf(crs: unknown): string | undefined {
 }
 
 /** Completes "has …" for coordinates in another CRS. */
-export const describeForeignCrs = (name: string) =>
-  `the crs ${name}; coordinates must be longitude and latitude in WGS 84: convert them, for example with ogr2ogr -t_srs EPSG:4326, and leave out crs`
+export const describeForeignCrs = (name: string, system?: CoordinateSystem) =>
+  isNamed(system)
+    ? `the crs ${name}; leave it out: Content-Crs names the system of the coordinates`
+    : `the crs ${name}; coordinates must be longitude and latitude in WGS 84: convert them, for example with ogr2ogr -t_srs EPSG:4326, and leave out crs`

@@ -6,6 +6,7 @@
 // another coordinate system by now. Without a declared type, the SRID of each row decides.
 
 import { type SQL, sql } from '../../database/sql.ts'
+import { DEGREES } from './coordinate-system.ts'
 
 export type GeometryColumn = {
   readonly column: string
@@ -30,18 +31,23 @@ export function storedGeometry({ column, cast, isGeography, isDomain }: Geometry
   return isGeography || isDomain ? sql`${declared}::geometry` : declared
 }
 
+/** Returns the column in degrees of WGS 84. */
+export const geometryInDegrees = (column: GeometryColumn): SQL => geometryIn(DEGREES, column)
+
 /**
- * Returns the column in degrees of WGS 84. An SRID of 0 says nothing: such a row is assumed to be in degrees, but only
+ * Returns the column in a coordinate system. An SRID of 0 says nothing: such a row is assumed to be in degrees, but only
  * if it is within the bounds of these; otherwise it has no geometry.
  * @param refine what is done to the geometry before; it keeps the SRID
  */
-export function geometryInDegrees(column: GeometryColumn, refine = (geometry: SQL) => geometry): SQL {
-  const { srid, cast } = column
+export function geometryIn(srid: number, column: GeometryColumn, refine = (geometry: SQL) => geometry): SQL {
   const stored = storedGeometry(column)
   const refined = refine(stored)
-  if (cast !== undefined) return srid === 4326 ? refined : sql`ST_Transform(${refined}, 4326)`
+  const transform = (geometry: SQL) => sql`ST_Transform(${geometry}, ${sql.raw(String(srid))})`
+  if (column.cast !== undefined) return column.srid === srid ? refined : transform(refined)
   const isOutside = sql`ST_XMin(${stored}) < -180 or ST_XMax(${stored}) > 180 or ST_YMin(${stored}) < -90 or ST_YMax(${stored}) > 90`
-  return sql`case when ST_SRID(${stored}) <> 0 then ST_Transform(${refined}, 4326) when ${isOutside} then null else ST_SetSRID(${refined}, 4326) end`
+  const inDegrees = sql`ST_SetSRID(${refined}, ${sql.raw(String(DEGREES))})`
+  const assumed = srid === DEGREES ? inDegrees : transform(inDegrees)
+  return sql`case when ST_SRID(${stored}) <> 0 then ${transform(refined)} when ${isOutside} then null else ${assumed} end`
 }
 
 /**
@@ -58,18 +64,21 @@ export const takenOut = (geometry: GeometryColumn, column: string): GeometryColu
 })
 
 /**
- * Converts a geometry in degrees to what the column stores. A column that declares no coordinate system gets degrees in
- * a new row, and that of the row in an existing one.
+ * Converts a geometry to what the column stores. A column that declares no coordinate system gets degrees in a new row,
+ * and that of the row in an existing one.
+ * @param from the SRID of the value
  */
-export function geometryToStore(geometry: GeometryColumn, isNew: boolean, value: SQL): SQL {
-  const converted = convert(geometry, isNew, value)
+export function geometryToStore(geometry: GeometryColumn, isNew: boolean, value: SQL, from = DEGREES): SQL {
+  const converted = convert(geometry, isNew, value, from)
   return geometry.isGeography ? sql`(${converted})::geography` : converted
 }
 
-function convert(geometry: GeometryColumn, isNew: boolean, value: SQL): SQL {
+function convert(geometry: GeometryColumn, isNew: boolean, value: SQL, from: number): SQL {
   const { srid } = geometry
-  if (srid === 4326 || (srid === undefined && isNew)) return value
-  if (srid !== undefined) return sql`ST_Transform(${value}, ${sql.raw(String(srid))})`
+  const to = (target: number) =>
+    target === from ? value : sql`ST_Transform(${value}, ${sql.raw(String(target))})`
+  if (srid !== undefined) return to(srid)
+  if (isNew) return to(DEGREES)
   const own = sql`ST_SRID(${storedGeometry(geometry)})`
-  return sql`case when ${own} = 0 then ST_SetSRID(${value}, 0) else ST_Transform(${value}, coalesce(${own}, 4326)) end`
+  return sql`case when ${own} = 0 then ST_SetSRID(${to(DEGREES)}, 0) else ST_Transform(${value}, coalesce(${own}, 4326)) end`
 }

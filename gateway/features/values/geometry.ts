@@ -2,6 +2,7 @@
 
 import { quoted } from '../../errors.ts'
 import type { Box } from './box.ts'
+import { type CoordinateSystem, CRS84, DEGREES } from './coordinate-system.ts'
 import { ExactNumber } from './exact-json.ts'
 import { describeForeignCrs, foreignCrsOf } from './geojson-crs.ts'
 
@@ -20,10 +21,13 @@ export type ParsedGeometry = {
   readonly type: GeometryType
   /** 3 if positions have a height, otherwise 2. */
   readonly dimension: 2 | 3
-  /** Undefined if it has no positions. */
+  /** Undefined if it has no positions, and as long as it is not known in degrees. */
   readonly extent: Box | undefined
+  readonly isEmpty: boolean
+  /** The system of its coordinates. */
+  readonly system: CoordinateSystem
   /**
-   * GeoJSON with only the members of a geometry. Positions just beyond the edge of the world are on it, rings that are
+   * GeoJSON with only the members of a geometry, east before north. Positions just beyond the edge of the world are on it, rings that are
    * almost closed are closed, and positions have at most three numbers.
    */
   readonly text: string
@@ -35,6 +39,7 @@ export type ParsedGeometry = {
 export class GeometryError extends Error {}
 
 type Check = {
+  readonly system: CoordinateSystem
   dimension: 2 | 3 | undefined
   west: number
   south: number
@@ -46,31 +51,37 @@ type Check = {
 }
 
 /**
- * Degrees by which a position may be beyond the edge of the world, and the ends of a ring apart: 0.1 mm on the ground.
+ * Returns by how much a position may be beyond the edge of the world, and the ends of a ring apart: 0.1 mm on the ground.
  * Programs that compute coordinates miss such values by rounding, for example 180.0000000000002.
  */
-const TOLERANCE = 1e-9
+const toleranceOf = ({ decimals }: CoordinateSystem) => Number(`1e-${decimals}`)
 
 /** Deepest nesting of geometry collections: RFC 7946 advises against any nesting; PostGIS itself takes 200 levels. */
 const MAX_NESTING = 32
 
 /** @throws GeometryError */
-export function parseGeometry(value: unknown): ParsedGeometry {
+export function parseGeometry(value: unknown, system = CRS84): ParsedGeometry {
   const check: Check = {
+    system,
     dimension: undefined,
     west: 180,
     south: 90,
     east: -180,
     north: -90,
     hasFurtherNumbers: false,
-    isInexact: false,
+    isInexact: system.isNorthFirst,
   }
   const text = textOf(value, check, 0)
   const { dimension, west, south, east, north, hasFurtherNumbers } = check
   return {
     type: (value as { type: GeometryType }).type,
     dimension: dimension ?? 2,
-    extent: dimension && { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north },
+    extent:
+      dimension && system.srid === DEGREES
+        ? { minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north }
+        : undefined,
+    isEmpty: dimension === undefined,
+    system,
     text,
     hasFurtherNumbers,
   }
@@ -92,8 +103,8 @@ function textOf(value: unknown, check: Check, nesting: number): string {
     geometries?: unknown
     crs?: unknown
   }
-  const foreignCrs = foreignCrsOf(crs)
-  if (foreignCrs !== undefined) fail(`has ${describeForeignCrs(foreignCrs)}`)
+  const foreignCrs = foreignCrsOf(crs, check.system)
+  if (foreignCrs !== undefined) fail(`has ${describeForeignCrs(foreignCrs, check.system)}`)
   switch (type) {
     case 'Point':
       if (Array.isArray(coordinates) && coordinates.length === 0) break
@@ -123,22 +134,28 @@ function textOf(value: unknown, check: Check, nesting: number): string {
     default:
       fail(`has the type ${quoted(type)}, which is none of ${GEOMETRY_TYPES.join(', ')}`)
   }
-  const exact = check.isInexact ? mend(coordinates as unknown[], type.endsWith('Polygon')) : coordinates
+  const exact = check.isInexact
+    ? mend(coordinates as unknown[], type.endsWith('Polygon'), check.system)
+    : coordinates
   return `{"type":"${type}","coordinates":${JSON.stringify(exact)}}`
 }
 
 /** Returns checked coordinates as `ParsedGeometry.text` has them. */
-function mend(coordinates: readonly unknown[], isPolygonal: boolean): unknown[] {
+function mend(coordinates: readonly unknown[], isPolygonal: boolean, system: CoordinateSystem): unknown[] {
   if (!Array.isArray(coordinates[0])) {
-    const [longitude, latitude, ...height] = coordinates.map(Number)
-    return coordinates.length === 0
-      ? []
-      : [clamp(longitude!, 180), clamp(latitude!, 90), ...height.slice(0, 1)]
+    if (coordinates.length === 0) return []
+    const numbers = coordinates.map(Number)
+    const [east, north] = eastFirst(numbers, system)
+    const height = numbers.slice(2, 3)
+    return system.isGeographic ? [clamp(east, 180), clamp(north, 90), ...height] : [east, north, ...height]
   }
-  const mended = coordinates.map((part) => mend(part as unknown[], isPolygonal))
+  const mended = coordinates.map((part) => mend(part as unknown[], isPolygonal, system))
   const isRing = isPolygonal && typeof mended[0]![0] === 'number'
   return isRing ? [...mended.slice(0, -1), mended[0]!] : mended
 }
+
+const eastFirst = ([first, second]: readonly number[], { isNorthFirst }: CoordinateSystem) =>
+  (isNorthFirst ? [second, first] : [first, second]) as [number, number]
 
 const clamp = (degrees: number, edge: number) => Math.min(Math.max(degrees, -edge), edge)
 
@@ -162,8 +179,10 @@ function checkPosition(value: unknown, check: Check) {
       fail(`has ${quoted(number instanceof ExactNumber ? number.text : number)} where a number belongs`)
   }
   if (value.length > 3) check.hasFurtherNumbers = check.isInexact = true
-  const longitude = checkDegrees(Number(value[0]), 180, 'longitude', check)
-  const latitude = checkDegrees(Number(value[1]), 90, 'latitude', check)
+  const [east, north] = eastFirst([Number(value[0]), Number(value[1])], check.system)
+  const { isGeographic } = check.system
+  const longitude = isGeographic ? checkDegrees(east, 180, 'longitude', check) : east
+  const latitude = isGeographic ? checkDegrees(north, 90, 'latitude', check) : north
   const dimension = value.length === 2 ? 2 : 3
   if (check.dimension === undefined) check.dimension = dimension
   else if (check.dimension !== dimension) fail('mixes positions with and without a height')
@@ -173,10 +192,15 @@ function checkPosition(value: unknown, check: Check) {
   if (latitude > check.north) check.north = latitude
 }
 
+/** Reminds of the order of the axes if it is not that of GeoJSON. */
+const orderOf = ({ isNorthFirst, uri }: CoordinateSystem) =>
+  isNorthFirst ? `; latitude comes first in ${uri}` : ''
+
 /** @returns the degrees, on the edge of the world if they are just beyond it */
 function checkDegrees(degrees: number, edge: number, name: string, check: Check): number {
   if (degrees >= -edge && degrees <= edge) return degrees
-  if (Math.abs(degrees) > edge + TOLERANCE) fail(`has the ${name} ${degrees}, outside -${edge} to ${edge}`)
+  if (Math.abs(degrees) > edge + toleranceOf(check.system))
+    fail(`has the ${name} ${degrees}, outside -${edge} to ${edge}${orderOf(check.system)}`)
   check.isInexact = true
   return clamp(degrees, edge)
 }
@@ -201,7 +225,7 @@ function checkPolygon(value: unknown, check: Check) {
     const gap = Math.max(
       ...(first ?? []).slice(0, 3).map((number, index) => Math.abs(Number(number) - Number(last![index]))),
     )
-    if (gap > TOLERANCE) fail('has a ring that is not closed')
+    if (gap > toleranceOf(check.system)) fail('has a ring that is not closed')
     if (gap > 0) check.isInexact = true
   }
 }

@@ -73,7 +73,7 @@ export function itemsPage({
         </div>
       </div>
       <p class="paging">
-        <a id="everywhere" class="button" hidden href="${addressWithout(address, 'bbox')}">Everywhere</a>
+        <a id="everywhere" class="button" hidden href="${addressWithout(address, 'bbox', 'bbox-crs')}">Everywhere</a>
         <a id="next" class="button"!${next ? html` href="${next.href}"` : ' hidden'}>Next page</a>
       </p>
       <p><small>${attribution ?? ''}</small></p>`,

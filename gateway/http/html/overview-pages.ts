@@ -127,6 +127,8 @@ export function collectionPage(
     ['Identifier', id],
     ['Geometry', geometry.type],
     ['Extent', bbox && `${bbox.join(', ')} (west, south, east, north in degrees)`],
+    ['Coordinate systems', collection.systems.map(({ uri }) => uri).join(', ')],
+    ['Stored in', collection.storageSystem?.uri],
     ['Time', interval?.map((side) => side ?? 'open').join(' to ')],
     ['Licence', license],
     ['Attribution', attribution],

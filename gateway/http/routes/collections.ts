@@ -6,7 +6,7 @@ import type { Catalog } from '../../features/collections/catalog.ts'
 import { type Collection, distributionOf } from '../../features/collections/collection.ts'
 import type { Extent, Extents } from '../../features/collections/extent.ts'
 import type { Link } from '../../features/formats/format.ts'
-import { CRS84 } from '../../features/values/bbox.ts'
+import { type CoordinateSystem, CRS84 } from '../../features/values/coordinate-system.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { baseMapOf, sendPage } from '../html/layout.ts'
 import { collectionPage, collectionsPage } from '../html/overview-pages.ts'
@@ -25,8 +25,13 @@ import { Type } from '../type.ts'
 import { principalOf } from '../view.ts'
 import { schemaLinks } from './schemas.ts'
 
+export const conformance = ['http://www.opengis.net/spec/ogcapi-features-2/1.0/conf/crs']
+
 const Collections = Type.Object({
   links: Type.Array(Type.Ref('Link#')),
+  crs: Type.Array(Type.String({ format: 'uri' }), {
+    description: 'Coordinate systems of every collection whose own list has `#/crs`.',
+  }),
   collections: Type.Array(Type.Ref('Collection#')),
 })
 
@@ -50,12 +55,13 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
       const base = request.publicUrl
       const links = ownLinks(selfUrl(base, request.url), format, DOCUMENT_FORMATS)
       if (format === HTML) return sendPage(reply, collectionsPage(base, catalog.list(), links))
+      const common = [CRS84, ...catalog.commonSystems]
       const described = catalog.list().map(async (collection) => {
         const own = ownLinks(collectionUrl(base, collection), JSON_FORMAT, DOCUMENT_FORMATS)
-        return render(collection, await extents.of(collection, principalOf(request)), base, own)
+        return render(collection, await extents.of(collection, principalOf(request)), base, own, common)
       })
       reply.type(type)
-      return { links, collections: await Promise.all(described) }
+      return { links, crs: common.map(({ uri }) => uri), collections: await Promise.all(described) }
     },
   )
 
@@ -97,13 +103,19 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
 
 const GREGORIAN = 'http://www.opengis.net/def/uom/ISO-8601/0/Gregorian'
 
+/** Points to the list of systems in the document that has all collections (RFC 6901). */
+const GLOBAL_SYSTEMS = '#/crs'
+
+/** @param common systems that the document lists for all collections */
 function render(
   collection: Collection,
   { bbox, interval }: Extent,
   base: string,
   own: readonly Link[],
+  common: readonly CoordinateSystem[] = [],
 ): Static<typeof CollectionSchema> {
-  const { id, title, description, license, attribution } = collection
+  const { id, title, description, license, attribution, systems, storageSystem } = collection
+  const others = systems.filter((system) => !common.includes(system))
   const distributed = distributionOf(collection)
   const items = `${collectionUrl(base, collection)}/items`
   return {
@@ -113,10 +125,11 @@ function render(
     ...(attribution === undefined ? {} : { attribution }),
     itemType: 'feature',
     extent: {
-      ...(bbox ? { spatial: { bbox: [[...bbox]], crs: CRS84 } } : {}),
+      ...(bbox ? { spatial: { bbox: [[...bbox]], crs: CRS84.uri } } : {}),
       ...(interval ? { temporal: { interval: [[...interval]], trs: GREGORIAN } } : {}),
     },
-    crs: [CRS84],
+    crs: [...(common.length > 0 ? [GLOBAL_SYSTEMS] : []), ...others.map(({ uri }) => uri)],
+    ...(storageSystem ? { storageCrs: storageSystem.uri } : {}),
     ...(distributed ? { distribution: distributed } : {}),
     links: [
       ...own,

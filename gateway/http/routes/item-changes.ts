@@ -14,10 +14,18 @@ import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
 import { acceptBodies, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
-import { checkContentCrs, featureTag, featureUrl, parseCondition, sendFeature } from '../feature-response.ts'
+import { featureTag, featureUrl, parseCondition, sendFeature, systemOfBody } from '../feature-response.ts'
 import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '../idempotency.ts'
 import { applyPreference, preferenceOf } from '../prefer.ts'
-import { changeProblems, collectionParams, content, itemParams, noQuery, notFound } from '../schemas.ts'
+import {
+  changeProblems,
+  collectionParams,
+  content,
+  contentCrs,
+  itemParams,
+  noQuery,
+  notFound,
+} from '../schemas.ts'
 import { Type } from '../type.ts'
 import type { Views } from '../view.ts'
 
@@ -41,6 +49,13 @@ const conditionHeaders = Type.Object({
 })
 const answerHeaders = Type.Object({
   ...changeHeaders,
+  'content-crs': Type.Optional(
+    Type.String({
+      description:
+        'Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude).',
+      example: '<http://www.opengis.net/def/crs/EPSG/0/3857>',
+    }),
+  ),
   prefer: Type.Optional(
     Type.String({
       description: 'With `return=minimal`, the answer does not contain the feature.',
@@ -52,6 +67,7 @@ const answerHeaders = Type.Object({
 const changeAnswer = { ...changeConsistency, ...repeatedHeader }
 const etag = {
   ETag: { type: 'string', description: 'Entity tag of the feature after the change.' },
+  ...contentCrs,
   ...changeAnswer,
 }
 const location = { Location: { type: 'string', description: 'URL of the new feature.' } }
@@ -99,19 +115,18 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   const change = async (
     request: FastifyRequest,
     reply: FastifyReply,
+    collection: Collection,
     make: (changes: ItemChanges) => Promise<Done>,
   ): Promise<Done> => {
+    const system = systemOfBody(request, collection)
     const key = await keyOfChange(request, idempotencyKeys)
-    const done = await make(makeItemChanges(await views.openForChange(request), unshown, key))
+    const done = await make(makeItemChanges(await views.openForChange(request), unshown, key, system))
     tellRepeated(reply, done)
     return done
   }
   const find = (request: FastifyRequest, action: keyof Capabilities & `can${string}`): Collection => {
     const collection = catalog.get((request.params as { collectionId: string }).collectionId)
-    if (collection.capabilities?.[action]) {
-      checkContentCrs(request)
-      return collection
-    }
+    if (collection.capabilities?.[action]) return collection
     if (!catalog.knowsCapabilities)
       throw gatewayError(
         'database-unavailable',
@@ -171,7 +186,9 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canCreate')
-        const done = await change(request, reply, (changes) => changes.create(collection, request.body))
+        const done = await change(request, reply, collection, (changes) =>
+          changes.create(collection, request.body),
+        )
         return answer(request, reply, collection, done)
       },
     )
@@ -200,7 +217,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         // A client that sends If-Match, even with *, means a feature that exists.
         const mayCreate = request.headers['if-match'] === undefined
         const { featureId } = request.params
-        const done = await change(request, reply, (changes) =>
+        const done = await change(request, reply, collection, (changes) =>
           changes.replace(collection, featureId, request.body, condition, mayCreate),
         )
         return answer(request, reply, collection, done)
@@ -228,7 +245,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       async (request, reply) => {
         const collection = find(request, 'canRemove')
         const condition = parseCondition(request, collection)
-        const done = await change(request, reply, (changes) =>
+        const done = await change(request, reply, collection, (changes) =>
           changes.remove(collection, request.params.featureId, condition),
         )
         return answer(request, reply, collection, done)
@@ -260,7 +277,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
         const condition = parseCondition(request, collection)
-        const done = await change(request, reply, (changes) =>
+        const done = await change(request, reply, collection, (changes) =>
           changes.update(collection, request.params.featureId, request.body, condition),
         )
         return answer(request, reply, collection, done)

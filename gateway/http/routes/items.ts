@@ -8,6 +8,7 @@ import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filter/filter.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
+import type { Encoder } from '../../features/formats/encoder.ts'
 import { encoders } from '../../features/formats/encoders.ts'
 import { GEOJSON, geojson, parseFeatures } from '../../features/formats/geojson.ts'
 import { nameCalls } from '../../features/query/call-failure.ts'
@@ -20,6 +21,7 @@ import {
   MAX_OFFSET,
   planItems,
 } from '../../features/query/item-query.ts'
+import { isUnlocated, locateBbox, planBbox, type UnlocatedBbox } from '../../features/query/locate-bbox.ts'
 import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
 import { compileItems, compilePage } from '../../features/query/page.ts'
 import {
@@ -31,7 +33,7 @@ import {
 } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
-import { CRS84 } from '../../features/values/bbox.ts'
+import { type CoordinateSystem, CRS84, systemOf } from '../../features/values/coordinate-system.ts'
 import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
 import { makeLocality } from '../auth/locality.ts'
@@ -39,7 +41,7 @@ import type { ClientOf } from '../client.ts'
 import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
 import { closeToOthers } from '../cross-origin.ts'
 import { before, preferHeader } from '../deadline.ts'
-import { featureLinks, ITEM_FORMATS, sendFeature } from '../feature-response.ts'
+import { featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
 import { baseMapOf, sendPage as sendHtml } from '../html/layout.ts'
@@ -48,6 +50,8 @@ import { type PageUrls, pageLinks, pageUrls, sendPage, sendStream } from '../pag
 import {
   collectionParams,
   content,
+  contentCrs,
+  crsParameter,
   explainParameter,
   formatParameter,
   itemParams,
@@ -57,7 +61,7 @@ import {
   problems,
 } from '../schemas.ts'
 import { Type } from '../type.ts'
-import { principalOf, type Views } from '../view.ts'
+import { principalOf, type View, type Views } from '../view.ts'
 import { queryablesLink } from './schemas.ts'
 
 export const conformance = [
@@ -98,11 +102,21 @@ const itemsQuery = Type.Object(
         minItems: 4,
         maxItems: 6,
         description:
-          'Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian.',
+          'Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. In the system of bbox-crs: the least coordinate of each axis, then the greatest.',
         example: [5, 45, 11, 48],
         'x-expected': 'four or six numbers separated by commas',
       }),
     ),
+    'bbox-crs': Type.Optional(
+      Type.String({
+        format: 'uri',
+        description:
+          'Coordinate system of bbox, as a URI from the list of the collection; by default CRS84 (longitude, latitude).',
+        example: 'http://www.opengis.net/def/crs/EPSG/0/3857',
+        'x-expected': 'the URI of a coordinate system',
+      }),
+    ),
+    crs: crsParameter,
     datetime: Type.Optional(
       Type.String({
         description: 'Selects features of an instant or an interval, either side of which may be open (..).',
@@ -131,8 +145,8 @@ const itemsQuery = Type.Object(
       Type.String({
         description:
           'Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI.',
-        default: CRS84,
-        example: CRS84,
+        default: CRS84.uri,
+        example: CRS84.uri,
         'x-expected': 'the URI of a coordinate system',
       }),
     ),
@@ -192,7 +206,7 @@ const MAX_SHOWN = 1_000
 const MAX_SHOWN_BYTES = 1024 * 1024
 
 const itemQuery = Type.Object(
-  { f: formatParameter(ITEM_FORMATS), explain: explainParameter },
+  { crs: crsParameter, f: formatParameter(ITEM_FORMATS), explain: explainParameter },
   { additionalProperties: false },
 )
 
@@ -228,7 +242,11 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
   const isFromHere = makeLocality(access)
   const checkOperator = makeOperatorCheck(access)
-  const explain = async (request: FastifyRequest, reply: FastifyReply, statement: Statement) => {
+  const explain = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    compile: (view: View) => Statement | Promise<Statement>,
+  ) => {
     closeToOthers(reply)
     if (!isFromHere(request)) {
       throw gatewayError(
@@ -241,7 +259,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     return reply
       .type(QUERY_PLAN)
       .header('cache-control', 'no-store')
-      .send(await explainQuery(view.database, statement))
+      .send(await explainQuery(view.database, await compile(view)))
   }
 
   /** Joins the look-up with those of other requests, unless this request has requirements of its own. */
@@ -250,10 +268,17 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     reply: FastifyReply,
     collection: Collection,
     featureId: string,
+    encoder: Encoder,
   ) => {
     const { prefer, 'consistency-token': token } = request.headers
     if (prefer === undefined && token === undefined) {
-      const feature = await lookup.find(principalOf(request), clientOf(request), collection, featureId)
+      const feature = await lookup.find(
+        principalOf(request),
+        clientOf(request),
+        collection,
+        featureId,
+        encoder,
+      )
       if (feature !== 'large') {
         if (feature) request.answered = { kind: 'joined', origin: feature.origin }
         return feature
@@ -261,7 +286,24 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     }
     const { database: view, deadline } = await views.open(request, reply, undefined)
     const reserve = (bytes: number) => answers.reserve(reply, bytes)
-    return before(deadline, readItem(view, unshown, collection, featureId, reserve))
+    return before(deadline, readItem(view, unshown, collection, featureId, encoder, reserve))
+  }
+
+  /** Plans the query and opens its view: in this order, unless the database has to locate its box first. */
+  const planIn = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    collection: Collection,
+    parameters: ItemParameters,
+  ): Promise<{ planned: ItemQuery; view: View }> => {
+    const bbox = planBbox(parameters, collection)
+    if (!isUnlocated(bbox)) {
+      const planned = planItems(parameters, collection, functions(), bbox)
+      return { planned, view: await views.open(request, reply, timeoutMs) }
+    }
+    const view = await views.open(request, reply, timeoutMs)
+    const located = await locateBbox(view, bbox)
+    return { planned: planItems(parameters, collection, functions(), located), view }
   }
 
   const sendItemsPage = async (
@@ -276,15 +318,16 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const line: FilterLine = { base, collection, address, parameters }
     // A form sends an empty field, too.
     if (parameters.filter?.trim() === '') return reply.redirect(addressWithout(address, 'filter'), 303)
-    let query: ItemQuery
+    let plan: { planned: ItemQuery; view: View }
     try {
-      query = planItems(parameters, collection, functions())
+      plan = await planIn(request, reply, collection, parameters)
     } catch (error) {
       if (!(error instanceof GatewayError && error.facts.parameter === 'filter')) throw error
       reply.code(errors[error.code].status).header('cache-control', 'no-store')
       return sendHtml(reply, faultyFilterPage(line, error))
     }
-    const { database, deadline } = await views.open(request, reply, timeoutMs)
+    const { planned: query, view } = plan
+    const { database, deadline } = view
     const reading = { database, encoder: geojson, unshown, deadline }
     const complete = await completePosition(reading, query)
     // The script of the page loads what the map shows.
@@ -311,7 +354,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         response: {
           200: orExplained({
             ...orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
-            headers: readConsistency,
+            headers: { ...readConsistency, ...contentCrs },
           }),
           303: {
             description: 'The filter of an HTML form was empty: the page without it is at Location.',
@@ -342,19 +385,26 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const encoder = encoders.find((one) => one.format === format)
       const parameters = request.query as ItemParameters
       if (request.query.explain) {
-        const planned = planItems(parameters, collection, functions())
-        const compile = isLarge(planned) ? compileItems : compilePage
-        return explain(request, reply, compile(planned, encoder ?? geojson)).catch((error) =>
-          Promise.reject(nameCalls(error, planned)),
+        const bbox = planBbox(parameters, collection)
+        const checked = isUnlocated(bbox) ? undefined : planItems(parameters, collection, functions(), bbox)
+        let planned: ItemQuery | undefined
+        const compile = async (view: View) => {
+          planned =
+            checked ??
+            planItems(parameters, collection, functions(), await locateBbox(view, bbox as UnlocatedBbox))
+          const compilePart = isLarge(planned) ? compileItems : compilePage
+          return compilePart(planned, (encoder ?? geojson).inSystem(planned.system))
+        }
+        return explain(request, reply, compile).catch((error) =>
+          Promise.reject(planned ? nameCalls(error, planned) : error),
         )
       }
       const urls = pageUrls(request.publicUrl, request.url, collection, format)
       if (!encoder) return sendItemsPage(request, reply, collection, parameters, urls)
-      const planned = planItems(parameters, collection, functions())
-      reply.type(type)
-      const view = await views.open(request, reply, timeoutMs)
+      const { planned, view } = await planIn(request, reply, collection, parameters)
+      tellSystem(reply, planned.system).type(type)
       const { database, deadline } = view
-      const reading = { database, encoder, unshown, deadline }
+      const reading = { database, encoder: encoder.inSystem(planned.system), unshown, deadline }
       const query = await completePosition(reading, planned)
       const page = isLarge(query) ? 'long' : await readPage(reading, query)
       if (typeof page === 'object') return sendPage(reply, page, query, urls, encoder)
@@ -379,7 +429,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         response: {
           200: orExplained({
             ...orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#'))),
-            headers: readConsistency,
+            headers: { ...readConsistency, ...contentCrs },
           }),
           ...explainProblems,
           404: notFound,
@@ -392,22 +442,26 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const collection = catalog.get(collectionId)
       const { format, type } = negotiate(request, ITEM_FORMATS)
       if (!collection.idColumn) throw refusedAddress(collection)
+      const { crs } = request.query
+      const system = systemOf('crs', crs, collection)
+      const encoder = geojson.inSystem(system)
       if (request.query.explain) {
-        const statement = planLookup(collection, featureId)
+        const statement = planLookup(collection, featureId, encoder)
         if (!statement) throw featureNotFound(collection, featureId)
-        return explain(request, reply, statement)
+        return explain(request, reply, () => statement)
       }
       const base = request.publicUrl
+      const asked: CoordinateSystem | undefined = crs === undefined ? undefined : system
       if (format !== HTML) {
-        const feature = await find(request, reply, collection, featureId)
+        const feature = await find(request, reply, collection, featureId, encoder)
         if (feature === undefined) throw featureNotFound(collection, featureId)
-        return sendFeature(reply, base, collection, featureId, feature, type)
+        return sendFeature(reply, base, collection, featureId, feature, type, asked)
       }
       const { database: view, deadline } = await views.open(request, reply, timeoutMs)
       const feature = await before(deadline, readProperties(view, unshown, collection, featureId))
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const [shown] = parseFeatures([feature.text]) as ShownFeature[]
-      const links = featureLinks(base, collection, featureId, HTML)
+      const links = featureLinks(base, collection, featureId, HTML, asked)
       const baseMap = baseMapOf(base, catalog.list())
       return sendHtml(reply, itemPage({ base, collection, id: featureId, feature: shown!, links, baseMap }))
     },

@@ -79,6 +79,8 @@ const parameters = [
   'filter',
   'filter-lang',
   'filter-crs',
+  'bbox-crs',
+  'crs',
   'sortby',
   'properties',
   'skipGeometry',

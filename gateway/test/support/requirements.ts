@@ -20,6 +20,9 @@ export const REQUIREMENTS: ReadonlyMap<string, readonly string[]> = new Map([
     html: 'definition content',
     oas30: 'oas-definition-1 oas-definition-2 oas-impl completeness exceptions-codes',
   }),
+  ...of('ogcapi-features-2', {
+    crs: 'crs-uri fc-md-crs-list fc-md-storageCrs fc-md-storageCrs-valid-value fc-md-crs-list-global fc-bbox-crs-definition fc-bbox-crs-valid-value bbox-crs-exception fc-bbox-crs-default-value fc-bbox-crs-action fc-crs-definition fc-crs-valid-value crs-exception fc-crs-default-value fc-crs-action geojson ogc-crs-header ogc-crs-header-value',
+  }),
   ...of('ogcapi-features-3', {
     queryables: 'queryables-link get-queryables-op get-queryables-response expression-construction',
     'queryables-query-parameters': 'parameters',

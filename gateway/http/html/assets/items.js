@@ -42,13 +42,25 @@ function rowOf({ id, properties }) {
 
 let asking = new AbortController()
 
+/** The system of coordinates in addresses: a map needs degrees. */
+const system = new URL(location).searchParams.get('crs')
+const inDegrees = (query) => {
+  const degrees = new URLSearchParams(query)
+  degrees.delete('crs')
+  return degrees
+}
+const inSystem = (query) => {
+  if (system) query.set('crs', system)
+  return query
+}
+
 /** Loads and shows the features of a query; a later call aborts an earlier one. */
 async function show(query) {
   asking.abort()
   asking = new AbortController()
   const { signal } = asking
   try {
-    const response = await fetch(addressOf(query, 'json'), { signal, headers: withToken() })
+    const response = await fetch(addressOf(inDegrees(query), 'json'), { signal, headers: withToken() })
     const page = parseJson(await response.text())
     if (!response.ok) throw new Error(page.detail)
     if (signal.aborted) return
@@ -56,7 +68,7 @@ async function show(query) {
     body.replaceChildren(...page.features.map(rowOf))
     const following = page.links.find(({ rel }) => rel === 'next')
     next.hidden = !following
-    if (following) next.href = addressOf(queryOf(following.href), 'html')
+    if (following) next.href = addressOf(inSystem(queryOf(following.href)), 'html')
     everywhere.hidden = !query.has('bbox')
     const { numberReturned, numberMatched } = page
     const rest = !following ? '' : numberMatched === undefined ? ' and more' : ` of ${numberMatched}`
@@ -71,7 +83,7 @@ const { map, maplibre } = await openMap()
 
 const query = queryOf(location)
 const features = (await show(query)) ?? []
-const box = query.get('bbox')?.split(',').map(Number)
+const box = query.has('bbox-crs') ? undefined : query.get('bbox')?.split(',').map(Number)
 const bounds =
   box?.length === 4 ? [box[0], box[1], box[2] < box[0] ? box[2] + 360 : box[2], box[3]] : boundsOf(features)
 if (bounds) fit(map, bounds)
@@ -88,6 +100,7 @@ function visibleQuery() {
   const visible = queryOf(location)
   visible.delete('cursor')
   visible.delete('offset')
+  visible.delete('bbox-crs')
   const view = map.getBounds()
   const isWorld = view.getEast() - view.getWest() >= 360
   const wrap = (longitude) => new maplibre.LngLat(longitude, 0).wrap().lng.toFixed(6)
