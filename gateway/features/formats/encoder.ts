@@ -12,8 +12,25 @@ import type { Format, Link } from './format.ts'
  */
 export type GeometryForm = 'converted' | 'stored' | 'none'
 
+/** A part of an answer. */
+export type Part = string | Uint8Array
+
+/** What features have, which some formats write before the first one. */
+export type Layout = {
+  readonly collection: Collection
+  readonly properties: readonly Column[]
+  /** False if the features have no geometry. */
+  readonly hasGeometry: boolean
+  /** True if a text begins with a byte order mark, by which spreadsheets know that it is UTF-8. */
+  readonly hasByteOrderMark: boolean
+}
+
 export type Encoder = {
   readonly format: Format
+  /** Ending of the names of files; the first one is that of answers that are saved. */
+  readonly extensions: readonly [string, ...string[]]
+  /** True if the text of a page has links and counts; headers have them otherwise. */
+  readonly hasLinks: boolean
   /** Returns the text of one feature in SQL, from the row `item`. */
   readonly featureOf: (collection: Collection, properties: readonly Column[], geometry: GeometryForm) => SQL
   /** Returns the text of one geometry in SQL; null if there is none. */
@@ -32,16 +49,19 @@ export type Encoder = {
    * `write` accepts features that are joined like single ones.
    */
   readonly separator: string
-  /** Starts one answer. */
-  readonly open: () => PageWriter
+  /** Starts one answer. A format whose package is loaded only then returns a promise. */
+  readonly open: (layout: Layout) => PageWriter | Promise<PageWriter>
 }
 
-/** Writes one answer: `start`, then `write` for each batch of features, then `end` and `stamp`. */
+/**
+ * Writes one answer: `start`, then `write` for each batch of features, then `end` and `stamp`. What `write` returns ends in
+ * the middle of a feature if the format allows it: a file that was cut there does not look complete.
+ */
 export type PageWriter = {
-  readonly start: () => string
+  readonly start: () => Part
   /** @param features at least one, each as `featureOf` returns it */
-  readonly write: (features: readonly string[]) => string
-  readonly end: (end: PageEnd) => string
+  readonly write: (features: readonly string[]) => Part
+  readonly end: (end: PageEnd) => Part
   /** Returns the last part, which differs each time although the page is the same: the ETag does not cover it. */
   readonly stamp: () => string
 }

@@ -30,6 +30,10 @@ export function storedGeometry({ column, cast, isGeography, isDomain }: Geometry
   return isGeography || isDomain ? sql`${declared}::geometry` : declared
 }
 
+/** True if every geometry of the column can be converted: none is transformed, and none is a surface of several faces. */
+export const isAlwaysConvertible = ({ type, srid, cast }: GeometryColumn) =>
+  srid === 4326 && cast !== undefined && /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
+
 /**
  * Returns the column in degrees of WGS 84. An SRID of 0 says nothing: such a row is assumed to be in degrees, but only
  * if it is within the bounds of these; otherwise it has no geometry.

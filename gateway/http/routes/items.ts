@@ -8,6 +8,7 @@ import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filter/filter.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
+import type { Layout } from '../../features/formats/encoder.ts'
 import { encoders } from '../../features/formats/encoders.ts'
 import { GEOJSON, geojson, parseFeatures } from '../../features/formats/geojson.ts'
 import { nameCalls } from '../../features/query/call-failure.ts'
@@ -18,16 +19,18 @@ import {
   type ItemQuery,
   MAX_LIMIT,
   MAX_OFFSET,
+  NO_LIMIT,
   planItems,
 } from '../../features/query/item-query.ts'
 import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
-import { compileItems, compilePage } from '../../features/query/page.ts'
+import { compileItems, compilePage, MAX_PAGE_BYTES } from '../../features/query/page.ts'
 import {
   completePosition,
   isLarge,
   readPage,
   readPageWithin,
   streamPage,
+  wayOfWhole,
 } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
@@ -39,6 +42,7 @@ import type { ClientOf } from '../client.ts'
 import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
 import { closeToOthers } from '../cross-origin.ts'
 import { before, preferHeader } from '../deadline.ts'
+import { checkVersion, nameFile, takeNoLimit } from '../download.ts'
 import { featureLinks, ITEM_FORMATS, sendFeature } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
@@ -88,9 +92,10 @@ const itemsQuery = Type.Object(
         minimum: 1,
         maximum: MAX_LIMIT,
         default: DEFAULT_LIMIT,
-        description: 'Most features on a page. A greater number than the maximum counts as the maximum.',
+        description:
+          'Most features on a page. A greater number than the maximum counts as the maximum. `none` selects all features in one answer, which breaks off if it cannot be completed; without `sortby` they are in no order.',
         example: 100,
-        'x-expected': `an integer from 1 to ${MAX_LIMIT}`,
+        'x-expected': `an integer from 1 to ${MAX_LIMIT}, or ${NO_LIMIT} for all features at once`,
       }),
     ),
     bbox: Type.Optional(
@@ -175,6 +180,15 @@ const itemsQuery = Type.Object(
         'x-expected': 'as a next link has it',
       }),
     ),
+    'csv-bom': Type.Optional(
+      Type.Boolean({
+        description:
+          'Begins a CSV with a byte order mark, by which spreadsheet programs know that it is UTF-8; other formats disregard it.',
+        default: false,
+        example: true,
+        'x-expected': 'true or false',
+      }),
+    ),
     f: formatParameter(FEATURE_FORMATS),
     explain: explainParameter,
   },
@@ -201,6 +215,29 @@ const orExplained = <T extends { content: object }>(response: T) => ({
   ...response,
   content: { ...response.content, [QUERY_PLAN]: { schema: Type.Ref('QueryPlan#') } },
 })
+/** A page that can be a file of another format, which has links and counts in its headers. */
+const orFile = <T extends { content: object }>(response: T) => ({
+  ...response,
+  content: {
+    ...response.content,
+    ...Object.fromEntries(
+      encoders
+        .filter(({ hasLinks }) => !hasLinks)
+        .flatMap(({ format }) => format.types)
+        .map((type) => [type, { schema: Type.String() }]),
+    ),
+  },
+})
+const countHeaders = {
+  'OGC-NumberReturned': {
+    type: 'integer',
+    description: 'Number of features on a page in a format without a member for it.',
+  },
+  'OGC-NumberMatched': {
+    type: 'integer',
+    description: 'The same for the features that match; left out if counting would cost too much.',
+  },
+}
 const explainProblems = {
   401: problemOf('Plans are shown with an API key, once there is one.'),
   403: problemOf('Plans are shown only to clients on the same machine.'),
@@ -226,6 +263,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   { catalog, lookup, views, answers, unshown, clientOf, functions, timeoutMs, ...access },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
+  app.decorateRequest('isWhole', false)
   const isFromHere = makeLocality(access)
   const checkOperator = makeOperatorCheck(access)
   const explain = async (request: FastifyRequest, reply: FastifyReply, statement: Statement) => {
@@ -310,8 +348,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         headers: readHeaders,
         response: {
           200: orExplained({
-            ...orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
-            headers: readConsistency,
+            ...orFile(orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#')))),
+            headers: { ...readConsistency, ...countHeaders },
           }),
           303: {
             description: 'The filter of an HTML form was empty: the page without it is at Location.',
@@ -319,11 +357,13 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
           },
           ...explainProblems,
           404: notFound,
+          505: problemOf('limit=none needs HTTP/1.1.'),
           ...problems,
         },
       },
       // The standard requires that a limit beyond the maximum is served, not refused (/req/core/fc-limit-response-1).
       preValidation: (request, _reply, done) => {
+        takeNoLimit(request)
         const query = request.query as Record<string, unknown>
         const { limit, filter } = query
         if (typeof limit === 'string' && /^\d+$/.test(limit) && Number(limit) > MAX_LIMIT)
@@ -340,7 +380,10 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const { format, type } = negotiate(request, FEATURE_FORMATS)
       reply.header('link', queryablesLink(request.publicUrl, collection))
       const encoder = encoders.find((one) => one.format === format)
-      const parameters = request.query as ItemParameters
+      // A page for people has only the first of all features.
+      const isWhole = request.isWhole && encoder !== undefined
+      const given = request.query as ItemParameters
+      const parameters = isWhole ? { ...given, limit: NO_LIMIT as typeof NO_LIMIT } : given
       if (request.query.explain) {
         const planned = planItems(parameters, collection, functions())
         const compile = isLarge(planned) ? compileItems : compilePage
@@ -356,13 +399,27 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const { database, deadline } = view
       const reading = { database, encoder, unshown, deadline }
       const query = await completePosition(reading, planned)
-      const page = isLarge(query) ? 'long' : await readPage(reading, query)
-      if (typeof page === 'object') return sendPage(reply, page, query, urls, encoder)
-      const answer = answers.openLarge(request, reply)
+      const layout: Layout = {
+        collection,
+        properties: query.properties,
+        hasGeometry: query.geometry !== 'none',
+        hasByteOrderMark: parameters['csv-bom'] === true,
+      }
+      if (isWhole) checkVersion(request)
+      // Headers cannot follow what they describe: such a page is held in memory, and may end early.
+      else if (!encoder.hasLinks) {
+        const page = await readPageWithin(reading, query, MAX_PAGE_BYTES)
+        return sendPage(reply, page, query, urls, encoder, layout)
+      }
+      const page = isWhole ? wayOfWhole(query) : isLarge(query) ? 'long' : await readPage(reading, query)
+      if (typeof page === 'object') return sendPage(reply, page, query, urls, encoder, layout)
+      // All features would be read, and dropped.
+      if (isWhole && request.method === 'HEAD') return nameFile(reply, query, encoder).send()
+      const answer = answers.openLarge(request, reply, isWhole)
       // A long page takes as long as its client; PostgreSQL limits the time of each batch.
       view.lift()
       const batches = await streamPage(reading, query, page)
-      return sendStream(reply, batches, query, urls, encoder, answer)
+      return sendStream(reply, batches, query, urls, encoder, layout, answer)
     },
   )
 

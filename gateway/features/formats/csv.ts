@@ -1,0 +1,116 @@
+// Owns CSV (RFC 4180): a line for each feature. Points are two columns; other geometries are one, as WKT.
+
+import { type SQL, sql } from '../../database/sql.ts'
+import type { Collection } from '../collections/collection.ts'
+import { type Column, columnOf } from '../values/column.ts'
+import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
+import { concat } from './concat.ts'
+import type { Encoder, GeometryForm, Layout } from './encoder.ts'
+import type { Format } from './format.ts'
+
+export const CSV: Format = { name: 'csv', types: ['text/csv'], title: 'CSV' }
+
+const BYTE_ORDER_MARK = '\ufeff'
+const LINE_BREAK = '\r\n'
+
+/** Names of the columns of a geometry. */
+function namesOf({ type }: GeometryColumn): readonly string[] {
+  if (type === 'POINT') return ['longitude', 'latitude']
+  return type === 'POINTZ' ? ['longitude', 'latitude', 'height'] : ['wkt']
+}
+
+/** Returns the first line. A column of the table keeps its name; one of the geometry with the same name gets a longer one. */
+function headOf({ collection, properties, hasGeometry }: Layout): string {
+  const { idColumn, geometry } = collection
+  const own = [...(idColumn ? [idColumn] : []), ...properties].map(({ name }) => name)
+  const names = hasGeometry ? namesOf(geometry) : []
+  const free = (name: string): string => (own.includes(name) ? free(`${name}_`) : name)
+  return [...own, ...names.map(free)].map(quotedIfNeeded).join()
+}
+
+const quotedIfNeeded = (name: string) => (/^[\w -]+$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)
+
+/** The geometry comes last, so that it can be replaced in the text of a feature. */
+function featureOf(
+  { geometry, idColumn }: Collection,
+  properties: readonly Column[],
+  form: GeometryForm,
+): SQL {
+  const fields = [...(idColumn ? [idColumn] : []), ...properties].map(fieldOf)
+  const all = form === 'none' ? fields : [...fields, geometryIn(form, geometry)]
+  return concat(all.flatMap((field, index) => (index > 0 ? [sql`','`, field] : [field])))
+}
+
+/** Returns the field of a value; an empty one for null, and two quotes for an empty text. */
+function fieldOf(column: Column): SQL {
+  const value = columnOf(column)
+  if (column.isArray) return quoted(sql`to_json(${value})::text`)
+  switch (column.kind) {
+    case 'integer':
+    case 'number':
+    case 'uuid':
+      return sql`${value}::text`
+    case 'boolean':
+      return sql`${value}::text`
+    case 'string':
+    case 'json':
+      return quoted(sql`${value}::text`)
+    case 'date':
+    case 'timestamp':
+      return sql`to_json(${value}) #>> '{}'`
+    case 'other':
+      return quoted(sql`to_json(${value}) #>> '{}'`)
+  }
+}
+
+/** Concatenation takes null for nothing. */
+const quoted = (text: SQL) => sql`'"' || replace(${text}, '"', '""') || '"'`
+
+function geometryIn(form: GeometryForm, geometry: GeometryColumn): SQL {
+  const rest = ','.repeat(namesOf(geometry).length - 1)
+  if (form === 'converted') return sql`coalesce(${geometryOf(geometry)}, ${literal(rest)})`
+  const stored = sql`${columnOf({ name: geometry.column })}::text`
+  return sql`coalesce('<' || ${stored} || '>', '') || ${literal(rest)}`
+}
+
+const literal = (text: string) => sql.raw(`'${text}'`)
+
+/** The geometry as stored in a feature. A text of the table is in quotes. */
+const STORED_GEOMETRY = /<([0-9A-F]+)>(,*)$/
+
+/** Returns the fields of the geometry: all digits that its coordinates have, as stored or as PROJ computes them. */
+function geometryOf(column: GeometryColumn): SQL {
+  const axes = namesOf(column).length
+  if (axes === 1) return sql`'"' || ST_AsText(${geometryInDegrees(column)}) || '"'`
+  const point = storedGeometry(column)
+  const numbers = ['ST_X', 'ST_Y', 'ST_Z'].slice(0, axes)
+  return sql.join(
+    numbers.map(
+      (axis) => sql`${sql.raw(axis)}(${column.srid === 4326 ? point : geometryInDegrees(column)})::text`,
+    ),
+    sql` || ',' || `,
+  )
+}
+
+export const csv: Encoder = {
+  format: CSV,
+  extensions: ['csv'],
+  hasLinks: false,
+  featureOf,
+  geometryOf,
+  storedGeometryOf: (feature) => STORED_GEOMETRY.exec(feature)?.[1],
+  fillGeometry: (feature, geometry) =>
+    feature.replace(STORED_GEOMETRY, (_, _stored, rest: string) => geometry ?? rest),
+  mend: (features) => ({ features, mended: 0 }),
+  separator: LINE_BREAK,
+  open: (layout) => ({
+    start: () => (layout.hasByteOrderMark ? BYTE_ORDER_MARK : '') + headOf(layout),
+    write(features) {
+      let text = ''
+      for (const feature of features) text += LINE_BREAK + feature
+      return text
+    },
+    end: () => LINE_BREAK,
+    stamp: () => '',
+  }),
+}
