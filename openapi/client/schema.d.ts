@@ -1394,7 +1394,7 @@ export interface operations {
                 /** @description Begins a CSV with a byte order mark, by which spreadsheet programs know that it is UTF-8; other formats disregard it. */
                 "csv-bom"?: boolean;
                 /** @description The format; without it, the Accept header decides. */
-                f?: "json" | "html" | "geojsonseq" | "ndjson" | "csv";
+                f?: "json" | "html" | "geojsonseq" | "ndjson" | "csv" | "fgb";
                 /** @description Returns the query instead of its result: its SQL, its plan, the cells that it reads and the shards that it queries. For clients on this machine only. */
                 explain?: number;
                 /** @description Any property of the collection: features whose value is equal, as in country=AD. */
@@ -1440,6 +1440,8 @@ export interface operations {
                     "application/ndjson": string;
                     "application/jsonl": string;
                     "text/csv": string;
+                    "application/flatgeobuf": string;
+                    "application/vnd.flatgeobuf": string;
                 };
             };
             /** @description The filter of an HTML form was empty: the page without it is at Location. */

@@ -2,11 +2,12 @@
 
 import { type SQL, sql } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
-import { type Column, columnOf } from '../values/column.ts'
+import { type Column, type ColumnKind, columnOf } from '../values/column.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
 import { concat } from './concat.ts'
 import type { Encoder, GeometryForm, Layout } from './encoder.ts'
 import type { Format } from './format.ts'
+import { columnsOf, textOf } from './record.ts'
 
 export const CSV: Format = { name: 'csv', types: ['text/csv'], title: 'CSV' }
 
@@ -21,9 +22,8 @@ function namesOf({ type }: GeometryColumn): readonly string[] {
 
 /** Returns the first line. A column of the table keeps its name; one of the geometry with the same name gets a longer one. */
 function headOf({ collection, properties, hasGeometry }: Layout): string {
-  const { idColumn, geometry } = collection
-  const own = [...(idColumn ? [idColumn] : []), ...properties].map(({ name }) => name)
-  const names = hasGeometry ? namesOf(geometry) : []
+  const own = columnsOf({ collection, properties }).map(({ name }) => name)
+  const names = hasGeometry ? namesOf(collection.geometry) : []
   const free = (name: string): string => (own.includes(name) ? free(`${name}_`) : name)
   return [...own, ...names.map(free)].map(quotedIfNeeded).join()
 }
@@ -31,37 +31,17 @@ function headOf({ collection, properties, hasGeometry }: Layout): string {
 const quotedIfNeeded = (name: string) => (/^[\w -]+$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)
 
 /** The geometry comes last, so that it can be replaced in the text of a feature. */
-function featureOf(
-  { geometry, idColumn }: Collection,
-  properties: readonly Column[],
-  form: GeometryForm,
-): SQL {
-  const fields = [...(idColumn ? [idColumn] : []), ...properties].map(fieldOf)
-  const all = form === 'none' ? fields : [...fields, geometryIn(form, geometry)]
+function featureOf(collection: Collection, properties: readonly Column[], form: GeometryForm): SQL {
+  const fields = columnsOf({ collection, properties }).map(fieldOf)
+  const all = form === 'none' ? fields : [...fields, geometryIn(form, collection.geometry)]
   return concat(all.flatMap((field, index) => (index > 0 ? [sql`','`, field] : [field])))
 }
 
+const PLAIN = new Set<ColumnKind>(['integer', 'number', 'boolean', 'uuid', 'date', 'timestamp'])
+
 /** Returns the field of a value; an empty one for null, and two quotes for an empty text. */
-function fieldOf(column: Column): SQL {
-  const value = columnOf(column)
-  if (column.isArray) return quoted(sql`to_json(${value})::text`)
-  switch (column.kind) {
-    case 'integer':
-    case 'number':
-    case 'uuid':
-      return sql`${value}::text`
-    case 'boolean':
-      return sql`${value}::text`
-    case 'string':
-    case 'json':
-      return quoted(sql`${value}::text`)
-    case 'date':
-    case 'timestamp':
-      return sql`to_json(${value}) #>> '{}'`
-    case 'other':
-      return quoted(sql`to_json(${value}) #>> '{}'`)
-  }
-}
+const fieldOf = (column: Column): SQL =>
+  PLAIN.has(column.kind) && !column.isArray ? textOf(column) : quoted(textOf(column))
 
 /** Concatenation takes null for nothing. */
 const quoted = (text: SQL) => sql`'"' || replace(${text}, '"', '""') || '"'`

@@ -2,8 +2,9 @@
 
 import { csv } from './csv.ts'
 import type { Encoder } from './encoder.ts'
+import { flatgeobuf } from './flatgeobuf.ts'
 import { geojson } from './geojson.ts'
 import { geojsonSeq, ndjson } from './geojson-seq.ts'
 
 /** The first one is used for a client that does not choose. */
-export const encoders: readonly [Encoder, ...Encoder[]] = [geojson, geojsonSeq, ndjson, csv]
+export const encoders: readonly [Encoder, ...Encoder[]] = [geojson, geojsonSeq, ndjson, csv, flatgeobuf]

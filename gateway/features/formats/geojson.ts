@@ -4,7 +4,12 @@ import { type SQL, sql } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { parseExactJson } from '../values/exact-json.ts'
-import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
+import {
+  type GeometryColumn,
+  geometryInDegrees,
+  storedGeometry,
+  straightened,
+} from '../values/geometry-column.ts'
 import { withoutNonNumbers } from '../values/non-numbers.ts'
 import { concat } from './concat.ts'
 import type { Encoder, GeometryForm, PageEnd } from './encoder.ts'
@@ -83,11 +88,7 @@ const STORED_GEOMETRY = /"geometry":"([0-9A-F]*)"/
  */
 function geometryOf(column: GeometryColumn): SQL {
   const { type } = column
-  const isStraight = /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
-  let geometry = geometryInDegrees(
-    column,
-    isStraight ? undefined : (curved) => sql`ST_CurveToLine(${curved})`,
-  )
+  let geometry = geometryInDegrees(column, straightened(column))
   // ST_ForcePolygonCCW also turns lines round.
   if (/GEOMETRY|CURVE/.test(type))
     geometry = sql`case when ST_Dimension(${storedGeometry(column)}) < 2 then ${geometry} else ST_ForcePolygonCCW(${geometry}) end`

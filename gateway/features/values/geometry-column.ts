@@ -30,9 +30,15 @@ export function storedGeometry({ column, cast, isGeography, isDomain }: Geometry
   return isGeography || isDomain ? sql`${declared}::geometry` : declared
 }
 
+const isStraight = ({ type }: GeometryColumn) => /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
+
+/** Returns how geometries of the column become straight lines; undefined if they are. */
+export const straightened = (column: GeometryColumn) =>
+  isStraight(column) ? undefined : (curved: SQL) => sql`ST_CurveToLine(${curved})`
+
 /** True if every geometry of the column can be converted: none is transformed, and none is a surface of several faces. */
-export const isAlwaysConvertible = ({ type, srid, cast }: GeometryColumn) =>
-  srid === 4326 && cast !== undefined && /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
+export const isAlwaysConvertible = (column: GeometryColumn) =>
+  column.srid === 4326 && column.cast !== undefined && isStraight(column)
 
 /**
  * Returns the column in degrees of WGS 84. An SRID of 0 says nothing: such a row is assumed to be in degrees, but only

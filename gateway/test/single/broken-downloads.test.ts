@@ -50,9 +50,17 @@ const endBackends = async () => {
   assert.ok(ended.length > 0)
 }
 
+/** Returns where the last feature of a FlatGeobuf should end. */
+function endOfFeatures(body: Buffer): number {
+  let at = 8
+  while (at + 4 <= body.length) at += 4 + body.readUInt32LE(at)
+  return at
+}
+
 /** Fails if what came looks complete although the answer broke off: a program may have saved it. */
 function assertIncomplete(format: string, body: Buffer) {
   const text = body.toString()
+  if (format === 'fgb') return assert.notEqual(endOfFeatures(body), body.length)
   if (format === 'csv') assert.doesNotMatch(text, /\r\n$/)
   else assert.throws(() => JSON.parse(text.split('\n').at(-1)!.replace('\x1e', '')))
 }
