@@ -22,6 +22,7 @@ import { conditional } from './http/conditional.ts'
 import { limitConnections } from './http/connections.ts'
 import { makeConsistencyTokens } from './http/consistency-token.ts'
 import { crossOrigin } from './http/cross-origin.ts'
+import { withoutExtension } from './http/download.ts'
 import { assets } from './http/html/assets.ts'
 import { openapi } from './http/openapi.ts'
 import { splitLists } from './http/parameters.ts'
@@ -113,6 +114,7 @@ export async function buildApp({
     keepAliveTimeout: KEEP_ALIVE_MS,
     // A request that arrives while the gateway drains is answered like any other.
     return503OnClosing: false,
+    rewriteUrl: ({ url }) => withoutExtension(url!),
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAMETER_LENGTH },
     ajv: {
       customOptions: { coerceTypes: true, removeAdditional: false, keywords: ['x-expected', 'example'] },

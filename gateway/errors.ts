@@ -39,6 +39,7 @@ export const errors = {
   'database-busy': { status: 503, title: 'Too many requests at once', isRetryable: true },
   'gateway-busy': { status: 503, title: 'Too many answers under way', isRetryable: true },
   'query-too-slow': { status: 503, title: 'Query took too long', isRetryable: true },
+  'http-version-unsupported': { status: 505, title: 'HTTP version not supported', isRetryable: false },
   'not-ready': { status: 503, title: 'Not ready', isRetryable: true },
 } as const satisfies Record<string, { status: number; title: string; isRetryable: boolean }>
 

@@ -58,8 +58,15 @@ export type Event =
   /** The request got a 503: it is valid, but could not be served at that moment. */
   | { type: 'request-refused'; id: string; method: string; url: string; code: string; error: Error }
   | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
-  /** An answer was cut: its client read too slowly, or it took too long. */
-  | { type: 'answer-cut'; id: string; method: string; url: string; reason: 'too-slow' | 'too-long' }
+  /** An answer was cut: its client read too slowly, it took too long, or what it was read from failed. */
+  | {
+      type: 'answer-cut'
+      id: string
+      method: string
+      url: string
+      reason: 'too-slow' | 'too-long' | 'failed'
+      error?: Error
+    }
   | { type: 'gateway-listening'; url: string; collections: number; processes: number }
   | { type: 'process-serving'; processId: number }
   | {

@@ -29,6 +29,10 @@ export type StreamOptions = {
   readonly signal?: AbortSignal | undefined
   /** Expected bytes of a row; undefined if nothing is known. */
   readonly rowBytes?: number | undefined
+  /**
+   * True if the result is of no use unless it is complete: its reader gets more time, and large batches are not cut.
+   */
+  readonly isWhole?: boolean | undefined
 }
 
 export type Query = (statement: Statement) => Promise<Row[]>

@@ -14,6 +14,8 @@ const BATCH_BYTES = 512 * 1024
 const MAX_BATCH_ROWS = 2_000
 /** Bytes of a batch after which its further rows are dropped: large rows can follow small ones. */
 const MAX_BATCH_BYTES = 8 * 1024 * 1024
+/** The same for a result that is read completely or not at all. It grows its batches more slowly, so this is seldom met. */
+const MAX_BATCH_BYTES_OF_WHOLE = 64 * 1024 * 1024
 /**
  * How long the reader may let batches wait, all together. After that the connection goes to others: an open transaction
  * holds back vacuum, and few streams run at once.
@@ -21,6 +23,11 @@ const MAX_BATCH_BYTES = 8 * 1024 * 1024
 const MAX_BACKPRESSURE_MS = 5_000
 /** The same while other streams wait for a place. */
 const CONTESTED_BACKPRESSURE_MS = 1_000
+/**
+ * The same while other streams wait, for a result that is read completely or not at all. Otherwise such a reader keeps its
+ * connection as long as its answer may take: there are few of them.
+ */
+const CONTESTED_BACKPRESSURE_OF_WHOLE_MS = 30_000
 /** Interval at which it is checked how long a batch has waited. */
 const CHECK_MS = 250
 
@@ -33,9 +40,10 @@ export async function* stream(
   reader: Reader,
   statement: Statement,
   { consistency, client }: Caller,
-  { signal, rowBytes }: StreamOptions,
+  { signal, rowBytes, isWhole = false }: StreamOptions,
 ): AsyncGenerator<Row[], boolean> {
   const requirement = await reader.require(statement.cells, consistency)
+  const mostBytes = isWhole ? MAX_BATCH_BYTES_OF_WHOLE : MAX_BATCH_BYTES
   const firstRows = Math.min(FIRST_BATCH_ROWS, rowsOf(rowBytes ?? 1))
   const begin = async (lease: Lease, patienceMs: number | undefined) => {
     // The check comes first and by itself: a cursor that is open cannot be repeated.
@@ -47,7 +55,7 @@ export async function* stream(
       text: `declare page no scroll cursor for ${statement.text}`,
       values: statement.values,
     })
-    const first = await fetch(lease, firstRows)
+    const first = await fetch(lease, firstRows, mostBytes)
     await reader.note(lease, requirement)
     return { lease, first }
   }
@@ -73,13 +81,13 @@ export async function* stream(
   /** Gives the connection back if the reader lets a batch wait for too long. */
   const watch = (start: number) => {
     timer = setInterval(() => {
-      const patienceMs = admission.waiting > 0 ? CONTESTED_BACKPRESSURE_MS : MAX_BACKPRESSURE_MS
+      const patienceMs = patienceOf(admission.waiting > 0, isWhole)
       if (waitedMs + performance.now() - start > patienceMs) giveBack()
     }, CHECK_MS)
   }
   try {
     let asked = firstRows
-    for (let batch = first; ; batch = await fetch(lease, asked)) {
+    for (let batch = first; ; batch = await fetch(lease, asked, mostBytes)) {
       const { rows, isCut } = batch
       if (rows.length > 0) {
         const start = performance.now()
@@ -91,7 +99,7 @@ export async function* stream(
       if (isCut) return true
       if (rows.length < asked) return false
       if (givenBack) return true
-      asked = Math.min(rowsOf(meanBytes(rows)), asked * 2)
+      asked = Math.min(rowsOf((isWhole ? mostBytesOf : meanBytes)(rows)), asked * 2)
     }
   } catch (error) {
     throw error instanceof DatabaseFailure ? error.answer : error
@@ -100,6 +108,15 @@ export async function* stream(
     await giveBack()
   }
 }
+
+const patienceOf = (isContested: boolean, isWhole: boolean) => {
+  if (isWhole) return isContested ? CONTESTED_BACKPRESSURE_OF_WHOLE_MS : Number.POSITIVE_INFINITY
+  return isContested ? CONTESTED_BACKPRESSURE_MS : MAX_BACKPRESSURE_MS
+}
+
+/** Returns the size of the largest first column, in bytes of ASCII text; it is never 0. */
+const mostBytesOf = (rows: readonly Row[]) =>
+  rows.reduce((most, row) => Math.max(most, row[0]?.length ?? 0), 1)
 
 type Begun = {
   readonly admission: Admission
@@ -110,9 +127,9 @@ type Begun = {
 /** @param isCut true if further rows were dropped */
 type Batch = { readonly rows: Row[]; readonly isCut: boolean }
 
-async function fetch(lease: Lease, count: number): Promise<Batch> {
+async function fetch(lease: Lease, count: number, mostBytes: number): Promise<Batch> {
   try {
-    const rows = await lease.query({ text: `fetch ${count} from page`, values: [] }, MAX_BATCH_BYTES)
+    const rows = await lease.query({ text: `fetch ${count} from page`, values: [] }, mostBytes)
     return { rows, isCut: false }
   } catch (error) {
     if (error instanceof AnswerTooLong) return { rows: error.rows, isCut: true }

@@ -16,6 +16,8 @@ export type AnswerLimits = {
   readonly answerTimeoutMs: number
   /** Large answers that one client may read at once. */
   readonly clientStreams: number
+  /** Connections for reads, a part of which answers with all features may occupy. */
+  readonly poolSize: number
 }
 
 /** A large answer, which is sent as it is read. */
@@ -24,6 +26,8 @@ export interface LargeAnswer {
   hold(bytes: number): void
   /** True if it has taken so long that it has to end. */
   readonly isOver: boolean
+  /** Breaks it off after a failure, in a way that no client can take for its end. */
+  breakOff(error: Error): void
 }
 
 export interface Answers {
@@ -34,8 +38,12 @@ export interface Answers {
    * @throws GatewayError gateway-busy if they are too many, unless nothing else waits: no feature is too large for ever
    */
   reserve(reply: FastifyReply, bytes: number): void
-  /** Starts a large answer. @throws GatewayError gateway-busy if its client reads too many */
-  openLarge(request: FastifyRequest, reply: FastifyReply): LargeAnswer
+  /**
+   * Starts a large answer.
+   * @param isWhole true for all features, which occupy a connection as long as their client reads them
+   * @throws GatewayError gateway-busy if its client reads too many, or too many are whole
+   */
+  openLarge(request: FastifyRequest, reply: FastifyReply, isWhole: boolean): LargeAnswer
 }
 
 /** Answers below this size are not counted: the socket takes them at once. */
@@ -66,12 +74,17 @@ export function makeAnswers(
     leastRate,
     answerTimeoutMs,
     clientStreams,
+    poolSize,
     clientOf,
     emit,
   }: AnswerLimits & { readonly clientOf: ClientOf; readonly emit: Emit },
 ): Answers {
   const answers = new Map<ServerResponse, Answer>()
-  const largeOf = new Map<string, number>()
+  const largeOf = makeCounter()
+  const wholeOf = makeCounter()
+  // Streams have half of the connections, and half of those stay for pages.
+  const mostWhole = Math.max(1, poolSize >> 2)
+  const mostWholeOfOne = Math.max(1, mostWhole >> 1)
   let held = 0
 
   function follow(reply: FastifyReply): Answer {
@@ -142,30 +155,59 @@ export function makeAnswers(
       if (held > 0 && held + bytes > bufferLimit) throw full()
       hold(follow(reply), bytes)
     },
-    openLarge(request, reply) {
+    openLarge(request, reply, isWhole) {
       const refused = refusal()
       if (refused) throw refused
       const client = clientOf(request)
-      const count = largeOf.get(client) ?? 0
-      if (count >= clientStreams)
+      if (largeOf.of(client) >= clientStreams)
         throw gatewayError(
           'gateway-busy',
-          `This client reads ${count} large answers at once already; read them first, or ask for smaller pages.`,
+          `This client reads ${clientStreams} large answers at once already; read them first, or ask for smaller pages.`,
+        )
+      if (isWhole && (wholeOf.all() >= mostWhole || wholeOf.of(client) >= mostWholeOfOne))
+        throw gatewayError(
+          'gateway-busy',
+          'As many answers with limit=none as can be are under way; try again when one has ended, or ask for pages.',
         )
       const answer = follow(reply)
       if (answers.has(reply.raw)) {
-        largeOf.set(client, count + 1)
+        const counted = [largeOf.add(client), ...(isWhole ? [wholeOf.add(client)] : [])]
         reply.raw.once('close', () => {
-          const left = largeOf.get(client)! - 1
-          if (left > 0) largeOf.set(client, left)
-          else largeOf.delete(client)
+          for (const takeBack of counted) takeBack()
         })
       }
       return {
         hold: (bytes) => hold(answer, bytes),
+        breakOff(error) {
+          const { id, method, url } = request
+          if (answers.has(reply.raw)) emit({ type: 'answer-cut', id, method, url, reason: 'failed', error })
+          // An answer without chunks, as HTTP/1.0 has it, ends with its connection. A reset is not the end of one.
+          reply.raw.socket?.resetAndDestroy()
+        },
         get isOver() {
           return performance.now() - answer.startedAt > answerTimeoutMs
         },
+      }
+    },
+  }
+}
+
+/** Counts what each client has. */
+function makeCounter() {
+  const counts = new Map<string, number>()
+  let sum = 0
+  return {
+    of: (client: string) => counts.get(client) ?? 0,
+    all: () => sum,
+    /** Returns a function that takes it back. */
+    add(client: string) {
+      counts.set(client, (counts.get(client) ?? 0) + 1)
+      sum++
+      return () => {
+        const left = counts.get(client)! - 1
+        if (left > 0) counts.set(client, left)
+        else counts.delete(client)
+        sum--
       }
     },
   }

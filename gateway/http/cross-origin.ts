@@ -18,6 +18,9 @@ const EXPOSED_HEADERS = [
   'Tessera-Staleness',
   'Server-Timing',
   'Idempotent-Replayed',
+  'Content-Disposition',
+  'OGC-NumberReturned',
+  'OGC-NumberMatched',
 ].join(', ')
 /** Seconds for which a browser may reuse the answer to a preflight. */
 const PREFLIGHT_AGE_S = 86_400

@@ -10,26 +10,33 @@ export const link = (rel: string, href: string, type?: string, title?: string): 
   ...(title ? { title } : {}),
 })
 
-/** Returns the URL of this document, as it was requested; characters that no URI may contain are encoded. */
-export const selfUrl = (publicUrl: string, requestUrl: string) =>
-  publicUrl + requestUrl.replace(/%(?![\da-f]{2})|[^!-~]|["<>\\^`{|}]/gi, encodeURIComponent)
+/** Encodes the characters of an address that no URI may contain. */
+const encoded = (address: string) =>
+  address.replace(/%(?![\da-f]{2})|[^!-~]|["<>\\^`{|}]/gi, encodeURIComponent)
 
-/** Returns the URL of the same document in another format. */
-function inFormat(address: string, format: string): string {
+/** Returns the URL of this document, as it was requested. */
+export const selfUrl = (publicUrl: string, requestUrl: string) => publicUrl + encoded(requestUrl)
+
+/** Returns a link for the header Link (RFC 8288). */
+export const linkHeader = ({ href, rel, type }: Link) =>
+  `<${encoded(href)}>; rel="${rel}"${type ? `; type="${type}"` : ''}`
+
+/** Returns the URL of the same document in another format, up to the name of that. */
+function beforeFormat(address: string): string {
   const [path, query] = address.split('?', 2)
   const others = (query ?? '').split('&').filter((part) => part !== '' && !/^f(=|$)/.test(part))
-  return `${path}?${[...others, `f=${format}`].join('&')}`
+  return `${path}?${[...others, 'f='].join('&')}`
 }
 
 /** Returns the links of a document to itself, which is in `format`, and to the same in each of the other formats. */
-export const ownLinks = (self: string, format: Format, formats: Formats): Link[] => [
-  link('self', self, format.types[0], 'This document'),
-  ...formats
-    .filter((other) => other !== format)
-    .map((other) =>
-      link('alternate', inFormat(self, other.name), other.types[0], `This document as ${other.title}`),
-    ),
-]
+export function ownLinks(self: string, format: Format, formats: Formats): Link[] {
+  const address = beforeFormat(self)
+  const links = [link('self', self, format.types[0], 'This document')]
+  for (const { name, types, title } of formats)
+    if (name !== format.name)
+      links.push(link('alternate', address + name, types[0], `This document as ${title}`))
+  return links
+}
 
 /** Returns the URL of the text of a license that is given by its SPDX identifier, or by such a URL. */
 export const licenseUrl = (license: string) =>

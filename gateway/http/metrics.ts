@@ -55,7 +55,7 @@ const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: strin
   ],
   'answer-cut': [
     'tessera_answers_cut_total',
-    'Answers that were cut: their clients read too slowly, or they took too long',
+    'Answers that were cut: their clients read too slowly, they took too long, or reading them failed',
     'reason',
   ],
   'request-failed': ['tessera_requests_failed_total', 'Requests that failed because of a bug'],

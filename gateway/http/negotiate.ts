@@ -28,8 +28,9 @@ export const OPENAPI: Format = {
 /** Formats of documents that are not features, the first one for clients that do not choose. */
 export const DOCUMENT_FORMATS: Formats = [JSON_FORMAT, HTML]
 export const SCHEMA_FORMATS: Formats = [JSON_SCHEMA, HTML]
-/** Formats of features. */
-export const FEATURE_FORMATS: Formats = [...encoders.map(({ format }) => format), HTML] as never
+/** Formats of features. Of all texts, a page comes first, for clients that accept any text. */
+const [DEFAULT_FORMAT, ...OTHER_FORMATS] = encoders.map(({ format }) => format)
+export const FEATURE_FORMATS: Formats = [DEFAULT_FORMAT!, HTML, ...OTHER_FORMATS]
 
 export type Formats = readonly [Format, ...Format[]]
 

@@ -1377,7 +1377,7 @@ export interface operations {
     getFeatures: {
         parameters: {
             query?: {
-                /** @description Most features on a page. A greater number than the maximum counts as the maximum. */
+                /** @description Most features on a page. A greater number than the maximum counts as the maximum. `none` selects all features in one answer, which breaks off if it cannot be completed; without `sortby` they are in no order. */
                 limit?: number;
                 /** @description Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. In the system of bbox-crs: the least coordinate of each axis, then the greatest. */
                 bbox?: number[];
@@ -1403,8 +1403,10 @@ export interface operations {
                 offset?: number;
                 /** @description Position at which a page begins, exactly as a next link contains it. */
                 cursor?: string;
+                /** @description Begins a CSV with a byte order mark, by which spreadsheet programs know that it is UTF-8; other formats disregard it. */
+                "csv-bom"?: boolean;
                 /** @description The format; without it, the Accept header decides. */
-                f?: "json" | "html";
+                f?: "json" | "html" | "geojsonseq" | "ndjson" | "csv" | "fgb";
                 /** @description Returns the query instead of its result: its SQL, its plan, the cells that it reads and the shards that it queries. For clients on this machine only. */
                 explain?: number;
                 /** @description Any property of the collection: features whose value is equal, as in country=AD. */
@@ -1437,12 +1439,23 @@ export interface operations {
                     "Tessera-Staleness"?: number;
                     /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
                     "Content-Crs"?: string;
+                    /** @description Number of features on a page in a format without a member for it. */
+                    "OGC-NumberReturned"?: number;
+                    /** @description The same for the features that match; left out if counting would cost too much. */
+                    "OGC-NumberMatched"?: number;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/geo+json": components["schemas"]["FeatureCollection"];
                     "application/json": components["schemas"]["FeatureCollection"];
                     "text/html": string;
+                    "application/geo+json-seq": string;
+                    "application/x-ndjson": string;
+                    "application/ndjson": string;
+                    "application/jsonl": string;
+                    "text/csv": string;
+                    "application/flatgeobuf": string;
+                    "application/vnd.flatgeobuf": string;
                 };
             };
             /** @description The filter of an HTML form was empty: the page without it is at Location. */
@@ -1524,6 +1537,16 @@ export interface operations {
             };
             /** @description The database cannot answer at the moment; try again. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description limit=none needs HTTP/1.1. */
+            505: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -3,7 +3,7 @@
 import type { SQL } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { Column } from '../values/column.ts'
-import type { CoordinateSystem } from '../values/coordinate-system.ts'
+import { type CoordinateSystem, CRS84 } from '../values/coordinate-system.ts'
 import type { GeometryColumn } from '../values/geometry-column.ts'
 import type { Format, Link } from './format.ts'
 
@@ -13,12 +13,29 @@ import type { Format, Link } from './format.ts'
  */
 export type GeometryForm = 'converted' | 'stored' | 'none'
 
+/** A part of an answer. */
+export type Part = string | Uint8Array
+
+/** What features have, which some formats write before the first one. */
+export type Layout = {
+  readonly collection: Collection
+  readonly properties: readonly Column[]
+  /** False if the features have no geometry. */
+  readonly hasGeometry: boolean
+  /** True if a text begins with a byte order mark, by which spreadsheets know that it is UTF-8. */
+  readonly hasByteOrderMark: boolean
+}
+
 export type Encoder = {
   readonly format: Format
   /** Everything that its SQL depends on besides the collection: the format and the system of its coordinates. */
   readonly kind: string
   /** Returns the encoder for coordinates in this system. */
   readonly inSystem: (system: CoordinateSystem) => Encoder
+  /** Ending of the names of files; the first one is that of answers that are saved. */
+  readonly extensions: readonly [string, ...string[]]
+  /** True if the text of a page has links and counts; headers have them otherwise. */
+  readonly hasLinks: boolean
   /** Returns the text of one feature in SQL, from the row `item`. */
   readonly featureOf: (collection: Collection, properties: readonly Column[], geometry: GeometryForm) => SQL
   /** Returns the text of one geometry in SQL; null if there is none. */
@@ -37,16 +54,19 @@ export type Encoder = {
    * `write` accepts features that are joined like single ones.
    */
   readonly separator: string
-  /** Starts one answer. */
-  readonly open: () => PageWriter
+  /** Starts one answer. A format whose package is loaded only then returns a promise. */
+  readonly open: (layout: Layout) => PageWriter | Promise<PageWriter>
 }
 
-/** Writes one answer: `start`, then `write` for each batch of features, then `end` and `stamp`. */
+/**
+ * Writes one answer: `start`, then `write` for each batch of features, then `end` and `stamp`. What `write` returns ends in
+ * the middle of a feature if the format allows it: a file that was cut there does not look complete.
+ */
 export type PageWriter = {
-  readonly start: () => string
+  readonly start: () => Part
   /** @param features at least one, each as `featureOf` returns it */
-  readonly write: (features: readonly string[]) => string
-  readonly end: (end: PageEnd) => string
+  readonly write: (features: readonly string[]) => Part
+  readonly end: (end: PageEnd) => Part
   /** Returns the last part, which differs each time although the page is the same: the ETag does not cover it. */
   readonly stamp: () => string
 }
@@ -57,4 +77,22 @@ export type PageEnd = {
   /** How many features match in all; undefined if counting them would cost too much. */
   readonly matched: number | undefined
   readonly links: readonly Link[]
+}
+
+/**
+ * Returns an encoder for coordinates in CRS84, which returns that for any other system.
+ * @param make returns the functions of the format for one system
+ */
+export function makeEncoder(
+  make: (system: CoordinateSystem) => Omit<Encoder, 'kind' | 'inSystem'>,
+  system = CRS84,
+): Encoder {
+  const own = make(system)
+  const isDefault = system.srid === CRS84.srid && !system.isNorthFirst
+  const encoder: Encoder = {
+    ...own,
+    kind: isDefault ? own.format.name : `${own.format.name} ${system.uri}`,
+    inSystem: (other) => (other === system ? encoder : makeEncoder(make, other)),
+  }
+  return encoder
 }

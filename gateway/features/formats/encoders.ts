@@ -1,7 +1,10 @@
 // Owns the list of encoders: a new format is a file in this folder and an entry here.
 
+import { csv } from './csv.ts'
 import type { Encoder } from './encoder.ts'
+import { flatgeobuf } from './flatgeobuf.ts'
 import { geojson } from './geojson.ts'
+import { geojsonSeq, ndjson } from './geojson-seq.ts'
 
 /** The first one is used for a client that does not choose. */
-export const encoders: readonly [Encoder, ...Encoder[]] = [geojson]
+export const encoders: readonly [Encoder, ...Encoder[]] = [geojson, geojsonSeq, ndjson, csv, flatgeobuf]

@@ -3,11 +3,12 @@
 import { type SQL, sql } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
 import { type Column, columnOf } from '../values/column.ts'
-import { type CoordinateSystem, CRS84 } from '../values/coordinate-system.ts'
+import type { CoordinateSystem } from '../values/coordinate-system.ts'
 import { parseExactJson } from '../values/exact-json.ts'
-import { type GeometryColumn, geometryIn, storedGeometry } from '../values/geometry-column.ts'
+import { type GeometryColumn, geometryIn, storedGeometry, straightened } from '../values/geometry-column.ts'
 import { withoutNonNumbers } from '../values/non-numbers.ts'
-import type { Encoder, GeometryForm, PageEnd } from './encoder.ts'
+import { concat } from './concat.ts'
+import { type Encoder, type GeometryForm, makeEncoder, type PageEnd } from './encoder.ts'
 import type { Format, Link } from './format.ts'
 
 export const GEOJSON: Format = {
@@ -75,31 +76,13 @@ function geometryMember(form: GeometryForm, system: CoordinateSystem, geometry: 
 /** The geometry as stored in a feature, which can have no other geometry before it. */
 const STORED_GEOMETRY = /"geometry":"([0-9A-F]*)"/
 
-/** PostgreSQL passes at most this many arguments to one function. */
-const MAX_ARGUMENTS = 100
-
-/**
- * Joins texts in one call: a chain of operators is as deep as it is long, and Citus copies it for each execution (one
- * call makes a look-up at a worker 60 of 540 µs faster).
- */
-function concat(texts: readonly SQL[]): SQL {
-  if (texts.length <= MAX_ARGUMENTS) return sql`concat(${sql.join([...texts], sql.raw(', '))})`
-  const parts = Math.ceil(texts.length / MAX_ARGUMENTS)
-  return concat(
-    Array.from({ length: parts }, (_, part) =>
-      concat(texts.slice(part * MAX_ARGUMENTS, (part + 1) * MAX_ARGUMENTS)),
-    ),
-  )
-}
-
 /**
  * Returns the text of the geometry as GeoJSON wants it: straight lines, rings by the right-hand rule, which holds on the
  * ground whatever the order of the axes is.
  */
 function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: GeometryColumn): SQL {
   const { type } = column
-  const isStraight = /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
-  let geometry = geometryIn(srid, column, isStraight ? undefined : (curved) => sql`ST_CurveToLine(${curved})`)
+  let geometry = geometryIn(srid, column, straightened(column))
   // ST_ForcePolygonCCW also turns lines round.
   if (/GEOMETRY|CURVE/.test(type))
     geometry = sql`case when ST_Dimension(${storedGeometry(column)}) < 2 then ${geometry} else ST_ForcePolygonCCW(${geometry}) end`
@@ -152,17 +135,23 @@ export const parseFeatures = (features: readonly string[]): unknown[] =>
 const renderEnd = ({ returned, matched, links }: PageEnd) =>
   `],"numberReturned":${returned}${matched === undefined ? '' : `,"numberMatched":${matched}`},"links":${JSON.stringify(links)}`
 
-const makeEncoder = (system: CoordinateSystem): Encoder => ({
+/** Returns the functions of every format whose features are GeoJSON. */
+export const geojsonFeatures = (system: CoordinateSystem) =>
+  ({
+    featureOf: (collection, properties, form) => featureOf(system, collection, properties, form),
+    geometryOf: (column) => geometryOf(system, column),
+    storedGeometryOf: (feature) => STORED_GEOMETRY.exec(feature)?.[1],
+    // A function, because a text as the replacement could have patterns such as $1.
+    fillGeometry: (feature, geometry) =>
+      feature.replace(STORED_GEOMETRY, () => `"geometry":${geometry ?? 'null'}`),
+    mend,
+  }) satisfies Partial<Encoder>
+
+export const geojson = makeEncoder((system) => ({
+  ...geojsonFeatures(system),
   format: GEOJSON,
-  kind: system.srid === CRS84.srid && !system.isNorthFirst ? GEOJSON.name : `${GEOJSON.name} ${system.uri}`,
-  inSystem: makeEncoder,
-  featureOf: (collection, properties, form) => featureOf(system, collection, properties, form),
-  geometryOf: (column) => geometryOf(system, column),
-  storedGeometryOf: (feature) => STORED_GEOMETRY.exec(feature)?.[1],
-  // A function, because a text as the replacement could have patterns such as $1.
-  fillGeometry: (feature, geometry) =>
-    feature.replace(STORED_GEOMETRY, () => `"geometry":${geometry ?? 'null'}`),
-  mend,
+  extensions: ['geojson', 'json'],
+  hasLinks: true,
   separator: SEPARATOR,
   open() {
     let isEmpty = true
@@ -182,6 +171,4 @@ const makeEncoder = (system: CoordinateSystem): Encoder => ({
       stamp: () => `,"timeStamp":"${new Date().toISOString()}"}`,
     }
   },
-})
-
-export const geojson = makeEncoder(CRS84)
+}))

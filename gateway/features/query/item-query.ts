@@ -31,9 +31,14 @@ const MAX_SORT_KEYS = 8
  */
 const MAX_CELLS = 32
 
+/** Value of `limit` for all features, as one answer. */
+export const NO_LIMIT = 'none'
+/** The limit of a query for all features: all that PostgreSQL's integer can count, and one more. */
+export const ANY_NUMBER = 2 ** 31 - 2
+
 /** Parameters of a request by their names; any other name is that of a column. */
 export type ItemParameters = FilterParameters & {
-  readonly limit?: number
+  readonly limit?: number | typeof NO_LIMIT
   readonly offset?: number
   readonly cursor?: string
   readonly bbox?: readonly number[]
@@ -43,6 +48,7 @@ export type ItemParameters = FilterParameters & {
   readonly sortby?: readonly string[]
   readonly properties?: readonly string[]
   readonly skipGeometry?: boolean
+  readonly 'csv-bom'?: boolean
   readonly f?: string
   readonly [column: string]: unknown
 }
@@ -60,6 +66,7 @@ const OWN_PARAMETERS = [
   'sortby',
   'properties',
   'skipGeometry',
+  'csv-bom',
   'f',
   'explain',
 ]
@@ -67,6 +74,8 @@ const OWN_PARAMETERS = [
 export type ItemQuery = {
   readonly collection: Collection
   readonly limit: number
+  /** True for all features in one answer, which either is complete or breaks off: there is no next page. */
+  readonly isWhole: boolean
   /** Set only if the client pages by offset. */
   readonly offset: number | undefined
   /** Values of `order` in the last row of the page before, which may include null; undefined if there are none. */
@@ -77,7 +86,10 @@ export type ItemQuery = {
   readonly calls: readonly string[]
   /** The cells that hold all features that meet the conditions; undefined if these can be anywhere. */
   readonly cells: readonly number[] | undefined
-  /** The requested sort keys, then the collection's key, if it has one: this makes the order total. */
+  /**
+   * The requested sort keys, then the collection's key, if it has one: this makes the order total. All features at once need
+   * no order: sorting them, or reading them by an index, takes longer than reading them.
+   */
   readonly order: readonly SortKey[]
   /** Set if pages go through boxes quadrant by quadrant; undefined if they are in `order` alone. */
   readonly quadrants: Quadrants | undefined
@@ -104,13 +116,18 @@ export function planItems(
   )
   if (sorted.length > MAX_SORT_KEYS)
     throw invalidParameter('sortby', `at most ${MAX_SORT_KEYS} properties`, sorted[0]!.column.name)
+  const isWhole = parameters.limit === NO_LIMIT
+  const isAnyOrder =
+    isWhole && sorted.length === 0 && parameters.offset === undefined && parameters.cursor === undefined
   const isSorted = ({ name }: Column) => sorted.some(({ column }) => column.name === name)
-  const order = [
-    ...sorted,
-    ...collection.key
-      .filter((column) => !isSorted(column))
-      .map((column) => ({ column, isDescending: false })),
-  ]
+  const order = isAnyOrder
+    ? []
+    : [
+        ...sorted,
+        ...collection.key
+          .filter((column) => !isSorted(column))
+          .map((column) => ({ column, isDescending: false })),
+      ]
   if (parameters.cursor !== undefined && parameters.offset !== undefined) {
     throw gatewayError('parameter-invalid', 'cursor and offset exclude each other; leave one of them out.', {
       parameter: 'offset',
@@ -122,7 +139,8 @@ export function planItems(
     parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order, collection.key)
   return {
     collection,
-    limit: parameters.limit ?? DEFAULT_LIMIT,
+    limit: parameters.limit === NO_LIMIT ? ANY_NUMBER : (parameters.limit ?? DEFAULT_LIMIT),
+    isWhole,
     offset: parameters.offset,
     after: start?.values.length ? start.values : undefined,
     condition,
@@ -140,12 +158,13 @@ export function planItems(
 
 /** A cursor decides how pages go on, although an index may have come or gone since the first one. */
 function planQuadrants(
-  { sortby = [], offset }: ItemParameters,
+  { sortby = [], offset, limit }: ItemParameters,
   collection: Collection,
   condition: Condition | undefined,
   start: Start | undefined,
 ): Quadrants | undefined {
-  const isOrdered = sortby.some(Boolean) || offset !== undefined
+  // A walk collects the keys of all its features before it reads the first one.
+  const isOrdered = sortby.some(Boolean) || offset !== undefined || limit === NO_LIMIT
   const boxes = isOrdered ? undefined : boxesToGoThrough(collection, condition)
   if (!start) return boxes && collection.isGeometryIndexed ? { boxes, from: undefined, shown: [] } : undefined
   if (start.quadrants && !boxes) throw refusedCursor()

@@ -7,8 +7,9 @@ import { sql } from '../../database/sql.ts'
 import { meanBytes, type Row } from '../../database/statement.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
+import { isAlwaysConvertible } from '../values/geometry-column.ts'
 import { nameCalls } from './call-failure.ts'
-import type { ItemQuery } from './item-query.ts'
+import { ANY_NUMBER, type ItemQuery } from './item-query.ts'
 import { completeEnd, fitsIntoLink, isBeginning } from './order.ts'
 import {
   compileCount,
@@ -34,6 +35,15 @@ export type PageReading = Reading & { readonly deadline: AbortSignal }
 
 /** Why a page must be read as a stream: it is long, or has geometries that PostGIS cannot convert. */
 export type Unread = 'long' | 'faulty'
+
+/**
+ * Returns how all features in one answer are read. That cannot go on from a row that fails, because it has no order and
+ * sees a single snapshot: what may fail is computed apart from the start.
+ */
+export const wayOfWhole = ({ collection, condition, geometry, system }: ItemQuery): Unread =>
+  condition?.careful?.() || (geometry !== 'none' && !isAlwaysConvertible(collection.geometry, system.srid))
+    ? 'faulty'
+    : 'long'
 
 /** Bytes of a feature of a collection, as last read; only collections of which a page was too long have an entry. */
 const heavy = new WeakMap<Collection, number>()
@@ -153,7 +163,7 @@ async function* readInBatches(reading: PageReading, query: ItemQuery, rowBytes: 
   let last: Row | undefined
   for (const way of waysOf(query)) {
     const statement = compileItems(restOf(way, read, last), encoder)
-    const source = database.stream(statement, { signal: deadline, rowBytes })
+    const source = database.stream(statement, { signal: deadline, rowBytes, isWhole: query.isWhole })
     try {
       let batch = await source.next()
       for (; !batch.done; batch = await source.next()) {
@@ -174,6 +184,11 @@ async function* readInBatches(reading: PageReading, query: ItemQuery, rowBytes: 
 /** Returns the query for what follows the rows that have been read. */
 function restOf(query: ItemQuery, read: number, last: Row | undefined): ItemQuery {
   if (!last) return query
+  if (query.isWhole)
+    throw gatewayError(
+      'gateway-busy',
+      'The answer broke off, because all of its features must be of one moment.',
+    )
   const limit = query.limit - read
   if (query.offset !== undefined || query.collection.key.length === 0)
     return { ...query, limit, offset: (query.offset ?? 0) + read }
@@ -231,9 +246,6 @@ const compileValidity = (literals: readonly string[]) =>
     ),
   )
 
-/** Most rows of a query whose condition is tested here: all that PostgreSQL's integer can count. */
-const ANY_NUMBER = 2 ** 31 - 2
-
 async function* readStored(reading: PageReading, query: ItemQuery): Batches {
   const { database, encoder, deadline } = reading
   const { collection, condition, geometry, limit, offset = 0 } = query
@@ -248,7 +260,7 @@ async function* readStored(reading: PageReading, query: ItemQuery): Batches {
   let skipped = careful ? offset : 0
   for (;;) {
     const statement = compileItems(rest, encoder, careful && carefulColumns(careful))
-    const source = database.stream(statement, { signal: deadline })
+    const source = database.stream(statement, { signal: deadline, isWhole: query.isWhole })
     let read = 0
     let last: Row | undefined
     try {

@@ -6,6 +6,9 @@ export type CoordinateSystem = {
   readonly uri: string
   /** Number of the system in PostGIS. */
   readonly srid: number
+  /** Who names the system, and its name there, by which GIS programs know it. */
+  readonly authority: string
+  readonly code: string
   /**
    * True if its authority has north before east, as in latitude and longitude. PostGIS stores east first in all such
    * systems.
@@ -20,7 +23,13 @@ export type CoordinateSystem = {
 /** SRID of longitude and latitude in WGS 84. */
 export const DEGREES = 4326
 
-const degrees = { srid: DEGREES, isGeographic: true, decimals: 9 } as const
+const degrees = {
+  srid: DEGREES,
+  authority: 'EPSG',
+  code: String(DEGREES),
+  isGeographic: true,
+  decimals: 9,
+} as const
 /** WGS 84 with longitude first, which coordinates are in by default. */
 export const CRS84: CoordinateSystem = {
   ...degrees,
@@ -59,7 +68,15 @@ export function makeSystem({ srid, authority, code, text }: Definition): Coordin
   const unit = unitOf(ground, isGeographic)
   if (unit === undefined) return undefined
   const uri = `http://www.opengis.net/def/crs/${authority}/0/${code}`
-  return { uri, srid, isNorthFirst: isNorthFirst(ground), isGeographic, decimals: decimalsOf(unit) }
+  return {
+    uri,
+    srid,
+    authority,
+    code,
+    isNorthFirst: isNorthFirst(ground),
+    isGeographic,
+    decimals: decimalsOf(unit),
+  }
 }
 
 /**

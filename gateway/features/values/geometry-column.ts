@@ -34,6 +34,16 @@ export function storedGeometry({ column, cast, isGeography, isDomain }: Geometry
 /** Returns the column in degrees of WGS 84. */
 export const geometryInDegrees = (column: GeometryColumn): SQL => geometryIn(DEGREES, column)
 
+const isStraight = ({ type }: GeometryColumn) => /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
+
+/** Returns how geometries of the column become straight lines; undefined if they are. */
+export const straightened = (column: GeometryColumn) =>
+  isStraight(column) ? undefined : (curved: SQL) => sql`ST_CurveToLine(${curved})`
+
+/** True if every geometry of the column can be converted to a system: none is transformed, and none is a surface of faces. */
+export const isAlwaysConvertible = (column: GeometryColumn, srid: number) =>
+  column.srid === srid && column.cast !== undefined && isStraight(column)
+
 /**
  * Returns the column in a coordinate system. An SRID of 0 says nothing: such a row is assumed to be in degrees, but only
  * if it is within the bounds of these; otherwise it has no geometry.

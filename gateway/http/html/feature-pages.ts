@@ -2,7 +2,10 @@
 
 import { html } from 'ghtml'
 import type { Collection } from '../../features/collections/collection.ts'
+import { CSV } from '../../features/formats/csv.ts'
+import { encoders } from '../../features/formats/encoders.ts'
 import type { Link } from '../../features/formats/format.ts'
+import { NO_LIMIT } from '../../features/query/item-query.ts'
 import type { Column } from '../../features/values/column.ts'
 import type { ExactNumber } from '../../features/values/exact-json.ts'
 import { describeValue } from '../../features/values/value.ts'
@@ -76,8 +79,25 @@ export function itemsPage({
         <a id="everywhere" class="button" hidden href="${addressWithout(address, 'bbox', 'bbox-crs')}">Everywhere</a>
         <a id="next" class="button"!${next ? html` href="${next.href}"` : ' hidden'}>Next page</a>
       </p>
+      !${downloads(collection, address)}
       <p><small>${attribution ?? ''}</small></p>`,
   }
+}
+
+/** Returns the links to all features of the page's query, as a file in each format. */
+function downloads({ estimatedRows }: Collection, address: URLSearchParams): string {
+  const buttons = encoders.map(({ format: { name, title }, extensions: [extension] }) => {
+    const query = new URLSearchParams(addressWithout(address, 'limit'))
+    query.set('f', name)
+    query.set('limit', NO_LIMIT)
+    // Such a file is mostly opened in a spreadsheet program.
+    if (name === CSV.name) query.set('csv-bom', 'true')
+    return html`<a class="button" href="?${query.toString()}" data-format="${name}" title="Download as ${title}" download>.${extension}</a>`
+  })
+  const size =
+    estimatedRows > 0 ? ` The collection has about ${estimatedRows.toLocaleString('en')} of them.` : ''
+  return html`<p>Download all features of this filter and area, not only those of this page.${size}</p>
+      <p class="paging" id="downloads">!${buttons.join('')}</p>`
 }
 
 export function itemPage({

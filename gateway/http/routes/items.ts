@@ -8,7 +8,7 @@ import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filter/filter.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
-import type { Encoder } from '../../features/formats/encoder.ts'
+import type { Encoder, Layout } from '../../features/formats/encoder.ts'
 import { encoders } from '../../features/formats/encoders.ts'
 import { GEOJSON, geojson, parseFeatures } from '../../features/formats/geojson.ts'
 import { nameCalls } from '../../features/query/call-failure.ts'
@@ -19,17 +19,19 @@ import {
   type ItemQuery,
   MAX_LIMIT,
   MAX_OFFSET,
+  NO_LIMIT,
   planItems,
 } from '../../features/query/item-query.ts'
 import { isUnlocated, locateBbox, planBbox, type UnlocatedBbox } from '../../features/query/locate-bbox.ts'
 import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
-import { compileItems, compilePage } from '../../features/query/page.ts'
+import { compileItems, compilePage, MAX_PAGE_BYTES } from '../../features/query/page.ts'
 import {
   completePosition,
   isLarge,
   readPage,
   readPageWithin,
   streamPage,
+  wayOfWhole,
 } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
@@ -41,6 +43,7 @@ import type { ClientOf } from '../client.ts'
 import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
 import { closeToOthers } from '../cross-origin.ts'
 import { before, preferHeader } from '../deadline.ts'
+import { checkVersion, nameFile, takeNoLimit } from '../download.ts'
 import { featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
@@ -92,9 +95,10 @@ const itemsQuery = Type.Object(
         minimum: 1,
         maximum: MAX_LIMIT,
         default: DEFAULT_LIMIT,
-        description: 'Most features on a page. A greater number than the maximum counts as the maximum.',
+        description:
+          'Most features on a page. A greater number than the maximum counts as the maximum. `none` selects all features in one answer, which breaks off if it cannot be completed; without `sortby` they are in no order.',
         example: 100,
-        'x-expected': `an integer from 1 to ${MAX_LIMIT}`,
+        'x-expected': `an integer from 1 to ${MAX_LIMIT}, or ${NO_LIMIT} for all features at once`,
       }),
     ),
     bbox: Type.Optional(
@@ -189,6 +193,15 @@ const itemsQuery = Type.Object(
         'x-expected': 'as a next link has it',
       }),
     ),
+    'csv-bom': Type.Optional(
+      Type.Boolean({
+        description:
+          'Begins a CSV with a byte order mark, by which spreadsheet programs know that it is UTF-8; other formats disregard it.',
+        default: false,
+        example: true,
+        'x-expected': 'true or false',
+      }),
+    ),
     f: formatParameter(FEATURE_FORMATS),
     explain: explainParameter,
   },
@@ -215,6 +228,29 @@ const orExplained = <T extends { content: object }>(response: T) => ({
   ...response,
   content: { ...response.content, [QUERY_PLAN]: { schema: Type.Ref('QueryPlan#') } },
 })
+/** A page that can be a file of another format, which has links and counts in its headers. */
+const orFile = <T extends { content: object }>(response: T) => ({
+  ...response,
+  content: {
+    ...response.content,
+    ...Object.fromEntries(
+      encoders
+        .filter(({ hasLinks }) => !hasLinks)
+        .flatMap(({ format }) => format.types)
+        .map((type) => [type, { schema: Type.String() }]),
+    ),
+  },
+})
+const countHeaders = {
+  'OGC-NumberReturned': {
+    type: 'integer',
+    description: 'Number of features on a page in a format without a member for it.',
+  },
+  'OGC-NumberMatched': {
+    type: 'integer',
+    description: 'The same for the features that match; left out if counting would cost too much.',
+  },
+}
 const explainProblems = {
   401: problemOf('Plans are shown with an API key, once there is one.'),
   403: problemOf('Plans are shown only to clients on the same machine.'),
@@ -240,6 +276,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
   { catalog, lookup, views, answers, unshown, clientOf, functions, timeoutMs, ...access },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
+  app.decorateRequest('isWhole', false)
   const isFromHere = makeLocality(access)
   const checkOperator = makeOperatorCheck(access)
   const explain = async (
@@ -353,8 +390,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         headers: readHeaders,
         response: {
           200: orExplained({
-            ...orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#'))),
-            headers: { ...readConsistency, ...contentCrs },
+            ...orFile(orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#')))),
+            headers: { ...readConsistency, ...contentCrs, ...countHeaders },
           }),
           303: {
             description: 'The filter of an HTML form was empty: the page without it is at Location.',
@@ -362,11 +399,13 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
           },
           ...explainProblems,
           404: notFound,
+          505: problemOf('limit=none needs HTTP/1.1.'),
           ...problems,
         },
       },
       // The standard requires that a limit beyond the maximum is served, not refused (/req/core/fc-limit-response-1).
       preValidation: (request, _reply, done) => {
+        takeNoLimit(request)
         const query = request.query as Record<string, unknown>
         const { limit, filter } = query
         if (typeof limit === 'string' && /^\d+$/.test(limit) && Number(limit) > MAX_LIMIT)
@@ -382,8 +421,11 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const collection = catalog.get(request.params.collectionId)
       const { format, type } = negotiate(request, FEATURE_FORMATS)
       reply.header('link', queryablesLink(request.publicUrl, collection))
-      const encoder = encoders.find((one) => one.format === format)
-      const parameters = request.query as ItemParameters
+      const found = encoders.find((one) => one.format === format)
+      // A page for people has only the first of all features.
+      const isWhole = request.isWhole && found !== undefined
+      const given = request.query as ItemParameters
+      const parameters = isWhole ? { ...given, limit: NO_LIMIT as typeof NO_LIMIT } : given
       if (request.query.explain) {
         const bbox = planBbox(parameters, collection)
         const checked = isUnlocated(bbox) ? undefined : planItems(parameters, collection, functions(), bbox)
@@ -393,26 +435,41 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
             checked ??
             planItems(parameters, collection, functions(), await locateBbox(view, bbox as UnlocatedBbox))
           const compilePart = isLarge(planned) ? compileItems : compilePage
-          return compilePart(planned, (encoder ?? geojson).inSystem(planned.system))
+          return compilePart(planned, (found ?? geojson).inSystem(planned.system))
         }
         return explain(request, reply, compile).catch((error) =>
           Promise.reject(planned ? nameCalls(error, planned) : error),
         )
       }
       const urls = pageUrls(request.publicUrl, request.url, collection, format)
-      if (!encoder) return sendItemsPage(request, reply, collection, parameters, urls)
+      if (!found) return sendItemsPage(request, reply, collection, parameters, urls)
       const { planned, view } = await planIn(request, reply, collection, parameters)
       tellSystem(reply, planned.system).type(type)
       const { database, deadline } = view
-      const reading = { database, encoder: encoder.inSystem(planned.system), unshown, deadline }
+      const encoder = found.inSystem(planned.system)
+      const reading = { database, encoder, unshown, deadline }
       const query = await completePosition(reading, planned)
-      const page = isLarge(query) ? 'long' : await readPage(reading, query)
-      if (typeof page === 'object') return sendPage(reply, page, query, urls, encoder)
-      const answer = answers.openLarge(request, reply)
+      const layout: Layout = {
+        collection,
+        properties: query.properties,
+        hasGeometry: query.geometry !== 'none',
+        hasByteOrderMark: parameters['csv-bom'] === true,
+      }
+      if (isWhole) checkVersion(request)
+      // Headers cannot follow what they describe: such a page is held in memory, and may end early.
+      else if (!encoder.hasLinks) {
+        const page = await readPageWithin(reading, query, MAX_PAGE_BYTES)
+        return sendPage(reply, page, query, urls, encoder, layout)
+      }
+      const page = isWhole ? wayOfWhole(query) : isLarge(query) ? 'long' : await readPage(reading, query)
+      if (typeof page === 'object') return sendPage(reply, page, query, urls, encoder, layout)
+      // All features would be read, and dropped.
+      if (isWhole && request.method === 'HEAD') return nameFile(reply, query, encoder).send()
+      const answer = answers.openLarge(request, reply, isWhole)
       // A long page takes as long as its client; PostgreSQL limits the time of each batch.
       view.lift()
       const batches = await streamPage(reading, query, page)
-      return sendStream(reply, batches, query, urls, encoder, answer)
+      return sendStream(reply, batches, query, urls, encoder, layout, answer)
     },
   )
 

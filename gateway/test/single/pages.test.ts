@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer, request as forward } from 'node:http'
 import { test } from 'node:test'
 import type { Page, Request } from 'playwright-core'
@@ -124,6 +125,16 @@ test('moving the map loads the features of the new view, also in the table', asy
   const other = await openPage(browser, client.url)
   await other.page.goto(page.url())
   assert.equal(await rows(other.page).count(), json.numberReturned)
+  const [file] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('link', { name: '.csv' }).click(),
+  ])
+  assert.equal(file.suggestedFilename(), 'sight.csv')
+  const [head, ...lines] = readFileSync(await file.path(), 'utf8')
+    .trim()
+    .split('\r\n')
+  assert.match(head!, /^\ufeff?id,/)
+  assert.equal(lines.length, json.numberReturned)
   await page.getByRole('link', { name: 'Everywhere' }).click()
   await page.waitForURL((url) => !url.searchParams.has('bbox'))
   assert.deepEqual([...faults, ...other.faults], [])
@@ -369,8 +380,10 @@ test('an accessibility check finds nothing serious, on a dark phone and on a lig
 
 test('without scripts all features can be read', async () => {
   const { page } = await openPage(browser, client.url, { javaScriptEnabled: false })
-  await page.goto('/collections/sight/items?limit=4')
+  await page.goto('/collections/sight/items?limit=4&filter=id<9')
   assert.equal(await rows(page).count(), 4)
+  const file = await page.locator('#downloads a[data-format=json]').getAttribute('href')
+  assert.equal((await client(`/collections/sight/items${file}`)).json.features.length, 8)
   await page.locator('#next').click()
   assert.equal(await rows(page).first().locator('th').textContent(), '5')
   await rows(page).first().locator('a').click()

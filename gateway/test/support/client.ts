@@ -54,7 +54,7 @@ export function makeClient(url: string): Client {
       headers: response.headers,
       type,
       text,
-      json: /json/.test(type) && text ? JSON.parse(text) : undefined,
+      json: /[/+]json(;|$)/.test(type) && text ? JSON.parse(text) : undefined,
     }
   }
   return Object.assign(ask, { url })

@@ -43,7 +43,7 @@ export function checkResponse(method: string, path: string, status: number, type
   if (body === '' && method !== 'GET' && !isError) return
   const media = Object.entries(response.content ?? {}).find(([name]) => isSameType(name, type))
   assert.ok(media, `${method} ${path} ${status}: the document has no type ${type}`)
-  if (type.includes('json')) checkBody(body, media[1].schema, `${method} ${path} ${status}`)
+  if (/[/+]json(;|$)/.test(type)) checkBody(body, media[1].schema, `${method} ${path} ${status}`)
 }
 
 const isSameType = (declared: string, sent: string) => sent.replace(/; ?charset=utf-8$/, '') === declared

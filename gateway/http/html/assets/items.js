@@ -9,6 +9,7 @@ const status = document.getElementById('status')
 const body = document.querySelector('#features tbody')
 const next = document.getElementById('next')
 const everywhere = document.getElementById('everywhere')
+const downloads = document.querySelectorAll('#downloads a')
 /** Moves of the map that follow one another within this time load features only once. */
 const SETTLE_MS = 200
 
@@ -23,6 +24,15 @@ const addressOf = (query, format) => {
   address.search = query
   address.searchParams.set('f', format)
   return address
+}
+/** Returns the address of a file with all features of the query, which has the format of another address. */
+function fileAddress(address, query) {
+  const file = addressOf(query, '')
+  for (const name of ['cursor', 'offset']) file.searchParams.delete(name)
+  const { searchParams } = new URL(address)
+  for (const name of ['f', 'limit', 'csv-bom'])
+    if (searchParams.has(name)) file.searchParams.set(name, searchParams.get(name))
+  return file
 }
 const itemAddress = (id) => `${data.items}/${encodeURIComponent(id)}?f=html`
 
@@ -70,6 +80,7 @@ async function show(query) {
     next.hidden = !following
     if (following) next.href = addressOf(inSystem(queryOf(following.href)), 'html')
     everywhere.hidden = !query.has('bbox')
+    for (const link of downloads) link.href = fileAddress(link.href, query)
     const { numberReturned, numberMatched } = page
     const rest = !following ? '' : numberMatched === undefined ? ' and more' : ` of ${numberMatched}`
     status.textContent = `${numberReturned} features${rest}${query.has('bbox') ? ' on this map' : ''}.`

@@ -1,0 +1,104 @@
+// Tests answers with all features that cannot be completed: no client can take one for complete, in any format.
+
+import assert from 'node:assert/strict'
+import { get, type IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
+import { after, before, test } from 'node:test'
+import { encoders } from '../../features/formats/encoders.ts'
+import { openSuperuser } from '../support/database.ts'
+import { startGateway } from '../support/gateway.ts'
+import { until } from '../support/until.ts'
+
+const { client, session, catalog, events } = await startGateway()
+const superuser = await openSuperuser()
+after(() => superuser.close())
+
+before(async () => {
+  await session.query(`
+    create table rows_of_text as
+      select i as id, (select string_agg(md5(i * 20 + part || ''), '') from generate_series(1, 10) part) as text, st_setsrid(st_makepoint(i % 180, 0), 4326)::geometry(Point, 4326) geom
+      from generate_series(1, 20000) i;
+    create view dripping_rows as select id, text, geom, case when id % 50 = 0 then pg_sleep(0.02)::text end slept from rows_of_text offset 0`)
+  await catalog.reload()
+})
+
+/** Reads an answer, and calls `interrupt` once some of it has come. */
+async function readInterrupted(path: string, headers: Record<string, string>, interrupt: () => unknown) {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(`${client.url}${path}`, { headers, agent: false }, resolve).on('error', reject)
+  })
+  const chunks: Buffer[] = []
+  let isInterrupted = false
+  let error: Error | undefined
+  try {
+    for await (const chunk of response) {
+      chunks.push(chunk)
+      if (isInterrupted) continue
+      isInterrupted = true
+      await interrupt()
+    }
+  } catch (cause) {
+    error = cause as Error
+  }
+  return { body: Buffer.concat(chunks), error, status: response.statusCode }
+}
+
+const endBackends = async () => {
+  const ended = await superuser.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tessera-read' and query like 'fetch%'`,
+  )
+  assert.ok(ended.length > 0)
+}
+
+/** Returns where the last feature of a FlatGeobuf should end. */
+function endOfFeatures(body: Buffer): number {
+  let at = 8
+  while (at + 4 <= body.length) at += 4 + body.readUInt32LE(at)
+  return at
+}
+
+/** Fails if what came looks complete although the answer broke off: a program may have saved it. */
+function assertIncomplete(format: string, body: Buffer) {
+  const text = body.toString()
+  if (format === 'fgb') return assert.notEqual(endOfFeatures(body), body.length)
+  if (format === 'csv') assert.doesNotMatch(text, /\r\n$/)
+  else assert.throws(() => JSON.parse(text.split('\n').at(-1)!.replace('\x1e', '')))
+}
+
+for (const { format } of encoders)
+  for (const encoding of ['identity', 'gzip', 'br'])
+    test(`an answer in ${format.name} (${encoding}) whose database dies is broken off`, async () => {
+      const path = `/collections/dripping_rows/items?limit=none&f=${format.name}`
+      const { status, error, body } = await readInterrupted(
+        path,
+        { 'accept-encoding': encoding },
+        endBackends,
+      )
+      assert.deepEqual([status, error?.message], [200, 'aborted'])
+      assert.ok(body.length > 0)
+      if (encoding === 'identity') assertIncomplete(format.name, body)
+      await until(async () => (await client('/health/ready')).status === 200, 10_000)
+    })
+
+test('an answer that broke off is an event', () => {
+  const cut = events.flatMap((event) => (event.type === 'answer-cut' ? [event] : []))
+  assert.ok(cut.length >= encoders.length)
+  assert.ok(cut.every(({ reason, error }) => reason === 'failed' && error))
+})
+
+test('a page over HTTP/1.0 whose database dies ends with a reset, not with an end', async () => {
+  const { hostname, port } = new URL(client.url)
+  const socket = connect(Number(port), hostname)
+  socket.write('GET /collections/dripping_rows/items?limit=10000 HTTP/1.0\r\n\r\n')
+  let bytes = 0
+  await assert.rejects(
+    async () => {
+      for await (const chunk of socket) {
+        if (bytes === 0) await endBackends()
+        bytes += chunk.length
+      }
+    },
+    { code: 'ECONNRESET' },
+  )
+  assert.ok(bytes > 0)
+})
