@@ -35,6 +35,7 @@ import * as itemRoutes from './http/routes/items.ts'
 import * as landingRoutes from './http/routes/landing.ts'
 import { operations } from './http/routes/operations.ts'
 import * as schemaRoutes from './http/routes/schemas.ts'
+import * as tileRoutes from './http/routes/tiles.ts'
 import { telemetry } from './http/telemetry.ts'
 import { makeViews } from './http/view.ts'
 
@@ -79,9 +80,14 @@ function closeIdleConnections(app: FastifyInstance) {
 }
 
 /** Conformance classes, which each route declares. */
-export const conformsTo = [landingRoutes, itemRoutes, itemChangeRoutes, schemaRoutes, functionRoutes].flatMap(
-  ({ conformance }) => conformance,
-)
+export const conformsTo = [
+  landingRoutes,
+  itemRoutes,
+  itemChangeRoutes,
+  schemaRoutes,
+  functionRoutes,
+  tileRoutes,
+].flatMap(({ conformance }) => conformance)
 
 export async function buildApp({
   config,
@@ -143,7 +149,7 @@ export async function buildApp({
     globalDecompression: false,
     encodings: ['br', 'gzip'],
     threshold: 1024,
-    customTypes: /json|^text\/|javascript|svg/,
+    customTypes: /json|^text\/|javascript|svg|vector-tile/,
     // Brotli's default quality of 11 is meant for files that are compressed once, and is too slow here.
     brotliOptions: { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } },
   })
@@ -155,7 +161,8 @@ export async function buildApp({
     conformsTo,
     catalog,
   })
-  app.register(collections, { catalog, extents: makeExtents(database, emit) })
+  const extents = makeExtents(database, emit)
+  app.register(collections, { catalog, extents })
   app.register(schemaRoutes.schemas, { catalog })
   app.register(functionRoutes.functions, { functions })
   const idempotencyKeys = makeIdempotencyKeys(database)
@@ -181,6 +188,15 @@ export async function buildApp({
     idempotencyKeys,
     apiKeys,
     ...locality,
+  })
+  app.register(tileRoutes.tiles, {
+    catalog,
+    extents,
+    views,
+    answers,
+    unshown,
+    functions,
+    timeoutMs: config.statementTimeoutMs,
   })
   app.register(operations, { database, readMetrics, apiKeys, ...locality })
   app.register(assets)

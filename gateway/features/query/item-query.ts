@@ -160,7 +160,8 @@ function planSortKey(name: string, { queryables }: Collection): SortKey {
   )
 }
 
-function planProperties(names: readonly string[], { properties }: Collection): Column[] {
+/** @throws GatewayError naming properties */
+export function planProperties(names: readonly string[], { properties }: Collection): Column[] {
   refuseRepeated('properties', names.filter(Boolean))
   return names.filter(Boolean).map((name) => {
     const column = properties.find((property) => property.name === name)
@@ -173,16 +174,22 @@ function planProperties(names: readonly string[], { properties }: Collection): C
   })
 }
 
-function planConditions(
+/**
+ * Plans the parameters that select features.
+ * @param own names of the parameters that are none of the collection's properties
+ * @throws GatewayError naming the parameter and a value that would be right
+ */
+export function planConditions(
   parameters: ItemParameters,
   collection: Collection,
   functions: FilterFunctions,
+  own: readonly string[] = OWN_PARAMETERS,
 ): Condition[] {
   const { bbox, datetime } = parameters
   const interval = datetime === undefined ? undefined : parseDatetime(datetime)
   const filter = filterCondition(parameters, collection, functions)
   return [
-    ...planEquals(parameters, collection),
+    ...planEquals(parameters, collection, own),
     ...(bbox ? [bboxCondition(parseBbox(bbox), collection.geometry)] : []),
     // If the collection has no temporal property, `datetime` matches every feature (/req/core/fc-time-response).
     ...(interval && collection.temporal ? [intervalCondition(interval, collection.temporal)] : []),
@@ -190,15 +197,19 @@ function planConditions(
   ]
 }
 
-function planEquals(parameters: ItemParameters, { queryables }: Collection): Condition[] {
+function planEquals(
+  parameters: ItemParameters,
+  { queryables }: Collection,
+  own: readonly string[],
+): Condition[] {
   const conditions: Condition[] = []
   for (const [name, text] of Object.entries(parameters)) {
-    if (OWN_PARAMETERS.includes(name)) continue
+    if (own.includes(name)) continue
     const column = queryables.get(name)
     if (!column) {
       throw gatewayError(
         'parameter-unknown',
-        `There is no parameter ${quoted(name)}; known are ${listed([...OWN_PARAMETERS, ...queryables.keys()])}.`,
+        `There is no parameter ${quoted(name)}; known are ${listed([...own, ...queryables.keys()])}.`,
         { parameter: name },
       )
     }
@@ -219,7 +230,7 @@ const equals = (column: Column, value: string): Condition => ({
 })
 
 /** Returns the cells of features that intersect the boxes; undefined if naming them is not worth it. */
-const cellsToLookIn = (boxes: readonly Box[] | undefined, collection: Collection) =>
+export const cellsToLookIn = (boxes: readonly Box[] | undefined, collection: Collection) =>
   boxes && isSpreadByCell(collection)
     ? cellsOf(boxes, collection.level!, !/^POINT/.test(collection.geometry.type), MAX_CELLS)
     : undefined
