@@ -18,9 +18,11 @@ import {
   hasPlainSystem,
   hasPoints,
   isInOneTable,
+  polygonOf,
   sidesOf,
+  straightened,
   type TileQuery,
-  textOfGround,
+  transformed,
 } from './tile-query.ts'
 
 /** Steps of a tile's grid, as most tiles have them. */
@@ -80,15 +82,6 @@ function freeName(name: string, fields: readonly Field[]): string {
   return fields.some((field) => field.name === name) ? freeName(`${name}_`, fields) : name
 }
 
-const isCurved = (type: string) => !/^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
-
-/** Returns straight lines for curves, and the faces of a surface. */
-const straightened = (geometry: SQL) =>
-  sql`case when ST_AsText(${geometry}) ~ '^(POLYHEDRALSURFACE|TIN|TRIANGLE)' then (select ST_Collect(part.geom) from ST_Dump(${geometry}) as part) else ST_CurveToLine(${geometry}) end`
-
-const polygonOf = (srid: number, [left, bottom, right, top]: readonly number[]) =>
-  `SRID=${srid};POLYGON((${left} ${bottom},${left} ${top},${right} ${top},${right} ${bottom},${left} ${bottom}))`
-
 /** Share of a tile's width around it in which geometries are kept before they are transformed: more than the buffer. */
 const CLIP_MARGIN = 0.1
 /** Latitude beyond which the projection of the tiles has no place. */
@@ -133,7 +126,6 @@ function valuesOf(query: TileQuery) {
     most: mostBytes,
     envelope: polygonOf(tile.set.srid, bounds),
     clip: clipOf(tile, geometry),
-    ground: textOfGround(tile),
     left: bounds[0],
     bottom: bounds[1],
     simplified: step * SIMPLIFIED,
@@ -142,33 +134,33 @@ function valuesOf(query: TileQuery) {
     gridWidth: (sides[2] - sides[0]) / cells,
     gridHeight: (top - bottom) / unit / cells,
     /** Size below which a line or a polygon has less than half a step. */
-    least: hasPlainSystem(geometry, tile) ? ((sides[2] - sides[0]) / EXTENT) * (SIMPLIFIED / 2) : 0,
+    least: hasPlainSystem(geometry, tile) ? (sides[2] - sides[0]) / EXTENT / 2 : 0,
   }
 }
 type Place = Record<keyof ReturnType<typeof valuesOf>, SQL>
 
-/** Returns a geometry in the system of the tile: all of a point, what is near the tile of anything else. */
-function placed(geometry: GeometryColumn, { set }: Tile, { clip, left, bottom, simplified }: Place): SQL {
-  const { type, srid } = geometry
-  const refine = (stored: SQL) => (isCurved(type) ? straightened(stored) : stored)
-  const transformed = (own: SQL) =>
-    set.srid === 4326 ? own : sql`ST_Transform(${own}, ${sql.raw(String(set.srid))})`
-  if (hasPoints(geometry)) {
-    if (srid === set.srid) return storedGeometry(geometry)
-    return srid === undefined || set.srid === 4326
-      ? transformed(geometryInDegrees(geometry))
-      : transformed(storedGeometry(geometry))
-  }
+/** Returns what is near the tile of a geometry, in the system of the tile. */
+function near(geometry: GeometryColumn, tile: Tile, { clip }: Place): SQL {
+  const { srid } = tile.set
+  const refine = straightened(geometry)
   const clipped = (own: SQL) => sql`ST_ClipByBox2D(${own}, ${clip}::geometry::box2d)`
-  const near =
-    srid === set.srid
-      ? clipped(refine(storedGeometry(geometry)))
-      : transformed(clipped(geometryInDegrees(geometry, refine)))
-  const onGrid = (own: SQL) =>
-    sql`ST_SnapToGrid(${own}, ${left}::float8, ${bottom}::float8, ${simplified}::float8, ${simplified}::float8)`
-  if (/^MULTIPOINT/.test(type)) return near
-  if (!/GEOMETRY/.test(type)) return onGrid(near)
-  return sql`case when ST_Dimension(${storedGeometry(geometry)}) = 0 then ${near} else ${onGrid(near)} end`
+  if (geometry.srid === srid) return clipped(refine(storedGeometry(geometry)))
+  const inDegrees = clipped(geometryInDegrees(geometry, refine))
+  return srid === 4326 ? inDegrees : sql`ST_Transform(${inDegrees}, ${sql.raw(String(srid))})`
+}
+
+/** Returns a geometry in the steps of the tile: simplified, and if nothing of it is left then, as exact as the steps are. */
+function drawn(geometry: GeometryColumn, tile: Tile, place: Place): SQL {
+  const inSteps = (shape: SQL, buffer: number) =>
+    sql`ST_AsMVTGeom(${shape}, ${place.envelope}::geometry::box2d, ${sql.raw(String(EXTENT))}, ${sql.raw(String(buffer))}, true)`
+  if (hasPoints(geometry)) return inSteps(transformed(geometry, tile), 0)
+  const exact = near(geometry, tile, place)
+  if (/^MULTIPOINT/.test(geometry.type)) return inSteps(exact, 0)
+  const { left, bottom, simplified } = place
+  const onGrid = sql`ST_SnapToGrid(${exact}, ${left}::float8, ${bottom}::float8, ${simplified}::float8, ${simplified}::float8)`
+  const simple = sql`coalesce(${inSteps(onGrid, BUFFER)}, ${inSteps(exact, BUFFER)})`
+  if (!/GEOMETRY/.test(geometry.type)) return simple
+  return sql`case when ST_Dimension(${storedGeometry(geometry)}) = 0 then ${inSteps(exact, 0)} else ${simple} end`
 }
 
 /** Returns the texts of everything that depends on the place of a feature. */
@@ -176,16 +168,14 @@ function placeOf(query: TileQuery, place: Place) {
   const { tile } = query
   const { geometry } = query.collection
   const stored = storedGeometry(geometry)
-  const shape = placed(geometry, tile, place)
-  const position = hasPlainSystem(geometry, tile) ? stored : shape
+  const position = hasPlainSystem(geometry, tile) ? stored : transformed(geometry, tile)
   const step = (value: SQL, edge: SQL, size: SQL) =>
     sql`floor((${value} - ${edge}::float8) / ${size}::float8)`
   const latitude = sql`ST_Y(${position})`
   const extent = (axis: string) =>
     sql`(${sql.raw(`ST_${axis}Max`)}(${stored}) - ${sql.raw(`ST_${axis}Min`)}(${stored}))`
   return {
-    drawn: sql`ST_AsMVTGeom(${shape}, ${place.envelope}::geometry::box2d, ${sql.raw(String(EXTENT))}, ${sql.raw(String(hasPoints(geometry) ? 0 : BUFFER))}, true)`,
-    meets: sql`ST_Intersects(${geometryInDegrees(geometry, isCurved(geometry.type) ? straightened : undefined)}, ${place.ground}::geometry)`,
+    drawn: drawn(geometry, tile, place),
     position,
     across: step(sql`ST_X(${position})`, place.gridLeft, place.gridWidth),
     down: step(
@@ -243,9 +233,8 @@ export function compileTrial(query: TileQuery, names: readonly string[]): Statem
     [cellsPart(query), bound(names), condition, ...keys.map((key) => bound(values[key]))],
     (from, cells, list, matching, ...rest) => {
       const place = Object.fromEntries(keys.map((key, index) => [key, rest[index]!])) as Place
-      const { drawn, meets } = placeOf(query, place)
       // The last column is there to be computed.
-      return sql`select case when ${matching ?? sql`true`} then (${name})::text end, ${drawn} is null and ${meets}
+      return sql`select case when ${matching} then (${name})::text end, ${placeOf(query, place).drawn} is null
         from ${from.table} as item${where(from, cells, sql`${name} = any(${list}${type})`)}`
     },
     query.cells,
@@ -275,9 +264,9 @@ export const compileTileCount = (query: TileQuery): Statement =>
 
 const cellsPart = ({ cells }: TileQuery) => (cells ? cellsCondition(cells) : undefined)
 
-function matchingOf(query: TileQuery): Fragment | undefined {
-  const parts = [query.condition, cellsPart(query)].filter((part) => part !== undefined)
-  return parts.length > 0 ? allOf(parts) : undefined
+function matchingOf(query: TileQuery): Fragment {
+  const parts = [query.condition, cellsPart(query)]
+  return allOf(parts.filter((part) => part !== undefined))
 }
 
 /**
@@ -318,7 +307,7 @@ export function compileTile(query: TileQuery, counted: Counted | undefined): Sta
 type Rows = {
   /** Queries with their names, before the others. */
   readonly before: SQL
-  /** A query for `drawn`, `id`, `p0`, `p1`, … as the fields, `size`, `mixed`, `is_missed`, and further fields. */
+  /** A query for `drawn`, `id`, `p0`, `p1`, … as the fields, `size`, `mixed`, and further columns. */
   readonly drawn: SQL
   readonly fields: readonly Field[]
   readonly hasId: boolean
@@ -326,9 +315,6 @@ type Rows = {
   readonly total: SQL
   readonly isClustered?: boolean
 }
-
-/** Features whose bounding box alone meets the tile are not left out of it. */
-const withoutMissed = (total: SQL) => sql`${total} - (select count(*) from drawn where is_missed)`
 
 const alias = (index: number) => sql.raw(`p${index}`)
 
@@ -344,12 +330,6 @@ function drawnColumns(query: TileQuery, place: Place, fields: readonly Field[]):
   const own = fields.map(({ value }, index) => sql`, ${value} as ${alias(index)}`)
   return sql`${drawn} as drawn, ${id} as id, ${isPoint ? sql`0::float8` : size} as size, ${mixed} as mixed${sql.join(own)}`
 }
-
-/** True for a feature whose bounding box alone meets the tile; known once nothing of it could be drawn. */
-const missed = (query: TileQuery, place: Place) =>
-  hasPoints(query.collection.geometry)
-    ? sql`false`
-    : sql`${placeOf(query, place).drawn} is null and not ${placeOf(query, place).meets}`
 
 /** Finds the positions of rows first, and reads only those that are shown. */
 function selectInOneTable(
@@ -373,13 +353,11 @@ function selectInOneTable(
     : sql`array(select found.place from found where found.is_visible order by found.size desc, found.mixed limit ${sql.raw(String(MAX_DRAWN))})`
   return {
     before: sql`found as materialized (${found}), `,
-    drawn: sql`select ${drawnColumns(query, place, fields)}, ${missed(query, place)} as is_missed
+    drawn: sql`select ${drawnColumns(query, place, fields)}
       from ${from.table} as item${where(from, cells, sql`item.ctid = any(${places})`)}`,
     fields,
     hasId: idColumn?.kind === 'integer',
-    total: isPoint
-      ? sql`(select sum(found.held) from found)`
-      : withoutMissed(sql`(select count(*) from found)`),
+    total: isPoint ? sql`(select sum(found.held) from found)` : sql`(select count(*) from found)`,
   }
 }
 
@@ -400,25 +378,27 @@ function selectCounted(
   if (!hasPoints(collection.geometry))
     return {
       ...common,
-      total: withoutMissed(common.total),
       before: sql``,
-      drawn: sql`select ${columns}, ${missed(query, place)} as is_missed from ${from.table} as item${where(from, matching, isVisible)}
+      drawn: sql`select ${columns} from ${from.table} as item${where(from, matching, isVisible)}
         order by ${size} desc, ${mixed} limit ${sql.raw(String(MAX_DRAWN))}`,
     }
   if (!isThinned)
     return {
       ...common,
       before: sql``,
-      drawn: sql`select ${columns}, false as is_missed from ${from.table} as item${where(from, matching)}`,
+      drawn: sql`select ${columns} from ${from.table} as item${where(from, matching)}`,
     }
+  // Columns of ours have names that no column of a table is likely to have.
+  const placed = sql`(select item.*, ${across} as tessera_across, ${down} as tessera_down, ${mixed} as tessera_mixed
+    from ${from.table} as item${where(from, matching)})`
+  const keys = sql`${cellColumn}, tessera_across, tessera_down`
   const rows = isSpreadByCell(collection)
-    ? sql`(select distinct on (${cellColumn}, ${across}, ${down}) item.* from ${from.table} as item${where(from, matching)}
-        order by ${cellColumn}, ${across}, ${down}, ${mixed})`
-    : sql`(select item.* from ${from.table} as item${where(from, matching)})`
+    ? sql`(select distinct on (${keys}) placed.* from ${placed} as placed order by ${keys}, tessera_mixed)`
+    : placed
   return {
     ...common,
-    before: sql`sent as materialized (select ${columns}, ${across} as across, ${down} as down from ${rows} as item), `,
-    drawn: sql`select distinct on (sent.across, sent.down) sent.*, false as is_missed from sent order by sent.across, sent.down, sent.mixed`,
+    before: sql`sent as materialized (select ${columns}, item.tessera_across as across, item.tessera_down as down from ${rows} as item), `,
+    drawn: sql`select distinct on (sent.across, sent.down) sent.* from sent order by sent.across, sent.down, sent.mixed`,
   }
 }
 
@@ -443,7 +423,7 @@ function selectClusters(query: TileQuery, from: From, place: Place, matching: SQ
   return {
     before: sql``,
     drawn: sql`select ST_AsMVTGeom(${placedMiddle}, ${place.envelope}::geometry::box2d, ${sql.raw(String(EXTENT))}, 0, true) as drawn, ${id} as id,
-        count(*)::float8 as size, 0 as mixed, false as is_missed${sql.join(own)}, count(*) as ${alias(fields.length)}
+        count(*)::float8 as size, 0 as mixed${sql.join(own)}, count(*) as ${alias(fields.length)}
       from ${from.table} as item${where(from, matching)} group by ${across}, ${down}`,
     fields: [...fields, { name: POINT_COUNT, value: sql``, isText: false, kind: 'plain' }],
     hasId,

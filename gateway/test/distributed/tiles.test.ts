@@ -2,10 +2,11 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { distributeById } from '../support/distribute.ts'
 import { startGateway } from '../support/gateway.ts'
 import { featuresOf, fetchTile, leftOutOf } from '../support/tile.ts'
 
-const { client, session } = await startGateway()
+const { client, session, catalog } = await startGateway()
 const MVT = 'application/vnd.mapbox-vector-tile'
 const REL = 'http://www.opengis.net/def/rel/ogc/1.0/'
 const tile = (path: string, headers?: Record<string, string>) => fetchTile(client, path, headers)
@@ -318,4 +319,28 @@ test('/req/oas30/completeness, /req/oas30/operation-id: the definition of the AP
     idOf('/tiles/{tileMatrixSetId}/{tileMatrix}/{tileRow}/{tileCol}'),
     /\.dataset\.vector\.getTile$/,
   )
+})
+
+test('a tile shows a change to the client that sends its token', async () => {
+  await session.query('create table tile_changes (id int primary key, name text, geom geometry(Point, 4326))')
+  await distributeById(session, 'tile_changes')
+  await catalog.reload()
+  const place = '/collections/tile_changes/tiles/WebMercatorQuad/8/90/133'
+  for (const id of [1, 2, 3]) {
+    const change = await client('/collections/tile_changes/items', {
+      method: 'POST',
+      headers: { 'content-type': 'application/geo+json' },
+      body: JSON.stringify({
+        type: 'Feature',
+        id,
+        geometry: { type: 'Point', coordinates: [7.5, 46.5] },
+        properties: { name: 'new' },
+      }),
+    })
+    assert.equal(change.status, 201, change.text)
+    const token = change.headers.get('consistency-token')
+    const answer = await tile(place, token ? { 'consistency-token': token } : {})
+    assert.equal(featuresOf(answer, 'tile_changes').length, id)
+    assert.match(answer.headers.get('tessera-source')!, /primary|secondary/)
+  }
 })
