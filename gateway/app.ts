@@ -36,6 +36,7 @@ import * as itemRoutes from './http/routes/items.ts'
 import * as landingRoutes from './http/routes/landing.ts'
 import { operations } from './http/routes/operations.ts'
 import * as schemaRoutes from './http/routes/schemas.ts'
+import * as tileRoutes from './http/routes/tiles.ts'
 import { telemetry } from './http/telemetry.ts'
 import { makeViews } from './http/view.ts'
 
@@ -87,6 +88,7 @@ export const conformsTo = [
   itemChangeRoutes,
   schemaRoutes,
   functionRoutes,
+  tileRoutes,
 ].flatMap(({ conformance }) => conformance)
 
 export async function buildApp({
@@ -150,7 +152,7 @@ export async function buildApp({
     globalDecompression: false,
     encodings: ['br', 'gzip'],
     threshold: 1024,
-    customTypes: /json|^text\/|javascript|svg/,
+    customTypes: /json|^text\/|javascript|svg|vector-tile/,
     // Brotli's default quality of 11 is meant for files that are compressed once, and is too slow here.
     brotliOptions: { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } },
   })
@@ -162,7 +164,8 @@ export async function buildApp({
     conformsTo,
     catalog,
   })
-  app.register(collectionRoutes.collections, { catalog, extents: makeExtents(database, emit) })
+  const extents = makeExtents(database, emit)
+  app.register(collectionRoutes.collections, { catalog, extents })
   app.register(schemaRoutes.schemas, { catalog })
   app.register(functionRoutes.functions, { functions })
   const idempotencyKeys = makeIdempotencyKeys(database)
@@ -188,6 +191,15 @@ export async function buildApp({
     idempotencyKeys,
     apiKeys,
     ...locality,
+  })
+  app.register(tileRoutes.tiles, {
+    catalog,
+    extents,
+    views,
+    answers,
+    unshown,
+    functions,
+    timeoutMs: config.statementTimeoutMs,
   })
   app.register(operations, { database, readMetrics, apiKeys, ...locality })
   app.register(assets)

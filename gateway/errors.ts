@@ -14,6 +14,8 @@ export const errors = {
   'resource-not-found': { status: 404, title: 'Resource not found', isRetryable: false },
   'collection-not-found': { status: 404, title: 'Collection not found', isRetryable: false },
   'feature-not-found': { status: 404, title: 'Feature not found', isRetryable: false },
+  'tile-matrix-set-not-found': { status: 404, title: 'Tile matrix set not found', isRetryable: false },
+  'tile-not-found': { status: 404, title: 'Tile not found', isRetryable: false },
   'feature-not-addressable': { status: 404, title: 'Features cannot be addressed', isRetryable: false },
   'method-not-allowed': { status: 405, title: 'Method not allowed', isRetryable: false },
   'not-acceptable': { status: 406, title: 'Format not available', isRetryable: false },

@@ -9,7 +9,7 @@ import { buildApp } from '../gateway/app.ts'
 import { readConfig } from '../gateway/config.ts'
 import { openDatabase } from '../gateway/database/database.ts'
 import type { Catalog } from '../gateway/features/collections/catalog.ts'
-import { ANY_PROPERTY } from '../gateway/http/collection-openapi.ts'
+import { ANY_PROPERTY, SELECTING_PATHS } from '../gateway/http/collection-openapi.ts'
 import { QUERY_PLAN } from '../gateway/http/negotiate.ts'
 
 /** Changes with the API, not with each release of Tessera. */
@@ -62,7 +62,7 @@ function completeParameters(document: Document) {
       }
     }
   }
-  document.paths?.['/collections/{collectionId}/items']?.get?.parameters?.push(PROPERTY_PARAMETERS)
+  for (const path of SELECTING_PATHS) document.paths?.[path]?.get?.parameters?.push(PROPERTY_PARAMETERS)
 }
 
 /** Collects the routes that are added from now on into the document. */
@@ -91,6 +91,7 @@ async function collectRoutes(app: FastifyInstance) {
       tags: [
         { name: 'Capabilities', description: 'What this API is and can do.' },
         { name: 'Data', description: 'Collections and their features.' },
+        { name: 'Tiles', description: 'Collections as vector tiles for maps.' },
         { name: 'Changes', description: 'Create, change and remove features.' },
         { name: 'Operations', description: 'For operators of the gateway.' },
       ],

@@ -18,6 +18,11 @@ type Document = {
 
 const COLLECTION = '/collections/{collectionId}'
 const ITEMS = `${COLLECTION}/items`
+/** Paths of which every property is a parameter. */
+export const SELECTING_PATHS: readonly string[] = [
+  ITEMS,
+  `${COLLECTION}/tiles/{tileMatrixSetId}/{tileMatrix}/{tileRow}/{tileCol}`,
+]
 /** Name of the parameter that stands for all properties in the document of the whole API. */
 export const ANY_PROPERTY = 'property'
 
@@ -51,7 +56,7 @@ function pathsOf({ paths }: Document, collection: Collection): Document['paths']
     !(place === 'path' && name === 'collectionId')
   const complete = (path: string, operation: Operation): Operation => {
     const kept = (operation.parameters ?? []).filter(named)
-    if (path !== ITEMS) return { ...operation, parameters: kept }
+    if (!SELECTING_PATHS.includes(path)) return { ...operation, parameters: kept }
     const taken = new Set(kept.map(({ name }) => name))
     return {
       ...operation,

@@ -16,6 +16,16 @@ export const JSON_SCHEMA: Format = {
   types: ['application/schema+json', 'application/json'],
   title: 'JSON Schema',
 }
+export const MVT: Format = {
+  name: 'mvt',
+  types: ['application/vnd.mapbox-vector-tile'],
+  title: 'Mapbox Vector Tile',
+}
+export const TILEJSON: Format = {
+  name: 'tilejson',
+  types: ['application/vnd.mapbox.tile+json'],
+  title: 'TileJSON',
+}
 export const OPENAPI: Format = {
   name: 'json',
   types: [

@@ -140,7 +140,7 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
     })
   }
   const name = fault.instancePath.split('/')[1] ?? ''
-  const schema = parametersOf(request)[name]
+  const schema = parametersOf(request)[name] ?? partsOfPath(request)[name]
   if (!schema) return invalidParameter(name, 'given once', 'value')
   // String() separates the items of a list by commas, as a URL does.
   return invalidParameter(name, schema['x-expected'] ?? fault.message ?? 'valid', String(schema.example))
@@ -148,9 +148,10 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
 
 type ParameterSchema = { readonly example?: unknown; readonly 'x-expected'?: string }
 
-const parametersOf = (request: FastifyRequest) =>
-  (request.routeOptions.schema?.querystring as { properties?: Record<string, ParameterSchema> })
-    ?.properties ?? {}
+const propertiesOf = (schema: unknown) =>
+  (schema as { properties?: Record<string, ParameterSchema> } | undefined)?.properties ?? {}
+const parametersOf = (request: FastifyRequest) => propertiesOf(request.routeOptions.schema?.querystring)
+const partsOfPath = (request: FastifyRequest) => propertiesOf(request.routeOptions.schema?.params)
 
 const CLIENT_ERRORS = {
   'request-too-slow': 'The request did not arrive in time; send it again.',

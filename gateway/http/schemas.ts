@@ -17,6 +17,18 @@ export const Link = Type.Object(
   { $id: 'Link' },
 )
 
+/** A link whose address may have variables in braces to fill in. */
+export const LinkTemplate = Type.Object(
+  {
+    href: Type.String(),
+    rel: Type.String(),
+    type: Type.Optional(Type.String()),
+    title: Type.Optional(Type.String()),
+    templated: Type.Optional(Type.Boolean()),
+  },
+  { $id: 'LinkTemplate' },
+)
+
 export const Problem = Type.Object(
   {
     type: Type.String({ description: 'Identifies the kind of problem.' }),
@@ -226,6 +238,7 @@ export const FeaturePatch = Type.Object(
 
 export const named: readonly TSchema[] = [
   Link,
+  LinkTemplate,
   Problem,
   Geometry,
   Feature,

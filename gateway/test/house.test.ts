@@ -71,6 +71,7 @@ const FEATURES = [
   'sharding',
   'formats',
   'query',
+  'tiles',
   'changes',
   'import',
 ]

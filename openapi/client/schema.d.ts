@@ -223,6 +223,230 @@ export interface paths {
         patch: operations["updateFeature"];
         trace?: never;
     };
+    "/tileMatrixSets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tile matrix sets */
+        get: operations["getTileMatrixSets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tileMatrixSets/{tileMatrixSetId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A tile matrix set */
+        get: operations["getTileMatrixSet"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tilesets of all collections */
+        get: operations["all.dataset.vector.getTileSetsList"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tiles/{tileMatrixSetId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A tileset of all collections */
+        get: operations["all.dataset.vector.getTileSet"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tiles/{tileMatrixSetId}/{tileMatrix}/{tileRow}/{tileCol}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A tile of all collections */
+        get: operations["all.dataset.vector.getTile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/collections/{collectionId}/tiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tilesets of a collection */
+        get: operations["one.collection.vector.getTileSetsList"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/collections/{collectionId}/tiles/{tileMatrixSetId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A tileset of a collection */
+        get: operations["one.collection.vector.getTileSet"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/collections/{collectionId}/tiles/{tileMatrixSetId}/{tileMatrix}/{tileRow}/{tileCol}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A tile of a collection
+         * @description Every property of the collection is a parameter too, which selects the features that have this value.
+         */
+        get: operations["one.collection.vector.getTile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/collections/{collectionId}/{z}/{x}/{y}.mvt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A tile of a collection in WebMercatorQuad, with the column before the row */
+        get: operations["xyz.collection.vector.getTile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tilejson.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** TileJSON 3.0 of the tiles in WebMercatorQuad of all collections */
+        get: operations["getDatasetTileJson"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/collections/{collectionId}/tilejson.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** TileJSON 3.0 of the tiles in WebMercatorQuad of a collection */
+        get: operations["getCollectionTileJson"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/style.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A style with which MapLibre draws the tiles of all collections */
+        get: operations["getDatasetMapStyle"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/collections/{collectionId}/style.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A style with which MapLibre draws the tiles of a collection */
+        get: operations["getCollectionMapStyle"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -308,6 +532,13 @@ export interface components {
             type?: string;
             title?: string;
             hreflang?: string;
+        };
+        LinkTemplate: {
+            href: string;
+            rel: string;
+            type?: string;
+            title?: string;
+            templated?: boolean;
         };
         /** @description RFC 9457 */
         Problem: {
@@ -2461,6 +2692,1433 @@ export interface operations {
                 };
             };
             /** @description The database cannot answer at the moment; the code shows whether to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getTileMatrixSets: {
+        parameters: {
+            query?: {
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All tile matrix sets. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        links: components["schemas"]["LinkTemplate"][];
+                        tileMatrixSets: {
+                            id: string;
+                            title: string;
+                            /** Format: uri */
+                            uri: string;
+                            crs: string;
+                            links: components["schemas"]["LinkTemplate"][];
+                        }[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getTileMatrixSet: {
+        parameters: {
+            query?: {
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json";
+            };
+            header?: never;
+            path: {
+                /** @description As /tileMatrixSets lists it. */
+                tileMatrixSetId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its definition (OGC 17-083r4). */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        id: string;
+                        title: string;
+                        /** Format: uri */
+                        uri: string;
+                        crs: string;
+                        orderedAxes: string[];
+                        /** Format: uri */
+                        wellKnownScaleSet: string;
+                        tileMatrices: {
+                            id: string;
+                            scaleDenominator: number;
+                            cellSize: number;
+                            pointOfOrigin: number[];
+                            tileWidth: number;
+                            tileHeight: number;
+                            matrixWidth: number;
+                            matrixHeight: number;
+                        }[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or tile matrix set. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    "all.dataset.vector.getTileSetsList": {
+        parameters: {
+            query?: {
+                /** @description Ids or URLs of collections, at most 50, in the order of the layers. Without it, all collections are in the tiles, or the first 50. */
+                collections?: string[];
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A tileset for each tile matrix set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        links: components["schemas"]["LinkTemplate"][];
+                        tilesets: {
+                            title: string;
+                            dataType: string;
+                            crs: string;
+                            /** Format: uri */
+                            tileMatrixSetURI: string;
+                            links: components["schemas"]["LinkTemplate"][];
+                        }[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    "all.dataset.vector.getTileSet": {
+        parameters: {
+            query?: {
+                /** @description Ids or URLs of collections, at most 50, in the order of the layers. Without it, all collections are in the tiles, or the first 50. */
+                collections?: string[];
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json" | "tilejson";
+            };
+            header?: never;
+            path: {
+                /** @description As /tileMatrixSets lists it. */
+                tileMatrixSetId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its metadata. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        title: string;
+                        description?: string;
+                        attribution?: string;
+                        license?: string;
+                        mediaTypes: string[];
+                        dataType: string;
+                        crs: string;
+                        /** Format: uri */
+                        tileMatrixSetURI: string;
+                        tileMatrixSetLimits: {
+                            tileMatrix: string;
+                            minTileRow: number;
+                            maxTileRow: number;
+                            minTileCol: number;
+                            maxTileCol: number;
+                        }[];
+                        boundingBox?: {
+                            lowerLeft: number[];
+                            upperRight: number[];
+                            crs: string;
+                        };
+                        layers: {
+                            id: string;
+                            title: string;
+                            description?: string;
+                            dataType: string;
+                            geometryDimension?: number;
+                            crs: string;
+                            boundingBox?: {
+                                lowerLeft: number[];
+                                upperRight: number[];
+                                crs: string;
+                            };
+                            propertiesSchema: {
+                                type: string;
+                                properties: {
+                                    [key: string]: unknown;
+                                };
+                            };
+                            links: components["schemas"]["LinkTemplate"][];
+                        }[];
+                        links: components["schemas"]["LinkTemplate"][];
+                    };
+                    "application/vnd.mapbox.tile+json": {
+                        tilejson: string;
+                        name: string;
+                        description?: string;
+                        attribution?: string;
+                        scheme: string;
+                        tiles: string[];
+                        minzoom: number;
+                        maxzoom: number;
+                        bounds?: number[];
+                        vector_layers: {
+                            id: string;
+                            description: string;
+                            minzoom: number;
+                            maxzoom: number;
+                            fields: {
+                                [key: string]: unknown;
+                            };
+                        }[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or tile matrix set. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    "all.dataset.vector.getTile": {
+        parameters: {
+            query?: {
+                /** @description Ids or URLs of collections, at most 50, in the order of the layers. Without it, all collections are in the tiles, or the first 50. */
+                collections?: string[];
+                /** @description Selects features of an instant or an interval, either side of which may be open (..). */
+                datetime?: string;
+                /** @description Points that are close together become one feature with their number, `point_count`, and what it has of its own if that is 1. */
+                cluster?: boolean;
+                /** @description The format; without it, the Accept header decides. */
+                f?: "mvt";
+            };
+            header?: {
+                /** @description `wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago. */
+                prefer?: string;
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
+                "consistency-token"?: string;
+            };
+            path: {
+                /** @description As /tileMatrixSets lists it. */
+                tileMatrixSetId: string;
+                /** @description Identifier of the tile matrix: the zoom level. */
+                tileMatrix: string;
+                /** @description Number of the row in the tile matrix; it is less than the number of its rows. */
+                tileRow: number;
+                /** @description Number of the column in the tile matrix; it is less than the number of its columns. */
+                tileCol: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The tile: a layer for each collection that has features in it. */
+            200: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
+                    "Tessera-Source"?: "secondary" | "primary";
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
+                    "Tessera-Staleness"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.mapbox-vector-tile": string;
+                };
+            };
+            /** @description No feature is in the tile. */
+            204: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
+                    "Tessera-Source"?: "secondary" | "primary";
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
+                    "Tessera-Staleness"?: number;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection, or the tile is outside of the limits of its tileset. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    "one.collection.vector.getTileSetsList": {
+        parameters: {
+            query?: {
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json";
+            };
+            header?: never;
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A tileset for each tile matrix set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        links: components["schemas"]["LinkTemplate"][];
+                        tilesets: {
+                            title: string;
+                            dataType: string;
+                            crs: string;
+                            /** Format: uri */
+                            tileMatrixSetURI: string;
+                            links: components["schemas"]["LinkTemplate"][];
+                        }[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or tile matrix set. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    "one.collection.vector.getTileSet": {
+        parameters: {
+            query?: {
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json" | "tilejson";
+            };
+            header?: never;
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+                /** @description As /tileMatrixSets lists it. */
+                tileMatrixSetId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its metadata. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        title: string;
+                        description?: string;
+                        attribution?: string;
+                        license?: string;
+                        mediaTypes: string[];
+                        dataType: string;
+                        crs: string;
+                        /** Format: uri */
+                        tileMatrixSetURI: string;
+                        tileMatrixSetLimits: {
+                            tileMatrix: string;
+                            minTileRow: number;
+                            maxTileRow: number;
+                            minTileCol: number;
+                            maxTileCol: number;
+                        }[];
+                        boundingBox?: {
+                            lowerLeft: number[];
+                            upperRight: number[];
+                            crs: string;
+                        };
+                        layers: {
+                            id: string;
+                            title: string;
+                            description?: string;
+                            dataType: string;
+                            geometryDimension?: number;
+                            crs: string;
+                            boundingBox?: {
+                                lowerLeft: number[];
+                                upperRight: number[];
+                                crs: string;
+                            };
+                            propertiesSchema: {
+                                type: string;
+                                properties: {
+                                    [key: string]: unknown;
+                                };
+                            };
+                            links: components["schemas"]["LinkTemplate"][];
+                        }[];
+                        links: components["schemas"]["LinkTemplate"][];
+                    };
+                    "application/vnd.mapbox.tile+json": {
+                        tilejson: string;
+                        name: string;
+                        description?: string;
+                        attribution?: string;
+                        scheme: string;
+                        tiles: string[];
+                        minzoom: number;
+                        maxzoom: number;
+                        bounds?: number[];
+                        vector_layers: {
+                            id: string;
+                            description: string;
+                            minzoom: number;
+                            maxzoom: number;
+                            fields: {
+                                [key: string]: unknown;
+                            };
+                        }[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or tile matrix set. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    "one.collection.vector.getTile": {
+        parameters: {
+            query?: {
+                /** @description Selects features of an instant or an interval, either side of which may be open (..). */
+                datetime?: string;
+                /** @description Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry. */
+                filter?: string;
+                /** @description Language of the filter. */
+                "filter-lang"?: "cql2-text" | "cql2-json";
+                /** @description Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI. */
+                "filter-crs"?: string;
+                /** @description Properties that the features of the answer have; all if it is left out. */
+                properties?: string[];
+                /** @description Points that are close together become one feature with their number, `point_count`, and what it has of its own if that is 1. */
+                cluster?: boolean;
+                /** @description The format; without it, the Accept header decides. */
+                f?: "mvt";
+                /** @description Any property of the collection: features whose value is equal, as in country=AD. */
+                property?: {
+                    [key: string]: string;
+                };
+            };
+            header?: {
+                /** @description `wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago. */
+                prefer?: string;
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
+                "consistency-token"?: string;
+            };
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+                /** @description As /tileMatrixSets lists it. */
+                tileMatrixSetId: string;
+                /** @description Identifier of the tile matrix: the zoom level. */
+                tileMatrix: string;
+                /** @description Number of the row in the tile matrix; it is less than the number of its rows. */
+                tileRow: number;
+                /** @description Number of the column in the tile matrix; it is less than the number of its columns. */
+                tileCol: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The tile: a layer for each collection that has features in it. */
+            200: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
+                    "Tessera-Source"?: "secondary" | "primary";
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
+                    "Tessera-Staleness"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.mapbox-vector-tile": string;
+                };
+            };
+            /** @description No feature is in the tile. */
+            204: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
+                    "Tessera-Source"?: "secondary" | "primary";
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
+                    "Tessera-Staleness"?: number;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection, or the tile is outside of the limits of its tileset. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    "xyz.collection.vector.getTile": {
+        parameters: {
+            query?: {
+                /** @description Selects features of an instant or an interval, either side of which may be open (..). */
+                datetime?: string;
+                /** @description Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry. */
+                filter?: string;
+                /** @description Language of the filter. */
+                "filter-lang"?: "cql2-text" | "cql2-json";
+                /** @description Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI. */
+                "filter-crs"?: string;
+                /** @description Properties that the features of the answer have; all if it is left out. */
+                properties?: string[];
+                /** @description Points that are close together become one feature with their number, `point_count`, and what it has of its own if that is 1. */
+                cluster?: boolean;
+                /** @description The format; without it, the Accept header decides. */
+                f?: "mvt";
+            };
+            header?: {
+                /** @description `wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago. */
+                prefer?: string;
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
+                "consistency-token"?: string;
+            };
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+                /** @description Identifier of the tile matrix: the zoom level. */
+                z: string;
+                /** @description Number of the column in the tile matrix; it is less than the number of its columns. */
+                x: number;
+                /** @description Number of the row in the tile matrix; it is less than the number of its rows. */
+                y: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The tile: a layer for each collection that has features in it. */
+            200: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
+                    "Tessera-Source"?: "secondary" | "primary";
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
+                    "Tessera-Staleness"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.mapbox-vector-tile": string;
+                };
+            };
+            /** @description No feature is in the tile. */
+            204: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
+                    "Tessera-Source"?: "secondary" | "primary";
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
+                    "Tessera-Staleness"?: number;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection, or the tile is outside of the limits of its tileset. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getDatasetTileJson: {
+        parameters: {
+            query?: {
+                /** @description Ids or URLs of collections, at most 50, in the order of the layers. Without it, all collections are in the tiles, or the first 50. */
+                collections?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.mapbox.tile+json": {
+                        tilejson: string;
+                        name: string;
+                        description?: string;
+                        attribution?: string;
+                        scheme: string;
+                        tiles: string[];
+                        minzoom: number;
+                        maxzoom: number;
+                        bounds?: number[];
+                        vector_layers: {
+                            id: string;
+                            description: string;
+                            minzoom: number;
+                            maxzoom: number;
+                            fields: {
+                                [key: string]: unknown;
+                            };
+                        }[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getCollectionTileJson: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.mapbox.tile+json": {
+                        tilejson: string;
+                        name: string;
+                        description?: string;
+                        attribution?: string;
+                        scheme: string;
+                        tiles: string[];
+                        minzoom: number;
+                        maxzoom: number;
+                        bounds?: number[];
+                        vector_layers: {
+                            id: string;
+                            description: string;
+                            minzoom: number;
+                            maxzoom: number;
+                            fields: {
+                                [key: string]: unknown;
+                            };
+                        }[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or tile matrix set. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getDatasetMapStyle: {
+        parameters: {
+            query?: {
+                /** @description Ids or URLs of collections, at most 50, in the order of the layers. Without it, all collections are in the tiles, or the first 50. */
+                collections?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.mapbox.style+json": {
+                        version: number;
+                        name: string;
+                        sources: {
+                            [key: string]: unknown;
+                        };
+                        layers: {
+                            [key: string]: unknown;
+                        }[];
+                    } & {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getCollectionMapStyle: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.mapbox.style+json": {
+                        version: number;
+                        name: string;
+                        sources: {
+                            [key: string]: unknown;
+                        };
+                        layers: {
+                            [key: string]: unknown;
+                        }[];
+                    } & {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or tile matrix set. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -47,6 +47,8 @@ export type Collection = {
   readonly key: readonly Column[]
   /** True if `key` is the physical position of a row (ctid): it serves for paging, but not as an address. */
   readonly isKeyPhysical: boolean
+  /** True if each row has a physical position (ctid) of its own: in tables and materialized views, not in other views. */
+  readonly hasPositions: boolean
   /** Column that contains a feature's id, if there is one. */
   readonly idColumn: Column | undefined
   /** Columns that are the `properties` of a feature, in order. */
@@ -251,7 +253,8 @@ export function makeCollection(
     !relation.hasChildren &&
     relation.columns.every(({ name, isComparable }) => isComparable || !relation.key?.includes(name))
   const named = isNamed ? (relation.key ?? []).flatMap((name) => byName.get(name) ?? []) : []
-  const isKeyPhysical = named.length === 0 && hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
+  const hasPositions = hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
+  const isKeyPhysical = named.length === 0 && hasPositions
   const key = isKeyPhysical ? [CTID] : named
   const idColumn = named.length === 1 ? named[0] : undefined
   // The time of the last change, which Tessera stores, is not a property either.
@@ -284,6 +287,7 @@ export function makeCollection(
     ...systemsOf(relation, offered),
     key,
     isKeyPhysical,
+    hasPositions,
     idColumn,
     properties,
     queryables: new Map(

@@ -133,7 +133,7 @@ export function planItems(
       parameter: 'offset',
     })
   }
-  const conditions = planConditions(parameters, collection, functions, located)
+  const conditions = planConditions(parameters, collection, functions, OWN_PARAMETERS, located)
   const condition = conditions.length > 0 ? allOf(conditions) : undefined
   const start =
     parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order, collection.key)
@@ -192,7 +192,8 @@ function planSortKey(name: string, { queryables }: Collection): SortKey {
   )
 }
 
-function planProperties(names: readonly string[], { properties }: Collection): Column[] {
+/** @throws GatewayError naming properties */
+export function planProperties(names: readonly string[], { properties }: Collection): Column[] {
   refuseRepeated('properties', names.filter(Boolean))
   return names.filter(Boolean).map((name) => {
     const column = properties.find((property) => property.name === name)
@@ -205,11 +206,17 @@ function planProperties(names: readonly string[], { properties }: Collection): C
   })
 }
 
-function planConditions(
+/**
+ * Plans the parameters that select features.
+ * @param own names of the parameters that are none of the collection's properties
+ * @throws GatewayError naming the parameter and a value that would be right
+ */
+export function planConditions(
   parameters: ItemParameters,
   collection: Collection,
   functions: FilterFunctions,
-  located: Bbox | undefined,
+  own: readonly string[] = OWN_PARAMETERS,
+  located?: Bbox,
 ): Condition[] {
   const { datetime } = parameters
   const bbox = located ?? planBbox(parameters, collection)
@@ -217,7 +224,7 @@ function planConditions(
   const interval = datetime === undefined ? undefined : parseDatetime(datetime)
   const filter = filterCondition(parameters, collection, functions)
   return [
-    ...planEquals(parameters, collection),
+    ...planEquals(parameters, collection, own),
     ...(bbox ? [bboxCondition(bbox, collection.geometry)] : []),
     // If the collection has no temporal property, `datetime` matches every feature (/req/core/fc-time-response).
     ...(interval && collection.temporal ? [intervalCondition(interval, collection.temporal)] : []),
@@ -225,15 +232,19 @@ function planConditions(
   ]
 }
 
-function planEquals(parameters: ItemParameters, { queryables }: Collection): Condition[] {
+function planEquals(
+  parameters: ItemParameters,
+  { queryables }: Collection,
+  own: readonly string[],
+): Condition[] {
   const conditions: Condition[] = []
   for (const [name, text] of Object.entries(parameters)) {
-    if (OWN_PARAMETERS.includes(name)) continue
+    if (own.includes(name)) continue
     const column = queryables.get(name)
     if (!column) {
       throw gatewayError(
         'parameter-unknown',
-        `There is no parameter ${quoted(name)}; known are ${listed([...OWN_PARAMETERS, ...queryables.keys()])}.`,
+        `There is no parameter ${quoted(name)}; known are ${listed([...own, ...queryables.keys()])}.`,
         { parameter: name },
       )
     }
@@ -254,7 +265,7 @@ const equals = (column: Column, value: string): Condition => ({
 })
 
 /** Returns the cells of features that intersect the boxes; undefined if naming them is not worth it. */
-const cellsToLookIn = (boxes: readonly Box[] | undefined, collection: Collection) =>
+export const cellsToLookIn = (boxes: readonly Box[] | undefined, collection: Collection) =>
   boxes && isSpreadByCell(collection)
     ? cellsOf(boxes, collection.level!, !/^POINT/.test(collection.geometry.type), MAX_CELLS)
     : undefined

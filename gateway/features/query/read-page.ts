@@ -223,7 +223,10 @@ async function* readCarefully(reading: PageReading, query: ItemQuery): Batches {
 }
 
 /** @throws GatewayError naming filter if one of its own geometries is not valid: no row is to blame then */
-async function checkLiterals({ database, deadline }: PageReading, literals: readonly string[]) {
+export async function checkLiterals(
+  { database, deadline }: Pick<PageReading, 'database' | 'deadline'>,
+  literals: readonly string[],
+) {
   if (literals.length === 0) return
   const [row] = await database.read(compileValidity(literals), { signal: deadline })
   if (row)

@@ -31,14 +31,15 @@ export function storedGeometry({ column, cast, isGeography, isDomain }: Geometry
   return isGeography || isDomain ? sql`${declared}::geometry` : declared
 }
 
-/** Returns the column in degrees of WGS 84. */
-export const geometryInDegrees = (column: GeometryColumn): SQL => geometryIn(DEGREES, column)
+/** Returns the column in degrees of WGS 84. @param refine see geometryIn */
+export const geometryInDegrees = (column: GeometryColumn, refine?: (geometry: SQL) => SQL): SQL =>
+  geometryIn(DEGREES, column, refine)
 
 const isStraight = ({ type }: GeometryColumn) => /^(MULTI)?(POINT|LINESTRING|POLYGON)(Z|M|ZM)?$/.test(type)
 
-/** Returns how geometries of the column become straight lines; undefined if they are. */
-export const straightened = (column: GeometryColumn) =>
-  isStraight(column) ? undefined : (curved: SQL) => sql`ST_CurveToLine(${curved})`
+/** Returns how geometries of the column become straight lines. */
+export const straightened = (column: GeometryColumn) => (geometry: SQL) =>
+  isStraight(column) ? geometry : sql`ST_CurveToLine(${geometry})`
 
 /** True if every geometry of the column can be converted to a system: none is transformed, and none is a surface of faces. */
 export const isAlwaysConvertible = (column: GeometryColumn, srid: number) =>

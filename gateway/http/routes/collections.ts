@@ -21,6 +21,7 @@ import {
   orPage,
   problems,
 } from '../schemas.ts'
+import { tileLinks } from '../tileset.ts'
 import { Type } from '../type.ts'
 import { principalOf } from '../view.ts'
 import { schemaLinks } from './schemas.ts'
@@ -137,6 +138,7 @@ function render(
         link('items', index === 0 ? items : `${items}?f=${format.name}`, format.types[0], title),
       ),
       ...schemaLinks(base, collection),
+      ...tileLinks(collectionUrl(base, collection)),
       ...(license ? [link('license', licenseUrl(license), 'text/html')] : []),
     ],
   }

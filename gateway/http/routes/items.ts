@@ -35,7 +35,7 @@ import {
 } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
-import { type CoordinateSystem, CRS84, systemOf } from '../../features/values/coordinate-system.ts'
+import { type CoordinateSystem, systemOf } from '../../features/values/coordinate-system.ts'
 import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
 import { makeLocality } from '../auth/locality.ts'
@@ -44,6 +44,7 @@ import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
 import { closeToOthers } from '../cross-origin.ts'
 import { before, preferHeader } from '../deadline.ts'
 import { checkVersion, nameFile, takeNoLimit } from '../download.ts'
+import { propertiesParameter, selectionParameters } from '../feature-parameters.ts'
 import { featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
@@ -121,39 +122,7 @@ const itemsQuery = Type.Object(
       }),
     ),
     crs: crsParameter,
-    datetime: Type.Optional(
-      Type.String({
-        description: 'Selects features of an instant or an interval, either side of which may be open (..).',
-        example: '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z',
-        'x-expected': 'an RFC 3339 date or time, or an interval of two',
-      }),
-    ),
-    filter: Type.Optional(
-      Type.String({
-        description:
-          'Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry.',
-        example: "name LIKE 'B%' AND population > 100000",
-        'x-expected': 'a condition in CQL2',
-      }),
-    ),
-    'filter-lang': Type.Optional(
-      Type.Enum([...FILTER_LANGUAGES], {
-        type: 'string',
-        default: FILTER_LANGUAGES[0],
-        description: 'Language of the filter.',
-        example: FILTER_LANGUAGES[0],
-        'x-expected': FILTER_LANGUAGES.join(' or '),
-      }),
-    ),
-    'filter-crs': Type.Optional(
-      Type.String({
-        description:
-          'Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI.',
-        default: CRS84.uri,
-        example: CRS84.uri,
-        'x-expected': 'the URI of a coordinate system',
-      }),
-    ),
+    ...selectionParameters,
     sortby: Type.Optional(
       Type.Array(Type.String(), {
         description: 'Properties to sort by; a - before a name sorts in descending order.',
@@ -161,13 +130,7 @@ const itemsQuery = Type.Object(
         'x-expected': 'names of properties separated by commas',
       }),
     ),
-    properties: Type.Optional(
-      Type.Array(Type.String(), {
-        description: 'Properties that the features of the answer have; all if it is left out.',
-        example: ['name'],
-        'x-expected': 'names of properties separated by commas',
-      }),
-    ),
+    properties: propertiesParameter,
     skipGeometry: Type.Optional(
       Type.Boolean({
         description: 'Leaves out the geometries: each is null.',

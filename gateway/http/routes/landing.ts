@@ -9,6 +9,7 @@ import { conformancePage, landingPage } from '../html/overview-pages.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
 import { DOCUMENT_FORMATS, HTML, JSON_FORMAT, negotiate, OPENAPI } from '../negotiate.ts'
 import { content, formatQuery, jsonQuery, orPage, problems } from '../schemas.ts'
+import { TILING_SCHEMES, tileLinks } from '../tileset.ts'
 import { Type } from '../type.ts'
 
 export const conformance = [
@@ -54,6 +55,8 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
         link('conformance', `${base}/conformance`, JSON_FORMAT.types[0], 'The standards that it conforms to'),
         link('data', `${base}/collections`, JSON_FORMAT.types[0], 'The collections'),
         link(FUNCTIONS, `${base}/functions`, JSON_FORMAT.types[0], 'The functions that filters can call'),
+        ...tileLinks(base),
+        link(TILING_SCHEMES, `${base}/tileMatrixSets`, JSON_FORMAT.types[0], 'The tile matrix sets'),
       ]
       if (format === HTML) return sendPage(reply, landingPage(base, catalog.list(), links))
       reply.type(type)

@@ -62,4 +62,4 @@ ${rows.join('\n')}
 `
 }
 
-const classOf = (uri: string) => uri.replace(/^.*\/spec\//, '').replace('/1.0/conf/', ' ')
+const classOf = (uri: string) => uri.replace(/^.*\/spec\//, '').replace(/\/\d\.\d\/conf\//, ' ')

@@ -1,10 +1,10 @@
 // Owns the identifiers of the requirements of each conformance class, as the standards name them, behind the class.
 
-const of = (standard: string, requirements: Readonly<Record<string, string>>) =>
+const of = (standard: string, requirements: Readonly<Record<string, string>>, version = '1.0') =>
   Object.entries(requirements).map(
     ([name, ids]) =>
       [
-        `http://www.opengis.net/spec/${standard}/1.0/conf/${name}`,
+        `http://www.opengis.net/spec/${standard}/${version}/conf/${name}`,
         ids.split(' ').map((id) => (id === '*' ? `/conf/${name}` : `/req/${name}/${id}`)),
       ] as const,
   )
@@ -46,6 +46,28 @@ export const REQUIREMENTS: ReadonlyMap<string, readonly string[]> = new Map([
     queryables: '*',
     sortables: '*',
   }),
+  ...of('ogcapi-tiles-1', {
+    core: 'conformance-success tc-error tc-op tc-success tc-tilecol-definition tc-tilematrix-definition tc-tilerow-definition',
+    tileset: 'description',
+    'tilesets-list': 'tileset-path tileset-links',
+    'dataset-tilesets': 'landingpage operation',
+    'geodata-tilesets': 'desc-links operation',
+    'collections-selection': 'query-collections collections-response',
+    oas30: 'completeness operation-id',
+    mvt: 'content',
+  }),
+  ...of(
+    'tms',
+    {
+      tilematrixset: '*',
+      'json-tilematrixset': '*',
+      tilesetmetadata: '*',
+      'json-tilesetmetadata': '*',
+      tilematrixsetlimits: '*',
+      'json-tilematrixsetlimits': '*',
+    },
+    '2.0',
+  ),
   ...of('cql2', {
     'cql2-text': `${ENCODINGS} escaping`,
     'cql2-json': ENCODINGS,

@@ -1,0 +1,483 @@
+// Owns the statement of one layer of a tile: which features it shows, their geometries on the grid of the tile, and how it
+// stays below its limit in bytes.
+//
+// Points that are too many are thinned by a grid: of each of its cells one is shown, the same at every finer level. Lines
+// and polygons are simplified to half a pixel, and the smallest are left out. Then features are taken from the largest to the
+// smallest, points in an order that has nothing to do with their place, until the layer is full.
+
+import { bound, type Fragment } from '../../database/fragment.ts'
+import { type SQL, sql } from '../../database/sql.ts'
+import type { Statement } from '../../database/statement.ts'
+import { cellColumn, isSpreadByCell } from '../collections/collection.ts'
+import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
+import { type Column, columnOf } from '../values/column.ts'
+import { allOf, type Condition } from '../values/condition.ts'
+import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
+import { boundsOf, EARTH_RADIUS_M, groundOf, type Tile } from './tile-matrix-set.ts'
+import {
+  drawable,
+  hasPlainSystem,
+  hasPoints,
+  isInOneTable,
+  polygonOf,
+  sidesOf,
+  type TileQuery,
+  transformed,
+} from './tile-query.ts'
+
+/** Steps of a tile's grid, as most tiles have them. */
+export const EXTENT = 4096
+/** Part of lines and polygons around the tile, in steps, so that their cut edges are not seen. */
+const BUFFER = 64
+/** Steps between positions of lines and polygons: half a pixel of a tile that is shown with 512 pixels. */
+const SIMPLIFIED = 4
+/** Cells of the grid in each direction; a power of two, so that a cell consists of whole cells of finer levels. */
+const THINNED = 128
+/** The same for clusters, which are drawn as large symbols. */
+const CLUSTERED = 16
+/** Points that are all shown. */
+const MAX_UNTHINNED = 4_000
+/** Lines and polygons that are drawn, the largest ones: no more fit into a tile. */
+const MAX_DRAWN = 20_000
+/** Largest integer that a number of JavaScript can hold. */
+const MAX_ID = Number.MAX_SAFE_INTEGER
+
+/** Name of the property of one feature of a layer that says how many features are not in it. */
+export const LEFT_OUT = 'tessera_left_out'
+/** Name of the property with the number of points in a cluster. */
+export const POINT_COUNT = 'point_count'
+
+type Field = {
+  readonly name: string
+  readonly value: SQL
+  readonly isText: boolean
+  readonly kind: 'plain' | 'flag'
+}
+
+/** Returns the fields of a feature: its id, unless that is the feature's own, and its properties. */
+function fieldsOf({ collection, properties }: TileQuery): Field[] {
+  const { idColumn } = collection
+  const own = idColumn ? [fieldOf(idColumn)] : []
+  if (own[0] && idColumn?.kind === 'integer')
+    own[0] = { ...own[0], value: sql`case when not (${isOwnId(idColumn)}) then ${own[0].value} end` }
+  return [...own, ...properties.map(fieldOf)]
+}
+
+const isOwnId = (column: Column) => sql`${columnOf(column)} between 0 and ${sql.raw(String(MAX_ID))}`
+
+/** A type that tiles have no word for becomes text, as GeoJSON has it. */
+function fieldOf(column: Column): Field {
+  const { name, kind, type } = column
+  const own = columnOf(column)
+  const field = { name, isText: true, kind: 'plain' } as const
+  if (kind === 'integer' || (kind === 'number' && type !== 'numeric'))
+    return { ...field, value: own, isText: false }
+  if (kind === 'boolean') return { ...field, value: own, isText: false, kind: 'flag' }
+  if (/^(date|timestamp|other)$/.test(kind)) return { ...field, value: sql`to_json(${own}) #>> '{}'` }
+  return { ...field, value: sql`${own}::text` }
+}
+
+/** Returns a name of a column of ours that none of the fields has. */
+function freeName(name: string, fields: readonly Field[]): string {
+  return fields.some((field) => field.name === name) ? freeName(`${name}_`, fields) : name
+}
+
+/** Share of a tile's width around it in which geometries are kept before they are transformed: more than the buffer. */
+const CLIP_MARGIN = 0.1
+/** Latitude beyond which the projection of the tiles has no place. */
+const MAX_LATITUDE = 85.5
+
+/** Returns what is kept of geometries: a box in their own system if that is the tile's, else in degrees. */
+function clipOf(tile: Tile, { srid }: GeometryColumn): string {
+  const isOwn = srid === tile.set.srid
+  const { minLongitude, minLatitude, maxLongitude, maxLatitude } = groundOf(tile)
+  const [left, bottom, right, top] = isOwn
+    ? boundsOf(tile)
+    : [minLongitude, minLatitude, maxLongitude, maxLatitude]
+  const margin = (right - left) * CLIP_MARGIN
+  const most = isOwn ? Number.POSITIVE_INFINITY : MAX_LATITUDE
+  return polygonOf(isOwn ? tile.set.srid : 4326, [
+    left - margin,
+    Math.max(bottom - margin, -most),
+    right + margin,
+    Math.min(top + margin, most),
+  ])
+}
+
+/**
+ * Returns true if rows of the grid are computed from latitudes. Projected ones are of equal height, so that those of the next
+ * level are halves of them.
+ */
+const isGridOfLatitudes = ({ collection, tile }: TileQuery) =>
+  collection.geometry.srid === 4326 && tile.set.srid !== 4326
+
+/** Values of a tile that a statement binds, by their names. */
+function valuesOf(query: TileQuery) {
+  const { collection, tile, mostBytes, isClustered } = query
+  const { geometry, id } = collection
+  const bounds = boundsOf(tile)
+  const sides = hasPlainSystem(geometry, tile) ? sidesOf(tile, geometry) : bounds
+  const unit = isGridOfLatitudes(query) ? EARTH_RADIUS_M : 1
+  const [bottom, top] = isGridOfLatitudes(query) ? [bounds[1], bounds[3]] : [sides[1], sides[3]]
+  const cells = isClustered ? CLUSTERED : THINNED
+  const step = (bounds[2] - bounds[0]) / EXTENT
+  return {
+    layer: id,
+    most: mostBytes,
+    envelope: polygonOf(tile.set.srid, bounds),
+    clip: clipOf(tile, geometry),
+    left: bounds[0],
+    bottom: bounds[1],
+    simplified: step * SIMPLIFIED,
+    gridLeft: sides[0],
+    gridBottom: bottom / unit,
+    gridWidth: (sides[2] - sides[0]) / cells,
+    gridHeight: (top - bottom) / unit / cells,
+    /** Size below which a line or a polygon has less than half a step. */
+    least: hasPlainSystem(geometry, tile) ? (sides[2] - sides[0]) / EXTENT / 2 : 0,
+  }
+}
+type Place = Record<keyof ReturnType<typeof valuesOf>, SQL>
+
+/** Returns what is near the tile of a geometry, in the system of the tile. */
+function near(geometry: GeometryColumn, tile: Tile, { clip }: Place): SQL {
+  const { srid } = tile.set
+  const refine = drawable(geometry)
+  const clipped = (own: SQL) => sql`ST_ClipByBox2D(${own}, ${clip}::geometry::box2d)`
+  if (geometry.srid === srid) return clipped(refine(storedGeometry(geometry)))
+  const inDegrees = clipped(geometryInDegrees(geometry, refine))
+  return srid === 4326 ? inDegrees : sql`ST_Transform(${inDegrees}, ${sql.raw(String(srid))})`
+}
+
+/** Returns a geometry in the steps of the tile: simplified, and if nothing of it is left then, as exact as the steps are. */
+function drawn(geometry: GeometryColumn, tile: Tile, place: Place): SQL {
+  const inSteps = (shape: SQL, buffer: number) =>
+    sql`ST_AsMVTGeom(${shape}, ${place.envelope}::geometry::box2d, ${sql.raw(String(EXTENT))}, ${sql.raw(String(buffer))}, true)`
+  if (hasPoints(geometry)) return inSteps(transformed(geometry, tile), 0)
+  const exact = near(geometry, tile, place)
+  if (/^MULTIPOINT/.test(geometry.type)) return inSteps(exact, 0)
+  const { left, bottom, simplified } = place
+  const onGrid = sql`ST_SnapToGrid(${exact}, ${left}::float8, ${bottom}::float8, ${simplified}::float8, ${simplified}::float8)`
+  const simple = sql`coalesce(${inSteps(onGrid, BUFFER)}, ${inSteps(exact, BUFFER)})`
+  if (!/GEOMETRY/.test(geometry.type)) return simple
+  return sql`case when ST_Dimension(${storedGeometry(geometry)}) = 0 then ${inSteps(exact, 0)} else ${simple} end`
+}
+
+/** Returns the texts of everything that depends on the place of a feature. */
+function placeOf(query: TileQuery, place: Place) {
+  const { tile } = query
+  const { geometry } = query.collection
+  const stored = storedGeometry(geometry)
+  const position = hasPlainSystem(geometry, tile) ? stored : transformed(geometry, tile)
+  const step = (value: SQL, edge: SQL, size: SQL) =>
+    sql`floor((${value} - ${edge}::float8) / ${size}::float8)`
+  const latitude = sql`ST_Y(${position})`
+  const extent = (axis: string) =>
+    sql`(${sql.raw(`ST_${axis}Max`)}(${stored}) - ${sql.raw(`ST_${axis}Min`)}(${stored}))`
+  return {
+    drawn: drawn(geometry, tile, place),
+    position,
+    across: step(sql`ST_X(${position})`, place.gridLeft, place.gridWidth),
+    down: step(
+      isGridOfLatitudes(query) ? sql`asinh(tand(${latitude}))` : latitude,
+      place.gridBottom,
+      place.gridHeight,
+    ),
+    /** An area, which lines have too. */
+    size: sql`(${extent('X')} + ${place.least}::float8) * (${extent('Y')} + ${place.least}::float8)`,
+    isVisible: sql`(greatest(${extent('X')}, ${extent('Y')}) >= ${place.least}::float8 or ST_Dimension(${stored}) = 0)`,
+    /** A number that has nothing to do with where a point is. */
+    mixed: sql`hashfloat8(ST_XMin(${stored}) * 31 + ST_YMin(${stored}))`,
+  }
+}
+
+/** How many features there are, if they are counted before the tile is read. */
+export type Counted = { readonly total: number; readonly isThinned: boolean }
+
+export const isThinnedAt = (total: number) => total > MAX_UNTHINNED
+
+/** Most rows that are looked at one by one, if PostGIS cannot convert one of them. */
+const MAX_CAREFUL = 20_000
+
+/** Returns what names a single row of a query; undefined if there is nothing. */
+function nameOf(query: TileQuery): { readonly name: SQL; readonly type: SQL } | undefined {
+  if (isInOneTable(query)) return { name: sql`item.ctid`, type: sql`::tid[]` }
+  const { idColumn } = query.collection
+  return idColumn && { name: sql`item.${columnOf(idColumn)}`, type: sql`` }
+}
+
+/** Returns the statement for the names of the rows in the place of a tile; undefined if rows have none. It does not fail. */
+export function compileNames(query: TileQuery): Statement | undefined {
+  const named = nameOf(query)
+  if (!named) return undefined
+  const parts = [query.place, cellsPart(query)].filter((part) => part !== undefined)
+  return compileRead(
+    query.collection,
+    'tile names',
+    [parts.length > 0 ? allOf(parts) : undefined],
+    (from, within) =>
+      sql`select ${named.name} from ${from.table} as item${where(from, within)} limit ${sql.raw(String(MAX_CAREFUL))}`,
+    query.cells,
+  )
+}
+
+/** Returns a statement with a row for each of these rows: its name if the tile may show it. It fails if one of them does. */
+export function compileTrial(query: TileQuery, names: readonly string[]): Statement {
+  const { collection, condition, tile } = query
+  const { name, type } = nameOf(query)!
+  const values = valuesOf(query)
+  const keys = Object.keys(values) as (keyof typeof values)[]
+  return compileRead(
+    collection,
+    `tile trial ${tile.set.id}`,
+    [cellsPart(query), bound(names), condition, ...keys.map((key) => bound(values[key]))],
+    (from, cells, list, matching, ...rest) => {
+      const place = Object.fromEntries(keys.map((key, index) => [key, rest[index]!])) as Place
+      // The last column is there to be computed.
+      return sql`select case when ${matching} then (${name})::text end, ${placeOf(query, place).drawn} is null
+        from ${from.table} as item${where(from, cells, sql`${name} = any(${list}${type})`)}`
+    },
+    query.cells,
+  )
+}
+
+/** Returns the query for these rows alone. */
+export function amongNames(query: TileQuery, names: readonly string[]): TileQuery {
+  const { name, type } = nameOf(query)!
+  const condition: Condition = {
+    shape: 'tile among names',
+    values: [names],
+    compose: (list) => sql`${name} = any(${list}${type})`,
+  }
+  return { ...query, condition, place: condition }
+}
+
+/** Returns the statement that counts the features that the tile may show. */
+export const compileTileCount = (query: TileQuery): Statement =>
+  compileRead(
+    query.collection,
+    'tile count',
+    [matchingOf(query)],
+    (from, matching) => sql`select count(*) from ${from.table} as item${where(from, matching)}`,
+    query.cells,
+  )
+
+const cellsPart = ({ cells }: TileQuery) => (cells ? cellsCondition(cells) : undefined)
+
+function matchingOf(query: TileQuery): Fragment {
+  const parts = [query.condition, cellsPart(query)]
+  return allOf(parts.filter((part) => part !== undefined))
+}
+
+/**
+ * Returns a statement for one row: the layer as a tile in base64, empty if no feature is in it.
+ * @param counted undefined if one table has all rows, each at a position of its own, so that the statement counts them
+ */
+export function compileTile(query: TileQuery, counted: Counted | undefined): Statement {
+  const { collection, tile, properties, isClustered } = query
+  const values = valuesOf(query)
+  const names = Object.keys(values) as (keyof typeof values)[]
+  const list = properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
+  const way = isClustered ? 'clustered' : counted ? `counted ${counted.isThinned}` : 'in one table'
+  const compose = (from: From, ...texts: (SQL | undefined)[]): SQL => {
+    const [matching, cells, total, ...rest] = texts
+    const place = Object.fromEntries(names.map((name, index) => [name, rest[index]!])) as Place
+    const rows = isClustered
+      ? selectClusters(query, from, place, matching)
+      : counted
+        ? selectCounted(query, from, place, matching, total!, counted.isThinned)
+        : selectInOneTable(query, from, place, matching, cells)
+    return encode(place, rows)
+  }
+  return compileRead(
+    collection,
+    `tile ${tile.set.id} ${way} ${list}`,
+    [
+      matchingOf(query),
+      cellsPart(query),
+      counted && bound(counted.total),
+      ...names.map((name) => bound(values[name])),
+    ],
+    compose,
+    query.cells,
+  )
+}
+
+/** What the features of a layer are encoded from. */
+type Rows = {
+  /** Queries with their names, before the others. */
+  readonly before: SQL
+  /** A query for `drawn`, `id`, `p0`, `p1`, … as the fields, `size`, `mixed`, and further columns. */
+  readonly drawn: SQL
+  readonly fields: readonly Field[]
+  readonly hasId: boolean
+  /** A query for how many features the tile could show. */
+  readonly total: SQL
+  readonly isClustered?: boolean
+}
+
+const alias = (index: number) => sql.raw(`p${index}`)
+
+/** Returns the columns of `drawn` for a row of the table. */
+function drawnColumns(query: TileQuery, place: Place, fields: readonly Field[]): SQL {
+  const { idColumn, geometry } = query.collection
+  const { drawn, size, mixed } = placeOf(query, place)
+  const isPoint = hasPoints(geometry)
+  const id =
+    idColumn?.kind === 'integer'
+      ? sql`case when ${isOwnId(idColumn)} then ${columnOf(idColumn)}::int8 end`
+      : sql`null::int8`
+  const own = fields.map(({ value }, index) => sql`, ${value} as ${alias(index)}`)
+  return sql`${drawn} as drawn, ${id} as id, ${isPoint ? sql`0::float8` : size} as size, ${mixed} as mixed${sql.join(own)}`
+}
+
+/** Finds the positions of rows first, and reads only those that are shown. */
+function selectInOneTable(
+  query: TileQuery,
+  from: From,
+  place: Place,
+  matching: SQL | undefined,
+  cells: SQL | undefined,
+): Rows {
+  const { geometry, idColumn } = query.collection
+  const fields = fieldsOf(query)
+  const { across, down, size, isVisible, mixed } = placeOf(query, place)
+  const source = sql`from ${from.table} as item${where(from, matching)}`
+  const isPoint = hasPoints(geometry)
+  const found = isPoint
+    ? sql`select min(item.ctid) as place, count(*) as held ${source} group by ${across}, ${down}`
+    : sql`select item.ctid as place, ${size} as size, ${isVisible} as is_visible, ${mixed} as mixed ${source}`
+  const places = isPoint
+    ? sql`case when (select sum(found.held) from found) <= ${sql.raw(String(MAX_UNTHINNED))}
+        then array(select item.ctid ${source}) else array(select found.place from found) end`
+    : sql`array(select found.place from found where found.is_visible order by found.size desc, found.mixed limit ${sql.raw(String(MAX_DRAWN))})`
+  return {
+    before: sql`found as materialized (${found}), `,
+    drawn: sql`select ${drawnColumns(query, place, fields)}
+      from ${from.table} as item${where(from, cells, sql`item.ctid = any(${places})`)}`,
+    fields,
+    hasId: idColumn?.kind === 'integer',
+    total: isPoint ? sql`(select sum(found.held) from found)` : sql`(select count(*) from found)`,
+  }
+}
+
+/** Reads rows of several shards, or of a view: each shard thins its own, and what they return is thinned again. */
+function selectCounted(
+  query: TileQuery,
+  from: From,
+  place: Place,
+  matching: SQL | undefined,
+  total: SQL,
+  isThinned: boolean,
+): Rows {
+  const { collection } = query
+  const fields = fieldsOf(query)
+  const { across, down, size, isVisible, mixed } = placeOf(query, place)
+  const columns = drawnColumns(query, place, fields)
+  const common = { fields, hasId: collection.idColumn?.kind === 'integer', total: sql`${total}::bigint` }
+  if (!hasPoints(collection.geometry))
+    return {
+      ...common,
+      before: sql``,
+      drawn: sql`select ${columns} from ${from.table} as item${where(from, matching, isVisible)}
+        order by ${size} desc, ${mixed} limit ${sql.raw(String(MAX_DRAWN))}`,
+    }
+  if (!isThinned)
+    return {
+      ...common,
+      before: sql``,
+      drawn: sql`select ${columns} from ${from.table} as item${where(from, matching)}`,
+    }
+  // Columns of ours have names that no column of a table is likely to have.
+  const placed = sql`(select item.*, ${across} as tessera_across, ${down} as tessera_down, ${mixed} as tessera_mixed
+    from ${from.table} as item${where(from, matching)})`
+  const keys = sql`${cellColumn}, tessera_across, tessera_down`
+  const rows = isSpreadByCell(collection)
+    ? sql`(select distinct on (${keys}) placed.* from ${placed} as placed order by ${keys}, tessera_mixed)`
+    : placed
+  return {
+    ...common,
+    before: sql`sent as materialized (select ${columns}, item.tessera_across as across, item.tessera_down as down from ${rows} as item), `,
+    drawn: sql`select distinct on (sent.across, sent.down) sent.* from sent order by sent.across, sent.down, sent.mixed`,
+  }
+}
+
+/** Returns one feature for the points of each cell of the grid: at their mean position, with what is equal in all of them. */
+function selectClusters(query: TileQuery, from: From, place: Place, matching: SQL | undefined): Rows {
+  const fields = fieldsOf(query)
+  const { across, down, position } = placeOf(query, place)
+  const { srid, set } = { srid: query.collection.geometry.srid, set: query.tile.set }
+  const own = fields.map(({ value, kind }, index) => {
+    const one = kind === 'flag' ? sql`bool_and(${value})` : sql`min(${value})`
+    return sql`, case when count(*) = 1 then ${one} end as ${alias(index)}`
+  })
+  const { idColumn } = query.collection
+  const hasId = idColumn?.kind === 'integer'
+  const id = hasId
+    ? sql`case when count(*) = 1 and bool_and(${isOwnId(idColumn)}) then min(${columnOf(idColumn)})::int8 end`
+    : sql`null::int8`
+  const system = hasPlainSystem(query.collection.geometry, query.tile) ? srid! : set.srid
+  const middle = sql`ST_SetSRID(ST_MakePoint(avg(ST_X(${position})), avg(ST_Y(${position}))), ${sql.raw(String(system))})`
+  const placedMiddle =
+    system === set.srid ? middle : sql`ST_Transform(${middle}, ${sql.raw(String(set.srid))})`
+  return {
+    before: sql``,
+    drawn: sql`select ST_AsMVTGeom(${placedMiddle}, ${place.envelope}::geometry::box2d, ${sql.raw(String(EXTENT))}, 0, true) as drawn, ${id} as id,
+        count(*)::float8 as size, 0 as mixed${sql.join(own)}, count(*) as ${alias(fields.length)}
+      from ${from.table} as item${where(from, matching)} group by ${across}, ${down}`,
+    fields: [...fields, { name: POINT_COUNT, value: sql``, isText: false, kind: 'plain' }],
+    hasId,
+    total: sql`(select sum(${alias(fields.length)}) from drawn)`,
+    isClustered: true,
+  }
+}
+
+/** Bytes in a tile, at most: a feature, one of its positions, a property that is a text, without that, or a number, a name. */
+const BYTES = { feature: 24, position: 5, text: 13, number: 17, name: 8, layer: 100 }
+/** The first try takes this many times what fits for certain: equal values are written once, and most numbers are short. */
+const HOPE = 2
+/** Part of the limit that a second try aims at. */
+const AIM = 0.97
+
+/**
+ * Encodes as many features as fit. The first try takes more than can fit for certain; if it is too large, the second takes
+ * as many as its mean size promises, and the third as many as fit whatever their size is.
+ */
+function encode({ layer, most }: Place, rows: Rows): SQL {
+  const { fields, hasId } = rows
+  const geometry = freeName('geometry', fields)
+  const id = freeName('feature_id', fields)
+  const named = (name: string) => sql`${sql.identifier(name)}`
+  const ofNames = fields.reduce((sum, { name }) => sum + Buffer.byteLength(name) + BYTES.name, BYTES.layer)
+  const budget = sql`(${most}::int - ${sql.raw(String(ofNames))} - octet_length(${layer}::text))`
+  const texts = fields.flatMap(({ isText }, index) =>
+    isText ? [sql` + coalesce(octet_length(${alias(index)}), 0)`] : [],
+  )
+  const least = BYTES.feature + texts.length * BYTES.text + (fields.length - texts.length) * BYTES.number
+  const bytes = sql`${sql.raw(String(least))} + ${sql.raw(String(BYTES.position))} * ST_NPoints(drawn)${sql.join(texts)}`
+  const hasLeftOut = freeName(LEFT_OUT, fields) === LEFT_OUT
+  const shown = fields.map(({ name }, index) => sql`${alias(index)} as ${named(name)}, `)
+  const all = fields.map((_, index) => sql`, ${alias(index)}`)
+  const isClustered = fields.at(-1)?.name === POINT_COUNT && rows.isClustered
+  const count = isClustered ? sql`sum(${alias(fields.length - 1)}) over ()` : sql`count(*) over ()`
+  const leftOut = hasLeftOut
+    ? sql`, case when number = 1 then nullif(counted.total - ${count}, 0)::bigint end as ${named(LEFT_OUT)}`
+    : sql``
+  // Rows of `ranked` come in its order.
+  const upTo = (
+    limit: SQL,
+  ) => sql`(select ST_AsMVT(layer, ${layer}::text, ${sql.raw(String(EXTENT))}, '${sql.raw(geometry)}'${hasId ? sql.raw(`, '${id}'`) : sql``}) from (
+      select ${sql.join(shown)}${hasId ? sql`id as ${named(id)}, ` : sql``}drawn as ${named(geometry)}${leftOut}
+      from ranked cross join counted where reached <= ${limit}) as layer)`
+  const mean = sql`(select max(reached) from ranked where reached <= ${budget} * ${sql.raw(String(HOPE))})::float8 / octet_length(first.tile)`
+  return sql`with ${rows.before}drawn as materialized (${rows.drawn}), ranked as materialized (
+      select measured.*, sum(bytes) over in_order as reached, row_number() over in_order as number
+      from (select drawn, id, size, mixed${sql.join(all)}, ${bytes} as bytes from drawn where drawn is not null) as measured
+      where bytes <= ${budget}
+      window in_order as (order by size desc, mixed${sql.join(all)}, id rows unbounded preceding)
+    ), counted as materialized (select ${rows.total} as total)
+    select encode(case when octet_length(tile) <= ${budget} then tile else coalesce(
+      (select tile from (select ${upTo(sql`${budget} * ${sql.raw(String(AIM))} * ${mean}`)} as tile offset 0) as second where octet_length(tile) <= ${budget}),
+      ${upTo(budget)}) end, 'base64')
+    from (select ${upTo(sql`${budget} * ${sql.raw(String(HOPE))}`)} as tile offset 0) as first`
+}

@@ -1,0 +1,50 @@
+// Owns the parameters that choose features and their properties, which items and tiles share.
+
+import { FILTER_LANGUAGES } from '../features/filter/filter.ts'
+import { CRS84 } from '../features/values/coordinate-system.ts'
+import { Type } from './type.ts'
+
+/** Parameters that select features. */
+export const selectionParameters = {
+  datetime: Type.Optional(
+    Type.String({
+      description: 'Selects features of an instant or an interval, either side of which may be open (..).',
+      example: '2018-02-12T00:00:00Z/2018-03-18T12:31:12Z',
+      'x-expected': 'an RFC 3339 date or time, or an interval of two',
+    }),
+  ),
+  filter: Type.Optional(
+    Type.String({
+      description:
+        'Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry.',
+      example: "name LIKE 'B%' AND population > 100000",
+      'x-expected': 'a condition in CQL2',
+    }),
+  ),
+  'filter-lang': Type.Optional(
+    Type.Enum([...FILTER_LANGUAGES], {
+      type: 'string',
+      default: FILTER_LANGUAGES[0],
+      description: 'Language of the filter.',
+      example: FILTER_LANGUAGES[0],
+      'x-expected': FILTER_LANGUAGES.join(' or '),
+    }),
+  ),
+  'filter-crs': Type.Optional(
+    Type.String({
+      description:
+        'Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI.',
+      default: CRS84.uri,
+      example: CRS84.uri,
+      'x-expected': 'the URI of a coordinate system',
+    }),
+  ),
+}
+
+export const propertiesParameter = Type.Optional(
+  Type.Array(Type.String(), {
+    description: 'Properties that the features of the answer have; all if it is left out.',
+    example: ['name'],
+    'x-expected': 'names of properties separated by commas',
+  }),
+)
