@@ -45,6 +45,8 @@ export type Event =
   | { type: 'secondary-back'; group: number }
   | { type: 'primary-missing'; group: number; error: Error }
   | { type: 'primary-back'; group: number }
+  /** Another member of a node group of Citus is its primary now; both as host and port. */
+  | { type: 'primary-replaced'; group: number; from: string; to: string }
   | {
       type: 'request-finished'
       id: string

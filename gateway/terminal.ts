@@ -56,6 +56,8 @@ function sentenceOf(event: Event): string | undefined {
       return `${event.endpoint} (${event.port} port) is not used until it answers again: ${event.error.message}`
     case 'endpoint-up':
       return `${event.endpoint} (${event.port} port) answers again.`
+    case 'primary-replaced':
+      return `${event.to} is the primary of node group ${event.group} now; before, it was ${event.from}.`
     case 'secondary-missing':
       return `Node group ${event.group} has lost its secondary; it is read from its primary until it has one again.`
     case 'secondary-back':

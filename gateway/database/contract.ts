@@ -4,8 +4,11 @@ import type { Emit } from '../events.ts'
 import type { Priority } from './admission.ts'
 import type { Consistency } from './consistency.ts'
 import type { Work } from './endpoint.ts'
+import type { Member } from './node-groups.ts'
+import type { Failover, Outage } from './outages.ts'
 import type { Port } from './pool.ts'
 import type { Row, Statement } from './statement.ts'
+import type { Stored } from './stored.ts'
 
 /** Options of a read. */
 export type Demand = {
@@ -100,10 +103,15 @@ export interface Database {
   /** Returns what is known about the servers now, without querying any. */
   status(): DatabaseStatus
   /**
-   * Returns how many bytes the secondary of each node group is behind its primary.
-   * @throws if a server does not answer within a second, because the caller mainly wants to know if every server is well
+   * Returns how many bytes the secondary of each node group is behind its primary. Groups of which one does not answer
+   * within a second are left out.
    */
   lag(): Promise<ReadonlyMap<number, number>>
+  /**
+   * Returns what each node group stores; groups that do not answer are left out.
+   * @throws if the server that is asked does not answer within two seconds
+   */
+  stored(): Promise<ReadonlyMap<number, Stored>>
   /** True if a server that can be read answers. */
   readonly isReadable: boolean
   /** True if a server that can be written answers. */
@@ -123,10 +131,17 @@ export type EndpointStatus = {
 }
 export type DatabaseStatus = {
   readonly endpoints: readonly EndpointStatus[]
+  /** Node groups; without Citus only group 0. */
+  readonly groups: readonly number[]
+  /** Members that Citus has, and those that it had until lately; none without Citus. */
+  readonly members: readonly Member[]
   readonly groupsWithoutSecondary: readonly number[]
   readonly groupsWithoutPrimary: readonly number[]
   /** Group without a primary → age of what is read from it, in milliseconds, as far as it is known. */
   readonly stalenessMs: ReadonlyMap<number, number>
+  /** What has been lost, see outages.ts; the newest is first. */
+  readonly outages: readonly Outage[]
+  readonly failovers: readonly Failover[]
   /** Changes that wait for a primary. */
   readonly parked: number
   /** Reads that wait for a member that is being replaced. */

@@ -5,13 +5,25 @@ import type { Caller, Database, DatabaseOptions, DatabaseStatus, Load } from './
 import { stream } from './cursor.ts'
 import { openEndpoints } from './endpoints.ts'
 import { UNKNOWN_LSN } from './lsn.ts'
+import { makeOutages } from './outages.ts'
+import { DatabaseFailure, unreachable } from './outcome.ts'
 import { makeReader } from './reader.ts'
+import { parseStored, STORED_BY_GROUP, STORED_HERE } from './stored.ts'
 import { makeWriter } from './writer.ts'
 
 const LAG_TIMEOUT_MS = 1_000
+const STORED_TIMEOUT_MS = 2_000
 
 /** Opens the addresses of the database, and returns before any server answers. */
-export function openDatabase(options: DatabaseOptions): Database {
+export function openDatabase(given: DatabaseOptions): Database {
+  const outages = makeOutages()
+  const options: DatabaseOptions = {
+    ...given,
+    emit(event) {
+      outages.note(event)
+      given.emit(event)
+    },
+  }
   const endpoints = openEndpoints(options)
   const { workers, secondaries, primaries, groups, isReplicated } = endpoints
   const reader = makeReader(endpoints, options)
@@ -33,6 +45,8 @@ export function openDatabase(options: DatabaseOptions): Database {
           },
         }),
       ),
+      groups: groups.all(),
+      members: groups.members(),
       groupsWithoutSecondary: groups.missing(),
       groupsWithoutPrimary,
       stalenessMs: new Map(
@@ -41,6 +55,8 @@ export function openDatabase(options: DatabaseOptions): Database {
           return [group, endpoints.orphanedFor(cell === undefined ? undefined : [cell]) ?? 0]
         }),
       ),
+      outages: outages.list(),
+      failovers: outages.failovers(),
       parked: writer.parked,
       parkedReads: reader.parked,
       reads: reader.reads,
@@ -49,11 +65,27 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   async function lag(): Promise<ReadonlyMap<number, number>> {
     const signal = AbortSignal.timeout(LAG_TIMEOUT_MS)
-    // Secondaries come first, so that the lag is never reported as less than it is.
-    const behind = await endpoints.positionAt(secondaries, signal)
-    const ahead = await endpoints.positionAt(primaries, signal)
-    const known = [...ahead].filter(([, lsn]) => lsn !== UNKNOWN_LSN)
-    return new Map(known.map(([group, lsn]) => [group, Math.max(0, Number(lsn - behind.get(group)!))]))
+    const orphaned = endpoints.orphanedGroups()
+    const lagOf = async (group: number): Promise<[number, number][]> => {
+      try {
+        // The secondary comes first, so that the lag is never reported as less than it is.
+        const behind = (await endpoints.positionAt(secondaries, signal, [group])).get(group)!
+        const ahead = (await endpoints.positionAt(primaries, signal, [group])).get(group)!
+        return ahead === UNKNOWN_LSN ? [] : [[group, Math.max(0, Number(ahead - behind))]]
+      } catch (error) {
+        if (error instanceof DatabaseFailure || signal.aborted) return []
+        throw error
+      }
+    }
+    // Without a primary there is nothing to be behind of.
+    const asked = groups.all().filter((group) => !orphaned.includes(group))
+    return new Map((await Promise.all(asked.map(lagOf))).flat())
+  }
+
+  async function stored() {
+    if (groups.isCitus === undefined) throw unreachable(undefined)
+    const statement = groups.isCitus ? STORED_BY_GROUP : STORED_HERE
+    return parseStored(await endpoints.readOnce(statement, AbortSignal.timeout(STORED_TIMEOUT_MS)))
   }
 
   const openFor = (caller: Caller): Database => ({
@@ -72,6 +104,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     status,
     lag,
+    stored,
     get isReadable() {
       return [...secondaries, ...primaries].some(({ isUp }) => isUp)
     },

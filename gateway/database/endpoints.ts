@@ -19,10 +19,17 @@ export interface Endpoints {
   /** Returns the worker that stores all of these cells; undefined if there is none. */
   workerOf(cells: Statement['cells'], serves?: (endpoint: Endpoint) => boolean): Endpoint | undefined
   /**
-   * Returns the position of all groups, as the first of these endpoints that serves reports it.
+   * Returns the position of these groups, as the first of these endpoints that serves reports it.
+   * @param asked undefined for all groups
    * @throws DatabaseFailure; the signal's reason
    */
-  positionAt(endpoints: readonly Endpoint[], signal?: AbortSignal): Promise<Position>
+  positionAt(
+    endpoints: readonly Endpoint[],
+    signal?: AbortSignal,
+    asked?: readonly number[],
+  ): Promise<Position>
+  /** Reads at the first address that serves, without any retry. @throws DatabaseFailure; the signal's reason */
+  readOnce(statement: Statement, signal: AbortSignal): Promise<Row[]>
   /** Returns a position of all groups' primaries that is at most this old. @throws DatabaseFailure */
   recentPosition(withinMs: number): Promise<Position>
   /** Returns the groups that have no primary. Without Citus there is only group 0. */
@@ -77,10 +84,14 @@ export function openEndpoints({
   }
   const groups = watchNodeGroups(readers, emit)
 
-  async function positionAt(endpoints: readonly Endpoint[], signal?: AbortSignal): Promise<Position> {
-    const all = await groups.groupsOf(undefined)
-    if (!all) throw unreachable(undefined)
-    return first(endpoints, (lease) => askPosition(lease, all, groups.cellOf), signal)
+  async function positionAt(
+    endpoints: readonly Endpoint[],
+    signal?: AbortSignal,
+    asked?: readonly number[],
+  ): Promise<Position> {
+    const wanted = asked ?? (await groups.groupsOf(undefined))
+    if (!wanted) throw unreachable(undefined)
+    return first(endpoints, (lease) => askPosition(lease, wanted, groups.cellOf), signal)
   }
 
   let latest: { readonly at: number; readonly position: Promise<Position> } | undefined
@@ -99,6 +110,7 @@ export function openEndpoints({
       return group === undefined ? undefined : workers.find((one) => one.group === group && serves(one))
     },
     positionAt,
+    readOnce: readers.read,
     recentPosition(withinMs) {
       const at = performance.now()
       if (latest && at - latest.at <= withinMs) return latest.position

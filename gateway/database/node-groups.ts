@@ -14,6 +14,8 @@ const PRIMARY_INTERVAL_MS = 1_000
 const PRIMARY_TIMEOUT_MS = 2_000
 /** Interval between reads of the map of shards. */
 const MAP_INTERVAL_MS = 10_000
+/** How long a member is remembered that Citus has no more: it is missing, unless somebody has removed it. */
+const REMEMBER_MEMBER_MS = 86_400_000
 
 export interface NodeGroups {
   /**
@@ -31,6 +33,12 @@ export interface NodeGroups {
   groupsOf(cells: readonly number[] | undefined): Promise<readonly number[] | undefined>
   /** Returns some cell that is stored in the group; undefined if there is none. */
   cellOf(group: number): number | undefined
+  /** Returns all groups that are known; without Citus, and until the map of shards is known, only group 0. */
+  all(): readonly number[]
+  /** Undefined until it is known. */
+  readonly isCitus: boolean | undefined
+  /** Returns the members that Citus has, and those that it had until lately. */
+  members(): readonly Member[]
   /** Returns the groups that have lost their secondaries. */
   missing(): readonly number[]
   /** Returns the groups that have lost their primaries; their changes wait. */
@@ -54,12 +62,24 @@ export interface NodeGroups {
   stop(): void
 }
 
+/** A member of a node group, as Citus has it. */
+export type Member = {
+  /** Host and port. */
+  readonly node: string
+  readonly group: number
+  readonly role: 'primary' | 'secondary'
+  /** False while Citus sends it nothing. */
+  readonly isActive: boolean
+  /** Since when Citus has it no more; undefined while it has it. */
+  readonly missingSince: Date | undefined
+}
+
 type ShardPlacement = HashRange & { readonly group: number }
 type ShardMap = {
   readonly isCitus: boolean
   readonly shards: readonly ShardPlacement[]
-  /** Host and port → node group. */
-  readonly nodes: ReadonlyMap<string, number>
+  /** Members by host and port. */
+  readonly nodes: ReadonlyMap<string, Member>
 }
 const COORDINATOR = 0
 const ONE_NODE: ShardMap = { isCitus: false, shards: [], nodes: new Map() }
@@ -80,7 +100,7 @@ const SHARDS: Statement = {
 }
 const NODES: Statement = {
   name: 'tessera_nodes',
-  text: `select nodename || ':' || nodeport, groupid from pg_dist_node`,
+  text: `select nodename || ':' || nodeport, groupid, noderole, isactive from pg_dist_node order by groupid, nodeid`,
   values: [],
 }
 const askIn = (cell: number): Statement => ({
@@ -139,8 +159,36 @@ export function watchNodeGroups(
       most: Number(most),
       group: Number(group),
     }))
-    const nodes = (await read(NODES)).map(([name, group]): [string, number] => [name!, Number(group)])
-    return { isCitus: true, shards, nodes: new Map(nodes) }
+    const nodes = (await read(NODES)).map(
+      ([node, group, role, isActive]): Member => ({
+        node: node!,
+        group: Number(group),
+        role: role === 'primary' ? 'primary' : 'secondary',
+        isActive: isActive === 't',
+        missingSince: undefined,
+      }),
+    )
+    return { isCitus: true, shards, nodes: new Map(nodes.map((member) => [member.node, member])) }
+  }
+
+  /** Members that Citus had and has no more, by host and port. */
+  const lost = new Map<string, Member>()
+
+  /** Compares the members with those before: which are lost, and which primaries were replaced. */
+  function compare(before: ShardMap['nodes'], now: ShardMap['nodes']) {
+    for (const [node, member] of before)
+      if (!now.has(node)) lost.set(node, { ...member, missingSince: new Date() })
+    const groups = new Set([...now.values()].map(({ group }) => group))
+    // A group that is gone as a whole has been removed.
+    for (const [node, { group, missingSince }] of lost)
+      if (now.has(node) || !groups.has(group) || Date.now() - missingSince!.getTime() > REMEMBER_MEMBER_MS)
+        lost.delete(node)
+    const primaries = (nodes: ShardMap['nodes']) =>
+      [...nodes.values()].filter(({ role }) => role === 'primary')
+    for (const { group, node: to } of primaries(now)) {
+      const from = primaries(before).find((one) => one.group === group)?.node
+      if (from !== undefined && from !== to) emit({ type: 'primary-replaced', group, from, to })
+    }
   }
 
   /** Reads the map of shards, once for all concurrent callers. @throws if no server answers */
@@ -151,7 +199,9 @@ export function watchNodeGroups(
         loading = undefined
       })
     }
-    map = await loading
+    const loaded = await loading
+    if (map && loaded !== map) compare(map.nodes, loaded.nodes)
+    map = loaded
     return map
   }
 
@@ -245,6 +295,8 @@ export function watchNodeGroups(
       // A group that no longer exists has lost nothing.
       for (const group of orphans.keys()) if (!groups.has(group)) orphans.delete(group)
       await Promise.all([...groups].map((group) => see(group, ask)))
+      // Its successor is known as soon as Citus knows it.
+      if (orphans.size > 0) refresh().catch(() => {})
       const { signal } = stopping
       await sleep(PRIMARY_INTERVAL_MS, undefined, { ref: false, signal }).catch(() => {})
     }
@@ -266,11 +318,16 @@ export function watchNodeGroups(
       const known = map ?? (await refresh().catch(() => undefined))
       if (!known) return undefined
       if (!known.isCitus) return [COORDINATOR]
-      if (!cells) return [...new Set([COORDINATOR, ...known.nodes.values()])]
+      if (!cells) return groupsIn(known)
       const groups = new Set(cells.map((cell) => groupOfCell(cell, known)))
       return groups.has(undefined) ? undefined : ([...groups] as number[])
     },
     cellOf: (group) => cellOfGroup(group, map),
+    all: () => groupsIn(map),
+    get isCitus() {
+      return map?.isCitus
+    },
+    members: () => [...(map?.nodes.values() ?? []), ...lost.values()].sort((a, b) => a.group - b.group),
     missing: () => [...missing],
     orphaned: () => [...orphans.keys()],
     orphanedSince(cells) {
@@ -301,8 +358,13 @@ function groupIn(message: string, map: ShardMap | undefined): number | undefined
   const [, number] = /node group (\d+)/.exec(message) ?? []
   if (number !== undefined) return Number(number)
   const [, node] = /(?:remote node|essential:|node failed) (?:\S+@)?(\S+:\d+)/.exec(message) ?? []
-  return node === undefined ? undefined : map?.nodes.get(node)
+  return node === undefined ? undefined : map?.nodes.get(node)?.group
 }
+
+/** Returns all node groups; without Citus only the coordinator's. */
+const groupsIn = (map: ShardMap | undefined) => [
+  ...new Set([COORDINATOR, ...[...(map?.nodes.values() ?? [])].map(({ group }) => group)]),
+]
 
 const groupOfCell = (cell: number, map: ShardMap | undefined) => shardOf(map?.shards, cell)?.group
 

@@ -42,6 +42,11 @@ const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: strin
     'How often a node group was found without its primary',
     'group',
   ],
+  'primary-replaced': [
+    'tessera_primaries_replaced_total',
+    'How often another member of a node group of Citus has become its primary',
+    'group',
+  ],
   'connection-lost': ['tessera_connections_lost_total', 'Idle connections that broke', 'port'],
   'query-cancelled': [
     'tessera_queries_cancelled_total',
@@ -174,8 +179,8 @@ export function makeMetrics(): Metrics {
         aggregator: 'max',
         async collect() {
           this.reset()
-          // If a server does not answer, the metric is absent.
-          const lag = await database.lag().catch(() => [])
+          // If a server does not answer, the metric of its group is absent.
+          const lag = await database.lag()
           for (const [group, bytes] of lag) this.set({ group }, bytes)
         },
       })

@@ -4204,7 +4204,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description The format; without it, the Accept header decides. */
-                f?: "json";
+                f?: "json" | "html";
             };
             header?: never;
             path?: never;
@@ -4219,6 +4219,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
+                        /** @description The gateway process that has answered: each knows what it has seen itself. */
+                        process: {
+                            /** @description Name of the machine, and id of the process. */
+                            id: string;
+                            /** Format: date-time */
+                            startedAt: string;
+                        };
+                        /** @description True if reads go to other servers than changes. */
+                        isReplicated: boolean;
                         /** @description The addresses that this gateway process uses. */
                         endpoints: {
                             /** @description Host and port. */
@@ -4229,6 +4238,11 @@ export interface operations {
                             group?: number;
                             /** @description False while its circuit breaker is open. */
                             isUp: boolean;
+                            /**
+                             * Format: date-time
+                             * @description When its circuit breaker opened.
+                             */
+                            downSince?: string;
                             load: {
                                 read: {
                                     running: number;
@@ -4250,6 +4264,92 @@ export interface operations {
                                 };
                             };
                         }[];
+                        /** @description The node groups, each a primary with its secondaries. */
+                        groups: {
+                            /** @description A node group of Citus; without Citus only 0. */
+                            group: number;
+                            /**
+                             * Format: date-time
+                             * @description Since when it has had no primary.
+                             */
+                            primaryMissingSince?: string;
+                            /**
+                             * Format: date-time
+                             * @description Since when its secondary has not been read from.
+                             */
+                            secondaryMissingSince?: string;
+                            /** @description How far the secondary is behind the primary. */
+                            lagBytes?: number;
+                            /**
+                             * Format: date-time
+                             * @description Since when one of the two has not answered.
+                             */
+                            lagUnknownSince?: string;
+                            /** @description Shards on each of its nodes; only with Citus. */
+                            shards?: number;
+                            /** @description Tables; only without Citus. */
+                            tables?: number;
+                            /** @description Rows in them, as PostgreSQL's statistics have it. */
+                            rows?: number;
+                        }[];
+                        /**
+                         * Format: date-time
+                         * @description Since when shards and rows have been as they were then.
+                         */
+                        rowsUnknownSince?: string;
+                        /** @description The members of the groups, as Citus' pg_dist_node has them; none without Citus. */
+                        members: {
+                            /** @description Host and port. */
+                            node: string;
+                            /** @description A node group of Citus; without Citus only 0. */
+                            group: number;
+                            /** @enum {string} */
+                            role: "primary" | "secondary";
+                            /** @description False while Citus sends it nothing. */
+                            isActive: boolean;
+                            /**
+                             * Format: date-time
+                             * @description Since when Citus has not had it; a member is forgotten after a day.
+                             */
+                            missingSince?: string;
+                        }[];
+                        /** @description Losses of an address, or of the primary or secondary of a group; the newest is first. */
+                        outages: {
+                            /** @description The address that was lost: host and port. */
+                            endpoint?: string;
+                            /** @enum {string} */
+                            port?: "read" | "write";
+                            /** @description The node group that has lost a member. */
+                            group?: number;
+                            /** @enum {string} */
+                            role?: "primary" | "secondary";
+                            /**
+                             * Format: date-time
+                             * @description When this process noticed it.
+                             */
+                            since: string;
+                            /**
+                             * Format: date-time
+                             * @description When it was over; left out while it lasts.
+                             */
+                            until?: string;
+                            /** @description The first error. */
+                            reason: string;
+                        }[];
+                        /** @description Changes of a primary on Citus; the newest is first. */
+                        failovers: {
+                            /** @description A node group of Citus; without Citus only 0. */
+                            group: number;
+                            /** @description Host and port. */
+                            from: string;
+                            /** @description Host and port. */
+                            to: string;
+                            /**
+                             * Format: date-time
+                             * @description When this process noticed it.
+                             */
+                            at: string;
+                        }[];
                         /** @description Node groups that are read from their primary until they have a secondary again. */
                         groupsWithoutSecondary: number[];
                         /** @description Node groups whose changes wait, and whose reads report their age in Tessera-Staleness. */
@@ -4259,7 +4359,7 @@ export interface operations {
                             group: number;
                             seconds: number;
                         }[];
-                        /** @description How far secondaries are behind their primaries; left out if a server does not answer. */
+                        /** @description How far secondaries are behind their primaries; groups of which one does not answer are left out. */
                         lag?: {
                             group: number;
                             bytes: number;
@@ -4274,6 +4374,7 @@ export interface operations {
                             primary: number;
                         };
                     };
+                    "text/html": string;
                 };
             };
             /** @description A parameter is unknown or has a wrong value. */
@@ -4298,6 +4399,16 @@ export interface operations {
             };
             /** @description The API key does not allow this, or a page of another site has asked. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,6 +1,7 @@
 // Owns API keys: the owner of the database creates, lists and revokes them, and gateways check them.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database } from '../../database/contract.ts'
 import { RefusedChange } from '../../database/outcome.ts'
 import type { Session } from '../../database/session.ts'
@@ -23,6 +24,11 @@ export interface ApiKeys {
   exist(): Promise<boolean>
   /** Returns the key with this text, if it exists and has not been revoked. @throws GatewayError as `exist` */
   find(text: string): Promise<ApiKey | undefined>
+  /**
+   * The same for what shows the state of the database: if the keys cannot be read at once, those that were last read
+   * count. Meanwhile nobody can revoke one either.
+   */
+  readonly remembered: Pick<ApiKeys, 'exist' | 'find'>
   /**
    * Returns the id of the key in an Authorization header if it is known to be valid, without waiting for the database:
    * it is read in the background, and until then the key counts as none.
@@ -91,6 +97,9 @@ const MAX_AGE_MS = 1_000
 /** Least interval between reads for keys that are not known: such a key may be new, or invented. */
 const MIN_AGE_MS = 100
 
+/** How long keys are waited for if others are remembered. */
+const PATIENCE_MS = 250
+
 type Known = { readonly key: ApiKey; readonly secretHash: Buffer }
 
 const tableExists = statementOf(sql`select to_regclass('tessera.api_key') is not null`)
@@ -148,6 +157,13 @@ export function makeApiKeys(database: Database): ApiKeys {
     })
   }
 
+  /** Waits for the keys, but not for long if there are remembered ones. @throws as `exist`, if there are none */
+  const refreshPatiently = async (maxAgeMs: number) => {
+    const refreshed = refresh(maxAgeMs)
+    if (loadedAt === Number.NEGATIVE_INFINITY) return refreshed
+    await Promise.race([refreshed.catch(() => {}), sleep(PATIENCE_MS, undefined, { ref: false })])
+  }
+
   const valid = (text: string) => {
     const [, id, secret] = KEY.exec(text) ?? []
     const found = id === undefined ? undefined : known.get(id)
@@ -164,6 +180,19 @@ export function makeApiKeys(database: Database): ApiKeys {
       if (id === undefined) return undefined
       await refresh(known.has(id) ? MAX_AGE_MS : MIN_AGE_MS)
       return valid(text)
+    },
+    remembered: {
+      async exist() {
+        await refreshPatiently(MAX_AGE_MS)
+        return hasAny
+      },
+      async find(text) {
+        const id = KEY.exec(text)?.[1]
+        if (id === undefined) return undefined
+        // A key that is not remembered may be new.
+        await (known.has(id) ? refreshPatiently(MAX_AGE_MS) : refresh(MIN_AGE_MS))
+        return valid(text)
+      },
     },
     recognize(authorization) {
       const text = keyIn(authorization)

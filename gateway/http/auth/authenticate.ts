@@ -30,28 +30,32 @@ export function authenticate(scope: FastifyInstance, { apiKeys, ...locality }: A
 
 /**
  * Creates the check that a caller operates the gateway: it has a key for all collections, or it is on this machine and
- * there is no key at all.
+ * there is no key at all. It does not wait for a database that does not answer.
  */
 export function makeOperatorCheck({ apiKeys, ...locality }: AuthenticateOptions) {
   const isFromHere = makeLocality(locality)
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const { authorization } = request.headers
     if (authorization === undefined) {
-      if (isFromHere(request) && !(await apiKeys.exist())) return refuseOtherSites(request)
+      if (isFromHere(request) && !(await apiKeys.remembered.exist())) return refuseOtherSites(request)
       reply.header('www-authenticate', 'Bearer realm="tessera"')
       throw gatewayError(
         'credentials-missing',
         "This needs an API key: Authorization: Bearer tessera_…. Only while there is no key is it shown without one, to clients on the gateway's own machine.",
       )
     }
-    const { id, collections } = await findKey(apiKeys, authorization, reply)
+    const { id, collections } = await findKey(apiKeys.remembered, authorization, reply)
     if (collections)
       throw gatewayError('permission-missing', `The API key ${id} is only for ${listed(collections)}.`)
   }
 }
 
 /** @throws GatewayError credentials-invalid */
-async function findKey(apiKeys: ApiKeys, authorization: string, reply: FastifyReply): Promise<ApiKey> {
+async function findKey(
+  apiKeys: Pick<ApiKeys, 'find'>,
+  authorization: string,
+  reply: FastifyReply,
+): Promise<ApiKey> {
   const text = keyIn(authorization)
   const key = text === undefined ? undefined : await apiKeys.find(text)
   if (key === undefined) {

@@ -34,8 +34,8 @@ export type Page = {
   readonly main: string
   /** Links of the same document as JSON; a page shows all of them. */
   readonly links: readonly Link[]
-  /** Script in assets/, if the page has a map. */
-  readonly script?: 'extent' | 'items' | 'item'
+  /** Script in assets/ that draws into the page. */
+  readonly script?: 'extent' | 'items' | 'item' | 'cluster'
 }
 
 export function sendPage(reply: FastifyReply, page: Page) {
@@ -44,6 +44,7 @@ export function sendPage(reply: FastifyReply, page: Page) {
     .header('content-security-policy', CONTENT_SECURITY_POLICY)
     .header('referrer-policy', 'same-origin')
     .header('x-content-type-options', 'nosniff')
+    .header('vary', [reply.getHeader('vary'), 'accept-language'].filter(Boolean).join(', '))
     .send(renderPage(page))
 }
 
@@ -59,10 +60,12 @@ function renderPage({ base, title, trail, main, links, script }: Page): string {
   const steps = trail.map(({ name, href }) =>
     href ? html`<li><a href="${href}">${name}</a></li>` : html`<li aria-current="page">${name}</li>`,
   )
-  const mapParts = script
-    ? html`<link rel="stylesheet" href="${files}${MAPLIBRE}/maplibre-gl.css">
-    <script type="module" src="${files}/${script}.js"></script>`
-    : ''
+  const drawing = [
+    script && script !== 'cluster'
+      ? html`<link rel="stylesheet" href="${files}${MAPLIBRE}/maplibre-gl.css">`
+      : '',
+    script ? html`<script type="module" src="${files}/${script}.js"></script>` : '',
+  ]
   return html`<!doctype html>
 <html lang="en">
   <head>
@@ -71,7 +74,7 @@ function renderPage({ base, title, trail, main, links, script }: Page): string {
     <title>${title}${trail.length > 1 ? ' · Tessera' : ''}</title>
     <link rel="icon" href="${files}/icon.svg">
     !${alternates.join('')}
-    !${mapParts}
+    !${drawing.join('')}
     <link rel="stylesheet" href="${files}/style.css">
   </head>
   <body>

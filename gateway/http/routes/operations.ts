@@ -2,52 +2,18 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Database } from '../../database/contract.ts'
+import { errors, GatewayError } from '../../errors.ts'
 import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
-import { content, jsonQuery, problemOf, problems } from '../schemas.ts'
+import { ClusterState, makeClusterState } from '../cluster-state.ts'
+import { clusterPage, lockedPage } from '../html/cluster-page.ts'
+import { sendPage } from '../html/layout.ts'
+import { localOf } from '../html/local.ts'
+import { ownLinks, selfUrl } from '../links.ts'
+import { DOCUMENT_FORMATS, HTML, JSON_FORMAT, negotiate, wantsHtml } from '../negotiate.ts'
+import { content, formatQuery, orPage, problemOf, problems } from '../schemas.ts'
 import { Type } from '../type.ts'
 
 const METRICS_TYPE = 'text/plain; version=0.0.4'
-
-const Load = Type.Object({
-  running: Type.Integer(),
-  waiting: Type.Integer(),
-  limit: Type.Integer({
-    description: 'How much may run at once; for reads it follows the pressure on the server.',
-  }),
-})
-const ClusterState = Type.Object({
-  endpoints: Type.Array(
-    Type.Object({
-      endpoint: Type.String({ description: 'Host and port.' }),
-      port: Type.Enum(['read', 'write'], { type: 'string' }),
-      group: Type.Optional(Type.Integer({ description: 'The node group of Citus behind it.' })),
-      isUp: Type.Boolean({ description: 'False while its circuit breaker is open.' }),
-      load: Type.Object({ read: Load, stream: Load, write: Load }),
-    }),
-    { description: 'The addresses that this gateway process uses.' },
-  ),
-  groupsWithoutSecondary: Type.Array(Type.Integer(), {
-    description: 'Node groups that are read from their primary until they have a secondary again.',
-  }),
-  groupsWithoutPrimary: Type.Array(Type.Integer(), {
-    description: 'Node groups whose changes wait, and whose reads report their age in Tessera-Staleness.',
-  }),
-  staleness: Type.Array(Type.Object({ group: Type.Integer(), seconds: Type.Integer() }), {
-    description:
-      'How old the data is that is read from groups without a primary: changes of the last so many seconds may be missing.',
-  }),
-  lag: Type.Optional(
-    Type.Array(Type.Object({ group: Type.Integer(), bytes: Type.Integer() }), {
-      description: 'How far secondaries are behind their primaries; left out if a server does not answer.',
-    }),
-  ),
-  parked: Type.Integer({ description: 'Changes that wait for a primary.' }),
-  parkedReads: Type.Integer({ description: 'Reads that wait for a member that is being replaced.' }),
-  reads: Type.Object(
-    { secondary: Type.Integer(), primary: Type.Integer() },
-    { description: 'Reads of this process since its start, by the role of the server that answered.' },
-  ),
-})
 
 type Services = AuthenticateOptions & {
   readonly database: Database
@@ -60,10 +26,20 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
   { database, readMetrics, ...access },
 ) => {
   const check = makeOperatorCheck(access)
-  app.addHook('onRequest', check)
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onRequest', async (request, reply) => {
     reply.header('cache-control', 'no-store')
+    try {
+      await check(request, reply)
+    } catch (error) {
+      // A person can enter the key on the page; a browser sends none by itself.
+      const isKeyWanted =
+        error instanceof GatewayError && /^(credentials-|permission-)/.test(error.code) && wantsHtml(request)
+      if (!isKeyWanted || request.routeOptions.url !== '/cluster') throw error
+      return sendPage(reply.code(errors[error.code].status), lockedPage(request.publicUrl, error.message))
+    }
   })
+  // While the database does not answer, operators are let in by the keys that were last read.
+  app.addHook('onListen', async () => void access.apiKeys.exist().catch(() => {}))
   const schema = {
     description:
       'For clients with an API key for all collections, and while there is no key, for those on this machine.',
@@ -91,6 +67,7 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
     async (_request, reply) => reply.type(`${METRICS_TYPE}; charset=utf-8`).send(await readMetrics()),
   )
 
+  const readState = makeClusterState(database)
   app.get(
     '/cluster',
     {
@@ -98,37 +75,20 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
         ...schema,
         operationId: 'getCluster',
         summary: 'The state of the cluster, as this gateway sees it',
-        querystring: jsonQuery,
+        querystring: formatQuery,
         response: {
-          200: content('The state of the cluster.', ['application/json'], ClusterState),
+          200: orPage(content('The state of the cluster.', JSON_FORMAT.types, ClusterState)),
           ...refusals,
+          406: problems[406],
         },
       },
     },
-    async () => {
-      const {
-        endpoints,
-        groupsWithoutSecondary,
-        groupsWithoutPrimary,
-        stalenessMs,
-        parked,
-        parkedReads,
-        reads,
-      } = database.status()
-      const lag = await database.lag().catch(() => undefined)
-      return {
-        endpoints: endpoints.map(({ group, ...endpoint }) => ({
-          ...endpoint,
-          ...(group === undefined ? {} : { group }),
-        })),
-        groupsWithoutSecondary: [...groupsWithoutSecondary],
-        groupsWithoutPrimary: [...groupsWithoutPrimary],
-        staleness: [...stalenessMs].map(([group, ms]) => ({ group, seconds: Math.ceil(ms / 1_000) })),
-        ...(lag ? { lag: [...lag].map(([group, bytes]) => ({ group, bytes })) } : {}),
-        parked,
-        parkedReads,
-        reads,
-      }
+    async (request, reply) => {
+      const { format, type } = negotiate(request, DOCUMENT_FORMATS)
+      const state = await readState()
+      if (format !== HTML) return reply.type(type).send(state)
+      const links = ownLinks(selfUrl(request.publicUrl, request.url), HTML, DOCUMENT_FORMATS)
+      return sendPage(reply, clusterPage(request.publicUrl, state, links, localOf(request)))
     },
   )
 }

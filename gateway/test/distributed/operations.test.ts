@@ -53,6 +53,32 @@ test('the state of the cluster has its addresses, its load and its lag', async (
   assert.ok(json.reads[source] > 0)
 })
 
+test('the state of the cluster has its groups, what each stores, and its members', async () => {
+  await client('/collections/cities/items?limit=1')
+  const { json } = await client('/cluster')
+  assert.equal(json.isReplicated, database.isReplicated)
+  assert.match(json.process.id, /:\d+$/)
+  assert.ok(Date.parse(json.process.startedAt) < Date.now())
+  const isCitus = json.members.length > 0
+  assert.equal(isCitus, testDatabase().workerReadUrl !== undefined)
+  let rows = 0
+  for (const { group, primaryMissingSince, lagBytes, shards, tables, rows: stored } of json.groups) {
+    assert.equal(primaryMissingSince, undefined)
+    assert.ok(lagBytes >= 0)
+    assert.ok((isCitus ? shards : tables) > 0, `group ${group}`)
+    rows += stored
+  }
+  // 171,075 cities with countries and counties; estimates are not exact, and other tests add tables of their own.
+  assert.ok(rows > 150_000 && rows < 2_000_000, `${rows} rows`)
+  for (const { node, group, role, isActive, missingSince } of json.members) {
+    assert.match(node, /:\d+$/)
+    assert.ok(json.groups.some((one: { group: number }) => one.group === group))
+    assert.match(role, /^(primary|secondary)$/)
+    assert.deepEqual([isActive, missingSince], [true, undefined])
+  }
+  assert.deepEqual([json.outages, json.failovers], [[], []])
+})
+
 test('both need a key if the gateway can be reached from elsewhere', async () => {
   const elsewhere = await startGateway('--public-url=https://example.org')
   for (const path of ['/metrics', '/cluster']) {

@@ -2,9 +2,9 @@
 
 import { keepToken, withToken } from './consistency.js'
 import { parseJson, textOf } from './json.js'
+import { keepKey, storedKey, withKey } from './key.js'
 import { boundsOf, data, drawFeatures, fit, openMap } from './map.js'
 
-const KEY = 'tessera-key'
 const find = (id) => document.getElementById(id)
 const [status, editor, form, problem] = ['status', 'editor', 'form', 'problem'].map(find)
 const [keyRow, keyInput, confirmation] = ['key-row', 'key', 'confirm'].map(find)
@@ -91,13 +91,13 @@ function patchOf() {
 
 async function change(method, body) {
   const key = keyInput.value.trim()
-  if (key) localStorage.setItem(KEY, key)
+  if (key) keepKey(key)
   const response = await fetch(data.item, {
     method,
     headers: withToken({
       'if-match': etag,
       accept: 'application/geo+json, application/problem+json',
-      ...(key ? { authorization: `Bearer ${key}` } : {}),
+      ...withKey(key),
       ...(body ? { 'content-type': 'application/merge-patch+json' } : {}),
     }),
     ...(body ? { body: JSON.stringify(body) } : {}),
@@ -187,7 +187,7 @@ await draw()
 
 if (editor) {
   editor.hidden = false
-  keyInput.value = localStorage.getItem(KEY) ?? ''
+  keyInput.value = storedKey()
   keyRow.hidden = keyInput.value === ''
   keyRow.addEventListener('submit', (event) => event.preventDefault())
   find('edit')?.addEventListener('click', () => setEditing(true))
