@@ -6,7 +6,7 @@ export type CoordinateSystem = {
   readonly uri: string
   /** Number of the system in PostGIS. */
   readonly srid: number
-  /** Who names the system, and its name there, by which GIS programs know it. */
+  /** The authority that names the system, and its name there, by which GIS programs know it. */
   readonly authority: string
   readonly code: string
   /**

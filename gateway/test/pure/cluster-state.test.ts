@@ -54,14 +54,14 @@ test('a value that hangs or fails delays nothing, and the last one is shown', as
   await Promise.all([read(), read()])
   assert.equal(asked, 1)
   await sleep(60)
-  let fail = (_: Error) => {}
-  answer = () => new Promise((_, reject) => void (fail = reject))
+  const failing = Promise.withResolvers<number>()
+  answer = () => failing.promise
   const start = performance.now()
   assert.deepEqual(await read(), { value: 1, unknownSince: undefined })
   assert.ok(performance.now() - start < 1_000)
   await read()
   assert.equal(asked, 2)
-  fail(error)
+  failing.reject(error)
   const { value, unknownSince } = await read()
   assert.equal(value, 1)
   assert.ok(unknownSince! <= new Date())
