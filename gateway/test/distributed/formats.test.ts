@@ -11,11 +11,11 @@ const { client, session, catalog } = await startGateway()
 
 before(async () => {
   await session.query(`
-    create type mood as enum ('happy', 'so so');
+    create type writing_mood as enum ('happy', 'so so');
     create table every_type (
       id int primary key, int2 int2, int4 int4, int8 int8, float4 float4, float8 float8, numeric numeric, bool bool,
       text text, varchar varchar(20), date date, timestamp timestamp, timestamptz timestamptz, uuid uuid, json json,
-      jsonb jsonb, list text[], bytes bytea, span interval, mood mood, geom geometry(PointZ, 4326));
+      jsonb jsonb, list text[], bytes bytea, span interval, mood writing_mood, geom geometry(PointZ, 4326));
     insert into every_type values
       (1, -32768, -2147483648, 9223372036854775807, 1.5, 0.1, 12345678901234567890.123, true, 'a "quoted", text',
        E'two\\r\\nlines', '2024-02-29', '2024-02-29 12:00:00.5', '2024-02-29 12:00:00+01',
