@@ -13,6 +13,7 @@ import type { Emit } from '../events.ts'
 import { sendPage } from './html/layout.ts'
 import { problemPage } from './html/problem-page.ts'
 import { withGivenKey } from './idempotency.ts'
+import { selfUrl } from './links.ts'
 import { wantsHtml } from './negotiate.ts'
 import { STATUS_CODES } from './node-http.ts'
 
@@ -81,8 +82,11 @@ function describeAndSend(error: Error, request: FastifyRequest, reply: FastifyRe
   if (isRetryable || expected.facts.idempotencyKey) reply.header('retry-after', RETRY_AFTER_S)
   if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
   reply.code(status).header('cache-control', 'no-store')
-  if (wantsHtml(request))
-    return sendPage(reply, problemPage(request.publicUrl ?? '', code, expected.message, request.id))
+  if (wantsHtml(request)) {
+    const { id, publicUrl: base } = request
+    const address = base === undefined ? undefined : selfUrl(base, request.url)
+    return sendPage(reply, problemPage(base ?? '', code, expected.message, id, address))
+  }
   return reply.header('content-type', MEDIA_TYPE).send(Buffer.from(renderProblem(expected, request.id)))
 }
 

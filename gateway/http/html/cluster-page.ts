@@ -5,6 +5,7 @@ import type { Link } from '../../features/formats/format.ts'
 import type { ClusterState } from '../cluster-state.ts'
 import type { Page } from './layout.ts'
 import type { Local } from './local.ts'
+import { type FactColumn, factTable } from './table.ts'
 
 type Group = ClusterState['groups'][number]
 type Endpoint = ClusterState['endpoints'][number]
@@ -22,6 +23,7 @@ export function clusterPage(base: string, state: ClusterState, links: readonly L
   return {
     base,
     title: 'Cluster',
+    language: local.language,
     trail: trailOf(base),
     links,
     script: 'cluster',
@@ -165,28 +167,13 @@ function membersOf(state: ClusterState, { group, lagBytes }: Group): string[] {
   return [box(primary, 'primary', []), box(reads, 'secondary', [])]
 }
 
-/** A column's heading, and its cells as HTML. */
-type Column<Row> = readonly [heading: string, cell: (row: Row) => string]
-
 const table = (name: string, id: string, content: string) =>
   html`<h2 id="${id}-heading">${name}</h2>
     <div class="scroll" tabindex="0" role="region" aria-labelledby="${id}-heading">!${live(id, content)}</div>`
 
-function rowsOf<Row>(rows: readonly Row[], columns: readonly Column<Row>[], none: string): string {
-  if (rows.length === 0) return `<p class="none">${none}</p>`
-  const head = columns.map(([heading]) => html`<th scope="col">${heading}</th>`)
-  const body = rows.map((row) => {
-    const cells = columns.map(([, cell], index) =>
-      index === 0 ? `<th scope="row">${cell(row)}</th>` : `<td>${cell(row)}</td>`,
-    )
-    return `<tr>${cells.join('')}</tr>`
-  })
-  return html`<table><thead><tr>!${head.join('')}</tr></thead><tbody>!${body.join('')}</tbody></table>`
-}
-
 /** Returns where the curve of a value is drawn. @param value undefined if it is not known */
-const curve = (name: string, unit: string, value: number | undefined, local: Local) =>
-  html` <span class="curve" data-curve="${name}" data-unit="${unit}" data-value="${value ?? ''}" data-language="${local.language}"></span>`
+const curve = (name: string, unit: string, value: number | undefined) =>
+  html` <span class="curve" data-curve="${name}" data-unit="${unit}" data-value="${value ?? ''}"></span>`
 
 function groupTable(state: ClusterState, local: Local): string {
   const { groups, isReplicated, groupsWithoutPrimary, groupsWithoutSecondary } = state
@@ -197,11 +184,11 @@ function groupTable(state: ClusterState, local: Local): string {
       lagBytes !== undefined
         ? local.bytes(lagBytes)
         : html`unknown!${lagUnknownSince ? html` since !${at(lagUnknownSince, local)}` : ''}`
-    return shown + curve(`lag of ${group}`, 'bytes', lagBytes, local)
+    return shown + curve(`lag of ${group}`, 'bytes', lagBytes)
   }
   const count = (value: number | undefined) => (value === undefined ? 'unknown' : local.number(value))
   const isCitus = state.members.length > 0
-  const columns: Column<Group>[] = [
+  const columns: FactColumn<Group>[] = [
     ['Group', ({ group }) => nameOf(state, group)],
     [
       'Primary',
@@ -220,7 +207,7 @@ function groupTable(state: ClusterState, local: Local): string {
     [isCitus ? 'Shards' : 'Tables', ({ shards, tables }) => count(shards ?? tables)],
     ['Rows', ({ rows }) => count(rows)],
   ]
-  return rowsOf(groups, columns, 'None is known yet.')
+  return factTable(groups, columns, 'None is known yet.')
 }
 
 function addressTable(state: ClusterState, local: Local): string {
@@ -228,7 +215,7 @@ function addressTable(state: ClusterState, local: Local): string {
     html`${local.number(running)} of ${local.number(limit)}${waiting > 0 ? `, ${local.number(waiting)} wait` : ''}`
   const busy = ({ load }: Endpoint) =>
     Object.values(load).reduce((sum, { running, waiting }) => sum + running + waiting, 0)
-  const columns: Column<Endpoint>[] = [
+  const columns: FactColumn<Endpoint>[] = [
     ['Address', ({ endpoint }) => html`${endpoint}`],
     [
       'For',
@@ -251,17 +238,16 @@ function addressTable(state: ClusterState, local: Local): string {
           `load of ${state.process.id} on ${endpoint.port} ${endpoint.endpoint}`,
           'at once',
           busy(endpoint),
-          local,
         ),
     ],
   ]
-  return rowsOf(state.endpoints, columns, '')
+  return factTable(state.endpoints, columns, '')
 }
 
 const NONE = 'None since this process of the gateway started.'
 
 const failoverTable = (state: ClusterState, local: Local) =>
-  rowsOf(
+  factTable(
     state.failovers,
     [
       ['Noticed', (failover) => at(failover.at, local)],
@@ -273,7 +259,7 @@ const failoverTable = (state: ClusterState, local: Local) =>
   )
 
 const outageTable = (state: ClusterState, local: Local) =>
-  rowsOf(
+  factTable(
     state.outages,
     [
       ['Since', ({ since }) => at(since, local)],

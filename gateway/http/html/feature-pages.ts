@@ -12,6 +12,7 @@ import { describeValue } from '../../features/values/value.ts'
 import { collectionUrl, featureUrl } from '../feature-response.ts'
 import { addressWithout, type FilterLine, filterLine } from './filter-line.ts'
 import { mapOf, type Page } from './layout.ts'
+import type { Local } from './local.ts'
 import { trailTo } from './overview-pages.ts'
 
 /** A feature as it is parsed from its JSON. */
@@ -19,9 +20,6 @@ export type ShownFeature = {
   readonly id?: string | number | ExactNumber
   readonly properties: Readonly<Record<string, unknown>>
 }
-
-const textOf = (value: unknown) =>
-  value == null ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value)
 
 /** What both pages need. */
 type Surroundings = {
@@ -31,6 +29,31 @@ type Surroundings = {
   readonly links: readonly Link[]
   /** URL of the outlines below the features; undefined for none. */
   readonly baseMap: string | undefined
+  readonly local: Local
+}
+
+/** Parameters that are no condition on features: without others, the collection itself has none to show. */
+const NO_CONDITION = [
+  ...['f', 'limit', 'properties', 'skipGeometry', 'sortby'],
+  ...['crs', 'bbox-crs', 'filter-lang', 'filter-crs', 'csv-bom'],
+]
+
+/** Returns why a page has no features, and the addresses of those that may have some. */
+function noFeatures(address: URLSearchParams): string {
+  const isPast = address.has('cursor') || address.has('offset')
+  const isConditional = [...address.keys()].some((name) => !NO_CONDITION.includes(name))
+  const reason = isPast
+    ? 'There are no more features.'
+    : isConditional
+      ? 'No feature meets these conditions.'
+      : 'This collection has no features yet.'
+  const ways = [
+    isPast ? html`<a href="${addressWithout(address)}">From the first one</a>` : '',
+    address.has('filter')
+      ? html`<a href="${addressWithout(address, 'filter', 'filter-lang', 'filter-crs')}">Without the filter</a>`
+      : '',
+  ]
+  return html`<p id="none" class="none"><span>${reason}</span> !${ways.filter(Boolean).join(' · ')}</p>`
 }
 
 export function itemsPage({
@@ -42,6 +65,7 @@ export function itemsPage({
   columns,
   links,
   baseMap,
+  local,
 }: Surroundings &
   FilterLine & { readonly features: readonly ShownFeature[]; readonly columns: readonly Column[] }): Page {
   const { title, attribution, idColumn } = collection
@@ -50,33 +74,37 @@ export function itemsPage({
     const name =
       id === undefined
         ? ''
-        : html`<a href="${featureUrl(base, collection, textOf(id))}?f=html">${textOf(id)}</a>`
-    const cells = columns.map((column) => html`<td>${textOf(properties[column.name])}</td>`)
+        : html`<a href="${featureUrl(base, collection, String(id))}?f=html">${String(id)}</a>`
+    const cells = columns.map((column) => html`<td>${local.value(properties[column.name], column.kind)}</td>`)
     return html`<tr><th scope="row">!${name}</th>!${cells.join('')}</tr>`
   }
   const next = links.find(({ rel }) => rel === 'next')
+  const isEmpty = features.length === 0
   return {
     base,
     title,
+    language: local.language,
     trail: [...trailTo(base, collection), { name: 'Features' }],
     links,
     script: 'items',
     main: html`!${filterLine({ base, collection, address, parameters })}
-      <p id="status" role="status" aria-live="polite">${features.length} features. Move the map to see those of another area.</p>
+      <p><span id="status" role="status" aria-live="polite">${local.number(features.length)} ${features.length === 1 ? 'feature' : 'features'}.</span>
+        <button type="button" id="again" hidden>Try again</button></p>
       <div class="beside">
         !${mapOf(base, {
           label: `${title} on a map`,
           baseMap,
           items: `${collectionUrl(base, collection)}/items`,
-          columns: JSON.stringify(columns.map(({ name }) => name)),
+          columns: JSON.stringify(columns.map(({ name, kind }) => [name, kind])),
         })}
-        <div class="scroll" tabindex="0" role="region" aria-label="Features">
+        <div>!${isEmpty ? noFeatures(address) : '<p id="none" class="none" hidden><span></span></p>'}
+        <div id="found" class="scroll" tabindex="0" role="region" aria-label="Features"!${isEmpty ? ' hidden' : ''}>
           <table id="features"><thead><tr>!${head.map((name) => html`<th scope="col">${name}</th>`).join('')}</tr></thead>
           <tbody>!${features.map(row).join('')}</tbody></table>
-        </div>
+        </div></div>
       </div>
       <p class="paging">
-        <a id="everywhere" class="button" hidden href="${addressWithout(address, 'bbox', 'bbox-crs')}">Everywhere</a>
+        <a id="everywhere" class="button"!${address.has('bbox') ? '' : ' hidden'} href="${addressWithout(address, 'bbox', 'bbox-crs')}">Everywhere</a>
         <a id="next" class="button"!${next ? html` href="${next.href}"` : ' hidden'}>Next page</a>
       </p>
       !${downloads(collection, address)}
@@ -107,16 +135,18 @@ export function itemPage({
   feature: { properties },
   links,
   baseMap,
+  local,
 }: Surroundings & { readonly id: string; readonly feature: ShownFeature }): Page {
   const { attribution, capabilities } = collection
   const rows = collection.properties.map(
-    ({ name }) =>
-      html`<tr><th scope="row">${name}</th><td data-property="${name}">${textOf(properties[name])}</td></tr>`,
+    ({ name, kind }) =>
+      html`<tr><th scope="row">${name}</th><td data-property="${name}" data-kind="${kind}">${local.value(properties[name], kind)}</td></tr>`,
   )
   const name = properties.name ?? properties.title
   return {
     base,
     title: typeof name === 'string' && name !== '' ? name : `${collection.title}: ${id}`,
+    language: local.language,
     trail: [
       ...trailTo(base, collection),
       { name: 'Features', href: `${collectionUrl(base, collection)}/items?f=html` },

@@ -28,6 +28,8 @@ export type Page = {
   /** URL of the gateway, without a slash at its end. */
   readonly base: string
   readonly title: string
+  /** Language of its numbers and times, for its script; left out if it has none. */
+  readonly language?: string
   /** Pages from the landing page down to this one, which is the last. */
   readonly trail: readonly { readonly name: string; readonly href?: string }[]
   /** HTML that is trusted, because it was composed with `html`. */
@@ -48,7 +50,7 @@ export function sendPage(reply: FastifyReply, page: Page) {
     .send(renderPage(page))
 }
 
-function renderPage({ base, title, trail, main, links, script }: Page): string {
+function renderPage({ base, title, language, trail, main, links, script }: Page): string {
   const files = assetsAt(base)
   const shown = links.map(
     (link) =>
@@ -67,7 +69,7 @@ function renderPage({ base, title, trail, main, links, script }: Page): string {
     script ? html`<script type="module" src="${files}/${script}.js"></script>` : '',
   ]
   return html`<!doctype html>
-<html lang="en">
+<html lang="en"!${language ? html` data-language="${language}"` : ''}>
   <head>
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">

@@ -1,13 +1,17 @@
-// Owns numbers and times as pages show them: in the language that the reader's browser asks for.
+// Owns the language of a page's numbers and times: the one that the reader's browser asks for.
 
 import type { FastifyRequest } from 'fastify'
 import { html } from 'ghtml'
 import Negotiator from 'negotiator'
+import type { ColumnKind } from '../../features/values/column.ts'
+import { makeValueText } from './assets/local.js'
 
 export interface Local {
   /** Tag of the language and its region, such as de-AT. */
   readonly language: string
   number(value: number): string
+  /** Returns the value of a property as its scripts show it, too; of another kind than a number or time as it is. */
+  value(value: unknown, kind?: ColumnKind): string
   /** Returns an amount of bytes with three digits and a unit. */
   bytes(value: number): string
   /** Returns the element of a time, in UTC like those of the log. */
@@ -71,6 +75,7 @@ function makeLocal(language: string): Local {
   return {
     language,
     number: (value) => numbers.format(value),
+    value: makeValueText(language),
     bytes(value) {
       const size = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(1, value)) / 3))
       return amounts[size]!.format(value / 1000 ** size)

@@ -8,6 +8,8 @@ import type { Link } from '../../features/formats/format.ts'
 import type { Column } from '../../features/values/column.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { mapOf, type Page } from './layout.ts'
+import type { Local } from './local.ts'
+import { type FactColumn, factTable, scrolling } from './table.ts'
 
 /** Features that the first HTML page shows: more than JSON's default of 10, which would be few for a map. */
 export const FIRST_LIMIT = 100
@@ -67,20 +69,20 @@ export function functionsPage(
   functions: readonly ShownFunction[],
   links: readonly Link[],
 ): Page {
-  const rows = functions.map(({ name, description, arguments: given, returns }) => {
-    const call = `${name}(${given.map(({ title, type }) => `${title}: ${type.join(' or ')}`).join(', ')})`
-    return html`<tr><th scope="row"><code>${call}</code></th><td>${returns.join(' or ')}</td><td>${description}</td></tr>`
-  })
+  const call = ({ name, arguments: given }: ShownFunction) =>
+    `${name}(${given.map(({ title, type }) => `${title}: ${type.join(' or ')}`).join(', ')})`
+  const columns: FactColumn<ShownFunction>[] = [
+    ['Function', (shown) => html`<code>${call(shown)}</code>`],
+    ['Returns', ({ returns }) => html`${returns.join(' or ')}`],
+    ['Meaning', ({ description }) => html`${description}`],
+  ]
   return {
     base,
     title: 'Functions',
     trail: [{ name: 'Start', href: `${base}/` }, { name: 'Functions' }],
     links,
     main: html`<p>Filters can call these functions, besides the operators of CQL2:</p>
-      <div class="scroll" tabindex="0" role="region" aria-label="Functions">
-        <table><thead><tr><th scope="col">Function</th><th scope="col">Returns</th><th scope="col">Meaning</th></tr></thead>
-        <tbody>!${rows.join('')}</tbody></table>
-      </div>`,
+      !${scrolling('Functions', factTable(functions, columns, 'There are none.'))}`,
   }
 }
 
@@ -115,21 +117,33 @@ function keptBy(distribution: ReturnType<typeof distributionOf>): string | undef
   }
 }
 
+/** Names of the numbers of an extent, without or with heights. */
+const SIDES: Readonly<Record<number, string>> = {
+  4: 'west, south, east, north',
+  6: 'west, south, low, east, north, high',
+}
+
 export function collectionPage(
   base: string,
   collection: Collection,
   { bbox, interval }: Extent,
   links: readonly Link[],
   baseMap: string | undefined,
+  local: Local,
 ): Page {
   const { title, description, license, attribution, properties, geometry, capabilities, id } = collection
   const facts: [string, string | undefined][] = [
     ['Identifier', id],
     ['Geometry', geometry.type],
-    ['Extent', bbox && `${bbox.join(', ')} (west, south, east, north in degrees)`],
+    [
+      'Extent',
+      bbox
+        ? `${bbox.map((side) => local.value(side, 'number')).join(' · ')} (${SIDES[bbox.length]} in degrees)`
+        : 'none: no feature with coordinates is known',
+    ],
     ['Coordinate systems', collection.systems.map(({ uri }) => uri).join(', ')],
     ['Stored in', collection.storageSystem?.uri],
-    ['Time', interval?.map((side) => side ?? 'open').join(' to ')],
+    ['Time', interval?.map((side) => (side === null ? 'open' : local.value(side, 'timestamp'))).join(' to ')],
     ['Licence', license],
     ['Attribution', attribution],
     ['Distribution', keptBy(distributionOf(collection))],
@@ -138,8 +152,12 @@ export function collectionPage(
   const shownFacts = facts
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)
-  const describe = ({ name, type, isNullable, description: note }: Column) =>
-    html`<tr><th scope="row">${name}</th><td>${type}</td><td>${isNullable ? '' : 'never null'}</td><td>${note ?? ''}</td></tr>`
+  const columns: FactColumn<Column>[] = [
+    ['Name', ({ name }) => html`${name}`],
+    ['Type', ({ type }) => html`${type}`],
+    ['Null', ({ isNullable }) => (isNullable ? '' : 'never null')],
+    ['Meaning', ({ description: note }) => html`${note ?? ''}`],
+  ]
   return {
     base,
     title,
@@ -153,10 +171,7 @@ export function collectionPage(
         !${mapOf(base, { label: `Map of the extent of ${title}`, baseMap, bbox: bbox?.join() })}
       </div>
       <h2>Properties</h2>
-      <div class="scroll" tabindex="0" role="region" aria-label="Properties">
-        <table><thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">Null</th><th scope="col">Meaning</th></tr></thead>
-        <tbody>!${properties.map(describe).join('')}</tbody></table>
-      </div>`,
+      !${scrolling('Properties', factTable(properties, columns, 'Features have none besides their geometry.'))}`,
   }
 }
 
@@ -174,20 +189,29 @@ export function schemaPage({
   readonly schema: Schema
   readonly links: readonly Link[]
 }): Page {
-  const row = ([name, property]: [string, PropertySchema]) => {
-    const { title: label, description: note, type, format, 'x-ogc-propertySeq': _, ...limits } = property
-    const kind = [type, format].flat().filter(Boolean).join(', ')
-    const shownLimits = Object.entries(limits).map(([limit, value]) => `${limit}: ${JSON.stringify(value)}`)
-    return html`<tr><th scope="row">${name}</th><td>${kind}</td><td>${shownLimits.join(', ')}</td><td>${[label, note].filter(Boolean).join(': ')}</td></tr>`
-  }
+  const kindOf = ({ type, format }: PropertySchema) => [type, format].flat().filter(Boolean).join(', ')
+  const limitsOf = ({
+    title: _title,
+    description: _description,
+    type: _type,
+    format: _format,
+    'x-ogc-propertySeq': _sequence,
+    ...limits
+  }: PropertySchema) => Object.entries(limits).map(([limit, value]) => `${limit}: ${JSON.stringify(value)}`)
+  const columns: FactColumn<[string, PropertySchema]>[] = [
+    ['Name', ([name]) => html`${name}`],
+    ['Type', ([, property]) => html`${kindOf(property)}`],
+    ['Limits', ([, property]) => html`${limitsOf(property).join(', ')}`],
+    [
+      'Meaning',
+      ([, { title: label, description: note }]) => html`${[label, note].filter(Boolean).join(': ')}`,
+    ],
+  ]
   return {
     base,
     title: `${collection.title}: ${title}`,
     trail: [...trailTo(base, collection), { name: title }],
     links,
-    main: html`<div class="scroll" tabindex="0" role="region" aria-label="Properties">
-      <table><thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">Limits</th><th scope="col">Meaning</th></tr></thead>
-      <tbody>!${Object.entries(schema.properties).map(row).join('')}</tbody></table>
-    </div>`,
+    main: scrolling('Properties', factTable(Object.entries(schema.properties), columns, 'There are none.')),
   }
 }

@@ -9,6 +9,7 @@ import type { Link } from '../../features/formats/format.ts'
 import { type CoordinateSystem, CRS84 } from '../../features/values/coordinate-system.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { baseMapOf, sendPage } from '../html/layout.ts'
+import { localOf } from '../html/local.ts'
 import { collectionPage, collectionsPage } from '../html/overview-pages.ts'
 import { licenseUrl, link, ownLinks, selfUrl } from '../links.ts'
 import { DOCUMENT_FORMATS, FEATURE_FORMATS, HTML, JSON_FORMAT, negotiate } from '../negotiate.ts'
@@ -94,7 +95,14 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
       if (format === HTML)
         return sendPage(
           reply,
-          collectionPage(base, collection, extent, document.links as Link[], baseMapOf(base, catalog.list())),
+          collectionPage(
+            base,
+            collection,
+            extent,
+            document.links as Link[],
+            baseMapOf(base, catalog.list()),
+            localOf(request),
+          ),
         )
       reply.type(type)
       return document

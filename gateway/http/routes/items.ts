@@ -49,6 +49,7 @@ import { featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
 import { baseMapOf, sendPage as sendHtml } from '../html/layout.ts'
+import { localOf } from '../html/local.ts'
 import { FEATURE_FORMATS, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
 import { type PageUrls, pageLinks, pageUrls, sendPage, sendStream } from '../page-response.ts'
 import {
@@ -336,7 +337,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
     const baseMap = baseMapOf(base, catalog.list())
-    return sendHtml(reply, itemsPage({ ...line, features, columns: query.properties, links, baseMap }))
+    const local = localOf(request)
+    return sendHtml(reply, itemsPage({ ...line, features, columns: query.properties, links, baseMap, local }))
   }
 
   app.get(
@@ -483,7 +485,11 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const [shown] = parseFeatures([feature.text]) as ShownFeature[]
       const links = featureLinks(base, collection, featureId, HTML, asked)
       const baseMap = baseMapOf(base, catalog.list())
-      return sendHtml(reply, itemPage({ base, collection, id: featureId, feature: shown!, links, baseMap }))
+      const local = localOf(request)
+      return sendHtml(
+        reply,
+        itemPage({ base, collection, id: featureId, feature: shown!, links, baseMap, local }),
+      )
     },
   )
 }

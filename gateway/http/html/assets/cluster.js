@@ -11,7 +11,7 @@ const SHOWN_MS = 240_000
 
 const find = (id) => document.getElementById(id)
 const status = () => find('status')
-const language = () => document.querySelector('[data-language]')?.dataset.language
+const language = () => document.documentElement.dataset.language
 const clock = (time) => new Date(time).toLocaleTimeString(language())
 
 /** Name of a curve → its points. The load of another process of the gateway has other names. */
@@ -141,6 +141,7 @@ async function unlock(key) {
   try {
     const page = await read(key)
     keepKey(key)
+    document.documentElement.dataset.language = page.documentElement.dataset.language
     find('main').replaceChildren(...page.getElementById('main').childNodes)
     follow()
     find('main').focus()

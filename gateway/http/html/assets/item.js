@@ -1,7 +1,7 @@
 // Owns the page of a feature: its map, and the form that changes it without overwriting changes of others.
 
 import { keepToken, withToken } from './consistency.js'
-import { parseJson, textOf } from './json.js'
+import { parseJson, shownText, textOf } from './json.js'
 import { keepKey, storedKey, withKey } from './key.js'
 import { boundsOf, data, drawFeatures, fit, openMap } from './map.js'
 
@@ -24,7 +24,7 @@ function take(answer, response) {
   feature = answer
   etag = response.headers.get('etag')
   for (const cell of document.querySelectorAll('[data-property]'))
-    cell.textContent = textOf(feature.properties[cell.dataset.property])
+    cell.textContent = shownText(feature.properties[cell.dataset.property], cell.dataset.kind)
   const name = feature.properties.name ?? feature.properties.title
   if (typeof name === 'string' && name !== '') document.querySelector('h1').textContent = name
 }
@@ -152,7 +152,7 @@ async function draw() {
 }
 
 function placeMarker() {
-  if (form.dataset.movable === undefined || !feature.geometry) return
+  if (!map || form.dataset.movable === undefined || !feature.geometry) return
   marker = new maplibre.Marker({ draggable: true }).setLngLat(feature.geometry.coordinates).addTo(map)
   const handle = marker.getElement()
   handle.tabIndex = 0

@@ -1,7 +1,7 @@
 // Owns a page of features: table and map show the same features, and moving the map loads those of the visible area.
 
 import { withToken } from './consistency.js'
-import { parseJson, textOf } from './json.js'
+import { readAnswer, shownText } from './json.js'
 import { boundsOf, data, drawFeatures, FEATURE_LAYERS, fit, openMap } from './map.js'
 
 const columns = JSON.parse(data.columns)
@@ -10,6 +10,7 @@ const body = document.querySelector('#features tbody')
 const next = document.getElementById('next')
 const everywhere = document.getElementById('everywhere')
 const downloads = document.querySelectorAll('#downloads a')
+const [found, none, again] = ['found', 'none', 'again'].map((id) => document.getElementById(id))
 /** Moves of the map that follow one another within this time load features only once. */
 const SETTLE_MS = 200
 
@@ -34,6 +35,7 @@ function fileAddress(address, query) {
     if (searchParams.has(name)) file.searchParams.set(name, searchParams.get(name))
   return file
 }
+const count = (number) => shownText(number, 'integer')
 const itemAddress = (id) => `${data.items}/${encodeURIComponent(id)}?f=html`
 
 function rowOf({ id, properties }) {
@@ -45,12 +47,14 @@ function rowOf({ id, properties }) {
     link.href = itemAddress(id)
     link.textContent = id
   }
-  for (const name of columns)
-    row.appendChild(document.createElement('td')).textContent = textOf(properties[name])
+  for (const [name, kind] of columns)
+    row.appendChild(document.createElement('td')).textContent = shownText(properties[name], kind)
   return row
 }
 
 let asking = new AbortController()
+/** The query whose features the table shows: at first those that the server has sent. */
+let shown = String(queryOf(location))
 
 /** The system of coordinates in addresses: a map needs degrees. */
 const system = new URL(location).searchParams.get('crs')
@@ -69,24 +73,42 @@ async function show(query) {
   asking.abort()
   asking = new AbortController()
   const { signal } = asking
+  found.ariaBusy = true
   try {
-    const response = await fetch(addressOf(inDegrees(query), 'json'), { signal, headers: withToken() })
-    const page = parseJson(await response.text())
-    if (!response.ok) throw new Error(page.detail)
+    const page = await readAnswer(
+      await fetch(addressOf(inDegrees(query), 'json'), { signal, headers: withToken() }),
+    )
     if (signal.aborted) return
+    const isFirst = String(query) === shown
+    shown = String(query)
     drawFeatures(map, page.features)
     body.replaceChildren(...page.features.map(rowOf))
+    found.hidden = page.features.length === 0
+    none.hidden = !found.hidden
+    if (!isFirst) none.textContent = 'No feature is in this area.'
+    again.hidden = true
     const following = page.links.find(({ rel }) => rel === 'next')
     next.hidden = !following
     if (following) next.href = addressOf(inSystem(queryOf(following.href)), 'html')
     everywhere.hidden = !query.has('bbox')
     for (const link of downloads) link.href = fileAddress(link.href, query)
     const { numberReturned, numberMatched } = page
-    const rest = !following ? '' : numberMatched === undefined ? ' and more' : ` of ${numberMatched}`
-    status.textContent = `${numberReturned} features${rest}${query.has('bbox') ? ' on this map' : ''}.`
+    const rest = !following ? '' : numberMatched === undefined ? ' and more' : ` of ${count(numberMatched)}`
+    const noun = numberReturned === 1 ? 'feature' : 'features'
+    status.textContent = `${count(numberReturned)} ${noun}${rest}${query.has('bbox') ? ' on this map' : ''}.`
+    found.ariaBusy = false
     return page.features
   } catch (error) {
-    if (!signal.aborted) status.textContent = `The features could not be read: ${error.message}`
+    if (signal.aborted) return
+    // A table of other features than the map has would mislead.
+    found.hidden ||= String(query) !== shown
+    none.hidden ||= String(query) !== shown
+    next.hidden ||= String(query) !== shown
+    found.ariaBusy = false
+    again.hidden = false
+    again.onclick = () => show(query)
+    const reason = error instanceof TypeError ? 'the gateway does not answer' : error.message
+    status.textContent = `The features could not be read: ${reason.replace(/\.$/, '')}.`
   }
 }
 
@@ -100,7 +122,7 @@ const bounds =
 if (bounds) fit(map, bounds)
 
 let settling
-map.on('moveend', (event) => {
+map?.on('moveend', (event) => {
   // Only moves that a person makes count: the map also moves when it is fitted to the first page.
   if (!event.originalEvent && !event.asked) return
   clearTimeout(settling)
@@ -121,17 +143,17 @@ function visibleQuery() {
   return visible
 }
 
-const found = (point) => map.queryRenderedFeatures(point, { layers: FEATURE_LAYERS })[0]
+const featureAt = (point) => map.queryRenderedFeatures(point, { layers: FEATURE_LAYERS })[0]
 const shownFeatures = () => map.getSource('features').serialize().data.features
 
-map.on('click', ({ point }) => {
-  const feature = found(point)
+map?.on('click', ({ point }) => {
+  const feature = featureAt(point)
   // The source numbers features by their position in it, because their own ids may be any text.
   const id = feature && shownFeatures()[feature.id]?.id
   if (id !== undefined) location.assign(itemAddress(id))
 })
-map.on('mousemove', ({ point }) => {
-  const feature = found(point)
+map?.on('mousemove', ({ point }) => {
+  const feature = featureAt(point)
   map.getCanvas().style.cursor = feature ? 'pointer' : ''
   for (const [index, row] of [...body.rows].entries()) row.classList.toggle('chosen', feature?.id === index)
 })

@@ -10,8 +10,17 @@ const color = isDark
 
 const empty = { type: 'FeatureCollection', features: [] }
 
-/** Opens the map. If the browser cannot draw it, for example without WebGL, its box stays empty and the script stops. */
+/** Opens the map. If the browser cannot draw it, for example without WebGL, its box says so, and the page works without. */
 export async function openMap() {
+  try {
+    return await draw()
+  } catch {
+    element.textContent = 'This browser cannot draw the map, which needs WebGL.'
+    return {}
+  }
+}
+
+async function draw() {
   const maplibre = await import(data.maplibre)
   const map = new maplibre.Map({
     container: element,
@@ -68,8 +77,9 @@ export async function openMap() {
 
 export const FEATURE_LAYERS = ['points', 'areas', 'lines']
 
+/** @param map undefined if there is none */
 export const drawFeatures = (map, features) =>
-  map.getSource('features').setData({ type: 'FeatureCollection', features })
+  map?.getSource('features').setData({ type: 'FeatureCollection', features })
 
 /** Returns the west, south, east and north of all features; undefined if they have no coordinates. */
 export function boundsOf(features) {
@@ -91,7 +101,7 @@ export function boundsOf(features) {
 }
 
 export const fit = (map, [west, south, east, north]) =>
-  map.fitBounds(
+  map?.fitBounds(
     [
       [west, south],
       [east, north],
