@@ -26,6 +26,7 @@ const EXPORT_OPTIONS = {
   filter: 'value',
   'filter-lang': 'value',
   bbox: 'value',
+  crs: 'value',
   datetime: 'value',
   properties: 'value',
   sortby: 'value',
@@ -59,7 +60,15 @@ export async function runExport(args: readonly string[]) {
       })
       const hasByteOrderMark = options['csv-bom'] === 'true'
       await Promise.race([
-        writeFeatures(out, database, query, encoder, hasByteOrderMark, deadline.signal, emit),
+        writeFeatures(
+          out,
+          database,
+          query,
+          encoder.inSystem(query.system),
+          hasByteOrderMark,
+          deadline.signal,
+          emit,
+        ),
         failed,
       ])
     }
@@ -79,7 +88,7 @@ export async function runExport(args: readonly string[]) {
 function parametersOf(
   options: Readonly<Partial<Record<keyof typeof EXPORT_OPTIONS, string>>>,
 ): ItemParameters {
-  const { filter, datetime, bbox, properties, sortby } = options
+  const { filter, datetime, bbox, crs, properties, sortby } = options
   const language = options['filter-lang']
   if (language !== undefined && !(FILTER_LANGUAGES as readonly string[]).includes(language))
     throw new ConfigError(`--filter-lang=${language}: must be ${FILTER_LANGUAGES.join(' or ')}.`)
@@ -88,6 +97,7 @@ function parametersOf(
     filter,
     'filter-lang': language,
     datetime,
+    crs,
     bbox: bbox === undefined ? undefined : numbersIn(bbox),
     properties: properties?.split(','),
     sortby: sortby?.split(','),

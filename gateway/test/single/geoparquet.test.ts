@@ -202,3 +202,13 @@ test('a file that was cut cannot be read', needs('pyarrow'), async () => {
     /footer|magic/,
   )
 })
+
+test('a system that the file could not describe is refused', async () => {
+  await session.query(`create table pq_swiss (id int primary key, geom geometry(Point, 2056));
+    insert into pq_swiss values (1, st_setsrid(st_makepoint(2600000, 1200000), 2056))`)
+  await catalog.reload()
+  const crs = 'http://www.opengis.net/def/crs/EPSG/0/2056'
+  const { status, json } = await client(`/collections/pq_swiss/items?f=parquet&limit=none&crs=${crs}`)
+  assert.deepEqual([status, json.parameter], [400, 'crs'])
+  assert.equal((await client(`/collections/pq_swiss/items?f=fgb&crs=${crs}`)).status, 200)
+})
