@@ -35,7 +35,7 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --filter CONDITION, --bbox W,S,E,N, --datetime TIME
                                                the features to write
     --properties NAME,NAME, --sortby NAME      their properties and order
-    --crs URI                                  the system of their coordinates
+    --output-crs URI                           the system of their coordinates
     --skip-geometry, --csv-bom                 without geometries; with a byte order mark, for spreadsheets
   tessera keys create NAME                     create an API key for changes; it is shown only once
     --read-only                                a key that allows no changes

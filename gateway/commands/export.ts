@@ -26,7 +26,7 @@ const EXPORT_OPTIONS = {
   filter: 'value',
   'filter-lang': 'value',
   bbox: 'value',
-  crs: 'value',
+  'output-crs': 'value',
   datetime: 'value',
   properties: 'value',
   sortby: 'value',
@@ -88,7 +88,7 @@ export async function runExport(args: readonly string[]) {
 function parametersOf(
   options: Readonly<Partial<Record<keyof typeof EXPORT_OPTIONS, string>>>,
 ): ItemParameters {
-  const { filter, datetime, bbox, crs, properties, sortby } = options
+  const { filter, datetime, bbox, properties, sortby } = options
   const language = options['filter-lang']
   if (language !== undefined && !(FILTER_LANGUAGES as readonly string[]).includes(language))
     throw new ConfigError(`--filter-lang=${language}: must be ${FILTER_LANGUAGES.join(' or ')}.`)
@@ -97,7 +97,7 @@ function parametersOf(
     filter,
     'filter-lang': language,
     datetime,
-    crs,
+    crs: options['output-crs'],
     bbox: bbox === undefined ? undefined : numbersIn(bbox),
     properties: properties?.split(','),
     sortby: sortby?.split(','),

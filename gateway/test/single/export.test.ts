@@ -61,7 +61,7 @@ test('what is wrong is said, and nothing is written', async () => {
     [['nowhere', '-o', join(folder, 'a.csv')], /nowhere/],
     [['cities', '-o', join(folder, 'a.csv'), '--bbox=1,2,3'], /--bbox=1,2,3: must be four or six numbers/],
     [['cities', '-o', join(folder, 'none/a.csv')], /cannot be written: ENOENT/],
-    [['cities', '--crs=EPSG:2056x'], /crs/],
+    [['cities', '--output-crs=EPSG:2056'], /crs must be one of/],
     [['cities', '--filter-lang=sql'], /must be cql2-text or cql2-json/],
     [[], /export takes one collection/],
   ] as const) {
