@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { get, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { encoders } from '../../features/formats/encoders.ts'
 import { openSuperuser, testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
@@ -135,4 +136,23 @@ test('a page over HTTP/1.0 whose database dies ends with a reset, not with an en
     { code: 'ECONNRESET' },
   )
   assert.ok(bytes > 0)
+})
+
+test('a client that pauses longer than a page may take gets all features, and no second download meanwhile', {
+  timeout: 60_000,
+}, async () => {
+  const path = '/collections/rows_of_text/items?limit=none&f=ndjson&sortby=id'
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(`${client.url}${path}`, { agent: false }, resolve).on('error', reject)
+  })
+  response.pause()
+  await sleep(7_000)
+  const { status, json } = await client('/collections/cities/items?limit=none')
+  assert.deepEqual([status, json.code], [503, 'gateway-busy'])
+  assert.equal((await client('/collections/cities/items?limit=5000')).status, 200)
+  let text = ''
+  for await (const chunk of response) text += chunk
+  const lines = text.trimEnd().split('\n')
+  assert.deepEqual([lines.length, JSON.parse(lines.at(-1)!).properties.id], [20_000, 20_000])
+  await until(async () => (await client('/collections/countries/items?limit=none')).status === 200, 5_000)
 })
