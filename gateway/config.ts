@@ -293,17 +293,21 @@ export function readConfig<Option extends string = never>(
   }
 }
 
+/** Options that have a letter, as in `-o FILE`. */
+const SHORT: Readonly<Record<string, string>> = { output: 'o' }
+
 function parseFlags(args: readonly string[], own: Readonly<Record<string, 'value' | 'flag' | 'list'>>) {
-  const options: Record<string, { type: 'string' | 'boolean'; multiple?: true }> = {}
+  const options: Record<string, { type: 'string' | 'boolean'; multiple?: true; short?: string }> = {}
   for (const [name, setting] of Object.entries(settings)) {
     options[words(name)] = { type: isFlag(setting) ? 'boolean' : 'string' }
   }
   for (const before of Object.keys(RENAMED)) options[words(before)] = { type: 'string' }
   for (const [name, takes] of Object.entries(own)) {
-    options[name] =
-      takes === 'list'
-        ? { type: 'string', multiple: true }
-        : { type: takes === 'flag' ? 'boolean' : 'string' }
+    options[name] = {
+      type: takes === 'flag' ? 'boolean' : 'string',
+      ...(takes === 'list' ? { multiple: true } : {}),
+      ...(name in SHORT ? { short: SHORT[name]! } : {}),
+    }
   }
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, allowNegative: true })

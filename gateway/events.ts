@@ -21,6 +21,15 @@ export type Event =
   | { type: 'import-noted'; collection: string; note: string }
   | { type: 'import-finished'; collection: string; features: number; skipped: number; milliseconds: number }
   | { type: 'import-skipped-feature'; collection: string; line: number; reason: string }
+  /** `total` is an estimate; undefined if none is known. */
+  | {
+      type: 'export-advanced'
+      collection: string
+      features: number
+      bytes: number
+      total: number | undefined
+    }
+  | { type: 'export-finished'; collection: string; features: number; bytes: number; milliseconds: number }
   | { type: 'catalog-changed'; collections: number }
   | { type: 'catalog-load-failed'; error: Error }
   /** The role of the read port lacks a grant; `effect` is what is missing without it. */

@@ -10,6 +10,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'embedded-died': 'error',
   'database-awaited': 'warn',
   'import-advanced': 'debug',
+  'export-advanced': 'debug',
   'import-skipped-feature': 'warn',
   'import-left-out-ids': 'warn',
   'import-noted': 'warn',

@@ -6,8 +6,8 @@ import { enableCompileCache } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { ConfigError, flagOf, settings, variableOf } from './config.ts'
 
-/** @param formats name and title of each source format */
-function usage(formats: Readonly<Record<string, string>>): string {
+/** @param formats name and title of each source format @param exported names of the formats that are written */
+function usage(formats: Readonly<Record<string, string>>, exported: readonly string[]): string {
   const titles = Object.values(formats)
   const width = 32
   const lines = Object.entries(settings).map(([name, { does, default: fallback }]) => {
@@ -29,6 +29,14 @@ function usage(formats: Readonly<Record<string, string>>): string {
     --distribute-by cell|id|reference          on Citus: store neighbouring features together (cell), spread
                                                them by id (id), or keep all of them on every node (reference)
     --level 8                                  level of the cells, 0 (coarse) to 15 (fine); by default the import chooses it
+  tessera export COLLECTION                    write a collection to a file, or to stdout
+    -o, --output FILE                          its ending chooses the format
+    --format ${exported.join('|')}
+    --filter CONDITION, --bbox W,S,E,N, --datetime TIME
+                                               the features to write
+    --properties NAME,NAME, --sortby NAME      their properties and order
+    --output-crs URI                           the system of their coordinates
+    --skip-geometry, --csv-bom                 without geometries; with a byte order mark, for spreadsheets
   tessera keys create NAME                     create an API key for changes; it is shown only once
     --read-only                                a key that allows no changes
     --collections NAME,NAME                    a key for these collections only
@@ -45,7 +53,9 @@ type Command = (args: readonly string[]) => Promise<void>
 
 const help = async () => {
   const { FORMAT_TITLES } = await import('./features/import/sources/format-name.ts')
-  process.stdout.write(usage(FORMAT_TITLES))
+  const { encoders } = await import('./features/formats/encoders.ts')
+  const exported = encoders.map(({ format }) => format.name)
+  process.stdout.write(usage(FORMAT_TITLES, exported))
 }
 const version = async () => {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
@@ -56,6 +66,7 @@ const version = async () => {
 const commands: Record<string, () => Promise<Command>> = {
   serve: async () => (await import('./commands/serve.ts')).serve,
   import: async () => (await import('./commands/import.ts')).runImport,
+  export: async () => (await import('./commands/export.ts')).runExport,
   keys: async () => (await import('./commands/keys.ts')).runKeys,
   migrate: async () => (await import('./commands/migrate.ts')).runMigrate,
   help: async () => help,

@@ -1,4 +1,4 @@
-// Owns the output for a person at a terminal: the events of the log as sentences, and the progress of an import.
+// Owns the output for a person at a terminal: the events of the log as sentences, and the progress of an import or an export.
 
 import { SingleBar } from 'cli-progress'
 import { type Emit, type Event, withoutSecrets } from './events.ts'
@@ -7,6 +7,7 @@ import { type Emit, type Event, withoutSecrets } from './events.ts'
 const LINE_INTERVAL_MS = 2_000
 
 const seconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`
 const counted = (count: number, noun: string) =>
   `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
 
@@ -40,6 +41,8 @@ function sentenceOf(event: Event): string | undefined {
       const skipped = event.skipped > 0 ? `, ${event.skipped.toLocaleString('en')} left out` : ''
       return `Imported ${counted(event.features, 'feature')} into ${event.collection}${skipped} (${seconds(event.milliseconds)}).`
     }
+    case 'export-finished':
+      return `Exported ${counted(event.features, 'feature')} of ${event.collection}, ${megabytes(event.bytes)} (${seconds(event.milliseconds)}).`
     case 'catalog-load-failed':
       return `The list of collections could not be read: ${reasonOf(event.error)}`
     case 'grant-missing':
@@ -86,26 +89,33 @@ export function openTerminal(output: NodeJS.WriteStream): Emit {
     bar = undefined
     output.write(`${line}\n`)
   }
+  function advance(collection: string, features: number, done: string, value: number, total: number) {
+    if (!output.isTTY) {
+      if (performance.now() - lastLine < LINE_INTERVAL_MS) return
+      lastLine = performance.now()
+      return write(`${collection}: ${counted(features, 'feature')} ${done} …`)
+    }
+    const stage = done === 'read' ? 'reading' : 'writing'
+    if (!bar) {
+      bar = new SingleBar({
+        format: '{bar} {percentage}% | {features} features | {stage}',
+        stream: output,
+        clearOnComplete: true,
+        hideCursor: true,
+      })
+      bar.start(total, value, { features, stage })
+    }
+    bar.setTotal(total)
+    bar.update(value, { features: features.toLocaleString('en'), stage })
+  }
   return (event) => {
     if (event.type === 'import-advanced') {
       const { collection, features, bytes, totalBytes } = event
-      if (!output.isTTY) {
-        if (performance.now() - lastLine < LINE_INTERVAL_MS) return
-        lastLine = performance.now()
-        return write(`${collection}: ${counted(features, 'feature')} read …`)
-      }
-      const total = totalBytes ?? bytes
-      if (!bar) {
-        bar = new SingleBar({
-          format: '{bar} {percentage}% | {features} features | {stage}',
-          stream: output,
-          clearOnComplete: true,
-          hideCursor: true,
-        })
-        bar.start(total, bytes, { features, stage: 'reading' })
-      }
-      bar.setTotal(total)
-      return bar.update(bytes, { features: features.toLocaleString('en'), stage: 'reading' })
+      return advance(collection, features, 'read', bytes, totalBytes ?? bytes)
+    }
+    if (event.type === 'export-advanced') {
+      const { collection, features, total } = event
+      return advance(collection, features, 'written', features, Math.max(total ?? features, features))
     }
     if (event.type === 'import-loading') {
       bar?.update({ stage: 'loading into PostGIS' })

@@ -142,9 +142,12 @@ async function* encodeStream(
         returned += shown.length
         last = shown.at(-1)
         const part = writer.write(shown.map(([feature]) => feature!))
-        answer.hold(part.length)
-        yield part
-        answer.hold(0)
+        // A format whose features are written in groups returns nothing until a group is complete.
+        if (part.length > 0) {
+          answer.hold(part.length)
+          yield part
+          answer.hold(0)
+        }
         // The client has taken very long, or lost its connection to the database by reading slowly: the page ends here,
         // and its client goes on with the next one.
         if (answer.isOver) break

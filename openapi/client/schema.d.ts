@@ -1637,7 +1637,7 @@ export interface operations {
                 /** @description Begins a CSV with a byte order mark, by which spreadsheet programs know that it is UTF-8; other formats disregard it. */
                 "csv-bom"?: boolean;
                 /** @description The format; without it, the Accept header decides. */
-                f?: "json" | "html" | "geojsonseq" | "ndjson" | "csv" | "fgb";
+                f?: "json" | "html" | "geojsonseq" | "ndjson" | "csv" | "fgb" | "parquet";
                 /** @description Returns the query instead of its result: its SQL, its plan, the cells that it reads and the shards that it queries. For clients on this machine only. */
                 explain?: number;
                 /** @description Any property of the collection: features whose value is equal, as in country=AD. */
@@ -1687,6 +1687,7 @@ export interface operations {
                     "text/csv": string;
                     "application/flatgeobuf": string;
                     "application/vnd.flatgeobuf": string;
+                    "application/vnd.apache.parquet": string;
                 };
             };
             /** @description The filter of an HTML form was empty: the page without it is at Location. */

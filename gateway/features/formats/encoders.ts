@@ -5,6 +5,14 @@ import type { Encoder } from './encoder.ts'
 import { flatgeobuf } from './flatgeobuf.ts'
 import { geojson } from './geojson.ts'
 import { geojsonSeq, ndjson } from './geojson-seq.ts'
+import { geoparquet } from './geoparquet.ts'
 
 /** The first one is used for a client that does not choose. */
-export const encoders: readonly [Encoder, ...Encoder[]] = [geojson, geojsonSeq, ndjson, csv, flatgeobuf]
+export const encoders: readonly [Encoder, ...Encoder[]] = [
+  geojson,
+  geojsonSeq,
+  ndjson,
+  csv,
+  flatgeobuf,
+  geoparquet,
+]

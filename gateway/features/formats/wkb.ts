@@ -63,3 +63,49 @@ export function parseWkb(view: DataView): Wkb {
   }
   return parse()
 }
+
+/** Calls back with the bytes and the index of the first coordinate of each position. */
+export function eachPosition(geometry: Wkb, use: (at: number, isLittleEndian: boolean) => void) {
+  const size = bytesInPosition(geometry)
+  for (const { at, count, isLittleEndian } of geometry.lines)
+    for (let index = 0; index < count; index++) use(at + index * size, isLittleEndian)
+  for (const part of geometry.parts) eachPosition(part, use)
+}
+
+/** Returns the geometry in ISO's WKB, with heights but without measures. */
+export function writeWkb(source: DataView, geometry: Wkb): Uint8Array {
+  const bytes = new Uint8Array(sizeOf(geometry))
+  const view = new DataView(bytes.buffer)
+  let next = 0
+  const uint = (value: number) => {
+    view.setUint32(next, value, true)
+    next += 4
+  }
+  const write = ({ type, hasZ, hasM, lines, parts }: Wkb) => {
+    view.setUint8(next++, 1)
+    uint(type + (hasZ ? 1000 : 0))
+    const size = bytesInPosition({ hasZ, hasM })
+    const axes = hasZ ? 3 : 2
+    if (type >= MULTI_POINT!) uint(parts.length)
+    if (type === POLYGON) uint(lines.length)
+    if (type === POINT && lines.length === 0)
+      for (let axis = 0; axis < axes; axis++, next += 8) view.setFloat64(next, Number.NaN, true)
+    for (const { at, count, isLittleEndian } of lines) {
+      if (type !== POINT) uint(count)
+      for (let index = 0; index < count; index++)
+        for (let axis = 0; axis < axes; axis++, next += 8)
+          view.setFloat64(next, source.getFloat64(at + index * size + 8 * axis, isLittleEndian), true)
+    }
+    for (const part of parts) write(part)
+  }
+  write(geometry)
+  return bytes
+}
+
+function sizeOf({ type, hasZ, lines, parts }: Wkb): number {
+  const position = hasZ ? 24 : 16
+  const head = 5 + (type === POLYGON || type >= MULTI_POINT! ? 4 : 0)
+  const own = lines.reduce((sum, { count }) => sum + (type === POINT ? 0 : 4) + count * position, 0)
+  const empty = type === POINT && lines.length === 0 ? position : 0
+  return parts.reduce((sum, part) => sum + sizeOf(part), head + own + empty)
+}

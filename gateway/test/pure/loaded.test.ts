@@ -38,6 +38,7 @@ test('a process that serves loads neither what generates documents and serialize
     '@opentelemetry/api',
     'cli-progress',
     'csv-parse',
+    'hyparquet-writer',
   ])
     assert.equal(counts[name], undefined, name)
   // Its files are for browsers; the gateway reads its version.

@@ -1,12 +1,15 @@
 // Tests answers with all features that cannot be completed: no client can take one for complete, in any format.
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { get, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { encoders } from '../../features/formats/encoders.ts'
-import { openSuperuser } from '../support/database.ts'
+import { openSuperuser, testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
+import { processesOf, startTessera } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 const { client, session, catalog, events } = await startGateway()
@@ -23,9 +26,14 @@ before(async () => {
 })
 
 /** Reads an answer, and calls `interrupt` once some of it has come. */
-async function readInterrupted(path: string, headers: Record<string, string>, interrupt: () => unknown) {
+async function readInterrupted(
+  path: string,
+  headers: Record<string, string>,
+  interrupt: () => unknown,
+  url = client.url,
+) {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    get(`${client.url}${path}`, { headers, agent: false }, resolve).on('error', reject)
+    get(`${url}${path}`, { headers, agent: false }, resolve).on('error', reject)
   })
   const chunks: Buffer[] = []
   let isInterrupted = false
@@ -61,8 +69,9 @@ function endOfFeatures(body: Buffer): number {
 function assertIncomplete(format: string, body: Buffer) {
   const text = body.toString()
   if (format === 'fgb') return assert.notEqual(endOfFeatures(body), body.length)
-  if (format === 'csv') assert.doesNotMatch(text, /\r\n$/)
-  else assert.throws(() => JSON.parse(text.split('\n').at(-1)!.replace('\x1e', '')))
+  if (format === 'parquet') return assert.doesNotMatch(body.subarray(4).toString('latin1'), /PAR1$/)
+  assert.doesNotMatch(text, /\n$/)
+  if (format !== 'csv') assert.throws(() => JSON.parse(text.split('\n').at(-1)!.replace('\x1e', '')))
 }
 
 for (const { format } of encoders)
@@ -79,6 +88,32 @@ for (const { format } of encoders)
       if (encoding === 'identity') assertIncomplete(format.name, body)
       await until(async () => (await client('/health/ready')).status === 200, 10_000)
     })
+
+test('an answer whose gateway is killed is broken off, in each format', { timeout: 180_000 }, async () => {
+  const environment = { TESSERA_READ_URL: testDatabase().readUrl, TESSERA_PORT: '0', TESSERA_PROCESSES: '1' }
+  for (const { format } of encoders) {
+    const tessera = startTessera(['serve'], environment)
+    const { url } = await tessera.event('gateway-listening')
+    const path = `/collections/dripping_rows/items?limit=none&f=${format.name}`
+    const served = processesOf('serve').map((line) => Number.parseInt(line, 10))
+    const [serving, ...others] = served.filter((pid) => parentOf(pid) === tessera.child.pid)
+    assert.equal(others.length, 0)
+    const { error, body } = await readInterrupted(path, {}, () => process.kill(serving!, 'SIGKILL'), url)
+    assert.equal(error?.message, 'aborted')
+    assertIncomplete(format.name, body)
+    tessera.child.kill()
+    await tessera.ended
+  }
+})
+
+/** Returns the parent of a process; undefined if it has ended meanwhile. */
+function parentOf(pid: number): number | undefined {
+  try {
+    return Number(/^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1])
+  } catch {
+    return undefined
+  }
+}
 
 test('an answer that broke off is an event', () => {
   const cut = events.flatMap((event) => (event.type === 'answer-cut' ? [event] : []))
@@ -101,4 +136,23 @@ test('a page over HTTP/1.0 whose database dies ends with a reset, not with an en
     { code: 'ECONNRESET' },
   )
   assert.ok(bytes > 0)
+})
+
+test('a client that pauses longer than a page may take gets all features, and no second download meanwhile', {
+  timeout: 60_000,
+}, async () => {
+  const path = '/collections/rows_of_text/items?limit=none&f=ndjson&sortby=id'
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(`${client.url}${path}`, { agent: false }, resolve).on('error', reject)
+  })
+  response.pause()
+  await sleep(7_000)
+  const { status, json } = await client('/collections/cities/items?limit=none')
+  assert.deepEqual([status, json.code], [503, 'gateway-busy'])
+  assert.equal((await client('/collections/cities/items?limit=5000')).status, 200)
+  let text = ''
+  for await (const chunk of response) text += chunk
+  const lines = text.trimEnd().split('\n')
+  assert.deepEqual([lines.length, JSON.parse(lines.at(-1)!).properties.id], [20_000, 20_000])
+  await until(async () => (await client('/collections/countries/items?limit=none')).status === 200, 5_000)
 })
