@@ -105,7 +105,8 @@ export function parseTile(set: TileMatrixSet, matrix: string, row: number, colum
       `The matrices of ${set.id} are 0 to ${set.levels - 1}; ${quoted(matrix)} is none.`,
     )
   const [rows, columns] = [rowsAt(set, level), columnsAt(set, level)]
-  if (row < rows && column < columns) return { set, level, row, column }
+  // A schema lets -Infinity through as an integer that is at least 0.
+  if (0 <= row && row < rows && 0 <= column && column < columns) return { set, level, row, column }
   throw gatewayError(
     'tile-not-found',
     `Matrix ${level} of ${set.id} has the rows 0 to ${rows - 1} and the columns 0 to ${columns - 1}; row ${row}, column ${column} is outside.`,
