@@ -405,7 +405,13 @@ function selectCounted(
       drawn: sql`select ${columns} from ${from.table} as item${where(from, matching)}`,
     }
   // Columns of ours have names that no column of a table is likely to have.
-  const placed = sql`(select item.*, ${cell} as tessera_cell, ${mixed} as tessera_mixed
+  // Not all columns of the table, some of which the role may not read.
+  const read = [
+    ...collection.columns.map(columnOf),
+    columnOf({ name: collection.geometry.column }),
+    ...(isSpreadByCell(collection) ? [cellColumn] : []),
+  ]
+  const placed = sql`(select ${sql.join(read, sql.raw(', '))}, ${cell} as tessera_cell, ${mixed} as tessera_mixed
     from ${from.table} as item${where(from, matching)})`
   const keys = sql`${cellColumn}, tessera_cell`
   const rows = isSpreadByCell(collection)

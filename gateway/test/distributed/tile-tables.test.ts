@@ -49,6 +49,13 @@ before(async () => {
     insert into t_edges_in_metres select id, ST_Transform(geom, 3857) from t_edges;
     create table t_corner (id int primary key, geom geometry(Polygon, 4326));
     insert into t_corner values (1, 'SRID=4326;POLYGON((0 41,0 70,22 70,0.1 69,0 41))'), (2, 'SRID=4326;POLYGON((5 45,6 45,6 46,5 45))');
+    create table t_columns (id int primary key, secret text, geom geometry(Point, 4326));
+    insert into t_columns select n, 'secret', ST_SetSRID(ST_MakePoint(5.7 + n / 1000.0, 46), 4326) from generate_series(1, 5000) n;
+    create table t_keyless (secret text, geom geometry(Point, 4326));
+    insert into t_keyless select 'secret', geom from t_columns;
+    revoke select on t_columns, t_keyless from tessera_read;
+    grant select (id, geom) on t_columns to tessera_read;
+    grant select (geom) on t_keyless to tessera_read;
     create table t_pole (id int primary key, geom geometry(Polygon, 4326));
     insert into t_pole values (1, ST_MakeEnvelope(-180, -90, 180, -60, 4326)), (2, ST_MakeEnvelope(-170, 80, 170, 90, 4326));
     create table t_heavy (id int primary key, geom geometry(Point, 4326), words text);
@@ -197,6 +204,18 @@ test('no tile is above the limit, and what is shown and what is left out are all
   const shown = features.map(({ id }) => areaOf(id!))
   const mean = shown.reduce((sum, one) => sum + one, 0) / shown.length
   assert.ok(mean > 4.2, `the larger ones are shown first: ${mean}`)
+})
+
+test('a table of which the role may read some columns alone is served', async () => {
+  for (const name of ['t_columns', 't_keyless']) {
+    const { features } = await layerOf(name, SWISS)
+    assert.equal(features.length + leftOutOf(features), 5_000, name)
+    assert.ok(features.length < 5_000)
+    for (const { properties } of features) assert.ok(!('secret' in properties))
+    const { status, json: page } = await client(`/collections/${name}/items?limit=2`)
+    assert.equal(status, 200, JSON.stringify(page))
+    assert.equal(page.features.length, 2)
+  }
 })
 
 test('a point on the edge of tiles is in one of them, also in clusters', async () => {
