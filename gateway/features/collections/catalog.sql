@@ -192,6 +192,8 @@ select coalesce(json_agg(json_build_object(
   'isOverCells', coalesce(v.is_over_cells, false),
   -- A parent table also shows the rows of its children, which neither its own key nor ctid identifies.
   'hasChildren', r.relhassubclass and r.relkind = 'r',
+  -- Rights on single columns do not include ctid.
+  'isReadableAsWhole', has_table_privilege(r.oid, 'select'),
   -- A trigger that runs before each insert may set the columns that a client leaves out.
   'hasInsertTrigger', exists (
     select from pg_trigger g

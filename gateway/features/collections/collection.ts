@@ -47,7 +47,7 @@ export type Collection = {
   readonly key: readonly Column[]
   /** True if `key` is the physical position of a row (ctid): it serves for paging, but not as an address. */
   readonly isKeyPhysical: boolean
-  /** True if each row has a physical position (ctid) of its own: in tables and materialized views, not in other views. */
+  /** True if each row has a physical position (ctid) of its own, which the role may read: not in views. */
   readonly hasPositions: boolean
   /** Column that contains a feature's id, if there is one. */
   readonly idColumn: Column | undefined
@@ -112,6 +112,8 @@ export type Relation = {
   /** True for a view that shows features of a table that is sharded by cell. */
   readonly isOverCells: boolean
   readonly hasChildren: boolean
+  /** False if the role may read some of its columns alone. */
+  readonly isReadableAsWhole: boolean
   /** True if a trigger runs before each insert, which may set columns that a client leaves out. */
   readonly hasInsertTrigger: boolean
   readonly hidden: readonly string[]
@@ -253,7 +255,7 @@ export function makeCollection(
     !relation.hasChildren &&
     relation.columns.every(({ name, isComparable }) => isComparable || !relation.key?.includes(name))
   const named = isNamed ? (relation.key ?? []).flatMap((name) => byName.get(name) ?? []) : []
-  const hasPositions = hasRowsOfItsOwn(relation.kind) && !relation.hasChildren
+  const hasPositions = hasRowsOfItsOwn(relation.kind) && !relation.hasChildren && relation.isReadableAsWhole
   const isKeyPhysical = named.length === 0 && hasPositions
   const key = isKeyPhysical ? [CTID] : named
   const idColumn = named.length === 1 ? named[0] : undefined

@@ -84,7 +84,7 @@ async function readCarefully(reading: TileReading, query: TileQuery): Promise<Bu
   const { database, deadline, unshown } = reading
   const { collection, condition } = query
   const demand = { signal: deadline, priority: 'usual' } as const
-  await checkLiterals(reading, condition.careful?.()?.literals ?? [])
+  await checkLiterals(reading, condition?.careful?.()?.literals ?? [])
   const naming = compileNames(query)
   // Without a name for its rows, nothing can be left out of a view.
   if (!naming) return readAtOnce(reading, query)

@@ -36,7 +36,7 @@ export type Tile = {
 /** Left, bottom, right, top in units of the coordinate system. */
 export type Bounds = readonly [number, number, number, number]
 
-export const EARTH_RADIUS_M = 6_378_137
+const EARTH_RADIUS_M = 6_378_137
 const HALF_EQUATOR_M = Math.PI * EARTH_RADIUS_M
 const DEGREES = 180 / Math.PI
 const TILE_PIXELS = 256
@@ -105,7 +105,8 @@ export function parseTile(set: TileMatrixSet, matrix: string, row: number, colum
       `The matrices of ${set.id} are 0 to ${set.levels - 1}; ${quoted(matrix)} is none.`,
     )
   const [rows, columns] = [rowsAt(set, level), columnsAt(set, level)]
-  if (row < rows && column < columns) return { set, level, row, column }
+  // A schema lets -Infinity through as an integer that is at least 0.
+  if (0 <= row && row < rows && 0 <= column && column < columns) return { set, level, row, column }
   throw gatewayError(
     'tile-not-found',
     `Matrix ${level} of ${set.id} has the rows 0 to ${rows - 1} and the columns 0 to ${columns - 1}; row ${row}, column ${column} is outside.`,
@@ -131,9 +132,30 @@ export function groundOf({ set, level, row, column }: Tile): Box {
   }
 }
 
-/** True for the tiles whose eastern or southern edge is that of the world, beyond which there is no tile. */
-export const isEastmost = ({ set, level, column }: Tile) => column + 1 === columnsAt(set, level)
-export const isSouthmost = ({ set, level, row }: Tile) => row + 1 === rowsAt(set, level)
+/**
+ * Returns the edges of a grid in a tile, from west to east and from south to north: those of the tiles of a finer level. A
+ * cell of the grid has its western and southern edge. Those of the world that are at the other end are moved by the least
+ * number, so that what is on them is in a cell, too.
+ * @param steps levels that the grid is finer than the tile
+ * @param sidesOf returns left, bottom, right and top of a tile in the system of the edges
+ */
+export function gridOf(tile: Tile, steps: number, sidesOf: (tile: Tile) => Bounds) {
+  const { set, row, column } = tile
+  const level = tile.level + steps
+  const cells = Array.from({ length: 2 ** steps }, (_, index) => index)
+  const sides = (down: number, across: number) =>
+    sidesOf({ set, level, row: row * 2 ** steps + down, column: column * 2 ** steps + across })
+  const last = cells.length - 1
+  const beyond = (edge: number, isOfWorld: boolean) =>
+    isOfWorld ? edge + Math.abs(edge) * 2 * Number.EPSILON : edge
+  return {
+    across: [
+      ...cells.map((index) => sides(0, index)[0]),
+      beyond(sides(0, last)[2], column + 1 === columnsAt(set, tile.level)),
+    ],
+    up: [...cells.map((index) => sides(last - index, 0)[1]), beyond(sides(0, 0)[3], row === 0)],
+  }
+}
 
 /** Tiles of one matrix, all bounds included. */
 export type MatrixLimits = {

@@ -9,7 +9,7 @@ import { textOfBox } from '../values/box.ts'
 import type { Column } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
-import { type Bounds, boundsOf, groundOf, isEastmost, isSouthmost, type Tile } from './tile-matrix-set.ts'
+import { type Bounds, boundsOf, gridOf, groundOf, type Tile } from './tile-matrix-set.ts'
 
 /** Parameters of a tile by their names; any other name is that of a column. */
 export type TileParameters = Pick<
@@ -33,8 +33,10 @@ export type TileQuery = {
   readonly collection: Collection
   readonly tile: Tile
   readonly properties: readonly Column[]
-  /** True for features that meet the tile. */
-  readonly condition: Condition
+  /** True for features whose bounding boxes meet the tile, and which meet all else; undefined for every feature. */
+  readonly condition: Condition | undefined
+  /** True for features that meet the tile, if their bounding boxes do. */
+  readonly exact: Condition
   /** The part of it that is the place of the tile: it compares bounding boxes, and fails for no row. */
   readonly place: Condition | undefined
   /** Names of the functions of the database that the condition calls. */
@@ -67,7 +69,6 @@ export function planTile(
   const { rough, exact } = whereOf(tile, collection.geometry)
   const conditions = [
     ...(rough ? [rough] : []),
-    exact,
     ...planConditions(parameters as ItemParameters, collection, functions, TILE_PARAMETERS),
   ]
   return {
@@ -76,7 +77,8 @@ export function planTile(
     properties: parameters.properties
       ? planProperties(parameters.properties, collection)
       : collection.properties,
-    condition: allOf(conditions),
+    condition: conditions.length > 0 ? allOf(conditions) : undefined,
+    exact,
     place: rough,
     calls: conditions.flatMap(({ calls }) => calls ?? []),
     // Whatever else confines the query, the tile does.
@@ -107,8 +109,7 @@ type Where = {
 function whereOf(tile: Tile, geometry: GeometryColumn): Where {
   const ground = groundOf(tile)
   const stored = storedGeometry(geometry)
-  const sides = sidesOf(tile, geometry)
-  const box = polygonOf(geometry.srid ?? 4326, sides)
+  const box = polygonOf(geometry.srid ?? 4326, sidesOf(tile, geometry))
   if (hasPlainSystem(geometry, tile)) {
     const rough: Condition = {
       shape: 'tile overlapping',
@@ -116,7 +117,8 @@ function whereOf(tile: Tile, geometry: GeometryColumn): Where {
       boxes: [ground],
       compose: (box) => sql`${stored} && ${box}::geometry`,
     }
-    if (hasPoints(geometry)) return { rough, exact: insideCondition(tile, stored, sides) }
+    if (hasPoints(geometry))
+      return { rough, exact: insideCondition(tile, stored, (one) => sidesOf(one, geometry)) }
     const exact: Condition = {
       shape: 'tile meeting',
       values: [box, box],
@@ -130,7 +132,7 @@ function whereOf(tile: Tile, geometry: GeometryColumn): Where {
   const known = careful?.()?.rough
   const rough = known && { ...known, ...(withoutIndex ? { withoutIndex: ANYWHERE } : {}) }
   if (hasPoints(geometry))
-    return { rough, exact: insideCondition(tile, transformed(geometry, tile), boundsOf(tile)) }
+    return { rough, exact: insideCondition(tile, transformed(geometry, tile), boundsOf) }
   const exact: Condition = {
     shape: 'tile meeting ground',
     values: [textOfBox(ground)],
@@ -140,19 +142,17 @@ function whereOf(tile: Tile, geometry: GeometryColumn): Where {
   return { rough, exact }
 }
 
-/** True for a point in the tile. One on the edge between two tiles is in the one to the east or south of it. */
-const insideCondition = (tile: Tile, point: SQL, [left, bottom, right, top]: Bounds): Condition => ({
-  shape: `tile inside ${tile.set.id}`,
-  values: [
-    left,
-    isEastmost(tile) ? Number.MAX_VALUE : right,
-    isSouthmost(tile) ? -Number.MAX_VALUE : bottom,
-    top,
-  ],
-  compose: (left, right, bottom, top) =>
-    sql`ST_X(${point}) >= ${left}::float8 and ST_X(${point}) < ${right}::float8
-      and ST_Y(${point}) > ${bottom}::float8 and ST_Y(${point}) <= ${top}::float8`,
-})
+/** True for a point in the tile. One on the edge between two tiles is in the one to the east or north of it. */
+function insideCondition(tile: Tile, point: SQL, sidesOf: (tile: Tile) => Bounds): Condition {
+  const { across, up } = gridOf(tile, 0, sidesOf)
+  return {
+    shape: `tile inside ${tile.set.id}`,
+    values: [...across, ...up],
+    compose: (left, right, bottom, top) =>
+      sql`ST_X(${point}) >= ${left}::float8 and ST_X(${point}) < ${right}::float8
+        and ST_Y(${point}) >= ${bottom}::float8 and ST_Y(${point}) < ${top}::float8`,
+  }
+}
 
 /** Returns a point in the system of the tile. */
 export function transformed(geometry: GeometryColumn, { set }: Tile): SQL {
@@ -174,7 +174,7 @@ export const polygonOf = (srid: number, [left, bottom, right, top]: Bounds) =>
 
 /** Returns the query without the index of a projected table; undefined if it uses none. */
 export const withoutIndex = (query: TileQuery): TileQuery | undefined =>
-  query.condition.withoutIndex && {
+  query.condition?.withoutIndex && {
     ...query,
     condition: query.condition.withoutIndex,
     place: query.place?.withoutIndex,

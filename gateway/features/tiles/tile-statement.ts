@@ -13,7 +13,7 @@ import { cellsCondition, compileRead, type From, where } from '../sharding/shard
 import { type Column, columnOf } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
-import { boundsOf, EARTH_RADIUS_M, groundOf, type Tile } from './tile-matrix-set.ts'
+import { boundsOf, gridOf, groundOf, type Tile } from './tile-matrix-set.ts'
 import {
   drawable,
   hasPlainSystem,
@@ -31,10 +31,12 @@ export const EXTENT = 4096
 const BUFFER = 64
 /** Steps between positions of lines and polygons: half a pixel of a tile that is shown with 512 pixels. */
 const SIMPLIFIED = 4
-/** Cells of the grid in each direction; a power of two, so that a cell consists of whole cells of finer levels. */
-const THINNED = 128
+/** The grid has the tiles of so many levels further as its cells: 64 in each direction, eight pixels apart. */
+const THINNED = 6
 /** The same for clusters, which are drawn as large symbols. */
-const CLUSTERED = 16
+const CLUSTERED = 4
+/** More than there are cells in a direction. */
+const CELL_BASE = 1_000
 /** Points that are all shown. */
 const MAX_UNTHINNED = 4_000
 /** Lines and polygons that are drawn, the largest ones: no more fit into a tile. */
@@ -104,22 +106,16 @@ function clipOf(tile: Tile, { srid }: GeometryColumn): string {
   ])
 }
 
-/**
- * Returns true if rows of the grid are computed from latitudes. Projected ones are of equal height, so that those of the next
- * level are halves of them.
- */
-const isGridOfLatitudes = ({ collection, tile }: TileQuery) =>
-  collection.geometry.srid === 4326 && tile.set.srid !== 4326
-
 /** Values of a tile that a statement binds, by their names. */
 function valuesOf(query: TileQuery) {
   const { collection, tile, mostBytes, isClustered } = query
   const { geometry, id } = collection
   const bounds = boundsOf(tile)
-  const sides = hasPlainSystem(geometry, tile) ? sidesOf(tile, geometry) : bounds
-  const unit = isGridOfLatitudes(query) ? EARTH_RADIUS_M : 1
-  const [bottom, top] = isGridOfLatitudes(query) ? [bounds[1], bounds[3]] : [sides[1], sides[3]]
-  const cells = isClustered ? CLUSTERED : THINNED
+  const isPlain = hasPlainSystem(geometry, tile)
+  const grid = gridOf(tile, isClustered ? CLUSTERED : THINNED, (one) =>
+    isPlain ? sidesOf(one, geometry) : boundsOf(one),
+  )
+  const [left, , right] = isPlain ? sidesOf(tile, geometry) : bounds
   const step = (bounds[2] - bounds[0]) / EXTENT
   return {
     layer: id,
@@ -129,12 +125,10 @@ function valuesOf(query: TileQuery) {
     left: bounds[0],
     bottom: bounds[1],
     simplified: step * SIMPLIFIED,
-    gridLeft: sides[0],
-    gridBottom: bottom / unit,
-    gridWidth: (sides[2] - sides[0]) / cells,
-    gridHeight: (top - bottom) / unit / cells,
+    across: grid.across,
+    up: grid.up,
     /** Size below which a line or a polygon has less than half a step. */
-    least: hasPlainSystem(geometry, tile) ? (sides[2] - sides[0]) / EXTENT / 2 : 0,
+    least: isPlain ? (right - left) / EXTENT / 2 : 0,
   }
 }
 type Place = Record<keyof ReturnType<typeof valuesOf>, SQL>
@@ -143,7 +137,12 @@ type Place = Record<keyof ReturnType<typeof valuesOf>, SQL>
 function near(geometry: GeometryColumn, tile: Tile, { clip }: Place): SQL {
   const { srid } = tile.set
   const refine = drawable(geometry)
-  const clipped = (own: SQL) => sql`ST_ClipByBox2D(${own}, ${clip}::geometry::box2d)`
+  const cut = (own: SQL) => sql`ST_ClipByBox2D(${own}, ${clip}::geometry::box2d)`
+  // Most geometries are near the tile as a whole, which their boxes show.
+  const clipped = (own: SQL) =>
+    hasPlainSystem(geometry, tile)
+      ? sql`case when ${storedGeometry(geometry)} @ ${clip}::geometry then ${own} else ${cut(own)} end`
+      : cut(own)
   if (geometry.srid === srid) return clipped(refine(storedGeometry(geometry)))
   const inDegrees = clipped(geometryInDegrees(geometry, refine))
   return srid === 4326 ? inDegrees : sql`ST_Transform(${inDegrees}, ${sql.raw(String(srid))})`
@@ -169,20 +168,14 @@ function placeOf(query: TileQuery, place: Place) {
   const { geometry } = query.collection
   const stored = storedGeometry(geometry)
   const position = hasPlainSystem(geometry, tile) ? stored : transformed(geometry, tile)
-  const step = (value: SQL, edge: SQL, size: SQL) =>
-    sql`floor((${value} - ${edge}::float8) / ${size}::float8)`
-  const latitude = sql`ST_Y(${position})`
   const extent = (axis: string) =>
     sql`(${sql.raw(`ST_${axis}Max`)}(${stored}) - ${sql.raw(`ST_${axis}Min`)}(${stored}))`
   return {
     drawn: drawn(geometry, tile, place),
     position,
-    across: step(sql`ST_X(${position})`, place.gridLeft, place.gridWidth),
-    down: step(
-      isGridOfLatitudes(query) ? sql`asinh(tand(${latitude}))` : latitude,
-      place.gridBottom,
-      place.gridHeight,
-    ),
+    /** The cell of a point in the grid, from 1 in both directions; those around the grid are 0, and one more than it has. */
+    cell: sql`width_bucket(ST_X(${position}), ${place.across}::float8[]) * ${sql.raw(String(CELL_BASE))}
+      + width_bucket(ST_Y(${position}), ${place.up}::float8[])`,
     /** An area, which lines have too. */
     size: sql`(${extent('X')} + ${place.least}::float8) * (${extent('Y')} + ${place.least}::float8)`,
     isVisible: sql`(greatest(${extent('X')}, ${extent('Y')}) >= ${place.least}::float8 or ST_Dimension(${stored}) = 0)`,
@@ -223,14 +216,14 @@ export function compileNames(query: TileQuery): Statement | undefined {
 
 /** Returns a statement with a row for each of these rows: its name if the tile may show it. It fails if one of them does. */
 export function compileTrial(query: TileQuery, names: readonly string[]): Statement {
-  const { collection, condition, tile } = query
+  const { collection, tile } = query
   const { name, type } = nameOf(query)!
   const values = valuesOf(query)
   const keys = Object.keys(values) as (keyof typeof values)[]
   return compileRead(
     collection,
     `tile trial ${tile.set.id}`,
-    [cellsPart(query), bound(names), condition, ...keys.map((key) => bound(values[key]))],
+    [cellsPart(query), bound(names), matchingOf(query, true), ...keys.map((key) => bound(values[key]))],
     (from, cells, list, matching, ...rest) => {
       const place = Object.fromEntries(keys.map((key, index) => [key, rest[index]!])) as Place
       // The last column is there to be computed.
@@ -257,16 +250,19 @@ export const compileTileCount = (query: TileQuery): Statement =>
   compileRead(
     query.collection,
     'tile count',
-    [matchingOf(query)],
+    [matchingOf(query, true)],
     (from, matching) => sql`select count(*) from ${from.table} as item${where(from, matching)}`,
     query.cells,
   )
 
 const cellsPart = ({ cells }: TileQuery) => (cells ? cellsCondition(cells) : undefined)
 
-function matchingOf(query: TileQuery): Fragment {
-  const parts = [query.condition, cellsPart(query)]
-  return allOf(parts.filter((part) => part !== undefined))
+/** Returns the condition of the features in the tile; undefined for every row. @param isExact false to find all boxes */
+function matchingOf(query: TileQuery, isExact: boolean): Fragment | undefined {
+  const parts = [query.condition, isExact ? query.exact : undefined, cellsPart(query)].filter(
+    (part) => part !== undefined,
+  )
+  return parts.length > 0 ? allOf(parts) : undefined
 }
 
 /**
@@ -280,20 +276,21 @@ export function compileTile(query: TileQuery, counted: Counted | undefined): Sta
   const list = properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
   const way = isClustered ? 'clustered' : counted ? `counted ${counted.isThinned}` : 'in one table'
   const compose = (from: From, ...texts: (SQL | undefined)[]): SQL => {
-    const [matching, cells, total, ...rest] = texts
+    const [matching, boxed, cells, total, ...rest] = texts
     const place = Object.fromEntries(names.map((name, index) => [name, rest[index]!])) as Place
     const rows = isClustered
       ? selectClusters(query, from, place, matching)
       : counted
         ? selectCounted(query, from, place, matching, total!, counted.isThinned)
-        : selectInOneTable(query, from, place, matching, cells)
-    return encode(place, rows)
+        : selectInOneTable(query, from, place, { matching, boxed, cells })
+    return encode(query, place, rows)
   }
   return compileRead(
     collection,
     `tile ${tile.set.id} ${way} ${list}`,
     [
-      matchingOf(query),
+      matchingOf(query, true),
+      matchingOf(query, false),
       cellsPart(query),
       counted && bound(counted.total),
       ...names.map((name) => bound(values[name])),
@@ -313,7 +310,6 @@ type Rows = {
   readonly hasId: boolean
   /** A query for how many features the tile could show. */
   readonly total: SQL
-  readonly isClustered?: boolean
 }
 
 const alias = (index: number) => sql.raw(`p${index}`)
@@ -331,33 +327,49 @@ function drawnColumns(query: TileQuery, place: Place, fields: readonly Field[]):
   return sql`${drawn} as drawn, ${id} as id, ${isPoint ? sql`0::float8` : size} as size, ${mixed} as mixed${sql.join(own)}`
 }
 
+/** Conditions of the rows of a tile: of what is in it, of what has its box in it, and of the cells that these are in. */
+type Conditions = Readonly<Record<'matching' | 'boxed' | 'cells', SQL | undefined>>
+
 /** Finds the positions of rows first, and reads only those that are shown. */
 function selectInOneTable(
   query: TileQuery,
   from: From,
   place: Place,
-  matching: SQL | undefined,
-  cells: SQL | undefined,
+  { matching, boxed, cells }: Conditions,
 ): Rows {
   const { geometry, idColumn } = query.collection
   const fields = fieldsOf(query)
-  const { across, down, size, isVisible, mixed } = placeOf(query, place)
-  const source = sql`from ${from.table} as item${where(from, matching)}`
-  const isPoint = hasPoints(geometry)
-  const found = isPoint
-    ? sql`select min(item.ctid) as place, count(*) as held ${source} group by ${across}, ${down}`
-    : sql`select item.ctid as place, ${size} as size, ${isVisible} as is_visible, ${mixed} as mixed ${source}`
-  const places = isPoint
-    ? sql`case when (select sum(found.held) from found) <= ${sql.raw(String(MAX_UNTHINNED))}
-        then array(select item.ctid ${source}) else array(select found.place from found) end`
-    : sql`array(select found.place from found where found.is_visible order by found.size desc, found.mixed limit ${sql.raw(String(MAX_DRAWN))})`
+  const { cell, size, isVisible, mixed } = placeOf(query, place)
+  const columns = drawnColumns(query, place, fields)
+  const hasId = idColumn?.kind === 'integer'
+  const readAt = (places: SQL) =>
+    sql`select ${columns} from ${from.table} as item${where(from, cells, sql`item.ctid = any(array(${places}))`)}`
+  if (!hasPoints(geometry)) {
+    const found = sql`select item.ctid as place, ${size} as size, ${isVisible} as is_visible, ${mixed} as mixed
+      from ${from.table} as item${where(from, matching)}`
+    return {
+      before: sql`found as materialized (${found}), `,
+      drawn: readAt(
+        sql`select found.place from found where found.is_visible order by found.size desc, found.mixed limit ${sql.raw(String(MAX_DRAWN))}`,
+      ),
+      fields,
+      hasId,
+      total: sql`select count(*) from found`,
+    }
+  }
+  const side = (number: string) => sql.raw(`${number} between 1 and ${2 ** THINNED}`)
+  const found = sql`select min(placed.place) as place, count(*) as held
+    from (select item.ctid as place, ${cell} as cell from ${from.table} as item${where(from, boxed)}) as placed
+    group by placed.cell having ${side(`placed.cell / ${CELL_BASE}`)} and ${side(`placed.cell % ${CELL_BASE}`)}`
+  const isThinned = sql.raw(`(select sum(found.held) from found) > ${MAX_UNTHINNED}`)
+  // Only one of the two is run.
   return {
     before: sql`found as materialized (${found}), `,
-    drawn: sql`select ${drawnColumns(query, place, fields)}
-      from ${from.table} as item${where(from, cells, sql`item.ctid = any(${places})`)}`,
+    drawn: sql`select ${columns} from ${from.table} as item${where(from, sql`not ${isThinned}`, matching)}
+      union all select seen.* from (${readAt(sql`select found.place from found`)}) as seen where ${isThinned}`,
     fields,
-    hasId: idColumn?.kind === 'integer',
-    total: isPoint ? sql`(select sum(found.held) from found)` : sql`(select count(*) from found)`,
+    hasId,
+    total: sql`select sum(found.held) from found`,
   }
 }
 
@@ -372,9 +384,13 @@ function selectCounted(
 ): Rows {
   const { collection } = query
   const fields = fieldsOf(query)
-  const { across, down, size, isVisible, mixed } = placeOf(query, place)
+  const { cell, size, isVisible, mixed } = placeOf(query, place)
   const columns = drawnColumns(query, place, fields)
-  const common = { fields, hasId: collection.idColumn?.kind === 'integer', total: sql`${total}::bigint` }
+  const common = {
+    fields,
+    hasId: collection.idColumn?.kind === 'integer',
+    total: sql`select ${total}::bigint`,
+  }
   if (!hasPoints(collection.geometry))
     return {
       ...common,
@@ -389,23 +405,29 @@ function selectCounted(
       drawn: sql`select ${columns} from ${from.table} as item${where(from, matching)}`,
     }
   // Columns of ours have names that no column of a table is likely to have.
-  const placed = sql`(select item.*, ${across} as tessera_across, ${down} as tessera_down, ${mixed} as tessera_mixed
+  // Not all columns of the table, some of which the role may not read.
+  const read = [
+    ...collection.columns.map(columnOf),
+    columnOf({ name: collection.geometry.column }),
+    ...(isSpreadByCell(collection) ? [cellColumn] : []),
+  ]
+  const placed = sql`(select ${sql.join(read, sql.raw(', '))}, ${cell} as tessera_cell, ${mixed} as tessera_mixed
     from ${from.table} as item${where(from, matching)})`
-  const keys = sql`${cellColumn}, tessera_across, tessera_down`
+  const keys = sql`${cellColumn}, tessera_cell`
   const rows = isSpreadByCell(collection)
     ? sql`(select distinct on (${keys}) placed.* from ${placed} as placed order by ${keys}, tessera_mixed)`
     : placed
   return {
     ...common,
-    before: sql`sent as materialized (select ${columns}, item.tessera_across as across, item.tessera_down as down from ${rows} as item), `,
-    drawn: sql`select distinct on (sent.across, sent.down) sent.* from sent order by sent.across, sent.down, sent.mixed`,
+    before: sql`sent as materialized (select ${columns}, item.tessera_cell as cell from ${rows} as item), `,
+    drawn: sql`select distinct on (sent.cell) sent.* from sent order by sent.cell, sent.mixed`,
   }
 }
 
 /** Returns one feature for the points of each cell of the grid: at their mean position, with what is equal in all of them. */
 function selectClusters(query: TileQuery, from: From, place: Place, matching: SQL | undefined): Rows {
   const fields = fieldsOf(query)
-  const { across, down, position } = placeOf(query, place)
+  const { cell, position } = placeOf(query, place)
   const { srid, set } = { srid: query.collection.geometry.srid, set: query.tile.set }
   const own = fields.map(({ value, kind }, index) => {
     const one = kind === 'flag' ? sql`bool_and(${value})` : sql`min(${value})`
@@ -424,11 +446,10 @@ function selectClusters(query: TileQuery, from: From, place: Place, matching: SQ
     before: sql``,
     drawn: sql`select ST_AsMVTGeom(${placedMiddle}, ${place.envelope}::geometry::box2d, ${sql.raw(String(EXTENT))}, 0, true) as drawn, ${id} as id,
         count(*)::float8 as size, 0 as mixed${sql.join(own)}, count(*) as ${alias(fields.length)}
-      from ${from.table} as item${where(from, matching)} group by ${across}, ${down}`,
+      from ${from.table} as item${where(from, matching)} group by ${cell}`,
     fields: [...fields, { name: POINT_COUNT, value: sql``, isText: false, kind: 'plain' }],
     hasId,
-    total: sql`(select sum(${alias(fields.length)}) from drawn)`,
-    isClustered: true,
+    total: sql`select sum(${alias(fields.length)}) from drawn`,
   }
 }
 
@@ -443,7 +464,8 @@ const AIM = 0.97
  * Encodes as many features as fit. The first try takes more than can fit for certain; if it is too large, the second takes
  * as many as its mean size promises, and the third as many as fit whatever their size is.
  */
-function encode({ layer, most }: Place, rows: Rows): SQL {
+function encode(query: TileQuery, { layer, most }: Place, rows: Rows): SQL {
+  const isPoint = hasPoints(query.collection.geometry) && !query.isClustered
   const { fields, hasId } = rows
   const geometry = freeName('geometry', fields)
   const id = freeName('feature_id', fields)
@@ -458,10 +480,9 @@ function encode({ layer, most }: Place, rows: Rows): SQL {
   const hasLeftOut = freeName(LEFT_OUT, fields) === LEFT_OUT
   const shown = fields.map(({ name }, index) => sql`${alias(index)} as ${named(name)}, `)
   const all = fields.map((_, index) => sql`, ${alias(index)}`)
-  const isClustered = fields.at(-1)?.name === POINT_COUNT && rows.isClustered
-  const count = isClustered ? sql`sum(${alias(fields.length - 1)}) over ()` : sql`count(*) over ()`
+  const count = query.isClustered ? sql`sum(${alias(fields.length - 1)}) over ()` : sql`count(*) over ()`
   const leftOut = hasLeftOut
-    ? sql`, case when number = 1 then nullif(counted.total - ${count}, 0)::bigint end as ${named(LEFT_OUT)}`
+    ? sql`, case when reached = bytes then nullif(counted.total - ${count}, 0)::bigint end as ${named(LEFT_OUT)}`
     : sql``
   // Rows of `ranked` come in its order.
   const upTo = (
@@ -471,11 +492,11 @@ function encode({ layer, most }: Place, rows: Rows): SQL {
       from ranked cross join counted where reached <= ${limit}) as layer)`
   const mean = sql`(select max(reached) from ranked where reached <= ${budget} * ${sql.raw(String(HOPE))})::float8 / octet_length(first.tile)`
   return sql`with ${rows.before}drawn as materialized (${rows.drawn}), ranked as materialized (
-      select measured.*, sum(bytes) over in_order as reached, row_number() over in_order as number
+      select measured.*, sum(bytes) over in_order as reached
       from (select drawn, id, size, mixed${sql.join(all)}, ${bytes} as bytes from drawn where drawn is not null) as measured
       where bytes <= ${budget}
-      window in_order as (order by size desc, mixed${sql.join(all)}, id rows unbounded preceding)
-    ), counted as materialized (select ${rows.total} as total)
+      window in_order as (order by ${isPoint ? sql`mixed` : sql`size desc, mixed`}${sql.join(all)}, id rows unbounded preceding)
+    ), counted (total) as materialized (${rows.total})
     select encode(case when octet_length(tile) <= ${budget} then tile else coalesce(
       (select tile from (select ${upTo(sql`${budget} * ${sql.raw(String(AIM))} * ${mean}`)} as tile offset 0) as second where octet_length(tile) <= ${budget}),
       ${upTo(budget)}) end, 'base64')

@@ -162,12 +162,12 @@ test('/req/core/tc-tilematrix-definition, /req/core/tc-tilerow-definition, /req/
 
 test('a tile of too many points is thinned below the limit, and says how many are left out', async () => {
   const answer = await tile('/collections/cities/tiles/WebMercatorQuad/4/5/8')
-  assert.ok(answer.body.length <= 500_000 && answer.body.length > 100_000, `${answer.body.length}`)
   const features = featuresOf(answer, 'cities')
+  assert.ok(answer.body.length <= 500_000 && features.length > 3_000, `${answer.body.length}`)
   const { count } = (
     await session.query<{ count: number }>(
       `select count(*)::int as count from cities where st_x(geom) >= 0 and st_x(geom) < 22.5
-        and st_y(geom) > 40.97989806962013 and st_y(geom) <= 55.77657301866769`,
+        and st_y(geom) >= 40.97989806962013 and st_y(geom) < 55.77657301866769`,
     )
   )[0]!
   assert.equal(features.length + leftOutOf(features), count)
@@ -180,7 +180,7 @@ test('a point that is shown at one level is shown at the next', async () => {
     featuresOf(await tile(`${path}/${part}`), 'cities').map(({ properties }) => properties.id)
   const finer = new Set((await Promise.all(['3/2/0', '3/2/1', '3/3/0', '3/3/1'].map(idsIn))).flat())
   const coarse = await idsIn('2/1/0')
-  assert.ok(coarse.length > 1_000)
+  assert.ok(coarse.length > 300)
   assert.deepEqual(
     coarse.filter((id) => !finer.has(id)),
     [],

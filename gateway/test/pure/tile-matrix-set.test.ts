@@ -5,11 +5,13 @@ import { test } from 'node:test'
 import { GatewayError } from '../../errors.ts'
 import {
   boundsOf,
+  gridOf,
   groundOf,
   isWithin,
   limitsOf,
   parseTile,
   TILE_MATRIX_SETS,
+  type Tile,
   tileMatrixSetDocument,
   tileMatrixSetOf,
   WEB_MERCATOR_QUAD,
@@ -54,6 +56,25 @@ test('tiles that are next to each other share their edge to the last bit', () =>
         assert.equal(at(step, 0).minLatitude, at(step + 1, 0).maxLatitude)
       }
     }
+})
+
+test('a grid in a tile has the edges of finer tiles, and the far edges of the world are inside', () => {
+  const at = (level: number, row: number, column: number) => ({ set: WEB_MERCATOR_QUAD, level, row, column })
+  const sidesOf = (one: Tile) => {
+    const { minLongitude, minLatitude, maxLongitude, maxLatitude } = groundOf(one)
+    return [minLongitude, minLatitude, maxLongitude, maxLatitude] as const
+  }
+  const coarse = gridOf(at(4, 5, 8), 3, sidesOf)
+  const south = gridOf(at(5, 11, 17), 2, sidesOf)
+  assert.equal(coarse.across.length, 9)
+  assert.deepEqual(coarse.across.slice(4), south.across)
+  assert.deepEqual(coarse.up.slice(0, 5), south.up)
+  assert.deepEqual(
+    coarse.up.toSorted((a, b) => a - b),
+    coarse.up,
+  )
+  assert.ok(gridOf(at(0, 0, 0), 3, sidesOf).across[8]! > 180)
+  assert.equal(gridOf(at(1, 0, 0), 3, sidesOf).across[8], 0)
 })
 
 test('a tile is where others have it', () => {

@@ -129,6 +129,25 @@ test('every parameter with every nasty value', async () => {
   assert.ok(count > 200, `only ${count} requests`)
 })
 
+test('every nasty value in every part of the address of a tile', async () => {
+  const values = [...nasty.map(encodeURIComponent), ...broken]
+  for (const value of values) {
+    for (const name of [...parameters, 'cluster', 'collections'])
+      await expectNoFailure(`/collections/target/tiles/WebMercatorQuad/0/0/0?${name}=${value}`)
+    await expectNoFailure(`/tiles/WebMercatorQuad/0/0/0?collections=${value}`)
+    if (value === '' || broken.includes(value)) continue
+    for (const path of [
+      `${value}/0/0/0`,
+      `WebMercatorQuad/${value}/0/0`,
+      `WebMercatorQuad/0/${value}/0`,
+      `WebMercatorQuad/0/0/${value}`,
+    ]) {
+      const { status, text } = await ask(`/collections/target/tiles/${path}`)
+      assert.ok(status < 500, `${path}: ${status} ${text}`)
+    }
+  }
+})
+
 test('every nasty value as the name of a parameter, a collection and a feature', async () => {
   for (const value of [...nasty.filter(Boolean).map(encodeURIComponent), ...broken]) {
     for (const path of [

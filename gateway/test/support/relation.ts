@@ -67,5 +67,6 @@ export const tableOf = (
   hidden: [],
   key: ['id'],
   hasChildren: false,
+  isReadableAsWhole: true,
   columns: [column('id', 'int8', false), ...columns],
 })
