@@ -345,7 +345,7 @@ async function isAt(path: string, code: number, expected: readonly number[]) {
   assert.ok(distance <= (code === 4326 ? 1e-9 : 0.0001), `${path} in ${code}: ${position}`)
 }
 
-test('a feature that is sent in a system is there in this and in every other one, to a tenth of a millimetre', async () => {
+test('/req/features/content-crs-header, /req/features/crs-other-crs: a feature that is sent in a system is there in this and in every other one, to a tenth of a millimetre', async () => {
   const [place, moved] = [
     [571666.4475, 5539109.8152],
     [381852.4239, 5200565.4223],
