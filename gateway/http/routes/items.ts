@@ -21,7 +21,7 @@ import {
   MAX_OFFSET,
   planItems,
 } from '../../features/query/item-query.ts'
-import { isUnlocated, locateBbox, planBbox, type UnlocatedBbox } from '../../features/query/locate-bbox.ts'
+import { isUnlocated, locate, planPlaces } from '../../features/query/locate.ts'
 import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
 import { compileItems, compilePage } from '../../features/query/page.ts'
 import {
@@ -144,7 +144,7 @@ const itemsQuery = Type.Object(
     'filter-crs': Type.Optional(
       Type.String({
         description:
-          'Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI.',
+          'Coordinate system of the geometries in the filter, as a URI from the list of the collection; positions are in the order of its axes.',
         default: CRS84.uri,
         example: CRS84.uri,
         'x-expected': 'the URI of a coordinate system',
@@ -289,20 +289,20 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     return before(deadline, readItem(view, unshown, collection, featureId, encoder, reserve))
   }
 
-  /** Plans the query and opens its view: in this order, unless the database has to locate its box first. */
+  /** Plans the query and opens its view: in this order, unless the database has to locate its places first. */
   const planIn = async (
     request: FastifyRequest,
     reply: FastifyReply,
     collection: Collection,
     parameters: ItemParameters,
   ): Promise<{ planned: ItemQuery; view: View }> => {
-    const bbox = planBbox(parameters, collection)
-    if (!isUnlocated(bbox)) {
-      const planned = planItems(parameters, collection, functions(), bbox)
+    const places = planPlaces(parameters, collection, functions())
+    if (!isUnlocated(places)) {
+      const planned = planItems(parameters, collection, functions(), places)
       return { planned, view: await views.open(request, reply, timeoutMs) }
     }
     const view = await views.open(request, reply, timeoutMs)
-    const located = await locateBbox(view, bbox)
+    const located = await locate(view, places)
     return { planned: planItems(parameters, collection, functions(), located), view }
   }
 
@@ -385,13 +385,15 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const encoder = encoders.find((one) => one.format === format)
       const parameters = request.query as ItemParameters
       if (request.query.explain) {
-        const bbox = planBbox(parameters, collection)
-        const checked = isUnlocated(bbox) ? undefined : planItems(parameters, collection, functions(), bbox)
-        let planned: ItemQuery | undefined
+        const places = planPlaces(parameters, collection, functions())
+        let planned = isUnlocated(places) ? undefined : planItems(parameters, collection, functions(), places)
         const compile = async (view: View) => {
-          planned =
-            checked ??
-            planItems(parameters, collection, functions(), await locateBbox(view, bbox as UnlocatedBbox))
+          planned ??= planItems(
+            parameters,
+            collection,
+            functions(),
+            isUnlocated(places) ? await locate(view, places) : places,
+          )
           const compilePart = isLarge(planned) ? compileItems : compilePage
           return compilePart(planned, (encoder ?? geojson).inSystem(planned.system))
         }
