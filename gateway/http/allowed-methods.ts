@@ -58,7 +58,7 @@ export function answerOptions(request: FastifyRequest, reply: FastifyReply, allo
   const names = allow.join(', ')
   answerPreflight(request, reply, names)
   setSpelled(reply, 'Allow', names)
-  return reply.code(204).send()
+  return reply.code(200).send()
 }
 
 /**

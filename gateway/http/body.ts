@@ -41,7 +41,13 @@ export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
       done(error as Error)
     }
   })
-  scope.addHook('onRequest', ({ headers }, _reply, done) => {
+  scope.addHook('onRequest', ({ headers, method }, _reply, done) => {
+    if (!headers['content-type'] && method !== 'DELETE')
+      return done(
+        gatewayError('header-invalid', `Content-Type is missing: it must be ${types.join(' or ')}.`, {
+          header: 'Content-Type',
+        }),
+      )
     const [, charset] = CHARSET.exec(headers['content-type'] ?? '') ?? []
     if (charset !== undefined && !UTF_8.test(charset))
       return done(

@@ -33,7 +33,7 @@ export const selectionParameters = {
   'filter-crs': Type.Optional(
     Type.String({
       description:
-        'Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI.',
+        'Coordinate system of the geometries in the filter, as a URI from the list of the collection; positions are in the order of its axes.',
       default: CRS84.uri,
       example: CRS84.uri,
       'x-expected': 'the URI of a coordinate system',

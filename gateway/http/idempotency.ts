@@ -9,6 +9,7 @@ import {
   type IdempotencyKeys,
   KEY_HEADERS,
 } from '../features/changes/idempotency-key.ts'
+import { preferenceOf } from './prefer.ts'
 import { Type } from './type.ts'
 import { principalOf } from './view.ts'
 
@@ -90,8 +91,9 @@ export async function keyOfChange(
       headers['if-match'],
       headers['if-none-match'],
       bodyHash,
-      // Left out without it, so that keys of an earlier version stay the same.
+      // Left out without them, so that keys of an earlier version stay the same.
       ...(headers['content-crs'] === undefined ? [] : [headers['content-crs']]),
+      ...(preferenceOf(request, 'handling') === 'lenient' ? ['lenient'] : []),
     ]),
   })
 }

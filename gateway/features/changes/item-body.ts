@@ -3,7 +3,7 @@
 import { type Fault, gatewayError, listed, MAX_FAULTS, quoted } from '../../errors.ts'
 import { type Collection, isSpread } from '../collections/collection.ts'
 import { type Column, isRequired } from '../values/column.ts'
-import { type CoordinateSystem, CRS84 } from '../values/coordinate-system.ts'
+import type { CoordinateSystem } from '../values/coordinate-system.ts'
 import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
 import { describeForeignCrs, foreignCrsOf } from '../values/geojson-crs.ts'
 import {
@@ -59,12 +59,19 @@ const MAX_PADDING = 1_000
 /** Largest exponent of a number: a larger one is no measurement, and PostgreSQL would write out every digit. */
 const MAX_EXPONENT = 400
 
+/** How bodies are read. */
+export type BodyReading = {
+  /** The system of their coordinates. */
+  readonly system: CoordinateSystem
+  /** True if members that cannot be set are left out, and not refused. */
+  readonly isLenient: boolean
+}
+
 type Report = (pointer: string, detail: string) => undefined
 
 /**
  * Parses the body of a change.
  * @param id the feature's id, if the URL has it
- * @param system that of its coordinates
  * @throws GatewayError feature-invalid, with a fault for each thing that is wrong, up to a limit
  */
 export function parseItemBody(
@@ -72,7 +79,7 @@ export function parseItemBody(
   collection: Collection,
   kind: BodyKind,
   id: string | undefined,
-  system = CRS84,
+  { system, isLenient }: BodyReading,
 ): ItemBody {
   const faults: Fault[] = []
   const report: Report = (pointer, detail) => {
@@ -92,16 +99,17 @@ export function parseItemBody(
   }
   if (body.type !== 'Feature' && !(kind === 'update' && body.type === undefined))
     report('/type', 'must be "Feature"')
+  const refuse: Report = isLenient ? () => undefined : report
   for (const name of Object.keys(body)) {
     if (!KNOWN_MEMBERS.has(name))
-      report(pointerOf(name), 'is not a member of a feature; its attributes belong in properties')
+      refuse(pointerOf(name), 'is not a member of a feature; its attributes belong in properties')
   }
   const foreignCrs = foreignCrsOf(body.crs, system)
   if (foreignCrs !== undefined) report('/crs', `is ${describeForeignCrs(foreignCrs, system)}`)
   const parsed: ItemBody = {
-    id: parseId(body.id, collection, kind, id, report),
+    id: parseId(body.id, collection, kind, id, report, refuse),
     geometry: parseGeometryMember(body, collection, kind, system, report),
-    assignments: parseProperties(body.properties, collection, kind, report, mayLack ? lack : report),
+    assignments: parseProperties(body.properties, collection, kind, report, mayLack ? lack : report, refuse),
   }
   if (faults.length > 0) throw invalidFeature([...faults, ...lacks])
   return parsed
@@ -127,6 +135,7 @@ function parseId(
   kind: BodyKind,
   known: string | undefined,
   report: Report,
+  refuse: Report,
 ): string | undefined {
   const column = idColumn!
   const text = given instanceof ExactNumber ? given.text : typeof given === 'number' ? String(given) : given
@@ -145,7 +154,7 @@ function parseId(
     }
     return undefined
   }
-  if (idFrom === 'server') return report('/id', 'must be left out: the server gives new features their ids')
+  if (idFrom === 'server') return refuse('/id', 'must be left out: the server gives new features their ids')
   if (id === undefined) return report('/id', `must be ${describeValue(column).expected}`)
   return id
 }
@@ -213,6 +222,8 @@ function parseProperties(
   report: Report,
   /** Called for a value that a new feature needs and the body does not have. */
   reportMissing: Report,
+  /** Called for a member that cannot be set. */
+  refuse: Report,
 ): ColumnValue[] {
   if (properties === undefined && kind === 'update') return []
   if (!isObject(properties) && !(properties === null && kind !== 'update')) {
@@ -225,7 +236,7 @@ function parseProperties(
   for (const name of Object.keys(given)) {
     if (known.has(name)) continue
     const list = isListed ? '' : `, which has ${listed(known)}`
-    report(pointerOf('properties', name), `is not a property of this collection${list}`)
+    refuse(pointerOf('properties', name), `is not a property of this collection${list}`)
     isListed = true
   }
   const writable = collection.capabilities!.columns
@@ -246,7 +257,7 @@ function parseProperties(
     if (!writable.has(column.name)) {
       // A client that replaces a feature sends back everything it has read, including computed values.
       if (kind !== 'replace' || !column.isComputed)
-        report(
+        refuse(
           pointer,
           column.isComputed ? 'is computed by the database: leave it out' : 'cannot be changed here',
         )

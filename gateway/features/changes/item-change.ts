@@ -5,7 +5,7 @@ import type { Database, Query } from '../../database/contract.ts'
 import { isGeometryFailure, isProjectionFailure, RefusedChange } from '../../database/outcome.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { type GatewayError, gatewayError, quoted } from '../../errors.ts'
-import type { Collection } from '../collections/collection.ts'
+import { type Collection, createsByPut } from '../collections/collection.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import { geojson } from '../formats/geojson.ts'
 import { compileLookup } from '../query/lookup-statement.ts'
@@ -18,7 +18,7 @@ import { compileClaim, compileForget, compileForward, compileWhereabouts } from 
 import { type CoordinateSystem, CRS84, DEGREES } from '../values/coordinate-system.ts'
 import { parseStored } from '../values/value.ts'
 import { type ChangeResult, changeOnce, claimKey, type Done, type IdempotencyKey } from './idempotency-key.ts'
-import { type BodyKind, type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
+import { type BodyKind, type BodyReading, type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
 import {
   ABSENT,
   type ChangeStatement,
@@ -56,16 +56,16 @@ export interface ItemChanges {
 
 /**
  * @param key key of the only change that will be made; undefined if that change will not be repeated
- * @param system that of coordinates in bodies
  */
 export function makeItemChanges(
   database: Database,
   unshown: Unshown,
   key?: IdempotencyKey,
-  system = CRS84,
+  reading: BodyReading = { system: CRS84, isLenient: false },
 ): ItemChanges {
+  const { system } = reading
   const parse = async (given: unknown, collection: Collection, kind: BodyKind, id?: string) => {
-    const body = parseItemBody(given, collection, kind, id, system)
+    const body = parseItemBody(given, collection, kind, id, reading)
     return collection.level === undefined ? body : locateBody(database, body)
   }
 
@@ -137,8 +137,8 @@ export function makeItemChanges(
       return make(collection, homeIn(collection, id), async (attempt) => {
         const row = await changeItem(attempt, collection, id, body, condition, compileReplace, replaceKept)
         if (row) return stored('changed', attempt, collection, row)
-        if (!mayCreate || !collection.takesIds || !collection.capabilities?.canCreate)
-          throw featureNotFound(collection, id)
+        if (!createsByPut(collection)) throw featureNotFound(collection, id)
+        if (!mayCreate) throw nothingToMatch(collection, id)
         return stored(
           'created',
           attempt,
@@ -340,6 +340,14 @@ type Relocation = {
   readonly departure: (cell: number) => ChangeStatement
   readonly arrival?: ((left: Row) => ChangeStatement) | undefined
 }
+
+/** Returns the error for a replacement that could create the feature, but must not (RFC 9110, 13.1.1). */
+const nothingToMatch = (collection: Collection, id: string) =>
+  gatewayError(
+    'feature-changed',
+    `There is no feature ${quoted(id)} that If-Match could name. Leave the header out to create it.`,
+    { collection: collection.id, feature: id },
+  )
 
 /** Returns the error for a change that did not find a feature although it exists. */
 function refusal(collection: Collection, id: string, condition: Condition, [, , version]: Row): GatewayError {

@@ -398,6 +398,10 @@ export const tableOf = ({ schema, table }: Collection) =>
 /** Quoted name of the column with the cell of a row. */
 export const cellColumn = sql`${sql.identifier(CELL_COLUMN)}`
 
+/** True if PUT creates a feature that does not exist. */
+export const createsByPut = ({ takesIds, capabilities }: Collection) =>
+  takesIds && capabilities?.canCreate === true && capabilities.canUpdate
+
 /** True if features are distributed over nodes by a column of their rows. */
 export const isSpread = ({ distribution }: Collection) => distribution?.by === 'column'
 

@@ -10,10 +10,12 @@ import {
   ARITHMETIC,
   ARRAY,
   type Arithmetic,
+  type BboxLiteral,
   COMPARISONS,
   type Expression,
   FOLDS,
   type Fold,
+  type GeometryLiteral,
   isBbox,
   isDate,
   isGeometry,
@@ -34,12 +36,12 @@ import { foldText } from './fold.ts'
 import type { FilterFunctions } from './functions.ts'
 import { textOfNumber } from './number.ts'
 import { elementOf, elementTypeOf, type Queryables } from './queryables.ts'
-import { makeShape } from './shape.ts'
+import type { Shape } from './shape.ts'
 import { type ColumnTerm, type ListTerm, type Literal, literal, type Term, type ValueType } from './term.ts'
 
 export type CheckOptions = {
-  /** True if positions of geometries are latitude, longitude. */
-  readonly isLatitudeFirst: boolean
+  /** Returns the shape of a geometry, whose positions are in the system of the filter. */
+  readonly makeShape: (value: GeometryLiteral | BboxLiteral) => Shape
   readonly functions: FilterFunctions
 }
 
@@ -72,7 +74,7 @@ const isTime = (type: ValueType) => type === 'date' || type === 'timestamp'
 export function checkFilter(
   { expression, locate }: Parsed,
   { geometry, columns }: Queryables,
-  { isLatitudeFirst, functions }: CheckOptions,
+  { makeShape, functions }: CheckOptions,
 ): Term {
   const faultAt = (place: Place, reason: string) => filterFault(locate(place), reason)
   /** How many pairs of elements are compared one by one. */
@@ -105,7 +107,7 @@ export function checkFilter(
     if (isInterval(value)) return checkInterval(value.interval, place)
     if (isGeometry(value) || isBbox(value)) {
       try {
-        return { is: 'shape', type: 'geometry', shape: makeShape(value, isLatitudeFirst) }
+        return { is: 'shape', type: 'geometry', shape: makeShape(value) }
       } catch (error) {
         if (error instanceof GatewayError) throw faultAt(place, error.message.replace(/\.$/, ''))
         if (error instanceof GeometryError) throw faultAt(place, `the geometry ${error.message}`)

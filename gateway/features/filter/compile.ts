@@ -5,6 +5,7 @@ import type { Fragment } from '../../database/fragment.ts'
 import { SQL, StringChunk } from '../../database/sql.ts'
 import { areaOf, type Box, isTooWideForProjection, textOfBox } from '../values/box.ts'
 import type { CarefulCondition, Condition } from '../values/condition.ts'
+import { DEGREES } from '../values/coordinate-system.ts'
 import { columnSql, quoted } from './column-sql.ts'
 import { always, compareNumbers, isAnyNumber, never } from './compare-numbers.ts'
 import { compareTimes, relateTimes } from './compare-times.ts'
@@ -92,8 +93,10 @@ function write(
     condition: (one) => conditionOf(writer, one),
     relate(op, left, right) {
       const { text, boxes } = relateGeometries(writer, op, left, right, geometry)
-      // PostGIS uses the index of a table in degrees by itself.
-      const near = geometry.srid === 4326 ? undefined : nearby(boxes)
+      // PostGIS uses the index of a column that needs no transformation by itself.
+      const srid = systemOfRelation(left, right)
+      const isDirect = geometry.srid === srid && (srid === DEGREES || geometry.in(srid) === geometry.stored)
+      const near = isDirect ? undefined : nearby(boxes)
       return { text: near ? `(${near} and ${text})` : text, boxes }
     },
     geometry: (one) => geometrySql(writer, one, geometry),
@@ -438,7 +441,8 @@ function relateGeometries(
 ): Written {
   const shape = [left, right].find((term) => term.is === 'shape')?.shape
   const hasColumn = [left, right].some(({ is }) => is === 'geometry')
-  const [one, other] = [left, right].map((term) => geometrySql(writer, term, geometry))
+  const srid = systemOfRelation(left, right)
+  const [one, other] = [left, right].map((term) => geometrySql(writer, term, geometry, srid))
   const related = `${POSTGIS[op]}(${one}, ${other})`
   const text =
     shape?.heights && hasColumn
@@ -447,15 +451,21 @@ function relateGeometries(
   return { text, boxes: shape && hasColumn && op !== 's_disjoint' ? shape.boxes : undefined }
 }
 
-const geometrySql = (writer: Writer, term: Term, geometry: QueryableGeometry): string =>
-  term.is === 'geometry'
-    ? geometry.inDegrees
-    : bindGeometry(writer, (term as Extract<Term, { is: 'shape' }>).shape)
+/** Returns the system in which two geometries are compared: that of the filter. */
+const systemOfRelation = (left: Term, right: Term) =>
+  [left, right].find((term) => term.is === 'shape')?.shape.srid ?? DEGREES
+
+function geometrySql(writer: Writer, term: Term, geometry: QueryableGeometry, srid = DEGREES): string {
+  if (term.is === 'geometry') return geometry.in(srid)
+  const { shape } = term as Extract<Term, { is: 'shape' }>
+  const bound = bindGeometry(writer, shape)
+  return shape.srid === srid ? bound : `ST_Transform(${bound}, ${srid})`
+}
 
 /** Binds a geometry as such, so that PostgreSQL parses it once and not for each row. */
 const bindGeometry = (writer: Writer, shape: Shape) => `${writer.bind(ewktOf(shape))}::geometry`
 
-const ewktOf = ({ text }: Shape) => `SRID=4326;${text}`
+const ewktOf = ({ text, srid }: Shape) => `SRID=${srid};${text}`
 
 /** True if the feature must lie in the geometry of the filter. */
 const isWithin = (op: Spatial, left: Term) => op === (left.is === 'shape' ? 's_contains' : 's_within')

@@ -2,15 +2,18 @@
 
 import { gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
+import type { Box } from '../values/box.ts'
 import type { Condition } from '../values/condition.ts'
-import { CRS84, CRS84H, systemOf, WGS84 } from '../values/coordinate-system.ts'
-import { checkFilter } from './check.ts'
+import { type CoordinateSystem, CRS84H, DEGREES, systemOf } from '../values/coordinate-system.ts'
+import type { Position } from '../values/edge.ts'
+import { type CheckOptions, checkFilter } from './check.ts'
 import { compileFilter } from './compile.ts'
 import { parseJson } from './cql2-json.ts'
 import { parseText } from './cql2-text.ts'
-import { OWN_FUNCTIONS } from './functions.ts'
+import { type FilterFunctions, OWN_FUNCTIONS } from './functions.ts'
 import { printText } from './print.ts'
 import { queryablesOf } from './queryables.ts'
+import { edgesOfLiteral, makeShape } from './shape.ts'
 
 export const FILTER_LANGUAGES = ['cql2-text', 'cql2-json'] as const
 export type FilterLanguage = (typeof FILTER_LANGUAGES)[number]
@@ -27,26 +30,60 @@ export type FilterParameters = {
   readonly 'filter-crs'?: string
 }
 
-/** Coordinate systems of geometries in filters. */
-const SYSTEMS = { systems: [CRS84, CRS84H, WGS84], defaultSystem: CRS84 }
+/** Returns the system of the geometries in a filter. CRS84h says no more of them than CRS84. @throws GatewayError */
+const systemOfFilter = ({ 'filter-crs': uri }: FilterParameters, { systems, defaultSystem }: Collection) =>
+  systemOf('filter-crs', uri, { systems: [...new Set([...systems, CRS84H])], defaultSystem })
 
-/** Returns the condition of a request's filter; undefined if it has none. @throws GatewayError */
+/**
+ * Returns the edges of each geometry in a filter, in order, if they are in another system than degrees; otherwise
+ * undefined. @throws GatewayError
+ */
+export function edgesInFilter(
+  parameters: FilterParameters,
+  collection: Collection,
+  functions: FilterFunctions,
+): { readonly system: CoordinateSystem; readonly edges: readonly Position[][][] } | undefined {
+  const system = systemOfFilter(parameters, collection)
+  if (system.srid === DEGREES || !parameters.filter?.trim()) return undefined
+  const edges: Position[][][] = []
+  check(parameters, collection, functions, (value) => {
+    edges.push(edgesOfLiteral(value, system))
+    return makeShape(value, system, [])
+  })
+  return { system, edges }
+}
+
+/**
+ * Returns the condition of a request's filter; undefined if it has none.
+ * @param located boxes in degrees around each geometry, if they are in another system
+ * @throws GatewayError
+ */
 export function filterCondition(
   parameters: FilterParameters,
   collection: Collection,
   functions = OWN_FUNCTIONS,
+  located?: readonly (readonly Box[])[],
 ): Condition | undefined {
-  const { filter, 'filter-lang': language = 'cql2-text', 'filter-crs': crs } = parameters
-  const { isNorthFirst: isLatitudeFirst } = systemOf('filter-crs', crs, SYSTEMS)
+  const { filter } = parameters
+  const system = systemOfFilter(parameters, collection)
   if (filter === undefined) return undefined
   if (filter.trim() === '')
     throw gatewayError('parameter-invalid', "filter must not be empty, for example filter=name='Bern'.", {
       parameter: 'filter',
     })
-  const queryables = queryablesOf(collection)
-  const checked = checkFilter(parse(filter, language), queryables, { isLatitudeFirst, functions })
-  return compileFilter(checked, queryables)
+  let shapes = 0
+  const checked = check(parameters, collection, functions, (value) =>
+    makeShape(value, system, located?.[shapes++]),
+  )
+  return compileFilter(checked, queryablesOf(collection))
 }
+
+const check = (
+  { filter, 'filter-lang': language = 'cql2-text' }: FilterParameters,
+  collection: Collection,
+  functions: FilterFunctions,
+  makeShapeOf: CheckOptions['makeShape'],
+) => checkFilter(parse(filter!, language), queryablesOf(collection), { makeShape: makeShapeOf, functions })
 
 const parse = (filter: string, language: FilterLanguage) =>
   language === 'cql2-json' ? parseJson(filter) : parseText(filter)

@@ -3,14 +3,14 @@
 import { composeOnce } from '../../database/template.ts'
 import { type Collection, elementKindOf, isFilterable } from '../collections/collection.ts'
 import type { Column, ColumnKind } from '../values/column.ts'
-import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
+import { type GeometryColumn, geometryIn, storedGeometry } from '../values/geometry-column.ts'
 import type { ColumnTerm, ValueType } from './term.ts'
 
 /** The geometry of features, and its SQL, which has no values. */
 export type QueryableGeometry = Pick<GeometryColumn, 'column' | 'type' | 'srid'> & {
   /** As it is stored, so that its index is used. */
   readonly stored: string
-  readonly inDegrees: string
+  readonly in: (srid: number) => string
 }
 
 export type Queryables = {
@@ -49,7 +49,7 @@ export const queryableGeometry = (geometry: GeometryColumn): QueryableGeometry =
   type: geometry.type,
   srid: geometry.srid,
   stored: composeOnce(storedGeometry(geometry)).text,
-  inDegrees: composeOnce(geometryInDegrees(geometry)).text,
+  in: (srid) => composeOnce(geometryIn(srid, geometry)).text,
 })
 
 const termOf = (column: Column): ColumnTerm => ({

@@ -1,9 +1,9 @@
-// Owns the geometries of a checked filter in longitude and latitude: their text for PostgreSQL, and the boxes around
-// their parts.
+// Owns the geometries of a checked filter: their text for PostgreSQL, and the boxes around their parts.
 
-import { parseBbox } from '../values/bbox.ts'
-import type { Box } from '../values/box.ts'
-import { CRS84, WGS84 } from '../values/coordinate-system.ts'
+import { boxOf, parseRectangles } from '../values/bbox.ts'
+import { type Box, textOfRectangle } from '../values/box.ts'
+import type { CoordinateSystem } from '../values/coordinate-system.ts'
+import { type Position as EdgePosition, edgeOf, edgeThrough } from '../values/edge.ts'
 import { GeometryError } from '../values/geometry.ts'
 import {
   type BboxLiteral,
@@ -17,7 +17,8 @@ import {
 export type Shape = {
   /** Well-known text, without a coordinate system. */
   readonly text: string
-  /** Boxes that together contain it. */
+  readonly srid: number
+  /** Boxes in degrees that together contain it. */
   readonly boxes: readonly Box[]
   /** Least and greatest height, for a BBOX of six numbers. */
   readonly heights: readonly [number, number] | undefined
@@ -27,42 +28,81 @@ export type Shape = {
 const MAX_BOXES = 16
 
 /**
- * @param isLatitudeFirst true if positions of the literal are latitude, longitude
+ * @param system that of the literal
+ * @param located boxes around it, if it is in another system than degrees
  * @throws GatewayError for a BBOX that is none
  * @throws GeometryError for positions that are not on the Earth
  */
-export function makeShape(value: GeometryLiteral | BboxLiteral, isLatitudeFirst: boolean): Shape {
-  if (isBbox(value)) return shapeOfBbox(value.bbox, isLatitudeFirst)
-  const parts = partsOf(value, isLatitudeFirst)
-  const boxes = parts.map(boxAround)
-  if (boxes.some(({ minLatitude, maxLatitude }) => minLatitude < -90 || maxLatitude > 90))
-    throw new GeometryError(
-      `has a latitude that is not between -90 and 90; positions are ${isLatitudeFirst ? 'latitude, longitude' : 'longitude, latitude'}`,
-    )
+export function makeShape(
+  value: GeometryLiteral | BboxLiteral,
+  system: CoordinateSystem,
+  located?: readonly Box[],
+): Shape {
+  const { srid, isNorthFirst } = system
+  if (isBbox(value)) return shapeOfBbox(value.bbox, system, located)
   return {
-    text: textOf(value, isLatitudeFirst),
-    boxes: boxes.length > MAX_BOXES ? [boxAround(parts.flat())] : boxes,
+    text: textOf(value, isNorthFirst),
+    srid,
+    boxes: fewer(located ?? boxesAround(value, isNorthFirst)),
     heights: undefined,
   }
 }
 
-function shapeOfBbox(sides: readonly number[], isLatitudeFirst: boolean): Shape {
-  const { boxes, heights } = parseBbox(sides, isLatitudeFirst ? WGS84 : CRS84)
-  // One that begins exactly at the antimeridian has a part without area there.
-  const areas = boxes.filter(({ minLongitude, maxLongitude }) => minLongitude < maxLongitude)
-  const parts = (areas.length > 0 ? areas : boxes).map(textOfBox)
-  return {
-    text: parts.length === 1 ? parts[0]! : `GEOMETRYCOLLECTION(${parts.join(',')})`,
-    boxes,
-    heights,
-  }
+const fewer = (boxes: readonly Box[]): readonly Box[] =>
+  boxes.length > MAX_BOXES
+    ? [
+        boxAround(
+          boxes.flatMap(({ minLongitude, minLatitude, maxLongitude, maxLatitude }) => [
+            [minLongitude, minLatitude],
+            [maxLongitude, maxLatitude],
+          ]),
+        ),
+      ]
+    : boxes
+
+function boxesAround(value: GeometryLiteral, isLatitudeFirst: boolean): Box[] {
+  const boxes = partsOf(value, isLatitudeFirst).map(boxAround)
+  if (boxes.some(({ minLatitude, maxLatitude }) => minLatitude < -90 || maxLatitude > 90))
+    throw new GeometryError(
+      `has a latitude that is not between -90 and 90; positions are ${isLatitudeFirst ? 'latitude, longitude' : 'longitude, latitude'}`,
+    )
+  return boxes
 }
 
-/** A box without area is a point or a line to PostGIS. */
-function textOfBox({ minLongitude: west, minLatitude: south, maxLongitude: east, maxLatitude: north }: Box) {
-  if (west === east && south === north) return `POINT(${west} ${south})`
-  if (west === east || south === north) return `LINESTRING(${west} ${south},${east} ${north})`
-  return `POLYGON((${west} ${south},${west} ${north},${east} ${north},${east} ${south},${west} ${south}))`
+/** Returns positions along the edge of each part of a literal in another system than degrees, east first. */
+export function edgesOfLiteral(
+  value: GeometryLiteral | BboxLiteral,
+  system: CoordinateSystem,
+): EdgePosition[][] {
+  if (isBbox(value)) return parseRectangles(value.bbox, system).boxes.map(edgeOf)
+  return linesOf(value).map((line) =>
+    edgeThrough(line.map((position) => ordered(position, system.isNorthFirst) as unknown as EdgePosition)),
+  )
+}
+
+/** Returns the lines of a geometry, and the outer rings of its polygons: the others lie within them. */
+function linesOf(geometry: GeometryLiteral): Position[][] {
+  if (geometry.type === 'GeometryCollection') return geometry.geometries.flatMap(linesOf)
+  const { type, coordinates } = geometry
+  const parts = (type.startsWith('Multi') ? coordinates : [coordinates]) as readonly Coordinates[]
+  return parts.map((part) => flatten(type.endsWith('Polygon') ? (part[0] as Coordinates) : part))
+}
+
+function shapeOfBbox(
+  sides: readonly number[],
+  system: CoordinateSystem,
+  located: readonly Box[] | undefined,
+): Shape {
+  const { boxes, heights } = parseRectangles(sides, system)
+  // One that begins exactly at the antimeridian has a part without area there.
+  const areas = boxes.filter(([west, , east]) => west < east)
+  const parts = (areas.length > 0 ? areas : boxes).map((box) => textOfRectangle(box))
+  return {
+    text: parts.length === 1 ? parts[0]! : `GEOMETRYCOLLECTION(${parts.join(',')})`,
+    srid: system.srid,
+    boxes: located ?? boxes.map(boxOf),
+    heights,
+  }
 }
 
 /** Returns the positions of each part, longitude first. */

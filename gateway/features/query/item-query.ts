@@ -7,14 +7,14 @@ import { type FilterParameters, filterCondition } from '../filter/filter.ts'
 import { type FilterFunctions, OWN_FUNCTIONS } from '../filter/functions.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import { cellsOf } from '../sharding/cell.ts'
-import { type Bbox, bboxCondition } from '../values/bbox.ts'
+import { bboxCondition } from '../values/bbox.ts'
 import type { Box } from '../values/box.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
 import { type CoordinateSystem, systemOf } from '../values/coordinate-system.ts'
 import { intervalCondition, parseDatetime } from '../values/datetime.ts'
 import { describeValue, parseValue } from '../values/value.ts'
-import { isUnlocated, planBbox } from './locate-bbox.ts'
+import { isUnlocated, type Located, planPlaces } from './locate.ts'
 import { type EndValue, parseCursor, refusedCursor, type SortKey, type Start } from './order.ts'
 import { boxesToGoThrough, type Quadrants } from './quadtree.ts'
 
@@ -100,14 +100,14 @@ export type ItemQuery = {
 }
 
 /**
- * @param located the box of the request, if the database had to convert it to degrees
+ * @param located its places, if they were converted to degrees or looked at before
  * @throws GatewayError naming the parameter and a value that would be right
  */
 export function planItems(
   parameters: ItemParameters,
   collection: Collection,
   functions = OWN_FUNCTIONS,
-  located?: Bbox,
+  located?: Located,
 ): ItemQuery {
   const sorted = (parameters.sortby ?? []).filter(Boolean).map((name) => planSortKey(name, collection))
   refuseRepeated(
@@ -216,13 +216,14 @@ export function planConditions(
   collection: Collection,
   functions: FilterFunctions,
   own: readonly string[] = OWN_PARAMETERS,
-  located?: Bbox,
+  given?: Located,
 ): Condition[] {
   const { datetime } = parameters
-  const bbox = located ?? planBbox(parameters, collection)
-  if (isUnlocated(bbox)) throw new Error('A box in another system was not located.')
+  const places = given ?? planPlaces(parameters, collection, functions)
+  if (isUnlocated(places)) throw new Error('A place in another system was not located.')
+  const { bbox } = places
   const interval = datetime === undefined ? undefined : parseDatetime(datetime)
-  const filter = filterCondition(parameters, collection, functions)
+  const filter = filterCondition(parameters, collection, functions, places.filter)
   return [
     ...planEquals(parameters, collection, own),
     ...(bbox ? [bboxCondition(bbox, collection.geometry)] : []),

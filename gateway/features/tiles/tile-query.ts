@@ -3,6 +3,7 @@
 import { type SQL, sql } from '../../database/sql.ts'
 import { type Collection, isSpread, shardOfCells } from '../collections/collection.ts'
 import { type FilterFunctions, OWN_FUNCTIONS } from '../filter/functions.ts'
+import type { Located } from '../query/locate.ts'
 import { cellsToLookIn, type ItemParameters, planConditions, planProperties } from '../query/item-query.ts'
 import { bboxCondition } from '../values/bbox.ts'
 import { textOfBox } from '../values/box.ts'
@@ -57,19 +58,23 @@ export const isInOneTable = ({ collection, cells }: TileQuery): boolean =>
   collection.hasPositions &&
   (!isSpread(collection) || (cells !== undefined && shardOfCells(collection, cells) !== undefined))
 
-/** @throws GatewayError naming the parameter and a value that would be right */
+/**
+ * @param located the geometries of the filter, if the database had to convert them to degrees
+ * @throws GatewayError naming the parameter and a value that would be right
+ */
 export function planTile(
   parameters: TileParameters,
   collection: Collection,
   tile: Tile,
   mostBytes: number,
   functions: FilterFunctions = OWN_FUNCTIONS,
+  located?: Located,
 ): TileQuery {
   const isClustered = parameters.cluster === true && hasPoints(collection.geometry)
   const { rough, exact } = whereOf(tile, collection.geometry)
   const conditions = [
     ...(rough ? [rough] : []),
-    ...planConditions(parameters as ItemParameters, collection, functions, TILE_PARAMETERS),
+    ...planConditions(parameters as ItemParameters, collection, functions, TILE_PARAMETERS, located),
   ]
   return {
     collection,

@@ -21,7 +21,7 @@ export function parseBbox(numbers: readonly number[], system = CRS84): Bbox {
   return { boxes: boxes.map(boxOf), heights }
 }
 
-const boxOf = ([minLongitude, minLatitude, maxLongitude, maxLatitude]: Rectangle): Box => ({
+export const boxOf = ([minLongitude, minLatitude, maxLongitude, maxLatitude]: Rectangle): Box => ({
   minLongitude,
   minLatitude,
   maxLongitude,

@@ -40,10 +40,11 @@ export const isTooWideForProjection = ({ minLongitude, minLatitude, maxLongitude
  * parses once; a function of its sides would be evaluated for each row.
  */
 export const textOfBox = ({ minLongitude, minLatitude, maxLongitude, maxLatitude }: Box) =>
-  textOfRectangle([minLongitude, minLatitude, maxLongitude, maxLatitude], DEGREES)
+  `SRID=${DEGREES};${textOfRectangle([minLongitude, minLatitude, maxLongitude, maxLatitude])}`
 
-export function textOfRectangle([west, south, east, north]: Rectangle, srid: number) {
-  if (west === east && south === north) return `SRID=${srid};POINT(${west} ${south})`
-  if (west === east || south === north) return `SRID=${srid};LINESTRING(${west} ${south},${east} ${north})`
-  return `SRID=${srid};POLYGON((${west} ${south},${west} ${north},${east} ${north},${east} ${south},${west} ${south}))`
+/** Returns a box as well-known text, without a coordinate system. */
+export function textOfRectangle([west, south, east, north]: Rectangle) {
+  if (west === east && south === north) return `POINT(${west} ${south})`
+  if (west === east || south === north) return `LINESTRING(${west} ${south},${east} ${north})`
+  return `POLYGON((${west} ${south},${west} ${north},${east} ${north},${east} ${south},${west} ${south}))`
 }

@@ -29,12 +29,13 @@ import {
 import { Type } from '../type.ts'
 import type { Views } from '../view.ts'
 
-const PART_4 = 'http://www.opengis.net/spec/ogcapi-features-4/1.0/conf'
+/** Classes that were part of Features, and are part of Common now. Clients look for either. */
+const CLASSES = ['create-replace-delete', 'update', 'optimistic-locking-etags']
 export const conformance = [
-  `${PART_4}/create-replace-delete`,
-  `${PART_4}/update`,
-  `${PART_4}/optimistic-locking-etags`,
-  `${PART_4}/features`,
+  ...['ogcapi-common-5', 'ogcapi-features-4'].flatMap((standard) =>
+    CLASSES.map((name) => `http://www.opengis.net/spec/${standard}/1.0/conf/${name}`),
+  ),
+  'http://www.opengis.net/spec/ogcapi-features-4/1.0/conf/features',
 ]
 
 const changeHeaders = { ...consistencyHeaders, ...idempotencyHeaders }
@@ -58,7 +59,8 @@ const answerHeaders = Type.Object({
   ),
   prefer: Type.Optional(
     Type.String({
-      description: 'With `return=minimal`, the answer does not contain the feature.',
+      description:
+        'With `return=minimal`, the answer does not contain the feature; with `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused.',
       example: 'return=minimal',
     }),
   ),
@@ -105,9 +107,6 @@ const ITEMS = '/collections/:collectionId/items'
 const ITEM = `${ITEMS}/:featureId`
 type ItemRoute = { Params: { collectionId: string; featureId: string } }
 
-/** Returns true if the client does not want the feature in the answer (RFC 7240). */
-const isMinimal = (request: FastifyRequest) => preferenceOf(request, 'return') === 'minimal'
-
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
   { catalog, views, answers, unshown, idempotencyKeys, ...access },
@@ -119,8 +118,16 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     make: (changes: ItemChanges) => Promise<Done>,
   ): Promise<Done> => {
     const system = systemOfBody(request, collection)
+    const handling = preferenceOf(request, 'handling')
+    // Before the change is made: a refusal says so, too.
+    if (handling === 'strict' || handling === 'lenient') applyPreference(reply, `handling=${handling}`)
     const key = await keyOfChange(request, idempotencyKeys)
-    const done = await make(makeItemChanges(await views.openForChange(request), unshown, key, system))
+    const done = await make(
+      makeItemChanges(await views.openForChange(request), unshown, key, {
+        system,
+        isLenient: handling === 'lenient',
+      }),
+    )
     tellRepeated(reply, done)
     return done
   }
@@ -152,8 +159,9 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
     }
     const { id, text, version } = item
-    if (isMinimal(request)) applyPreference(reply, 'return=minimal')
-    else if (text !== undefined)
+    const wanted = preferenceOf(request, 'return')
+    if (wanted === 'minimal' || wanted === 'representation') applyPreference(reply, `return=${wanted}`)
+    if (wanted !== 'minimal' && text !== undefined)
       return sendFeature(reply, request.publicUrl, collection, id, { text, version })
     reply.header('etag', featureTag(collection, version))
     return reply.code(kind === 'created' ? 201 : 204).send()
@@ -293,7 +301,8 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   })
   app.options<ItemRoute>(ITEM, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
-    if (collection.capabilities?.canUpdate) reply.header('accept-patch', PATCH_TYPES.join(', '))
+    if (collection.capabilities?.canUpdate)
+      reply.header('accept-put', FEATURE_TYPES.join(', ')).header('accept-patch', PATCH_TYPES.join(', '))
     return answerOptions(request, reply, allowOf(collection, true))
   })
 }

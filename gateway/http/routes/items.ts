@@ -22,7 +22,7 @@ import {
   NO_LIMIT,
   planItems,
 } from '../../features/query/item-query.ts'
-import { isUnlocated, locateBbox, planBbox, type UnlocatedBbox } from '../../features/query/locate-bbox.ts'
+import { isUnlocated, locate, planPlaces } from '../../features/query/locate.ts'
 import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
 import { compileItems, compilePage, MAX_PAGE_BYTES } from '../../features/query/page.ts'
 import {
@@ -290,20 +290,20 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     return before(deadline, readItem(view, unshown, collection, featureId, encoder, reserve))
   }
 
-  /** Plans the query and opens its view: in this order, unless the database has to locate its box first. */
+  /** Plans the query and opens its view: in this order, unless the database has to locate its places first. */
   const planIn = async (
     request: FastifyRequest,
     reply: FastifyReply,
     collection: Collection,
     parameters: ItemParameters,
   ): Promise<{ planned: ItemQuery; view: View }> => {
-    const bbox = planBbox(parameters, collection)
-    if (!isUnlocated(bbox)) {
-      const planned = planItems(parameters, collection, functions(), bbox)
+    const places = planPlaces(parameters, collection, functions())
+    if (!isUnlocated(places)) {
+      const planned = planItems(parameters, collection, functions(), places)
       return { planned, view: await views.open(request, reply, timeoutMs) }
     }
     const view = await views.open(request, reply, timeoutMs)
-    const located = await locateBbox(view, bbox)
+    const located = await locate(view, places)
     return { planned: planItems(parameters, collection, functions(), located), view }
   }
 
@@ -392,13 +392,15 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const given = request.query as ItemParameters
       const parameters = isWhole ? { ...given, limit: NO_LIMIT as typeof NO_LIMIT } : given
       if (request.query.explain) {
-        const bbox = planBbox(parameters, collection)
-        const checked = isUnlocated(bbox) ? undefined : planItems(parameters, collection, functions(), bbox)
-        let planned: ItemQuery | undefined
+        const places = planPlaces(parameters, collection, functions())
+        let planned = isUnlocated(places) ? undefined : planItems(parameters, collection, functions(), places)
         const compile = async (view: View) => {
-          planned =
-            checked ??
-            planItems(parameters, collection, functions(), await locateBbox(view, bbox as UnlocatedBbox))
+          planned ??= planItems(
+            parameters,
+            collection,
+            functions(),
+            isUnlocated(places) ? await locate(view, places) : places,
+          )
           const compilePart = isLarge(planned) ? compileItems : compilePage
           return compilePart(planned, (found ?? geojson).inSystem(planned.system))
         }

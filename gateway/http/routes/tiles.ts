@@ -7,6 +7,8 @@ import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import type { Extents } from '../../features/collections/extent.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
+import type { ItemParameters } from '../../features/query/item-query.ts'
+import { isUnlocated, type Located, locate, planPlaces } from '../../features/query/locate.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
 import { readLayers } from '../../features/tiles/read-tile.ts'
 import {
@@ -40,7 +42,7 @@ import {
   tileMatrixSetUrl,
 } from '../tileset.ts'
 import { Type } from '../type.ts'
-import { principalOf, type Views } from '../view.ts'
+import { principalOf, type View, type Views } from '../view.ts'
 
 export const conformance = [
   ...[
@@ -371,8 +373,19 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
   ) => {
     const { type } = negotiate(request, [MVT])
     const most = Math.floor(MAX_TILE_BYTES / Math.max(collections.length, 1))
-    const queries = collections.map((collection) => planTile(parameters, collection, tile, most, functions()))
-    const { database, deadline } = await views.open(request, reply, timeoutMs)
+    const known = functions()
+    const plan = (collection: Collection, located: Located) =>
+      planTile(parameters, collection, tile, most, known, located)
+    // What can be refused without the database is refused before it is used.
+    const plans = collections.map((collection) => {
+      const places = planPlaces(parameters as ItemParameters, collection, known)
+      if (isUnlocated(places)) return async (view: View) => plan(collection, await locate(view, places))
+      const query = plan(collection, places)
+      return () => query
+    })
+    const view = await views.open(request, reply, timeoutMs)
+    const { database, deadline } = view
+    const queries = await Promise.all(plans.map((complete) => complete(view)))
     const body = await readLayers({ database, deadline, unshown }, queries)
     if (body.length > 0) return reply.type(type).send(body)
     // A new feature can be outside of the extent as it was last computed: only an empty tile is outside of the limits.

@@ -132,7 +132,7 @@ test('a feature that was read can be sent back unchanged', async () => {
   assert.deepEqual(data, feature)
 })
 
-test('/req/create-replace-delete/put-op, /req/create-replace-delete/put-body, /req/create-replace-delete/put-response, /req/update/update-patch-op, /req/update/update-patch-body, /req/update/update-patch-response, /req/features/update-json-merge-patch: PUT resets the properties that the body lacks, PATCH keeps them', async () => {
+test('/req/create-replace-delete/put-op, /req/create-replace-delete/put-body, /req/create-replace-delete/put-response, /req/optimistic-locking-etags/put-etag-response, /req/optimistic-locking-etags/patch-etag-response, /req/update/update-patch-op, /req/update/update-patch-body, /req/update/update-patch-response, /req/features/update-json-merge-patch: PUT resets the properties that the body lacks, PATCH keeps them', async () => {
   const { id } = await make('change_place', newPlace({ height: 7, open: false, code: 'kep' }))
   const patched = await patch(id, { properties: { name: 'there' } })
   assert.deepEqual(
@@ -142,6 +142,8 @@ test('/req/create-replace-delete/put-op, /req/create-replace-delete/put-body, /r
   const cleared = await patch(id, { properties: { height: null } })
   assert.equal(cleared.data!.properties.height, null)
   const replaced = await put('change_place', id, newPlace())
+  assert.equal(replaced.response.headers.get('etag'), (await read('change_place', id)).etag)
+  assert.match(patched.response.headers.get('etag')!, /^".+"$/)
   assert.deepEqual(
     [replaced.data!.properties.code, replaced.data!.properties.open, replaced.data!.properties.name],
     [null, true, 'here'],
@@ -415,7 +417,7 @@ test('geometries keep their dimension and are stored in the reference system of 
   }
 })
 
-test('/req/features/crs-crs84, /req/features/default-crs: a crs in a feature or its geometry is understood or refused, and never ignored', async () => {
+test('/req/features/default-crs: a crs in a feature or its geometry is understood or refused, and never ignored', async () => {
   const named = (name: string) => ({ type: 'name', properties: { name } })
   const withCrs = (crs: unknown, member: 'feature' | 'geometry' | 'part') =>
     ({
@@ -477,7 +479,7 @@ test('numbers keep every digit', async () => {
   assert.ok(answer.text.includes(digits), answer.text)
 })
 
-test('/req/create-replace-delete/options-op, /req/create-replace-delete/options-response, /req/update/methods: only collections that can be changed offer the methods of changes', async () => {
+test('/req/create-replace-delete/options-op, /req/create-replace-delete/options-response, /req/update/methods, /req/features/resources-endpoint, /req/features/resource-endpoint: only collections that can be changed offer the methods of changes', async () => {
   const allow = async (path: string) =>
     (await client(`/collections/${path}`, { method: 'OPTIONS' })).headers.get('allow')
   assert.equal(await allow('change_place/items'), 'GET, HEAD, POST, OPTIONS')
@@ -488,8 +490,12 @@ test('/req/create-replace-delete/options-op, /req/create-replace-delete/options-
     assert.deepEqual([problem.status, problem.code], [405, 'method-not-allowed'])
     assert.equal((await problemOf(remove(collection, '1'))).status, 405)
   }
-  const { headers } = await client('/collections/change_place/items', { method: 'OPTIONS' })
+  const { headers, status } = await client('/collections/change_place/items', { method: 'OPTIONS' })
+  assert.equal(status, 200)
   assert.match(headers.get('accept-post')!, /application\/geo\+json/)
+  const item = await client('/collections/change_place/items/1', { method: 'OPTIONS' })
+  assert.equal(item.headers.get('accept-put'), 'application/geo+json, application/json')
+  assert.equal(item.headers.get('accept-patch'), 'application/merge-patch+json, application/json')
 })
 
 test('a view of one table can be changed like the table, within its check option', async () => {
@@ -518,6 +524,12 @@ test('/req/create-replace-delete/post-content-type, /req/create-replace-delete/p
       body,
     })
   const valid = JSON.stringify(newPlace())
+  for (const method of ['POST', 'PUT', 'PATCH']) {
+    // As bytes, because fetch gives a text a type of its own.
+    const { status, json } = await send(method, undefined, new TextEncoder().encode(valid))
+    assert.deepEqual([status, json.code], [400, 'header-invalid'], method)
+    assert.match(json.detail, /^Content-Type is missing: it must be application/)
+  }
   assert.equal((await send('POST', 'text/csv', valid)).status, 415)
   assert.match((await send('POST', 'text/csv', valid)).json.detail, /application\/geo\+json/)
   const patched = await send('PATCH', 'application/geo+json', valid)
@@ -545,6 +557,114 @@ test('/req/create-replace-delete/post-content-type, /req/create-replace-delete/p
     'content-crs': '<http://www.opengis.net/def/crs/EPSG/0/31467>',
   })
   assert.deepEqual([elsewhere.status, elsewhere.json.code], [400, 'header-invalid'])
+})
+
+test('/req/create-replace-delete/put-rid-exception: with If-Match, PUT creates nothing: 412 where it could, 404 where it cannot', async () => {
+  const replace = async (collection: string, id: string, headers: Record<string, string> = {}) => {
+    const { status, json } = await client(`/collections/${collection}/items/${id}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/geo+json', ...headers },
+      body: JSON.stringify({
+        type: 'Feature',
+        geometry: null,
+        properties: collection === 'change_owner' ? {} : { name: 'x' },
+      }),
+    })
+    return [status, json.code]
+  }
+  for (const tag of ['*', '"x.1"']) {
+    assert.deepEqual(await replace('change_owner', 'nobody', { 'if-match': tag }), [412, 'feature-changed'])
+    const onPlace = await client('/collections/change_place/items/99999999', {
+      method: 'PUT',
+      headers: { 'content-type': 'application/geo+json', 'if-match': tag },
+      body: JSON.stringify(newPlace()),
+    })
+    assert.deepEqual([onPlace.status, onPlace.json.code], [404, 'feature-not-found'])
+  }
+  assert.deepEqual(await replace('change_owner', 'nobody'), [201, undefined])
+  assert.deepEqual(await replace('change_owner', 'nobody', { 'if-match': '"x.1"' }), [412, 'feature-changed'])
+})
+
+test('/req/features/collection-endpoint: a collection says whether PUT creates features', async () => {
+  const { json: all } = await client('/collections')
+  for (const [id, expected] of [
+    ['change_owner', true],
+    ['change_place', undefined],
+    ['change_closed', undefined],
+  ] as const) {
+    const one = (await client(`/collections/${id}`)).json
+    const listed = all.collections.find((collection: { id: string }) => collection.id === id)
+    for (const document of [one, listed])
+      assert.equal(document.supportsNonAutogeneratedResourceIds, expected, id)
+  }
+})
+
+test('/req/features/schema: changes take the properties that the schema has, and no others', async () => {
+  const { json: schema } = await client('/collections/change_place/schema')
+  assert.equal(schema.additionalProperties, false)
+  const { feature } = await make('change_place', newPlace({ height: 1, mood: 'calm' }))
+  for (const name of Object.keys(feature.properties)) assert.ok(name in schema.properties, name)
+  const refused = await problemOf(make('change_place', newPlace({ nothing: 1 })))
+  assert.deepEqual(pointersOf(refused), ['/properties/nothing'])
+})
+
+test('a patch that changes the id is refused, and so is one that removes it', async () => {
+  const { id } = await make('change_place', newPlace())
+  for (const given of [Number(id) + 1, null, ''])
+    assert.deepEqual(pointersOf(await problemOf(patch(id, { id: given }))), ['/id'], String(given))
+  assert.equal((await patch(id, { id: Number(id) })).response.status, 200)
+})
+
+test('with return=representation a client gets the feature, and is told so', async () => {
+  const { status, headers, json } = await client('/collections/change_place/items', {
+    method: 'POST',
+    headers: { prefer: 'return=representation', 'content-type': 'application/geo+json' },
+    body: JSON.stringify(newPlace()),
+  })
+  assert.deepEqual([status, headers.get('preference-applied')], [201, 'return=representation'])
+  assert.equal(json.properties.name, 'here')
+})
+
+test('handling=lenient leaves out what handling=strict refuses', async () => {
+  const body = JSON.stringify({
+    ...newPlace({ nothing: 1, shouted: 'no' }),
+    id: 5,
+    foreign: true,
+  })
+  const send = (handling: string, method = 'POST', path = '') =>
+    client(`/collections/change_place/items${path}`, {
+      method,
+      headers: {
+        prefer: `handling=${handling}`,
+        'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/geo+json',
+      },
+      body: method === 'PATCH' ? '{"properties":{"nothing":1,"name":"new"},"foreign":1}' : body,
+    })
+  const strict = await send('strict')
+  assert.deepEqual(
+    [strict.status, strict.headers.get('preference-applied')],
+    [422, 'handling=strict'],
+    strict.text,
+  )
+  assert.deepEqual(strict.json.errors.map(({ pointer }: { pointer: string }) => pointer).toSorted(), [
+    '/foreign',
+    '/id',
+    '/properties/nothing',
+    '/properties/shouted',
+  ])
+  const lenient = await send('lenient')
+  assert.deepEqual([lenient.status, lenient.headers.get('preference-applied')], [201, 'handling=lenient'])
+  assert.equal(lenient.json.properties.shouted, 'HERE')
+  const path = `/${lenient.json.id}`
+  const patched = await send('lenient', 'PATCH', path)
+  assert.deepEqual([patched.status, patched.json.properties.name], [200, 'new'])
+  // A value of the wrong type is not left out.
+  const wrong = await client(`/collections/change_place/items${path}`, {
+    method: 'PATCH',
+    headers: { prefer: 'handling=lenient', 'content-type': 'application/merge-patch+json' },
+    body: '{"properties":{"height":"x"}}',
+  })
+  assert.equal(wrong.status, 422)
 })
 
 test('with return=minimal a client gets no body', async () => {

@@ -242,6 +242,69 @@ test('/req/crs/fc-bbox-crs-definition, /req/crs/fc-bbox-crs-action: a box in any
   }
 })
 
+test('filter-crs: geometries of a filter are in any system of the collection, and compared there', async () => {
+  for (const [code, bbox] of BOXES) {
+    const sides = bbox.split(',')
+    const [a, b, c, d] = sides
+    const ring = `${a} ${b}, ${c} ${b}, ${c} ${d}, ${a} ${d}, ${a} ${b}`
+    for (const id of ['crs_degrees', 'crs_metres', 'crs_north_first', 'crs_domain_free']) {
+      const expected = ids(await page(id, { bbox, 'bbox-crs': epsg(code), limit: '1000' }))
+      for (const filter of [
+        `S_INTERSECTS(geom, BBOX(${bbox}))`,
+        `S_INTERSECTS(geom, POLYGON((${ring})))`,
+        `S_WITHIN(geom, GEOMETRYCOLLECTION(POLYGON((${ring})), POINT(${a} ${b})))`,
+        `NOT S_DISJOINT(MULTIPOLYGON(((${ring}))), geom)`,
+      ]) {
+        const found = await page(id, { filter, 'filter-crs': epsg(code), limit: '1000' })
+        assert.deepEqual(ids(found), expected, `${id} in ${code}: ${filter}`)
+      }
+    }
+    const inCells = await page('crs_cells', { bbox, 'bbox-crs': epsg(code), limit: '1000' })
+    const filtered = await page('crs_cells', {
+      filter: `S_INTERSECTS(geom, POLYGON((${ring})))`,
+      'filter-crs': epsg(code),
+      limit: '1000',
+    })
+    assert.deepEqual(
+      sorted(filtered.features.map(({ properties }) => properties!.n)),
+      sorted(inCells.features.map(({ properties }) => properties!.n)),
+    )
+  }
+  // Distances are on the ground, whatever the system is.
+  const [x, y] = PLACE[25832]
+  const near = { filter: `S_DWITHIN(geom, POINT(${x} ${y}), 80000)`, 'filter-crs': epsg(25832) }
+  assert.deepEqual(ids(await page('crs_degrees', near)), [950, 1050, 1150])
+})
+
+test('a box and a filter can be in different systems', async () => {
+  const found = await page('crs_degrees', {
+    bbox: '450000,5410000,700000,5660000',
+    'bbox-crs': epsg(25832),
+    filter: 'S_INTERSECTS(geom, BBOX(49.5,8.5,50.5,10.5))',
+    'filter-crs': epsg(4326),
+  })
+  assert.deepEqual(ids(found), [950, 1050])
+  const both = await page('crs_metres', {
+    bbox: '940000,6260000,1290000,6640000',
+    'bbox-crs': epsg(3857),
+    filter: 'S_INTERSECTS(geom, BBOX(450000,5410000,600000,5660000)) AND id > 1000',
+    'filter-crs': epsg(25832),
+  })
+  assert.deepEqual(ids(both), [1049, 1050, 1051])
+})
+
+test('a filter with wrong numbers for its system, or in a system that is not listed, is refused', async () => {
+  for (const [filter, crs, parameter] of [
+    ['S_INTERSECTS(geom, POINT(1e9 1e9))', epsg(25832), 'filter'],
+    ['S_INTERSECTS(geom, POINT(91 8))', epsg(4326), 'filter'],
+    ['S_INTERSECTS(geom, BBOX(5,5,4,4))', epsg(25832), 'filter'],
+    ['true', epsg(31467), 'filter-crs'],
+  ] as const) {
+    const { status, json } = await ask('crs_degrees/items', { filter, 'filter-crs': crs })
+    assert.deepEqual([status, json.parameter], [400, parameter], `${filter} ${JSON.stringify(json)}`)
+  }
+})
+
 test('pages of a box in another system have each feature once, and their links keep both systems', async () => {
   for (const [code, bbox] of BOXES)
     for (const id of ['crs_degrees', 'crs_metres', 'crs_domain_free']) {
@@ -345,7 +408,7 @@ async function isAt(path: string, code: number, expected: readonly number[]) {
   assert.ok(distance <= (code === 4326 ? 1e-9 : 0.0001), `${path} in ${code}: ${position}`)
 }
 
-test('a feature that is sent in a system is there in this and in every other one, to a tenth of a millimetre', async () => {
+test('/req/features/content-crs-header, /req/features/crs-other-crs: a feature that is sent in a system is there in this and in every other one, to a tenth of a millimetre', async () => {
   const [place, moved] = [
     [571666.4475, 5539109.8152],
     [381852.4239, 5200565.4223],

@@ -254,6 +254,23 @@ test('a tile can be filtered, and have some of the properties', async () => {
   }
 })
 
+test('the geometries of a filter can be in another system than the tile', async () => {
+  const [box] = await session.query<{ text: string }>(
+    "select ST_AsText(ST_Transform(ST_MakeEnvelope(8.3, 47.2, 8.8, 47.6, 4326), 3857)) as text",
+  )
+  const inSystem = (text: string, crs: string) =>
+    tile(
+      `/collections/cities/tiles/WebMercatorQuad/8/89/134?filter-crs=${crs}&filter=${encodeURIComponent(`S_INTERSECTS(geom, ${text})`)}`,
+    )
+  const projected = await inSystem(box!.text, 'http://www.opengis.net/def/crs/EPSG/0/3857')
+  const plain = await inSystem('BBOX(8.3,47.2,8.8,47.6)', 'http://www.opengis.net/def/crs/OGC/1.3/CRS84')
+  assert.equal(projected.status, 200)
+  assert.ok(featuresOf(plain, 'cities').length > 5)
+  assert.equal(featuresOf(projected, 'cities').length, featuresOf(plain, 'cities').length)
+  const { status, body } = await inSystem(box!.text, 'http://www.opengis.net/def/crs/EPSG/0/2056')
+  assert.deepEqual([status, JSON.parse(body.toString()).parameter], [400, 'filter-crs'])
+})
+
 test('/req/collections-selection/query-collections, /req/collections-selection/collections-response: a tile has the collections that are named, in their order', async () => {
   const path = '/tiles/WebMercatorQuad/2/1/0'
   assert.deepEqual(Object.keys((await tile(`${path}?collections=counties,countries`)).layers), [

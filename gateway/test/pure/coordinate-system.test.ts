@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { surround } from '../../features/query/locate-bbox.ts'
 import { findSystem, makeSystem } from '../../features/values/coordinate-system.ts'
+import { surround } from '../../features/values/edge.ts'
 
 const geographic = (rest: string) =>
   `GEOGCS["x",DATUM["x",SPHEROID["x",6378137,298]],UNIT["degree",0.0174532925199433]${rest}]`

@@ -12,6 +12,15 @@ const of = (standard: string, requirements: Readonly<Record<string, string>>, ve
 const ENCODINGS =
   'basic-cql2 advanced-comparison-operators case-insensitive-comparison accent-insensitive-comparison basic-spatial-functions basic-spatial-functions-plus spatial-functions temporal-functions arrays property-property functions arithmetic'
 
+/** Requirements that both Common, Part 5 and drafts of Features, Part 4 have. */
+const EDITING = {
+  'create-replace-delete':
+    'post-op post-content-type post-body post-response post-response-rid put-op put-content-type put-body put-response put-rid-exception delete-op delete-response options-op options-response',
+  update: 'methods update-patch-op update-patch-body update-patch-response',
+  'optimistic-locking-etags':
+    'get-etag-response put-etag-response patch-etag-response ifmatch-put-op ifmatch-put-eval ifmatch-patch-op ifmatch-patch-eval',
+}
+
 /** An asterisk stands for a class as a whole, whose requirements have no tests of their own. */
 export const REQUIREMENTS: ReadonlyMap<string, readonly string[]> = new Map([
   ...of('ogcapi-features-1', {
@@ -31,13 +40,11 @@ export const REQUIREMENTS: ReadonlyMap<string, readonly string[]> = new Map([
     'features-filter':
       'get-queryables-op queryables-link filter-param filter-lang-param filter-crs-param response',
   }),
+  ...of('ogcapi-common-5', EDITING),
   ...of('ogcapi-features-4', {
-    'create-replace-delete':
-      'post-op post-content-type post-body post-response post-response-rid put-op put-content-type put-body put-response delete-op delete-response options-op options-response',
-    update: 'methods update-patch-op update-patch-body update-patch-response',
-    'optimistic-locking-etags':
-      'get-etag-response ifmatch-put-op ifmatch-put-eval ifmatch-patch-op ifmatch-patch-eval',
-    features: 'geojson-create-replace update-json-merge-patch crs-crs84 default-crs',
+    ...EDITING,
+    features:
+      'resources-endpoint resource-endpoint collection-endpoint content-crs-header default-crs crs-other-crs schema update-json-merge-patch geojson-create-replace',
   }),
   ...of('ogcapi-common-3', {
     schemas: '*',
