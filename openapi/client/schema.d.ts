@@ -3508,7 +3508,7 @@ export interface operations {
                 filter?: string;
                 /** @description Language of the filter. */
                 "filter-lang"?: "cql2-text" | "cql2-json";
-                /** @description Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI. */
+                /** @description Coordinate system of the geometries in the filter, as a URI from the list of the collection; positions are in the order of its axes. */
                 "filter-crs"?: string;
                 /** @description Properties that the features of the answer have; all if it is left out. */
                 properties?: string[];
@@ -3642,7 +3642,7 @@ export interface operations {
                 filter?: string;
                 /** @description Language of the filter. */
                 "filter-lang"?: "cql2-text" | "cql2-json";
-                /** @description Coordinate system of the geometries in the filter: CRS84 (longitude, latitude) or EPSG:4326 (latitude, longitude), as a URI. */
+                /** @description Coordinate system of the geometries in the filter, as a URI from the list of the collection; positions are in the order of its axes. */
                 "filter-crs"?: string;
                 /** @description Properties that the features of the answer have; all if it is left out. */
                 properties?: string[];

@@ -316,7 +316,7 @@ test('a client may choose an id that begins with the cell of the feature, and no
   const dora = { ...to(TOKYO), properties: { name: 'Dora', extra: {} } }
   const cell = cellAt(TOKYO)
   const id = `${cell}.dora`
-  assert.equal((await put('travellers', id, dora, { 'if-match': '*' })).status, 404)
+  assert.equal((await put('travellers', id, dora, { 'if-match': '*' })).status, 412)
   const made = await put('travellers', id, dora, { 'if-none-match': '*' })
   assert.deepEqual([made.status, made.json.id], [201, id])
   assert.equal(new URL(made.headers.get('location')!).pathname, `/collections/travellers/items/${id}`)

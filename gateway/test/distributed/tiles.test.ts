@@ -256,7 +256,7 @@ test('a tile can be filtered, and have some of the properties', async () => {
 
 test('the geometries of a filter can be in another system than the tile', async () => {
   const [box] = await session.query<{ text: string }>(
-    "select ST_AsText(ST_Transform(ST_MakeEnvelope(8.3, 47.2, 8.8, 47.6, 4326), 3857)) as text",
+    'select ST_AsText(ST_Transform(ST_MakeEnvelope(8.3, 47.2, 8.8, 47.6, 4326), 3857)) as text',
   )
   const inSystem = (text: string, crs: string) =>
     tile(
