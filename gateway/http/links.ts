@@ -1,7 +1,6 @@
 // Owns the links of documents: an address, its relation to this document, and its media type.
 
 import type { Format, Link } from '../features/formats/format.ts'
-import type { Formats } from './negotiate.ts'
 
 export const link = (rel: string, href: string, type?: string, title?: string): Link => ({
   href,
@@ -29,7 +28,7 @@ function beforeFormat(address: string): string {
 }
 
 /** Returns the links of a document to itself, which is in `format`, and to the same in each of the other formats. */
-export function ownLinks(self: string, format: Format, formats: Formats): Link[] {
+export function ownLinks(self: string, format: Format, formats: readonly Format[]): Link[] {
   const address = beforeFormat(self)
   const links = [link('self', self, format.types[0], 'This document')]
   for (const { name, types, title } of formats)

@@ -5,12 +5,14 @@ import type { FastifyReply } from 'fastify'
 import type { Row } from '../database/statement.ts'
 import { gatewayError } from '../errors.ts'
 import type { Collection } from '../features/collections/collection.ts'
-import type { Encoder, Layout, Part } from '../features/formats/encoder.ts'
+import { type Encoder, isWrittenIn, type Layout, type Part } from '../features/formats/encoder.ts'
+import { encoders } from '../features/formats/encoders.ts'
 import type { Format, Link } from '../features/formats/format.ts'
 import { type ItemQuery, MAX_OFFSET } from '../features/query/item-query.ts'
 import { type Position, renderCursor } from '../features/query/order.ts'
 import { isFirst, type Page, positionOf } from '../features/query/page.ts'
 import type { PageBatches } from '../features/query/read-page.ts'
+import type { CoordinateSystem } from '../features/values/coordinate-system.ts'
 import type { LargeAnswer } from './answers.ts'
 import { entityTag } from './conditional.ts'
 import { nameFile } from './download.ts'
@@ -26,11 +28,18 @@ export type PageUrls = {
   readonly next: (parameters: Record<string, string>) => string
 }
 
-export function pageUrls(base: string, requestUrl: string, collection: Collection, format: Format): PageUrls {
+/** @param system that of the page: links lead to the formats that take it */
+export function pageUrls(
+  base: string,
+  requestUrl: string,
+  collection: Collection,
+  format: Format,
+  system: CoordinateSystem,
+): PageUrls {
   const [path, query] = requestUrl.split('?', 2)
   return {
     format,
-    own: ownLinks(selfUrl(base, requestUrl), format, FEATURE_FORMATS),
+    own: ownLinks(selfUrl(base, requestUrl), format, formatsIn(system)),
     collection: collectionUrl(base, collection),
     next(parameters) {
       const search = new URLSearchParams(query)
@@ -38,6 +47,11 @@ export function pageUrls(base: string, requestUrl: string, collection: Collectio
       return `${base}${path}?${search}`
     },
   }
+}
+
+function formatsIn(system: CoordinateSystem): readonly Format[] {
+  const others = encoders.filter((encoder) => !isWrittenIn(encoder, system)).map(({ format }) => format)
+  return others.length === 0 ? FEATURE_FORMATS : FEATURE_FORMATS.filter((format) => !others.includes(format))
 }
 
 export function pageLinks(

@@ -1,9 +1,10 @@
 // Owns the contract of encoders: one for each format that features are written in.
 
 import type { SQL } from '../../database/sql.ts'
+import { invalidParameter } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
 import type { Column } from '../values/column.ts'
-import { type CoordinateSystem, CRS84 } from '../values/coordinate-system.ts'
+import { type CoordinateSystem, CRS84, DEGREES } from '../values/coordinate-system.ts'
 import type { GeometryColumn } from '../values/geometry-column.ts'
 import type { Format, Link } from './format.ts'
 
@@ -30,7 +31,9 @@ export type Encoder = {
   readonly format: Format
   /** Everything that its SQL depends on besides the collection: the format and the system of its coordinates. */
   readonly kind: string
-  /** Returns the encoder for coordinates in this system. */
+  /** True if the format takes coordinates in degrees alone. */
+  readonly isOnlyInDegrees?: boolean
+  /** Returns the encoder for coordinates in this system. @throws GatewayError naming crs if the format does not take it */
   readonly inSystem: (system: CoordinateSystem) => Encoder
   /** Ending of the names of files; the first one is that of answers that are saved. */
   readonly extensions: readonly [string, ...string[]]
@@ -79,6 +82,9 @@ export type PageEnd = {
   readonly links: readonly Link[]
 }
 
+export const isWrittenIn = ({ isOnlyInDegrees }: Encoder, { srid }: CoordinateSystem) =>
+  !isOnlyInDegrees || srid === DEGREES
+
 /**
  * Returns an encoder for coordinates in CRS84, which returns that for any other system.
  * @param make returns the functions of the format for one system
@@ -92,7 +98,10 @@ export function makeEncoder(
   const encoder: Encoder = {
     ...own,
     kind: isDefault ? own.format.name : `${own.format.name} ${system.uri}`,
-    inSystem: (other) => (other === system ? encoder : makeEncoder(make, other)),
+    inSystem(other) {
+      if (isWrittenIn(encoder, other)) return other === system ? encoder : makeEncoder(make, other)
+      throw invalidParameter('crs', `${CRS84.uri}, or left out, for f=${own.format.name}`, CRS84.uri)
+    },
   }
   return encoder
 }

@@ -2,9 +2,7 @@
 
 import { zstdCompressSync } from 'node:zlib'
 import type { SchemaElement } from 'hyparquet-writer'
-import { invalidParameter } from '../../errors.ts'
 import type { Column } from '../values/column.ts'
-import { CRS84, DEGREES } from '../values/coordinate-system.ts'
 import { type Layout, makeEncoder, type Part } from './encoder.ts'
 import type { Format } from './format.ts'
 import { columnsOf, type FeatureRecord, parseRecords, recordFeatures } from './record.ts'
@@ -245,9 +243,11 @@ async function open(layout: Layout) {
   }
 }
 
-export const geoparquet = makeEncoder((system) => {
+export const geoparquet = makeEncoder((system) => ({
+  ...recordFeatures(system),
+  format: GEOPARQUET,
+  extensions: ['parquet'],
   // Another system would have to be described in full, in a notation (PROJJSON) that PostGIS does not write.
-  if (system.srid !== DEGREES)
-    throw invalidParameter('crs', `${CRS84.uri}, or left out, for f=${GEOPARQUET.name}`, CRS84.uri)
-  return { ...recordFeatures(system), format: GEOPARQUET, extensions: ['parquet'], open }
-})
+  isOnlyInDegrees: true,
+  open,
+}))

@@ -408,7 +408,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
           Promise.reject(planned ? nameCalls(error, planned) : error),
         )
       }
-      const urls = pageUrls(request.publicUrl, request.url, collection, format)
+      const system = systemOf('crs', parameters.crs, collection)
+      const urls = pageUrls(request.publicUrl, request.url, collection, format, system)
       if (!found) return sendItemsPage(request, reply, collection, parameters, urls)
       const { planned, view } = await planIn(request, reply, collection, parameters)
       tellSystem(reply, planned.system).type(type)

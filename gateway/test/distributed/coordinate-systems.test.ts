@@ -131,6 +131,15 @@ test('/req/crs/fc-crs-definition, /req/crs/fc-crs-action: coordinates are in the
   }
 })
 
+test('every link of a page in another system works, to the formats that take it', async () => {
+  const { json } = await ask('cities/items', { crs: epsg(3857), limit: '2' })
+  const links: { rel: string; href: string }[] = json.links
+  assert.ok(links.some(({ rel, href }) => rel === 'alternate' && href.endsWith('f=csv')))
+  for (const { href } of links) assert.equal((await fetch(href)).status, 200, href)
+  const { status, json: refused } = await ask('cities/items', { crs: epsg(3857), f: 'parquet' })
+  assert.deepEqual([status, refused.parameter], [400, 'crs'])
+})
+
 test('axes are in the order of their authority: north first in EPSG:3035, east first in EPSG:25832', async () => {
   // pyproj: Transformer.from_crs('OGC:CRS84', 'EPSG:3035').transform(10, 50)
   const { json } = await ask('crs_north_first/items/1050', { crs: epsg(3035) })
