@@ -285,6 +285,22 @@ test('filter-crs: geometries of a filter are in any system of the collection, an
   assert.deepEqual(ids(await page('crs_degrees', near)), [950, 1050, 1150])
 })
 
+test('tiles take filters in any system of their collection, too', async () => {
+  const tile = (parameters: Record<string, string>) =>
+    ask('crs_metres/tiles/WebMercatorQuad/5/10/16', parameters).then(({ status, text }) => [
+      status,
+      text.length,
+    ])
+  const none = await tile({ filter: 'S_INTERSECTS(geom, BBOX(0,0,1000,1000))', 'filter-crs': epsg(25832) })
+  const some = await tile({
+    filter: 'S_INTERSECTS(geom, BBOX(450000,5410000,600000,5660000))',
+    'filter-crs': epsg(25832),
+  })
+  const same = await tile({ filter: 'S_INTERSECTS(geom, BBOX(8.4,48.9,10.3,51.05))' })
+  assert.deepEqual([none[0], some[0]], [204, 200])
+  assert.deepEqual(some, same)
+})
+
 test('a box and a filter can be in different systems', async () => {
   const found = await page('crs_degrees', {
     bbox: '450000,5410000,700000,5660000',
