@@ -273,7 +273,7 @@ export function parseText(source: string): Parsed {
     const args = parseBracket(() => {
       operands.push(token.start)
       return op.startsWith('a_') && NAMED_OPERATORS.has(op.toLowerCase())
-        ? parseElement(true)
+        ? parseElement()
         : parseExpression(0)
     })
     const [least, most] = OPERANDS.get(op) ?? [0, Number.POSITIVE_INFINITY]
@@ -284,16 +284,16 @@ export function parseText(source: string): Parsed {
 
   /**
    * Reads an operand of an array function, or an element of a list: brackets around all of it make a list, even around
-   * a single element.
+   * a single element; those that an operator follows group.
    */
-  const parseElement = (isList = false): Expression =>
+  const parseElement = (): Expression =>
     nested(() => {
       const { start } = token
       if (!isNext('(')) return parseRest(parseOperand(), start, 0)
       const items = parseBracket(parseElement)
       const isWhole = isNext(',') || isNext(')')
       if (items.length !== 1 || isWhole) return makeList(items)
-      return isList ? makeList(items) : parseRest(items[0]!, start, 0)
+      return parseRest(items[0]!, start, 0)
     })
 
   function parseInstant(word: 'date' | 'timestamp'): Expression {
