@@ -12,11 +12,11 @@ const { client, session, catalog } = await startGateway()
 before(async () => {
   await session.query(`
     create type writing_mood as enum ('happy', 'so so');
-    create table every_type (
+    create table written_type (
       id int primary key, int2 int2, int4 int4, int8 int8, float4 float4, float8 float8, numeric numeric, bool bool,
       text text, varchar varchar(20), date date, timestamp timestamp, timestamptz timestamptz, uuid uuid, json json,
       jsonb jsonb, list text[], bytes bytea, span interval, mood writing_mood, geom geometry(PointZ, 4326));
-    insert into every_type values
+    insert into written_type values
       (1, -32768, -2147483648, 9223372036854775807, 1.5, 0.1, 12345678901234567890.123, true, 'a "quoted", text',
        E'two\\r\\nlines', '2024-02-29', '2024-02-29 12:00:00.5', '2024-02-29 12:00:00+01',
        '6f9619ff-8b86-4d01-b42d-00cf4fc964ff', E'{"a":\\n 1}', '"text"', '{a,"b,c",null}', '\\xdeadbeef', '1 day',
@@ -47,7 +47,7 @@ const linesOf = (text: string) =>
     .map((line) => JSON.parse(line.slice(line.indexOf('{'))))
 
 test('a CSV has every value as a program reads it, and points as numbers', async () => {
-  const [first, second] = await csvOf('/collections/every_type/items?f=csv&sortby=id')
+  const [first, second] = await csvOf('/collections/written_type/items?f=csv&sortby=id')
   assert.deepEqual(first, {
     id: '1',
     int2: '-32768',
@@ -80,7 +80,7 @@ test('a CSV has every value as a program reads it, and points as numbers', async
     float8: '-Infinity',
   })
   // Two quotes are an empty text, nothing is null.
-  const { text } = await client('/collections/every_type/items?f=csv&sortby=id&properties=text,varchar')
+  const { text } = await client('/collections/written_type/items?f=csv&sortby=id&properties=text,varchar')
   assert.equal(text.split('\r\n').at(-2), '2,,"",,,')
 })
 
@@ -100,7 +100,7 @@ test('a geometry that cannot be shown leaves its fields empty, whatever the text
 })
 
 test('features on lines are those of the page as GeoJSON', async () => {
-  for (const collection of ['every_type', encodeURIComponent('shapes, odd'), 'countries'])
+  for (const collection of ['written_type', encodeURIComponent('shapes, odd'), 'countries'])
     for (const [format, mark] of [
       ['geojsonseq', '\x1e'],
       ['ndjson', ''],
