@@ -24,7 +24,7 @@ import {
 } from '../../features/query/item-query.ts'
 import { isUnlocated, locate, planPlaces } from '../../features/query/locate.ts'
 import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
-import { compileItems, compilePage, MAX_PAGE_BYTES } from '../../features/query/page.ts'
+import { compileItems, compilePage, MAX_PAGE_BYTES, type Page } from '../../features/query/page.ts'
 import {
   completePosition,
   isLarge,
@@ -319,26 +319,35 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const line: FilterLine = { base, collection, address, parameters }
     // A form sends an empty field, too.
     if (parameters.filter?.trim() === '') return reply.redirect(addressWithout(address, 'filter'), 303)
-    let plan: { planned: ItemQuery; view: View }
+    let read: { shown: ItemQuery; page: Page }
     try {
-      plan = await planIn(request, reply, collection, parameters)
+      read = await readShown(request, reply, collection, parameters)
     } catch (error) {
       if (!(error instanceof GatewayError && error.facts.parameter === 'filter')) throw error
       reply.code(errors[error.code].status).header('cache-control', 'no-store')
       return sendHtml(reply, faultyFilterPage(line, error))
     }
-    const { planned: query, view } = plan
-    const { database, deadline } = view
-    const reading = { database, encoder: geojson, unshown, deadline }
-    const complete = await completePosition(reading, query)
-    // The script of the page loads what the map shows.
-    const shown = { ...complete, limit: Math.min(query.limit, MAX_SHOWN), geometry: 'none' } as const
-    const page = await readPageWithin(reading, shown, MAX_SHOWN_BYTES)
+    const { shown, page } = read
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
     const baseMap = baseMapOf(base, catalog.list())
     const local = localOf(request)
-    return sendHtml(reply, itemsPage({ ...line, features, columns: query.properties, links, baseMap, local }))
+    return sendHtml(reply, itemsPage({ ...line, features, columns: shown.properties, links, baseMap, local }))
+  }
+
+  /** Reads the features of an HTML page, without their geometries: its script loads what the map shows. */
+  const readShown = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    collection: Collection,
+    parameters: ItemParameters,
+  ) => {
+    const { planned, view } = await planIn(request, reply, collection, parameters)
+    const { database, deadline } = view
+    const reading = { database, encoder: geojson, unshown, deadline }
+    const complete = await completePosition(reading, planned)
+    const shown = { ...complete, limit: Math.min(planned.limit, MAX_SHOWN), geometry: 'none' } as const
+    return { shown, page: await readPageWithin(reading, shown, MAX_SHOWN_BYTES) }
   }
 
   app.get(

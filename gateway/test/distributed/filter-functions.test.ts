@@ -145,6 +145,8 @@ test('a function that fails for a row is a problem that names it, and tells noth
       assert.match(text, new RegExp(`${name}[^.]*failed for a feature`))
       assert.doesNotMatch(text, /secret/)
       if (json) assert.equal(json.parameter, 'filter')
+      // The page keeps the line in which the filter can be changed.
+      else assert.match(text, /<form[^>]*>.*name="filter"/s)
     }
   }
   assert.deepEqual(await idsOf('fails_at(id, 50) = 1'), [1])
