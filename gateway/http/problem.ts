@@ -39,6 +39,9 @@ const FRAMEWORK_DETAILS: Readonly<Record<string, string>> = {
   FST_ERR_MAX_PARAM_LENGTH: 'A part of the path, such as an id, is too long: it may have 1,000 characters.',
 }
 
+/** Headers that describe features, of which a problem has none. */
+const HEADERS_OF_FEATURES = ['content-crs', 'content-disposition']
+
 export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
   // Node itself would answer these requests without a body.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
@@ -79,6 +82,7 @@ function describeAndSend(error: Error, request: FastifyRequest, reply: FastifyRe
   const { status, isRetryable } = errors[code]
   if (code === 'internal-error') emit({ type: 'request-failed', ...factsOf(request), error })
   else if (status === 503) emit({ type: 'request-refused', ...factsOf(request), code, error })
+  for (const name of HEADERS_OF_FEATURES) reply.removeHeader(name)
   if (isRetryable || expected.facts.idempotencyKey) reply.header('retry-after', RETRY_AFTER_S)
   if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
   reply.code(status).header('cache-control', 'no-store')

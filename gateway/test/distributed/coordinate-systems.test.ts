@@ -136,8 +136,9 @@ test('every link of a page in another system works, to the formats that take it'
   const links: { rel: string; href: string }[] = json.links
   assert.ok(links.some(({ rel, href }) => rel === 'alternate' && href.endsWith('f=csv')))
   for (const { href } of links) assert.equal((await fetch(href)).status, 200, href)
-  const { status, json: refused } = await ask('cities/items', { crs: epsg(3857), f: 'parquet' })
-  assert.deepEqual([status, refused.parameter], [400, 'crs'])
+  const refused = await ask('cities/items', { crs: epsg(3857), f: 'parquet' })
+  assert.deepEqual([refused.status, refused.json.parameter], [400, 'crs'])
+  assert.equal(refused.headers.get('content-crs'), null)
 })
 
 test('axes are in the order of their authority: north first in EPSG:3035, east first in EPSG:25832', async () => {
