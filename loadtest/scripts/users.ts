@@ -221,7 +221,8 @@ const tokenOf = ({ headers }: Answer) => headers['Consistency-Token'] ?? ''
 export function create(city: City, { mark }: World, params: Params = {}): Own | undefined {
   const response = change('POST', items(), ownFeature(city, mark), ownParams('application/geo+json', params))
   if (response.status !== 201) return undefined
-  return { id: String(response.json('id')), token: tokenOf(response), value: 'new' }
+  const [id] = (response.headers.Location ?? '').split('/').slice(-1)
+  return { id: decodeURIComponent(id!), token: tokenOf(response), value: 'new' }
 }
 
 /** @returns undefined if the request was not served */

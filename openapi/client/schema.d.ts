@@ -1801,7 +1801,7 @@ export interface operations {
                 "idempotency-key"?: string;
                 /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
                 "content-crs"?: string;
-                /** @description With `return=minimal`, the answer does not contain the feature; with `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused. */
+                /** @description With `return=representation`, the answer contains the feature, and with `return=minimal` it does not; without either, that of POST does not, and others do. With `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused. */
                 prefer?: string;
             };
             path: {
@@ -1817,7 +1817,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The new feature. */
+            /** @description The feature was created; with `return=representation` it is here. */
             201: {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
@@ -2117,7 +2117,7 @@ export interface operations {
                 "if-match"?: string;
                 /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
                 "content-crs"?: string;
-                /** @description With `return=minimal`, the answer does not contain the feature; with `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused. */
+                /** @description With `return=representation`, the answer contains the feature, and with `return=minimal` it does not; without either, that of POST does not, and others do. With `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused. */
                 prefer?: string;
             };
             path: {
@@ -2514,7 +2514,7 @@ export interface operations {
                 "if-match"?: string;
                 /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
                 "content-crs"?: string;
-                /** @description With `return=minimal`, the answer does not contain the feature; with `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused. */
+                /** @description With `return=representation`, the answer contains the feature, and with `return=minimal` it does not; without either, that of POST does not, and others do. With `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused. */
                 prefer?: string;
             };
             path: {

@@ -60,8 +60,8 @@ const answerHeaders = Type.Object({
   prefer: Type.Optional(
     Type.String({
       description:
-        'With `return=minimal`, the answer does not contain the feature; with `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused.',
-      example: 'return=minimal',
+        'With `return=representation`, the answer contains the feature, and with `return=minimal` it does not; without either, that of POST does not, and others do. With `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused.',
+      example: 'return=representation',
     }),
   ),
 })
@@ -161,7 +161,9 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     const { id, text, version } = item
     const wanted = preferenceOf(request, 'return')
     if (wanted === 'minimal' || wanted === 'representation') applyPreference(reply, `return=${wanted}`)
-    if (wanted !== 'minimal' && text !== undefined)
+    // As the standard recommends, a new feature is shown to a client that asks for it.
+    const isWanted = wanted === 'representation' || (wanted !== 'minimal' && request.method !== 'POST')
+    if (isWanted && text !== undefined)
       return sendFeature(reply, request.publicUrl, collection, id, { text, version })
     reply.header('etag', featureTag(collection, version))
     return reply.code(kind === 'created' ? 201 : 204).send()
@@ -186,7 +188,10 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           querystring: noQuery,
           headers: answerHeaders,
           response: {
-            201: feature('The new feature.', { ...etag, ...location }),
+            201: feature('The feature was created; with `return=representation` it is here.', {
+              ...etag,
+              ...location,
+            }),
             404: notFound,
             ...changeProblems,
           },

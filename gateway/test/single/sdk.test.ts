@@ -49,7 +49,7 @@ test('a client sends the tokens of its changes, so that it sees them', async () 
   })
   const make = (name: string) =>
     sdk.POST('/collections/{collectionId}/items', {
-      params: { path: { collectionId: 'cities' } },
+      params: { path: { collectionId: 'cities' }, header: { prefer: 'return=representation' } },
       body: {
         type: 'Feature',
         geometry: { type: 'Point', coordinates: [1, -70] },
