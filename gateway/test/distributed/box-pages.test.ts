@@ -266,14 +266,17 @@ test('a link to the next page takes another limit, and a cursor of quadrants is 
 
 test('keys that are too long for a link do without them', async () => {
   await session.query(
-    `create table long_names as select repeat('x', 200) || i as id, i as n, ${town} as geom from generate_series(1, 400) as i`,
+    `create table crowd_of_long_keys as select repeat('x', 200) || i as id, i as n, ${town} as geom from generate_series(1, 400) as i`,
   )
   await session.query(
-    'alter table long_names alter geom type geometry(Point, 4326), add primary key (id); create index on long_names using gist (geom)',
+    'alter table crowd_of_long_keys alter geom type geometry(Point, 4326), add primary key (id); create index on crowd_of_long_keys using gist (geom)',
   )
   await catalog.reload()
   const seen: number[] = []
-  for await (const page of followPages(client, '/collections/long_names/items?limit=100&bbox=-1,39,20,45')) {
+  for await (const page of followPages(
+    client,
+    '/collections/crowd_of_long_keys/items?limit=100&bbox=-1,39,20,45',
+  )) {
     seen.push(...page.features.map(numberOf))
     const next = page.links.find(({ rel }) => rel === 'next')
     assert.ok((next?.href.length ?? 0) < 2_000)
