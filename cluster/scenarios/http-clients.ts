@@ -178,7 +178,7 @@ export async function makeRegisters(proxies: readonly Balancer[], spot: Spot): P
     const answer = await ask('write', 'POST', ITEMS, { headers: GEOJSON, body })
     if (answer?.status !== 201)
       throw new Error(`no register could be created: ${JSON.stringify(answer?.body)}`)
-    return String(answer.body!.id)
+    return decodeURIComponent(answer.headers.location!.split('/').at(-1)!)
   }
   return Promise.all(Array.from({ length: REGISTERS }, make))
 }

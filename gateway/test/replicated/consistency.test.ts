@@ -58,7 +58,8 @@ const ask = async ({ client }: typeof here, path: string, headers: Headers = {},
 const change = (gateway: typeof here, method: string, path: string, body?: object) => {
   const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/geo+json'
   const init = body ? { body: JSON.stringify(body) } : {}
-  return ask(gateway, path, body ? { 'content-type': type } : {}, { method, ...init })
+  const headers = { prefer: 'return=representation', ...(body ? { 'content-type': type } : {}) }
+  return ask(gateway, path, headers, { method, ...init })
 }
 const cityAt = (longitude: number, name: string) => ({
   type: 'Feature',
