@@ -31,7 +31,10 @@ before(async () => {
       ('nowhere', 'z', 'srid=25832;point(1e30 1e30)');
     create table far_points as select i as id, st_setsrid(case when i % 2500 = 0 then st_makepoint(1e30, i)
       else st_makepoint(500000 + i, 5500000) end, 25832)::geometry(Point, 25832) geom from generate_series(1, 6000) i;
-    alter table far_points add primary key (id)`)
+    alter table far_points add primary key (id);
+    create table near_points as select i as id, st_setsrid(st_makepoint(i / 100.0, 46), 4326)::geometry(Point, 4326) geom
+      from generate_series(1, 1000) i;
+    alter table near_points add primary key (id); create index on near_points using gist (geom)`)
   await catalog.reload()
 })
 
@@ -220,7 +223,7 @@ test('limit=none refuses a client of HTTP/1.0, and a cursor that has no order', 
   let text = ''
   for await (const chunk of socket) text += chunk
   assert.match(text, /^HTTP\/1.1 505 .*http-version-unsupported/s)
-  for await (const page of followPages(client, '/collections/cities/items?bbox=5,45,11,48&limit=300')) {
+  for await (const page of followPages(client, '/collections/near_points/items?bbox=0,45,11,48&limit=300')) {
     const next = page.links.find(({ rel }) => rel === 'next')!.href.replace('limit=300', 'limit=none')
     const { status, json } = await client(next)
     assert.deepEqual([status, json.parameter], [400, 'cursor'])
