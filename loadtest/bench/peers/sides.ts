@@ -79,8 +79,9 @@ export class PeerSide implements Side {
 
   async answer(ask: Ask): Promise<Feature[]> {
     await this.#ready()
-    const body = JSON.parse(await this.#send(this.peer.requestOf(ask)!))
+    const text = await this.#send(this.peer.requestOf(ask)!)
     if (ask.change) return []
+    const body = JSON.parse(text)
     return body.features ?? [body]
   }
 
