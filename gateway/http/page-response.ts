@@ -5,14 +5,14 @@ import type { FastifyReply } from 'fastify'
 import type { Row } from '../database/statement.ts'
 import { gatewayError } from '../errors.ts'
 import type { Collection } from '../features/collections/collection.ts'
-import { type Encoder, isWrittenIn, type Layout, type Part } from '../features/formats/encoder.ts'
+import type { Encoder, Layout, Part } from '../features/formats/encoder.ts'
 import { encoders } from '../features/formats/encoders.ts'
 import type { Format, Link } from '../features/formats/format.ts'
 import { type ItemQuery, MAX_OFFSET } from '../features/query/item-query.ts'
 import { type Position, renderCursor } from '../features/query/order.ts'
 import { isFirst, type Page, positionOf } from '../features/query/page.ts'
 import type { PageBatches } from '../features/query/read-page.ts'
-import type { CoordinateSystem } from '../features/values/coordinate-system.ts'
+import { type CoordinateSystem, DEGREES } from '../features/values/coordinate-system.ts'
 import type { LargeAnswer } from './answers.ts'
 import { entityTag } from './conditional.ts'
 import { nameFile } from './download.ts'
@@ -49,10 +49,11 @@ export function pageUrls(
   }
 }
 
-function formatsIn(system: CoordinateSystem): readonly Format[] {
-  const others = encoders.filter((encoder) => !isWrittenIn(encoder, system)).map(({ format }) => format)
-  return others.length === 0 ? FEATURE_FORMATS : FEATURE_FORMATS.filter((format) => !others.includes(format))
-}
+const FORMATS_OF_ANY_SYSTEM = FEATURE_FORMATS.filter(
+  (format) => !encoders.some((encoder) => encoder.format === format && encoder.isOnlyInDegrees),
+)
+const formatsIn = ({ srid }: CoordinateSystem): readonly Format[] =>
+  srid === DEGREES ? FEATURE_FORMATS : FORMATS_OF_ANY_SYSTEM
 
 export function pageLinks(
   { end, returned }: Pick<Page, 'end' | 'returned'>,

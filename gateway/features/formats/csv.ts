@@ -2,7 +2,7 @@
 
 import { type SQL, sql } from '../../database/sql.ts'
 import type { Collection } from '../collections/collection.ts'
-import { type Column, type ColumnKind, columnOf } from '../values/column.ts'
+import { type Column, type ColumnKind, columnOf, freeName } from '../values/column.ts'
 import type { CoordinateSystem } from '../values/coordinate-system.ts'
 import { type GeometryColumn, geometryIn } from '../values/geometry-column.ts'
 import { concat } from './concat.ts'
@@ -26,8 +26,8 @@ function namesOf({ isGeographic }: CoordinateSystem, { type }: GeometryColumn): 
 function headOf(system: CoordinateSystem, { collection, properties, hasGeometry }: Layout): string {
   const own = columnsOf({ collection, properties }).map(({ name }) => name)
   const names = hasGeometry ? namesOf(system, collection.geometry) : []
-  const free = (name: string): string => (own.includes(name) ? free(`${name}_`) : name)
-  return [...own, ...names.map(free)].map(quotedIfNeeded).join()
+  const free = names.map((name) => freeName(name, (one) => own.includes(one)))
+  return [...own, ...free].map(quotedIfNeeded).join()
 }
 
 const quotedIfNeeded = (name: string) => (/^[\w -]+$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)

@@ -82,9 +82,6 @@ export type PageEnd = {
   readonly links: readonly Link[]
 }
 
-export const isWrittenIn = ({ isOnlyInDegrees }: Encoder, { srid }: CoordinateSystem) =>
-  !isOnlyInDegrees || srid === DEGREES
-
 /**
  * Returns an encoder for coordinates in CRS84, which returns that for any other system.
  * @param make returns the functions of the format for one system
@@ -99,7 +96,8 @@ export function makeEncoder(
     ...own,
     kind: isDefault ? own.format.name : `${own.format.name} ${system.uri}`,
     inSystem(other) {
-      if (isWrittenIn(encoder, other)) return other === system ? encoder : makeEncoder(make, other)
+      if (!own.isOnlyInDegrees || other.srid === DEGREES)
+        return other === system ? encoder : makeEncoder(make, other)
       throw invalidParameter('crs', `${CRS84.uri}, or left out, for f=${own.format.name}`, CRS84.uri)
     },
   }

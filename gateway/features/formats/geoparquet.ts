@@ -2,7 +2,8 @@
 
 import { zstdCompressSync } from 'node:zlib'
 import type { SchemaElement } from 'hyparquet-writer'
-import type { Column } from '../values/column.ts'
+import { GEOMETRY_TYPES } from '../filter/expression.ts'
+import { type Column, freeName } from '../values/column.ts'
 import { type Layout, makeEncoder, type Part } from './encoder.ts'
 import type { Format } from './format.ts'
 import { columnsOf, type FeatureRecord, parseRecords, recordFeatures } from './record.ts'
@@ -85,17 +86,6 @@ type Box = { xmin: number; ymin: number; xmax: number; ymax: number }
 const EDGES = ['xmin', 'ymin', 'xmax', 'ymax'] as const
 const NOWHERE: Readonly<Box> = { xmin: Infinity, ymin: Infinity, xmax: -Infinity, ymax: -Infinity }
 
-const TYPE_NAMES = [
-  '',
-  'Point',
-  'LineString',
-  'Polygon',
-  'MultiPoint',
-  'MultiLineString',
-  'MultiPolygon',
-  'GeometryCollection',
-]
-
 /** Facts about all geometries, which the file's footer has. */
 function makeSummary() {
   const types = new Set<string>()
@@ -108,7 +98,7 @@ function makeSummary() {
       const bytes = Buffer.from(hex, 'hex')
       const source = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
       const geometry = parseWkb(source)
-      types.add(`${TYPE_NAMES[geometry.type]}${geometry.hasZ ? ' Z' : ''}`)
+      types.add(`${GEOMETRY_TYPES[geometry.type - 1]}${geometry.hasZ ? ' Z' : ''}`)
       const box: Box = { ...NOWHERE }
       eachPosition(geometry, (at, isLittleEndian) => {
         const x = source.getFloat64(at, isLittleEndian)
@@ -160,8 +150,7 @@ async function open(layout: Layout) {
   const kinds = columns.map(kindOf)
   const geometry = layout.hasGeometry ? layout.collection.geometry.column : undefined
   const names = new Set([...columns.map(({ name }) => name), geometry])
-  const free = (name: string): string => (names.has(name) ? free(`${name}_`) : name)
-  const box = free('bbox')
+  const box = freeName('bbox', (name) => names.has(name))
   const out = new ByteWriter()
   const writer = new ParquetWriter({
     writer: out,

@@ -10,7 +10,7 @@ import { type SQL, sql } from '../../database/sql.ts'
 import type { Statement } from '../../database/statement.ts'
 import { cellColumn, isSpreadByCell } from '../collections/collection.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
-import { type Column, columnOf } from '../values/column.ts'
+import { type Column, columnOf, freeName } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
 import { boundsOf, gridOf, groundOf, type Tile } from './tile-matrix-set.ts'
@@ -77,11 +77,6 @@ function fieldOf(column: Column): Field {
   if (kind === 'boolean') return { ...field, value: own, isText: false, kind: 'flag' }
   if (/^(date|timestamp|other)$/.test(kind)) return { ...field, value: sql`to_json(${own}) #>> '{}'` }
   return { ...field, value: sql`${own}::text` }
-}
-
-/** Returns a name of a column of ours that none of the fields has. */
-function freeName(name: string, fields: readonly Field[]): string {
-  return fields.some((field) => field.name === name) ? freeName(`${name}_`, fields) : name
 }
 
 /** Share of a tile's width around it in which geometries are kept before they are transformed: more than the buffer. */
@@ -467,8 +462,9 @@ const AIM = 0.97
 function encode(query: TileQuery, { layer, most }: Place, rows: Rows): SQL {
   const isPoint = hasPoints(query.collection.geometry) && !query.isClustered
   const { fields, hasId } = rows
-  const geometry = freeName('geometry', fields)
-  const id = freeName('feature_id', fields)
+  const isTaken = (name: string) => fields.some((field) => field.name === name)
+  const geometry = freeName('geometry', isTaken)
+  const id = freeName('feature_id', isTaken)
   const named = (name: string) => sql`${sql.identifier(name)}`
   const ofNames = fields.reduce((sum, { name }) => sum + Buffer.byteLength(name) + BYTES.name, BYTES.layer)
   const budget = sql`(${most}::int - ${sql.raw(String(ofNames))} - octet_length(${layer}::text))`
@@ -477,7 +473,7 @@ function encode(query: TileQuery, { layer, most }: Place, rows: Rows): SQL {
   )
   const least = BYTES.feature + texts.length * BYTES.text + (fields.length - texts.length) * BYTES.number
   const bytes = sql`${sql.raw(String(least))} + ${sql.raw(String(BYTES.position))} * ST_NPoints(drawn)${sql.join(texts)}`
-  const hasLeftOut = freeName(LEFT_OUT, fields) === LEFT_OUT
+  const hasLeftOut = !isTaken(LEFT_OUT)
   const shown = fields.map(({ name }, index) => sql`${alias(index)} as ${named(name)}, `)
   const all = fields.map((_, index) => sql`, ${alias(index)}`)
   const count = query.isClustered ? sql`sum(${alias(fields.length - 1)}) over ()` : sql`count(*) over ()`

@@ -46,3 +46,7 @@ export const isRequired = ({ isNullable, hasDefault, isComputed }: Column) =>
 
 /** Returns the column in a statement; its name comes from the catalog and is quoted. */
 export const columnOf = ({ name }: Pick<Column, 'name'>) => sql`${sql.identifier(name)}`
+
+/** Returns a name that is not taken: this one, or this one with a line after it. */
+export const freeName = (name: string, isTaken: (name: string) => boolean): string =>
+  isTaken(name) ? freeName(`${name}_`, isTaken) : name

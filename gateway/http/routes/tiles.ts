@@ -256,6 +256,13 @@ const TileMatrixSetDocument = Type.Object({
 })
 
 const notHere = problemOf('There is no such collection or tile matrix set.')
+const tilesetAnswer = {
+  description: 'Its metadata.',
+  content: {
+    [JSON_FORMAT.types[0]]: { schema: Tileset },
+    [TILEJSON.types[0]]: { schema: TileJson },
+  },
+}
 const tileResponses = {
   200: {
     ...content(
@@ -490,13 +497,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
         params: setParams,
         querystring: datasetQuery(TILESET_FORMATS),
         response: {
-          200: {
-            description: 'Its metadata.',
-            content: {
-              [JSON_FORMAT.types[0]]: { schema: Tileset },
-              [TILEJSON.types[0]]: { schema: TileJson },
-            },
-          },
+          200: tilesetAnswer,
           404: notHere,
           ...problems,
         },
@@ -557,13 +558,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
         params: collectionSetParams,
         querystring: tilesetQuery,
         response: {
-          200: {
-            description: 'Its metadata.',
-            content: {
-              [JSON_FORMAT.types[0]]: { schema: Tileset },
-              [TILEJSON.types[0]]: { schema: TileJson },
-            },
-          },
+          200: tilesetAnswer,
           404: notHere,
           ...problems,
         },
