@@ -34,6 +34,7 @@ import { health } from './http/routes/health.ts'
 import * as itemChangeRoutes from './http/routes/item-changes.ts'
 import * as itemRoutes from './http/routes/items.ts'
 import * as landingRoutes from './http/routes/landing.ts'
+import { map } from './http/routes/map.ts'
 import { operations } from './http/routes/operations.ts'
 import * as schemaRoutes from './http/routes/schemas.ts'
 import * as tileRoutes from './http/routes/tiles.ts'
@@ -174,6 +175,7 @@ export async function buildApp({
   app.register(itemRoutes.items, {
     functions,
     catalog,
+    extents,
     views,
     answers,
     unshown,
@@ -201,6 +203,7 @@ export async function buildApp({
     functions,
     timeoutMs: config.statementTimeoutMs,
   })
+  app.register(map, { catalog, extents })
   app.register(operations, { database, readMetrics, apiKeys, ...locality })
   app.register(assets)
   app.register(health, { database, isDraining })

@@ -2,6 +2,7 @@
 
 import { html } from 'ghtml'
 import type { Collection } from '../../features/collections/collection.ts'
+import type { Extent } from '../../features/collections/extent.ts'
 import { CSV } from '../../features/formats/csv.ts'
 import { encoders } from '../../features/formats/encoders.ts'
 import type { Link } from '../../features/formats/format.ts'
@@ -11,8 +12,9 @@ import type { ExactNumber } from '../../features/values/exact-json.ts'
 import { describeValue } from '../../features/values/value.ts'
 import { collectionUrl, featureUrl } from '../feature-response.ts'
 import { addressWithout, type FilterLine, filterLine } from './filter-line.ts'
-import { mapOf, type Page } from './layout.ts'
+import type { Page } from './layout.ts'
 import type { Local } from './local.ts'
+import { type BaseMap, exploringMap, mapOf } from './map.ts'
 import { trailTo } from './overview-pages.ts'
 
 /** A feature as it is parsed from its JSON. */
@@ -27,8 +29,7 @@ type Surroundings = {
   readonly base: string
   readonly collection: Collection
   readonly links: readonly Link[]
-  /** URL of the outlines below the features; undefined for none. */
-  readonly baseMap: string | undefined
+  readonly baseMap: BaseMap | undefined
   readonly local: Local
 }
 
@@ -65,9 +66,14 @@ export function itemsPage({
   columns,
   links,
   baseMap,
+  extent,
   local,
 }: Surroundings &
-  FilterLine & { readonly features: readonly ShownFeature[]; readonly columns: readonly Column[] }): Page {
+  FilterLine & {
+    readonly features: readonly ShownFeature[]
+    readonly columns: readonly Column[]
+    readonly extent: Extent
+  }): Page {
   const { title, attribution, idColumn } = collection
   const head = [idColumn?.name ?? 'id', ...columns.map(({ name }) => name)]
   const row = ({ id, properties }: ShownFeature) => {
@@ -91,11 +97,14 @@ export function itemsPage({
       <p><span id="status" role="status" aria-live="polite">${local.number(features.length)} ${features.length === 1 ? 'feature' : 'features'}.</span>
         <button type="button" id="again" hidden>Try again</button></p>
       <div class="beside">
-        !${mapOf(base, {
+        !${exploringMap(base, {
           label: `${title} on a map`,
           baseMap,
-          items: `${collectionUrl(base, collection)}/items`,
-          columns: JSON.stringify(columns.map(({ name, kind }) => [name, kind])),
+          shown: [{ collection, extent }],
+          own: {
+            items: `${collectionUrl(base, collection)}/items`,
+            columns: JSON.stringify(columns.map(({ name, kind }) => [name, kind])),
+          },
         })}
         <div>!${isEmpty ? noFeatures(address) : '<p id="none" class="none" hidden><span></span></p>'}
         <div id="found" class="scroll" tabindex="0" role="region" aria-label="Features"!${isEmpty ? ' hidden' : ''}>
@@ -160,7 +169,7 @@ export function itemPage({
           <div class="scroll" id="shown" tabindex="0" role="region" aria-label="Properties"><table><tbody>!${rows.join('')}</tbody></table></div>
           !${capabilities?.canUpdate || capabilities?.canRemove ? editor(collection) : ''}
         </div>
-        !${mapOf(base, { label: 'Map of this feature', baseMap, item: featureUrl(base, collection, id) })}
+        !${mapOf(base, { label: 'Map of this feature', baseMap, own: { item: featureUrl(base, collection, id) } })}
       </div>
       <p><small>${attribution ?? ''}</small></p>`,
   }

@@ -2,9 +2,7 @@
 
 import type { FastifyReply } from 'fastify'
 import { html } from 'ghtml'
-import type { Collection } from '../../features/collections/collection.ts'
 import type { Link } from '../../features/formats/format.ts'
-import { collectionUrl } from '../feature-response.ts'
 import { assetsAt, MAPLIBRE } from './assets.ts'
 
 /**
@@ -37,7 +35,7 @@ export type Page = {
   /** Links of the same document as JSON; a page shows all of them. */
   readonly links: readonly Link[]
   /** Script in assets/ that draws into the page. */
-  readonly script?: 'extent' | 'items' | 'item' | 'cluster'
+  readonly script?: 'explore' | 'items' | 'item' | 'cluster'
 }
 
 export function sendPage(reply: FastifyReply, page: Page) {
@@ -63,8 +61,10 @@ function renderPage({ base, title, language, trail, main, links, script }: Page)
     href ? html`<li><a href="${href}">${name}</a></li>` : html`<li aria-current="page">${name}</li>`,
   )
   const drawing = [
+    // The map's own script finds out late that it needs MapLibre.
     script && script !== 'cluster'
-      ? html`<link rel="stylesheet" href="${files}${MAPLIBRE}/maplibre-gl.css">`
+      ? html`<link rel="stylesheet" href="${files}${MAPLIBRE}/maplibre-gl.css">
+    <link rel="modulepreload" href="${files}${MAPLIBRE}/maplibre-gl.mjs">`
       : '',
     script ? html`<script type="module" src="${files}/${script}.js"></script>` : '',
   ]
@@ -84,6 +84,7 @@ function renderPage({ base, title, language, trail, main, links, script }: Page)
     <header>
       <a class="brand" href="${base}/"><img src="${files}/icon.svg" alt="" width="24" height="24"> Tessera</a>
       <nav aria-label="Breadcrumb"><ol>!${steps.join('')}</ol></nav>
+      <nav class="main" aria-label="Tessera"><a href="${base}/collections?f=html">Collections</a> <a href="${base}/map">Map</a></nav>
     </header>
     <main id="main" tabindex="-1">
       <h1>${title}</h1>
@@ -93,34 +94,4 @@ function renderPage({ base, title, language, trail, main, links, script }: Page)
   </body>
 </html>
 `
-}
-
-/** Returns the URL of outlines of countries, which are drawn below the features; undefined if they are not served. */
-export function baseMapOf(base: string, collections: readonly Collection[]): string | undefined {
-  const found = collections.find(
-    ({ id, geometry }) => id === 'countries' && geometry.type.includes('POLYGON'),
-  )
-  return found && `${collectionUrl(base, found)}/items?f=json&limit=1000&properties=`
-}
-
-/** Returns the element that a map is drawn into; scripts read everything else from its data attributes. */
-export const mapOf = (
-  base: string,
-  {
-    label,
-    baseMap,
-    ...data
-  }: { label: string; baseMap: string | undefined } & Record<string, string | undefined>,
-): string => {
-  const attributes = Object.entries({
-    baseMap,
-    maplibre: `${assetsAt(base)}${MAPLIBRE}/maplibre-gl.mjs`,
-    ...data,
-  })
-    .filter(([, value]) => value !== undefined)
-    .map(
-      ([name, value]) =>
-        html` data-${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}="${value}"`,
-    )
-  return html`<div id="map" aria-label="${label}" role="region"!${attributes.join('')}><noscript>The map and the editing of features need JavaScript.</noscript></div>`
 }

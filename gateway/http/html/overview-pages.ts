@@ -7,8 +7,9 @@ import type { PropertySchema, Schema } from '../../features/collections/schema.t
 import type { Link } from '../../features/formats/format.ts'
 import type { Column } from '../../features/values/column.ts'
 import { collectionUrl } from '../feature-response.ts'
-import { mapOf, type Page } from './layout.ts'
+import type { Page } from './layout.ts'
 import type { Local } from './local.ts'
+import { type BaseMap, exploringMap, type Shown } from './map.ts'
 import { type FactColumn, factTable, scrolling } from './table.ts'
 
 /** Features that the first HTML page shows: more than JSON's default of 10, which would be few for a map. */
@@ -16,6 +17,9 @@ export const FIRST_LIMIT = 100
 
 export const itemsPageUrl = (base: string, collection: Collection) =>
   `${collectionUrl(base, collection)}/items?f=html&limit=${FIRST_LIMIT}`
+
+const NO_COLLECTIONS =
+  'There are no collections yet: <code>tessera import</code> creates one, and every table with a geometry column is one.'
 
 const list = (base: string, collections: readonly Collection[]) => {
   const entries = collections.map(
@@ -27,7 +31,7 @@ const list = (base: string, collections: readonly Collection[]) => {
   )
   return entries.length > 0
     ? html`<ul class="cards">!${entries.join('')}</ul>`
-    : html`<p>There are no collections yet: <code>tessera import</code> creates one, and every table with a geometry column is one.</p>`
+    : html`<p>!${NO_COLLECTIONS}</p>`
 }
 
 export const landingPage = (
@@ -41,6 +45,7 @@ export const landingPage = (
   links,
   main: html`<p>PostGIS tables as OGC API Features: on maps and in tables here, as GeoJSON for programs.
       <a href="${base}/api.html">The documentation of the API</a> describes how to use it.</p>
+    <p><a class="button" href="${base}/map">All on one map</a></p>
     !${list(base, collections)}`,
 })
 
@@ -126,11 +131,12 @@ const SIDES: Readonly<Record<number, string>> = {
 export function collectionPage(
   base: string,
   collection: Collection,
-  { bbox, interval }: Extent,
+  extent: Extent,
   links: readonly Link[],
-  baseMap: string | undefined,
+  baseMap: BaseMap | undefined,
   local: Local,
 ): Page {
+  const { bbox, interval } = extent
   const { title, description, license, attribution, properties, geometry, capabilities, id } = collection
   const facts: [string, string | undefined][] = [
     ['Identifier', id],
@@ -163,17 +169,38 @@ export function collectionPage(
     title,
     trail: trailTo(base, collection).map((step, index) => (index === 2 ? { name: step.name } : step)),
     links,
-    script: 'extent',
+    language: local.language,
+    script: 'explore',
     main: html`<p>${description ?? ''}</p>
       <p><a class="button" href="${itemsPageUrl(base, collection)}">Features on a map</a></p>
       <div class="beside">
         <dl>!${shownFacts.join('')}</dl>
-        !${mapOf(base, { label: `Map of the extent of ${title}`, baseMap, bbox: bbox?.join() })}
+        !${exploringMap(base, { label: `${title} on a map`, baseMap, shown: [{ collection, extent }] })}
       </div>
       <h2>Properties</h2>
       !${scrolling('Properties', factTable(properties, columns, 'Features have none besides their geometry.'))}`,
   }
 }
+
+/** Returns the map of all collections. */
+export const mapPage = (
+  base: string,
+  shown: readonly Shown[],
+  links: readonly Link[],
+  baseMap: BaseMap | undefined,
+  local: Local,
+): Page => ({
+  base,
+  title: 'Map',
+  language: local.language,
+  trail: [{ name: 'Start', href: `${base}/` }, { name: 'Map' }],
+  links,
+  script: 'explore',
+  main:
+    shown.length > 0
+      ? exploringMap(base, { label: 'All collections on a map', baseMap, shown })
+      : html`<p class="none">!${NO_COLLECTIONS}</p>`,
+})
 
 /** Returns a schema as a table, with a row for each property. */
 export function schemaPage({

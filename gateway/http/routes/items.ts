@@ -6,6 +6,7 @@ import type { Statement } from '../../database/statement.ts'
 import { errors, GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
+import type { Extents } from '../../features/collections/extent.ts'
 import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filter/filter.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
 import type { Encoder, Layout } from '../../features/formats/encoder.ts'
@@ -48,8 +49,9 @@ import { propertiesParameter, selectionParameters } from '../feature-parameters.
 import { featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
-import { baseMapOf, sendPage as sendHtml } from '../html/layout.ts'
+import { sendPage as sendHtml } from '../html/layout.ts'
 import { localOf } from '../html/local.ts'
+import { baseMapOf } from '../html/map.ts'
 import { FEATURE_FORMATS, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
 import { type PageUrls, pageLinks, pageUrls, sendPage, sendStream } from '../page-response.ts'
 import {
@@ -224,6 +226,7 @@ const readHeaders = Type.Object({ ...preferHeader, ...consistencyHeaders })
 
 type Services = AuthenticateOptions & {
   readonly catalog: Catalog
+  readonly extents: Extents
   readonly lookup: ItemLookup
   readonly views: Views
   readonly answers: Answers
@@ -237,7 +240,7 @@ type Services = AuthenticateOptions & {
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, lookup, views, answers, unshown, clientOf, functions, timeoutMs, ...access },
+  { catalog, extents, lookup, views, answers, unshown, clientOf, functions, timeoutMs, ...access },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
   app.decorateRequest('isWhole', false)
@@ -319,6 +322,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const line: FilterLine = { base, collection, address, parameters }
     // A form sends an empty field, too.
     if (parameters.filter?.trim() === '') return reply.redirect(addressWithout(address, 'filter'), 303)
+    const locating = extents.of(collection, principalOf(request))
     let read: { shown: ItemQuery; page: Page }
     try {
       read = await readShown(request, reply, collection, parameters)
@@ -331,8 +335,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
     const baseMap = baseMapOf(base, catalog.list())
+    const extent = await locating
     const local = localOf(request)
-    return sendHtml(reply, itemsPage({ ...line, features, columns: shown.properties, links, baseMap, local }))
+    return sendHtml(
+      reply,
+      itemsPage({ ...line, features, columns: shown.properties, links, baseMap, extent, local }),
+    )
   }
 
   /** Reads the features of an HTML page, without their geometries: its script loads what the map shows. */

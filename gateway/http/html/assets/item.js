@@ -1,9 +1,10 @@
 // Owns the page of a feature: its map, and the form that changes it without overwriting changes of others.
 
 import { keepToken, withToken } from './consistency.js'
+import { drawFeatures } from './feature-layer.js'
 import { parseJson, shownText, textOf } from './json.js'
 import { keepKey, storedKey, withKey } from './key.js'
-import { boundsOf, data, drawFeatures, fit, openMap } from './map.js'
+import { boundsOf, data, fit, openMap } from './map.js'
 
 const find = (id) => document.getElementById(id)
 const [status, editor, form, problem] = ['status', 'editor', 'form', 'problem'].map(find)
@@ -191,6 +192,7 @@ if (editor) {
   keyRow.hidden = keyInput.value === ''
   keyRow.addEventListener('submit', (event) => event.preventDefault())
   find('edit')?.addEventListener('click', () => setEditing(true))
+  if (location.hash === '#edit' && find('edit')) setEditing(true)
   find('cancel').addEventListener('click', () => setEditing(false))
   form.addEventListener('submit', async (event) => {
     event.preventDefault()

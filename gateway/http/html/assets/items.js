@@ -1,8 +1,11 @@
-// Owns a page of features: table and map show the same features, and moving the map loads those of the visible area.
+// Owns a page of features: its map has all that meet the conditions, and its table those of the visible area.
 
+import { fragment } from './address.js'
+import { letChoose } from './choosing.js'
 import { withToken } from './consistency.js'
 import { readAnswer, shownText } from './json.js'
-import { boundsOf, data, drawFeatures, FEATURE_LAYERS, fit, openMap } from './map.js'
+import { addLayers } from './layers.js'
+import { boundsOf, boxIn, data, fit, isByPerson, openMap } from './map.js'
 
 const columns = JSON.parse(data.columns)
 const status = document.getElementById('status')
@@ -68,20 +71,34 @@ const inSystem = (query) => {
   return query
 }
 
-/** Loads and shows the features of a query; a later call aborts an earlier one. */
-async function show(query) {
+/** Parameters that select no features: tiles have all features of the others. */
+const NOT_SELECTING = [
+  ...['f', 'limit', 'cursor', 'offset', 'sortby', 'properties', 'skipGeometry', 'csv-bom', 'explain'],
+  ...['crs', 'bbox', 'bbox-crs'],
+]
+/** Returns the conditions that features of this page meet, wherever they are. */
+function selection() {
+  const conditions = queryOf(location)
+  for (const name of NOT_SELECTING) conditions.delete(name)
+  return conditions
+}
+
+/**
+ * Loads and shows the features of a query; a later call aborts an earlier one.
+ * @param hasGeometry true to return where they are
+ */
+async function show(query, hasGeometry = false) {
   asking.abort()
   asking = new AbortController()
   const { signal } = asking
   found.ariaBusy = true
   try {
-    const page = await readAnswer(
-      await fetch(addressOf(inDegrees(query), 'json'), { signal, headers: withToken() }),
-    )
+    const address = addressOf(inDegrees(query), 'json')
+    if (!hasGeometry) address.searchParams.set('skipGeometry', 'true')
+    const page = await readAnswer(await fetch(address, { signal, headers: withToken() }))
     if (signal.aborted) return
     const isFirst = String(query) === shown
     shown = String(query)
-    drawFeatures(map, page.features)
     body.replaceChildren(...page.features.map(rowOf))
     found.hidden = page.features.length === 0
     none.hidden = !found.hidden
@@ -112,19 +129,23 @@ async function show(query) {
   }
 }
 
-const { map, maplibre } = await openMap()
-
 const query = queryOf(location)
-const features = (await show(query)) ?? []
-const box = query.has('bbox-crs') ? undefined : query.get('bbox')?.split(',').map(Number)
-const bounds =
-  box?.length === 4 ? [box[0], box[1], box[2] < box[0] ? box[2] + 360 : box[2], box[3]] : boundsOf(features)
+const box = query.has('bbox-crs') ? undefined : boxIn(query.get('bbox'))
+const { map, maplibre, hasView } = await openMap(box ?? boxIn(data.bounds))
+
+const layers = map ? addLayers(map, selection) : []
+if (map) letChoose(map, layers, (key) => markRow(key))
+
+// Features that are selected may be in one corner of where the collection's are.
+const isSearched = !hasView && !box && selection().size > 0
+const features = await show(query, isSearched)
+const bounds = isSearched && boundsOf(features ?? [])
 if (bounds) fit(map, bounds)
 
 let settling
 map?.on('moveend', (event) => {
-  // Only moves that a person makes count: the map also moves when it is fitted to the first page.
-  if (!event.originalEvent && !event.asked) return
+  // The map also moves when it is fitted to the first page.
+  if (!isByPerson(event)) return
   clearTimeout(settling)
   settling = setTimeout(() => show(visibleQuery()), SETTLE_MS)
 })
@@ -139,21 +160,21 @@ function visibleQuery() {
   const wrap = (longitude) => new maplibre.LngLat(longitude, 0).wrap().lng.toFixed(6)
   const [west, east] = isWorld ? [-180, 180] : [wrap(view.getWest()), wrap(view.getEast())]
   visible.set('bbox', [west, view.getSouth().toFixed(6), east, view.getNorth().toFixed(6)].join())
-  history.replaceState(null, '', addressOf(visible, 'html'))
+  history.replaceState(null, '', addressOf(visible, 'html') + fragment())
   return visible
 }
 
-const featureAt = (point) => map.queryRenderedFeatures(point, { layers: FEATURE_LAYERS })[0]
-const shownFeatures = () => map.getSource('features').serialize().data.features
+/** Marks the row of a feature in the table. @param key undefined for none */
+function markRow(key) {
+  const wanted = key === undefined ? undefined : String(key)
+  for (const row of body.rows) row.classList.toggle('chosen', row.cells[0].textContent.trim() === wanted)
+}
 
-map?.on('click', ({ point }) => {
-  const feature = featureAt(point)
-  // The source numbers features by their position in it, because their own ids may be any text.
-  const id = feature && shownFeatures()[feature.id]?.id
-  if (id !== undefined) location.assign(itemAddress(id))
-})
-map?.on('mousemove', ({ point }) => {
-  const feature = featureAt(point)
-  map.getCanvas().style.cursor = feature ? 'pointer' : ''
-  for (const [index, row] of [...body.rows].entries()) row.classList.toggle('chosen', feature?.id === index)
-})
+/** Marks the feature of a row on the map. */
+function markFeature({ target }) {
+  const id = target.closest?.('tr')?.cells[0].textContent.trim()
+  for (const layer of layers) layer.hover(id ? (layer.isNumbered ? Number(id) : id) : undefined)
+}
+body.addEventListener('mouseover', markFeature)
+body.addEventListener('focusin', markFeature)
+body.addEventListener('mouseleave', () => markFeature({ target: body }))

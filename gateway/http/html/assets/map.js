@@ -1,85 +1,129 @@
-// Owns the map of a page: its base map, how features are drawn, and its colours in light and dark mode.
+// Owns the map of a page: its base map, its colours in light and dark, and the view that the address holds.
+
+import { held, hold } from './address.js'
+import { withToken } from './consistency.js'
+import { SCHEMES } from './palette.js'
 
 const element = document.getElementById('map')
 export const data = element.dataset
 
-const isDark = matchMedia('(prefers-color-scheme: dark)').matches
-const color = isDark
-  ? { sea: '#10202b', land: '#26323a', border: '#4a5863', feature: '#4fd1ae', outline: '#0b1216' }
-  : { sea: '#dbe9f1', land: '#f6f3ec', border: '#b3b9bf', feature: '#00785b', outline: '#ffffff' }
+const darkness = matchMedia('(prefers-color-scheme: dark)')
+export const scheme = () => SCHEMES[darkness.matches ? 'dark' : 'light']
+/** Calls back when the system changes between light and dark. */
+export const onScheme = (paint) => darkness.addEventListener('change', paint)
 
-const empty = { type: 'FeatureCollection', features: [] }
+/** West, south, east and north of what is shown if nothing else is known. */
+const WORLD = [-180, -60, 180, 75]
+/** Tiles of this level are exact to centimetres; further ones are drawn from them. */
+const MAX_LEVEL = 18
+/** Zoom beyond which a single point is not shown closer by itself. */
+const CLOSE = 12
 
-/** Opens the map. If the browser cannot draw it, for example without WebGL, its box says so, and the page works without. */
-export async function openMap() {
+/** Returns a source of the tiles of a collection. */
+export const tileSource = (url, query) => ({
+  type: 'vector',
+  tiles: [`${url}/tiles/WebMercatorQuad/{z}/{y}/{x}?${query}`],
+  maxzoom: MAX_LEVEL,
+})
+
+/** Layers before which features are put, so that areas never cover lines, nor lines points. */
+export const ABOVE = { areas: 'above-areas', lines: 'above-lines', points: 'above-points' }
+
+/**
+ * Opens the map. If the browser cannot draw it, for example without WebGL, its box says so, and the page works without.
+ * @param around west, south, east and north, unless the address has another view; east may be beyond 180 degrees
+ */
+export async function openMap(around) {
   try {
-    return await draw()
+    return await draw(around)
   } catch {
     element.textContent = 'This browser cannot draw the map, which needs WebGL.'
     return {}
   }
 }
 
-async function draw() {
+async function draw(around) {
   const maplibre = await import(data.maplibre)
+  const view = viewIn(held('map'))
   const map = new maplibre.Map({
     container: element,
-    style: {
-      version: 8,
-      sources: {
-        base: { type: 'geojson', data: data.baseMap ?? empty },
-        features: { type: 'geojson', data: empty, generateId: true },
-      },
-      layers: [
-        { id: 'sea', type: 'background', paint: { 'background-color': color.sea } },
-        { id: 'land', type: 'fill', source: 'base', paint: { 'fill-color': color.land } },
-        { id: 'border', type: 'line', source: 'base', paint: { 'line-color': color.border } },
-        {
-          id: 'areas',
-          type: 'fill',
-          source: 'features',
-          filter: ['==', ['geometry-type'], 'Polygon'],
-          paint: { 'fill-color': color.feature, 'fill-opacity': 0.35 },
-        },
-        {
-          id: 'lines',
-          type: 'line',
-          source: 'features',
-          filter: ['!=', ['geometry-type'], 'Point'],
-          paint: { 'line-color': color.feature, 'line-width': 2 },
-        },
-        {
-          id: 'points',
-          type: 'circle',
-          source: 'features',
-          filter: ['==', ['geometry-type'], 'Point'],
-          paint: {
-            'circle-color': color.feature,
-            'circle-radius': 6,
-            'circle-stroke-color': color.outline,
-            'circle-stroke-width': 1.5,
-          },
-        },
-      ],
-    },
-    bounds: [-180, -60, 180, 75],
+    style: styleOf(data.base && JSON.parse(data.base)),
+    ...(view ?? { bounds: around ?? WORLD, fitBoundsOptions: { padding: 24, maxZoom: CLOSE } }),
     attributionControl: false,
     dragRotate: false,
     pitchWithRotate: false,
     maxPitch: 0,
+    locale: {
+      'Map.Title': `${element.getAttribute('aria-label')}: arrow keys move it, plus and minus zoom`,
+    },
+    // A person sees their own changes in the next tile.
+    transformRequest: (url, type) => (type === 'Tile' ? { url, headers: withToken() } : { url }),
   })
   map.touchZoomRotate.disableRotation()
   map.keyboard.disableRotation()
   map.addControl(new maplibre.NavigationControl({ showCompass: false }))
+  // Without a listener, MapLibre logs what layers.js tells people.
+  map.on('error', () => {})
+  element.ariaBusy = 'true'
+  map.on('dataloading', () => {
+    element.ariaBusy = 'true'
+  })
+  map.on('idle', () => {
+    element.ariaBusy = 'false'
+  })
+  map.on('moveend', (event) => isByPerson(event) && hold('map', textOfView(map)))
+  onScheme(() => {
+    for (const [layer, property, name] of BASE) map.setPaintProperty(layer, property, scheme()[name])
+  })
   await new Promise((resolve) => map.once('load', resolve))
-  return { map, maplibre }
+  return { map, maplibre, hasView: view !== undefined }
 }
 
-export const FEATURE_LAYERS = ['points', 'areas', 'lines']
+/** True if a person has moved the map, and no script. */
+export const isByPerson = ({ originalEvent }) => originalEvent !== undefined
 
-/** @param map undefined if there is none */
-export const drawFeatures = (map, features) =>
-  map?.getSource('features').setData({ type: 'FeatureCollection', features })
+/** Layers of the base map with the property that has their colour, and its name. */
+const BASE = [
+  ['sea', 'background-color', 'sea'],
+  ['land', 'fill-color', 'land'],
+  ['border', 'line-color', 'border'],
+]
+
+function styleOf(base) {
+  const paint = Object.fromEntries(
+    BASE.map(([layer, property, name]) => [layer, { [property]: scheme()[name] }]),
+  )
+  const from = base && { source: 'base', 'source-layer': base.layer }
+  return {
+    version: 8,
+    sources: base ? { base: tileSource(base.url, 'properties=') } : {},
+    layers: [
+      { id: 'sea', type: 'background', paint: paint.sea },
+      ...(base
+        ? [
+            { id: 'land', type: 'fill', ...from, paint: paint.land },
+            { id: 'border', type: 'line', ...from, paint: paint.border },
+          ]
+        : []),
+      ...Object.values(ABOVE).map((id) => ({ id, type: 'background', layout: { visibility: 'none' } })),
+    ],
+  }
+}
+
+const VIEW = /^(\d+(?:\.\d+)?)\/(-?\d+(?:\.\d+)?)\/(-?\d+(?:\.\d+)?)$/
+const MAX_ZOOM = 22
+
+/** Parses a view as an address has it: zoom, latitude, longitude. */
+function viewIn(text) {
+  const [, zoom, latitude, longitude] = (VIEW.exec(text ?? '') ?? []).map(Number)
+  const isPlace = zoom <= MAX_ZOOM && Math.abs(latitude) <= 90
+  return isPlace ? { zoom, center: [longitude, latitude] } : undefined
+}
+
+function textOfView(map) {
+  const { lng, lat } = map.getCenter().wrap()
+  return [map.getZoom().toFixed(2), lat.toFixed(5), lng.toFixed(5)].map(Number).join('/')
+}
 
 /** Returns the west, south, east and north of all features; undefined if they have no coordinates. */
 export function boundsOf(features) {
@@ -100,11 +144,17 @@ export function boundsOf(features) {
   return bounds
 }
 
+/** Parses the numbers of a box; its east is beyond 180 degrees if it crosses the antimeridian. */
+export function boxIn(text) {
+  const box = text?.split(',').map(Number)
+  return box?.length === 4 ? [box[0], box[1], box[2] < box[0] ? box[2] + 360 : box[2], box[3]] : undefined
+}
+
 export const fit = (map, [west, south, east, north]) =>
   map?.fitBounds(
     [
       [west, south],
       [east, north],
     ],
-    { padding: 40, maxZoom: 12, animate: false },
+    { padding: 40, maxZoom: CLOSE, animate: false },
   )

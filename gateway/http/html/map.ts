@@ -1,0 +1,117 @@
+// Owns the maps of pages: what their scripts draw them from, and their controls.
+
+import { html } from 'ghtml'
+import type { Collection } from '../../features/collections/collection.ts'
+import type { Extent } from '../../features/collections/extent.ts'
+import { dimensionOf } from '../../features/tiles/tileset.ts'
+import { collectionUrl } from '../feature-response.ts'
+import { cornersOf } from '../tileset.ts'
+import { assetsAt, MAPLIBRE } from './assets.ts'
+
+/** What is below the features: outlines of countries. */
+export type BaseMap = {
+  /** URL of the collection that has them. */
+  readonly url: string
+  /** Name of the layer in its tiles. */
+  readonly layer: string
+}
+
+/** Returns our own countries as base map; undefined if they are not served. */
+export function baseMapOf(base: string, collections: readonly Collection[]): BaseMap | undefined {
+  const found = collections.find(
+    ({ id, geometry }) => id === 'countries' && geometry.type.includes('POLYGON'),
+  )
+  return found && { url: collectionUrl(base, found), layer: found.id }
+}
+
+type MapData = {
+  /** Accessible name of the map. */
+  readonly label: string
+  readonly baseMap: BaseMap | undefined
+  /** What one script alone needs, by the names of its data attributes. */
+  readonly own?: Readonly<Record<string, string | undefined>>
+}
+
+/** Returns the element that a map is drawn into; scripts read everything else from its data attributes. */
+export function mapOf(base: string, { label, baseMap, own = {} }: MapData): string {
+  const attributes = Object.entries({
+    base: baseMap && JSON.stringify(baseMap),
+    maplibre: `${assetsAt(base)}${MAPLIBRE}/maplibre-gl.mjs`,
+    ...own,
+  })
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => html` data-${name}="${value}"`)
+  return html`<div id="map" aria-label="${label}" role="region"!${attributes.join('')}><noscript>The map and the editing of features need JavaScript.</noscript></div>`
+}
+
+/** Layers that are on from the start on a map of many collections: each further one costs tiles. */
+const MAX_SHOWN = 12
+
+/** Names of columns that name a feature, the best one first. */
+const NAMES = ['name', 'title', 'label']
+
+/** Returns the column whose values name features for people; undefined if there is none. */
+const labelOf = ({ properties }: Collection) =>
+  NAMES.map((name) => properties.find((column) => column.name.toLowerCase() === name)).find(Boolean) ??
+  properties.find(({ kind, isArray }) => kind === 'string' && !isArray)
+
+/** Returns a collection as layers.js draws it. */
+const layerOf = (base: string, collection: Collection) => ({
+  id: collection.id,
+  title: collection.title,
+  url: collectionUrl(base, collection),
+  /** Name of the key; a feature has no address without one. */
+  key: collection.idColumn?.name,
+  /** True if tiles have the key as the id of the feature, unless it is out of range. */
+  isNumbered: collection.idColumn?.kind === 'integer',
+  label: labelOf(collection)?.name,
+  dimension: dimensionOf(collection),
+  columns: collection.properties.map(({ name, kind }) => [name, kind]),
+  isEditable: collection.capabilities?.canUpdate === true || collection.capabilities?.canRemove === true,
+})
+
+/** A collection on a map, and where its features are. */
+export type Shown = { readonly collection: Collection; readonly extent: Extent }
+
+/** Returns a map of collections with its controls; with several of them, each can be hidden. */
+export function exploringMap(
+  base: string,
+  {
+    label,
+    baseMap,
+    shown,
+    own = {},
+  }: MapData & {
+    readonly shown: readonly Shown[]
+  },
+): string {
+  const map = mapOf(base, {
+    label,
+    baseMap,
+    own: {
+      layers: JSON.stringify(shown.map(({ collection }) => layerOf(base, collection))),
+      // Collections without features say nothing about where the others are.
+      bounds: cornersOf(shown.filter(({ extent }) => extent.bbox))?.join(),
+      ...own,
+    },
+  })
+  const isMany = shown.length > 1
+  const controls = shown.map(({ collection }, index) => {
+    const { id, title, attribution } = collection
+    const choice = isMany
+      ? html`<label class="check"><input type="checkbox" name="layer" value="${id}"!${index < MAX_SHOWN ? ' checked' : ''}><span class="swatch" data-swatch></span>${title}</label>
+        <a href="${collectionUrl(base, collection)}/items?f=html">Table<span class="unseen"> of ${title}</span></a>`
+      : ''
+    return html`<li data-layer="${id}">!${choice}
+        <p class="fault" role="alert" hidden><span></span> <button type="button">Try again</button></p>
+        !${isMany && attribution ? html`<small>${attribution}</small>` : ''}</li>`
+  })
+  return html`<div class="map!${isMany ? ' whole' : ''}">
+      <div class="view">
+        !${map}
+        <p id="tip" aria-hidden="true" hidden></p>
+        <section id="chosen" aria-label="Chosen feature" tabindex="-1" hidden></section>
+      </div>
+      <form id="controls" aria-label="Map" hidden><ul class="layers">!${controls.join('')}</ul></form>
+    </div>`
+}
