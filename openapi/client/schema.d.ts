@@ -3171,6 +3171,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3186,6 +3190,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3552,6 +3560,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3567,6 +3579,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3680,6 +3696,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3695,6 +3715,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
