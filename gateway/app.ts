@@ -14,6 +14,7 @@ import { makeExtents } from './features/collections/extent.ts'
 import { functionsOf } from './features/filter/published.ts'
 import { makeItemLookup } from './features/query/lookup.ts'
 import { makeUnshown } from './features/query/unshown.ts'
+import { makeTileCache } from './features/tiles/tile-cache.ts'
 import { watchMethods } from './http/allowed-methods.ts'
 import { makeAnswers } from './http/answers.ts'
 import { isForThisMachine } from './http/auth/locality.ts'
@@ -199,6 +200,14 @@ export async function buildApp({
     extents,
     views,
     answers,
+    cache: makeTileCache({
+      database,
+      mostBytes: config.tileCache,
+      maxAgeMs: config.tileMaxAge * 1_000,
+      emit,
+    }),
+    caching: config,
+    clientOf,
     unshown,
     functions,
     timeoutMs: config.statementTimeoutMs,

@@ -165,6 +165,24 @@ export const settings = {
     1024 * 1024,
     9_999_999_999,
   ),
+  tileCache: integer(
+    'bytes of tiles that each process keeps; 0 keeps none',
+    64 * 1024 * 1024,
+    0,
+    9_999_999_999,
+  ),
+  tileMaxAge: integer(
+    'how old a tile may be, in seconds: after that, the gateway and caches check whether something has changed',
+    1,
+    0,
+    86_400,
+  ),
+  tileStale: integer(
+    'how much longer caches outside may show a tile while they check it, in seconds',
+    0,
+    0,
+    86_400,
+  ),
   leastRate: integer(
     'bytes per second that a client must read on average, after ten seconds, or its answer is cut; 0 for any',
     50_000,

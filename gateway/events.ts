@@ -78,6 +78,11 @@ export type Event =
       reason: 'too-slow' | 'too-long' | 'failed'
       error?: Error
     }
+  /**
+   * A tile was answered: as it is in memory, after a look whether something has changed, together with another request, or
+   * as it was read from the database.
+   */
+  | { type: 'tile-served'; from: 'memory' | 'look' | 'another' | 'database' }
   | { type: 'gateway-listening'; url: string; collections: number; processes: number }
   | { type: 'process-serving'; processId: number }
   | {

@@ -1,8 +1,9 @@
 // Owns what a request must see: compares the LSNs that nodes have reached with those that the request requires.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { allEnded, type Lease } from './lease.ts'
-import { type LsnKind, lsnStatement, parseLsn, UNKNOWN_LSN } from './lsn.ts'
+import { allEnded, isOwnGroup, type Lease } from './lease.ts'
+import { type CellOf, type LsnKind, lsnStatement, parseLsn, UNKNOWN_LSN } from './lsn.ts'
+import { mergeStates, type State } from './state.ts'
 
 /**
  * Node group → an LSN, in bytes from the beginning of its write-ahead log. Without Citus there is only group 0.
@@ -31,6 +32,8 @@ export class Consistency {
   orphanedForMs: number | undefined
   /** Milliseconds that reads took, including waits for a secondary that was behind. */
   readMs = 0
+  /** The state of what was read since it was last emptied; undefined if reads need not find it out. */
+  state: State | undefined
 
   constructor({
     required = new Map(),
@@ -54,6 +57,10 @@ export class Consistency {
 
   noteSource(isSecondary: boolean) {
     if (this.source !== 'primary') this.source = isSecondary ? 'secondary' : 'primary'
+  }
+
+  noteState(state: State | undefined) {
+    if (this.state && state) this.state = mergeStates(this.state, state)
   }
 
   noteOrphaned(forMs: number | undefined) {
@@ -89,9 +96,6 @@ export class StillBehind extends Error {}
 const PATIENCE_MS = 10
 const FIRST_PAUSE_MS = 1
 
-/** Returns some cell that is stored in a group; undefined if there is none. */
-export type CellOf = (group: number) => number | undefined
-
 /**
  * Reads the upper bounds of these groups through a connection: those of secondaries, if it reads from secondaries.
  * @throws DatabaseFailure
@@ -119,9 +123,6 @@ async function askLsns(
   )
   return new Map(lsns)
 }
-
-const isOwnGroup = ({ whereabouts: { group } }: Lease, asked: number) =>
-  group === undefined || group === asked
 
 /** Returns the required LSNs that this connection is not known to have reached. */
 function missingFrom(lease: Lease, required: Position): [number, bigint][] {

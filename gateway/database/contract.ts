@@ -76,6 +76,11 @@ export interface Database {
   /** Returns the rows of several short statements, which are sent on one connection in one packet. */
   readAll(statements: readonly Statement[], demand?: Demand): Promise<Row[][]>
   /**
+   * Reads nothing but the state of what these cells are stored in, for a consistency that keeps it.
+   * @param cells undefined for everything
+   */
+  look(cells: readonly number[] | undefined, demand?: Demand): Promise<void>
+  /**
    * Returns the rows of a long result in batches, at the reader's pace: only one batch is in memory.
    * If the iteration ends early, the connection is freed. A reader that lets batches wait for seconds loses it.
    * @returns true if it stopped before the last row

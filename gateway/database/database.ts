@@ -92,6 +92,7 @@ export function openDatabase(given: DatabaseOptions): Database {
     within: (consistency, client) => openFor({ consistency, client }),
     read: async (statement, demand) => (await reader.readAll([statement], caller, demand))[0]!,
     readAll: (statements, demand) => reader.readAll(statements, caller, demand),
+    look: (cells, demand) => reader.look(cells, caller, demand),
     stream: (statement, options = {}) => stream(reader, statement, caller, options),
     canWrite: primaries.length > 0,
     isReplicated,

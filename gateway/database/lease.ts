@@ -69,6 +69,10 @@ export async function allEnded<T>(statements: readonly Promise<T>[]): Promise<T[
   })
 }
 
+/** Returns true if a connection has reached a node of this group. */
+export const isOwnGroup = ({ whereabouts: { group } }: Lease, asked: number) =>
+  group === undefined || group === asked
+
 /** Interval between cancel requests until the query ends. */
 const CANCEL_INTERVAL_MS = 50
 

@@ -2,6 +2,9 @@
 
 import type { Statement } from './statement.ts'
 
+/** Returns some cell that is stored in a group; undefined if there is none. */
+export type CellOf = (group: number) => number | undefined
+
 /** LSN beyond all others, for a position that is not known; only a primary counts as having reached it. */
 export const UNKNOWN_LSN = 2n ** 64n - 1n
 

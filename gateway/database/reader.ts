@@ -21,6 +21,7 @@ import { allEnded, type Lease } from './lease.ts'
 import { UNKNOWN_LSN } from './lsn.ts'
 import { DatabaseFailure, isMisplaced, type Scope, unreachable } from './outcome.ts'
 import { MAX_PARKED, PARKING_MS } from './parking.ts'
+import { askState } from './state.ts'
 import type { Row, Statement } from './statement.ts'
 
 /** First pause of a read that waits for a member; each further one is twice as long. */
@@ -43,6 +44,8 @@ export type Attempt<T> = (endpoint: Endpoint, patienceMs: number | undefined) =>
 export interface Reader {
   /** Returns the rows of each of the statements. */
   readAll(statements: readonly Statement[], caller: Caller, demand?: Demand): Promise<Row[][]>
+  /** Reads nothing of these cells but their state, which the consistency of the caller gets. */
+  look(cells: Statement['cells'], caller: Caller, demand?: Demand): Promise<void>
   /** Finds out what a read of these cells must have reached. @throws GatewayError */
   require(cells: Statement['cells'], consistency: Consistency | undefined): Promise<Requirement>
   /**
@@ -229,25 +232,48 @@ export function makeReader(
     }
   }
 
-  return {
-    async readAll(statements, { consistency, client }, { signal, priority = 'first', mostBytes } = {}) {
-      const requirement = await require(cellsOfAll(statements), consistency)
-      const isCompared = requirement.required !== undefined || (consistency?.isTracked ?? false)
-      const run: Attempt<Row[][]> = (endpoint, patienceMs) => {
-        const work = async (lease: Lease) => {
-          const rows = await catchUp(lease, requirement, patienceMs, () =>
-            allEnded(statements.map((statement) => query(lease, statement, isCompared, mostBytes))),
+  async function readAll(
+    statements: readonly Statement[],
+    cells: Statement['cells'],
+    { consistency, client }: Caller,
+    { signal, priority = 'first', mostBytes }: Demand = {},
+  ): Promise<Row[][]> {
+    const requirement = await require(cells, consistency)
+    const isCompared =
+      requirement.required !== undefined ||
+      consistency?.isTracked === true ||
+      consistency?.state !== undefined
+    const witnessed = consistency?.state && ((await groups.groupsOf(cells)) ?? [ANY_GROUP])
+    const run: Attempt<Row[][]> = (endpoint, patienceMs) => {
+      const work = async (lease: Lease) => {
+        const [state, rows] = await catchUp(lease, requirement, patienceMs, async () => {
+          // The state comes first: what is read after it may be newer, but never older.
+          const asking = witnessed && askState(lease, witnessed, groups.cellOf)
+          const reading = allEnded(
+            statements.map((statement) => query(lease, statement, isCompared, mostBytes)),
           )
-          await note(lease, requirement)
-          return rows
-        }
-        return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), {
-          client,
-          priority,
-          signal,
+          const [asked, read] = await Promise.allSettled([asking, reading])
+          if (read.status === 'rejected') throw read.reason
+          if (asked.status === 'rejected') throw asked.reason
+          return [asked.value, read.value] as const
         })
+        await note(lease, requirement)
+        consistency?.noteState(state)
+        return rows
       }
-      return choose(requirement, run, signal)
+      return endpoint.admissions.read.run(() => endpoint.use('read', work, signal), {
+        client,
+        priority,
+        signal,
+      })
+    }
+    return choose(requirement, run, signal)
+  }
+
+  return {
+    readAll: (statements, caller, demand) => readAll(statements, cellsOfAll(statements), caller, demand),
+    async look(cells, caller, demand) {
+      await readAll([], cells, caller, demand)
     },
     require,
     choose,

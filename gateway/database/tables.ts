@@ -31,6 +31,8 @@ export const collectionTable = tessera.table(
     /** True if Tessera created the table and so may alter it. */
     isManaged: boolean('is_managed').notNull().default(false),
     createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
+    /** When `tessera purge` last made gateways give up what they keep of the collection. */
+    purgedAt: timestamp('purged_at', { withTimezone: true }),
   },
   (table) => [unique('collection_table_key').on(table.schemaName, table.tableName)],
 )

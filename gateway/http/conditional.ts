@@ -1,7 +1,7 @@
 // Owns ETag and 304 (RFC 9110, 8.8.3 and 13.1.2). @fastify/etag supports neither lists nor `*`, and tags errors.
 
 import { hash } from 'node:crypto'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 /** Returns the entity tag of a text. */
 export const entityTag = (text: string | Buffer) => `"${hash('sha1', text, 'base64url')}"`
@@ -26,16 +26,17 @@ export function conditional(app: FastifyInstance, { hasFixedUrl }: { hasFixedUrl
       tag = entityTag(payload)
       reply.header('etag', tag)
     }
-    const known = request.headers['if-none-match']
-    if (tag === undefined || known === undefined || !isAmong(tag, known)) return done()
+    if (tag === undefined || !isKnown(request, tag)) return done()
     reply.code(304).removeHeader('content-type').removeHeader('content-length')
     // Fastify itself removes the body of a response to HEAD, and needs one to remove.
     return request.method === 'HEAD' ? done() : done(null, null)
   })
 }
 
-/** Returns true if the tag is in the list, by the weak comparison that If-None-Match requires. */
-function isAmong(tag: string, known: string): boolean {
+/** Returns true if If-None-Match names the tag, by the weak comparison that it requires. */
+export function isKnown({ headers }: FastifyRequest, tag: string): boolean {
+  const known = headers['if-none-match']
+  if (known === undefined) return false
   const strip = (text: string) => text.trim().replace(/^W\//, '')
   return known.trim() === '*' || known.split(',').some((candidate) => strip(candidate) === strip(tag))
 }

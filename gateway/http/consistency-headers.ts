@@ -40,6 +40,10 @@ export const readConsistency = {
   },
 }
 
+/** Returns true if a read may see whatever any server has. */
+export const requiresNothing = ({ headers }: FastifyRequest) =>
+  headers['consistency-token'] === undefined && headers.prefer === undefined
+
 const LEVELS = 'strong, monotonic, eventual, or max-staleness= and a number of seconds'
 
 /**

@@ -65,13 +65,3 @@ export function deadlineOf(
   else reply.raw.once('close', leave)
   return { signal: controller.signal, lift: () => limit(wait ?? Infinity) }
 }
-
-/** Waits for a shared answer until the deadline. Others may wait for it, too, so it is not cancelled. */
-export function before<T>(deadline: AbortSignal, answer: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const end = () => reject(deadline.reason)
-    if (deadline.aborted) end()
-    deadline.addEventListener('abort', end)
-    answer.then(resolve, reject).finally(() => deadline.removeEventListener('abort', end))
-  })
-}

@@ -58,6 +58,11 @@ const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: strin
     'Requests that were answered with status 503',
     'code',
   ],
+  'tile-served': [
+    'tessera_tiles_total',
+    'Tiles: from memory, after a look whether something has changed, together with another request, or from the database',
+    'from',
+  ],
   'answer-cut': [
     'tessera_answers_cut_total',
     'Answers that were cut: their clients read too slowly, they took too long, or reading them failed',

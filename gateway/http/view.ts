@@ -27,6 +27,8 @@ export const principalOf = ({ caller }: FastifyRequest): Principal => caller ?? 
 export type View = {
   /** The database as this request must see it. */
   readonly database: Database
+  /** What this request must see, and has seen. */
+  readonly consistency: Consistency
   /** Aborts when nobody waits for the answer any more. */
   readonly deadline: AbortSignal
   /** Lifts the gateway's own time limit, because an answer begins that takes as long as its client. */
@@ -74,7 +76,7 @@ export function makeViews(
       const { signal: deadline, lift } = deadlineOf(request, reply, longestMs)
       const consistency = await consistencyOf(request, reply, tokens)
       request.answered = { kind: 'read', consistency }
-      return { database: database.within(consistency, clientOf(request)), deadline, lift }
+      return { database: database.within(consistency, clientOf(request)), consistency, deadline, lift }
     },
     async openForChange(request) {
       const consistency = await consistencyOfChange(request, tokens)

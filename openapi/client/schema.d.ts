@@ -3188,6 +3188,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3203,6 +3207,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3569,6 +3577,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3584,6 +3596,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3697,6 +3713,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3712,6 +3732,10 @@ export interface operations {
                     "Tessera-Source"?: "secondary" | "primary";
                     /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
                     "Tessera-Staleness"?: number;
+                    /** @description How long caches may show the tile; `Age` is how long ago the gateway made sure that nothing had changed. */
+                    "Cache-Control"?: string;
+                    /** @description Names by which the cache of a CDN can be told to forget tiles: `tiles`, and `tiles/` with the id of each collection, percent-encoded. `Cache-Tag` has the same, separated by commas. */
+                    "Surrogate-Key"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;

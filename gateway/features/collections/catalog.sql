@@ -148,6 +148,44 @@ view_key as (
   having count(*) = cardinality(k.columns)
 ),
 
+-- The relations that the rows of each one come from: those that a view reads, the partitions and the children of a table.
+source as (
+  select r.oid, r.oid as source from relation r
+  union
+  select s.oid, further.oid
+  from source s
+  join pg_class c on c.oid = s.source
+  cross join lateral (
+    select i.inhrelid as oid from pg_inherits i where i.inhparent = s.source
+    union all
+    select d.refobjid
+    from pg_rewrite rule
+    join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = rule.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid <> s.source
+    where c.relkind = 'v' and rule.ev_class = s.source and rule.ev_type = '1'
+  ) further
+),
+
+-- Relations whose rows can change without a change of stored rows, or differ between roles. Dependencies do not name
+-- PostgreSQL's own functions, so the rule of a view is searched for all that it calls, for CURRENT_DATE and its kin, for
+-- samples, and for texts that become times, such as 'now'.
+unsteady as (
+  select s.oid
+  from source s
+  join pg_class c on c.oid = s.source
+  where c.relkind = 'f' or c.relrowsecurity
+    or c.relkind = 'v' and exists (
+      select from pg_rewrite rule where rule.ev_class = c.oid and rule.ev_type = '1' and (
+        rule.ev_action::text ~ '\{(SQLVALUEFUNCTION|TABLESAMPLECLAUSE|NEXTVALUEEXPR|COERCEVIAIO :arg .*? :resulttype (1082|1083|1114|1184|1266) )'
+        or exists (
+          select from regexp_matches(rule.ev_action::text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') called (ids)
+          left join pg_proc p on p.oid = called.ids[1]::oid
+          where p.provolatile is distinct from 'i'
+        )
+      )
+    )
+),
+
 -- Types by their names; those of other schemas than PostgreSQL's and PostGIS' have the schema in their name.
 shown_type as not materialized (
   select t.oid, case when n.nspname = 'pg_catalog' or postgis.oid is not null then t.typname::text
@@ -194,6 +232,8 @@ select coalesce(json_agg(json_build_object(
   'hasChildren', r.relhassubclass and r.relkind = 'r',
   -- Rights on single columns do not include ctid.
   'isReadableAsWhole', has_table_privilege(r.oid, 'select'),
+  -- What its rows come from changes with stored rows alone, and everybody sees the same of them.
+  'isSteady', not exists (select from unsteady u where u.oid = r.oid),
   -- A trigger that runs before each insert may set the columns that a client leaves out.
   'hasInsertTrigger', exists (
     select from pg_trigger g
@@ -285,6 +325,7 @@ select coalesce(json_agg(json_build_object(
     'comment', d.description,
     'isPlain', p.prokind = 'f' and not p.proretset and p.provariadic = 0 and p.proargmodes is null,
     'isStable', p.provolatile <> 'v',
+    'isImmutable', p.provolatile = 'i',
     'isAllowed', has_schema_privilege(n.oid, 'usage') and has_function_privilege(p.oid, 'execute'),
     'arguments', (
       select coalesce(json_agg(json_build_object('name', p.proargnames[a.position], 'type', shown.name) order by a.position), '[]')

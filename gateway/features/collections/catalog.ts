@@ -313,8 +313,10 @@ const distributions: Statement = {
 const registrations = statementOf(
   sql`select schema_name, table_name,
           json_build_object('title', title, 'description', description, 'license', license,
-            'attribution', attribution, 'temporalColumn', temporal_column, 'isManaged', is_managed and exists (
+            'attribution', attribution, 'temporalColumn', temporal_column,
+            -- A database that was not migrated yet has no such column.
+            'purgedAt', to_jsonb(registered) ->> 'purged_at', 'isManaged', is_managed and exists (
               select from pg_class c join pg_namespace n on n.oid = c.relnamespace
               where n.nspname = schema_name and c.relname = table_name and ${isMarked(sql`c.oid`)}))
-        from tessera.collection order by schema_name, table_name`,
+        from tessera.collection registered order by schema_name, table_name`,
 )

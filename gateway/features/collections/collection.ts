@@ -69,6 +69,8 @@ export type Collection = {
    * the client's id later.
    */
   readonly takesIds: boolean
+  /** True if features change with stored rows alone, and are the same for every role: not with row security. */
+  readonly isSteady: boolean
   /** True if a trigger runs before each insert, which may set columns that a client leaves out. */
   readonly hasInsertTrigger: boolean
   /** Level of the cells by which features are sharded, see cell.ts; undefined if they are not. */
@@ -114,6 +116,8 @@ export type Relation = {
   readonly hasChildren: boolean
   /** False if the role may read some of its columns alone. */
   readonly isReadableAsWhole: boolean
+  /** True if its rows change with stored rows alone, and are the same for every role. */
+  readonly isSteady: boolean
   /** True if a trigger runs before each insert, which may set columns that a client leaves out. */
   readonly hasInsertTrigger: boolean
   readonly hidden: readonly string[]
@@ -158,6 +162,8 @@ export type Registration = {
   readonly attribution: string | null
   readonly temporalColumn: string | null
   readonly isManaged: boolean
+  /** When everything that gateways keep of it was last given up; null if never. */
+  readonly purgedAt: string | null
 }
 
 const KINDS: Record<string, ColumnKind> = {
@@ -307,6 +313,7 @@ export function makeCollection(
         ? makeCapabilities(changeable, relation, columns)
         : undefined,
     idFrom: idFromOf(relation, idColumn),
+    isSteady: relation.isSteady,
     hasInsertTrigger: relation.hasInsertTrigger,
     takesIds: relation.kind !== 'v' && !(idColumn?.hasDefault && idColumn.kind === 'integer'),
     level,

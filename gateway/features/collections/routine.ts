@@ -12,6 +12,8 @@ export type Routine = {
   readonly isPlain: boolean
   /** True if it is not volatile. */
   readonly isStable: boolean
+  /** True if its owner has declared that its result depends on its arguments alone. */
+  readonly isImmutable: boolean
   /** True if the role of the read port may execute it. */
   readonly isAllowed: boolean
   readonly arguments: readonly { readonly name: string | null; readonly type: string }[]

@@ -28,7 +28,7 @@ const MARK = /\0(\d+)\0/
 
 /** Returns the condition of a checked filter. */
 export function compileFilter(term: Term, { geometry }: Queryables): Condition {
-  const condition = { ...compile(term, geometry, true), calls: callsIn(term) }
+  const condition = { ...compile(term, geometry, true), calls: callsIn(term), varies: callsVaryIn(term) }
   // PROJ can refuse to project a geometry of the filter; see bbox.ts.
   return isProjected(geometry) && condition.usesIndex
     ? { ...condition, withoutIndex: compile(term, geometry, false) }
@@ -41,6 +41,10 @@ const callsIn = (term: Term) => [
     partsOf(term).flatMap((part) => (part.is === 'call' && part.called.isPublished ? part.called.name : [])),
   ),
 ]
+
+/** Returns true if a term calls a function that can return something else for the same arguments. */
+const callsVaryIn = (term: Term) =>
+  partsOf(term).some((part) => part.is === 'call' && part.called.varies === true)
 
 /** A table whose rows are all in another system than degrees. */
 const isProjected = ({ srid }: QueryableGeometry) => srid !== 4326 && srid !== undefined

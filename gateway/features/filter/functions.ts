@@ -14,6 +14,7 @@ const FUNCTIONS: readonly FilterFunction[] = [
     description: 'The time at which the query began.',
     parameters: [],
     returns: 'timestamp',
+    varies: true,
     write: native('now'),
   },
   {

@@ -77,7 +77,14 @@ function refusalOf(routine: Routine, routines: readonly Routine[]): string | und
   return routines.some(isSame) ? 'another published function has the same name' : undefined
 }
 
-function makeFunction({ schema, name, comment, arguments: taken, returns }: Routine): FilterFunction {
+function makeFunction({
+  schema,
+  name,
+  comment,
+  isImmutable,
+  arguments: taken,
+  returns,
+}: Routine): FilterFunction {
   const [type, result] = RESULTS.get(returns)!
   return {
     name,
@@ -88,6 +95,7 @@ function makeFunction({ schema, name, comment, arguments: taken, returns }: Rout
     })),
     returns: type,
     isPublished: true,
+    varies: !isImmutable,
     write(writer, operands) {
       const passed = operands.map((term, index) => PASSINGS.get(taken[index]!.type)!.write(writer, term))
       return { text: result(`${quoted(schema)}.${quoted(name)}(${passed.join(', ')})`) }

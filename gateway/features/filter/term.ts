@@ -97,6 +97,8 @@ export type FilterFunction = {
   readonly returns: 'number' | 'string' | 'boolean' | 'date' | 'timestamp'
   /** True for a function of the database, which can fail. */
   readonly isPublished?: true
+  /** True if it can return something else for the same arguments at another time. */
+  readonly varies?: boolean
   /**
    * Returns SQL; the operands have the types of the parameters. It is null if an argument is null, and never fails, unless
    * the function is of the database.

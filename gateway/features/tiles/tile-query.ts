@@ -46,6 +46,8 @@ export type TileQuery = {
   readonly cells: readonly number[] | undefined
   /** True if points that are close to each other become one, which has their number. */
   readonly isClustered: boolean
+  /** True if the layer changes with stored rows alone, so that it can be kept until one of them changes. */
+  readonly isSteady: boolean
   /** Most bytes of the layer. */
   readonly mostBytes: number
 }
@@ -89,6 +91,7 @@ export function planTile(
     // Whatever else confines the query, the tile does.
     cells: cellsToLookIn([groundOf(tile)], collection),
     isClustered,
+    isSteady: collection.isSteady && !conditions.some(({ varies }) => varies),
     mostBytes,
   }
 }

@@ -13,6 +13,8 @@ export type Condition = Fragment & {
   readonly withoutIndex?: Condition | undefined
   /** Names of the functions of the database that it calls, each of which can fail. */
   readonly calls?: readonly string[] | undefined
+  /** True if a row can meet it at one time and not at another, although nothing has changed in the database. */
+  readonly varies?: boolean | undefined
   /**
    * Set if PostGIS can fail to evaluate it for some geometry, which then fails the whole query. Returns the same in two
    * steps; undefined if there is none. It is composed only then.

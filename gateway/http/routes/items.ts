@@ -3,6 +3,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Statement } from '../../database/statement.ts'
+import { before } from '../../database/waiting.ts'
 import { errors, GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
@@ -41,9 +42,9 @@ import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
 import { makeLocality } from '../auth/locality.ts'
 import type { ClientOf } from '../client.ts'
-import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
+import { consistencyHeaders, readConsistency, requiresNothing } from '../consistency-headers.ts'
 import { closeToOthers } from '../cross-origin.ts'
-import { before, preferHeader } from '../deadline.ts'
+import { preferHeader } from '../deadline.ts'
 import { checkVersion, nameFile, takeNoLimit } from '../download.ts'
 import { propertiesParameter, selectionParameters } from '../feature-parameters.ts'
 import { featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-response.ts'
@@ -274,8 +275,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     featureId: string,
     encoder: Encoder,
   ) => {
-    const { prefer, 'consistency-token': token } = request.headers
-    if (prefer === undefined && token === undefined) {
+    if (requiresNothing(request)) {
       const feature = await lookup.find(
         principalOf(request),
         clientOf(request),

@@ -2,6 +2,7 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Origin } from '../../database/consistency.ts'
 import { gatewayError, invalidParameter, quoted } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
@@ -11,6 +12,7 @@ import type { ItemParameters } from '../../features/query/item-query.ts'
 import { isUnlocated, type Located, locate, planPlaces } from '../../features/query/locate.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
 import { readLayers } from '../../features/tiles/read-tile.ts'
+import type { Answer, Make, TileCache } from '../../features/tiles/tile-cache.ts'
 import {
   isWithin,
   limitsOf,
@@ -24,13 +26,15 @@ import {
 } from '../../features/tiles/tile-matrix-set.ts'
 import { hasPoints, planTile, type TileParameters } from '../../features/tiles/tile-query.ts'
 import type { Answers } from '../answers.ts'
-import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
+import type { ClientOf } from '../client.ts'
+import { consistencyHeaders, readConsistency, requiresNothing } from '../consistency-headers.ts'
 import { preferHeader } from '../deadline.ts'
 import { propertiesParameter, selectionParameters } from '../feature-parameters.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
 import { type Formats, JSON_FORMAT, MVT, negotiate, TILEJSON } from '../negotiate.ts'
 import { collectionParams, content, formatParameter, jsonQuery, problemOf, problems } from '../schemas.ts'
+import { type Caching, sendTileBody, tellCaches, tileHeaders } from '../tile-response.ts'
 import {
   cornersOf,
   renderStyle,
@@ -42,7 +46,7 @@ import {
   tileMatrixSetUrl,
 } from '../tileset.ts'
 import { Type } from '../type.ts'
-import { principalOf, type View, type Views } from '../view.ts'
+import { principalOf, type Views } from '../view.ts'
 
 export const conformance = [
   ...[
@@ -270,9 +274,13 @@ const tileResponses = {
       MVT.types,
       Type.String({ format: 'binary' }),
     ),
-    headers: readConsistency,
+    headers: { ...readConsistency, ...tileHeaders },
   },
-  204: { description: 'No feature is in the tile.', type: 'null', headers: readConsistency },
+  204: {
+    description: 'No feature is in the tile.',
+    type: 'null',
+    headers: { ...readConsistency, ...tileHeaders },
+  },
   404: problemOf('There is no such collection, or the tile is outside of the limits of its tileset.'),
   ...problems,
 }
@@ -282,6 +290,9 @@ type Services = {
   readonly extents: Extents
   readonly views: Views
   readonly answers: Answers
+  readonly cache: TileCache
+  readonly caching: Caching
+  readonly clientOf: ClientOf
   readonly unshown: Unshown
   /** Returns the functions that filters can call. */
   readonly functions: () => FilterFunctions
@@ -291,7 +302,7 @@ type Services = {
 
 export const tiles: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, extents, views, answers, unshown, functions, timeoutMs },
+  { catalog, extents, views, answers, cache, caching, clientOf, unshown, functions, timeoutMs },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
 
@@ -370,7 +381,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
     return reply.send(format === TILEJSON ? renderTileJson(source) : renderTileset(base, source, set, own))
   }
 
-  /** Reads the collections' features in a tile, and sends it: nothing if it is empty, a problem if it always is. */
+  /** Sends a tile as it is kept, or as the database has it: nothing if it is empty, a problem if it always is. */
   const sendTile = async (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -379,29 +390,77 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
     parameters: TileParameters,
   ) => {
     const { type } = negotiate(request, [MVT])
-    const most = Math.floor(MAX_TILE_BYTES / Math.max(collections.length, 1))
-    const known = functions()
-    const plan = (collection: Collection, located: Located) =>
-      planTile(parameters, collection, tile, most, known, located)
-    // What can be refused without the database is refused before it is used.
-    const plans = collections.map((collection) => {
-      const places = planPlaces(parameters as ItemParameters, collection, known)
-      if (isUnlocated(places)) return async (view: View) => plan(collection, await locate(view, places))
-      const query = plan(collection, places)
-      return () => query
-    })
-    const view = await views.open(request, reply, timeoutMs)
-    const { database, deadline } = view
-    const queries = await Promise.all(plans.map((complete) => complete(view)))
-    const body = await readLayers({ database, deadline, unshown }, queries)
-    if (body.length > 0) return reply.type(type).send(body)
-    // A new feature can be outside of the extent as it was last computed: only an empty tile is outside of the limits.
+    const key = keyOf(request, tile, collections, parameters)
+    const answer =
+      (requiresNothing(request) && cache.recent(key)) ||
+      (await readTile(request, reply, key, planMaking(tile, collections, parameters)))
+    // What required more has its own headers of its origin.
+    if (request.answered?.kind !== 'read') request.answered = { kind: 'joined', origin: originOf(answer) }
+    const isEmpty = answer.tile.body.length === 0
+    if (isEmpty) await checkLimits(request, tile, collections)
+    tellCaches(request, reply, answer, collections, caching)
+    return isEmpty ? reply.code(204).send() : sendTileBody(request, reply, answer, type)
+  }
+
+  /**
+   * Checks that an empty tile is within the limits of its tileset. One that is not empty always is: a new feature can be
+   * outside of the extent as it was last computed.
+   */
+  const checkLimits = async (request: FastifyRequest, tile: Tile, collections: readonly Collection[]) => {
     const corners = cornersOf(await layersOf(request, collections))
-    if (isWithin(tile, limitsOf(tile.set, corners))) return reply.code(204).send()
+    if (isWithin(tile, limitsOf(tile.set, corners))) return
     throw gatewayError(
       'tile-not-found',
       `Row ${tile.row}, column ${tile.column} of matrix ${tile.level} is outside of the limits of this tileset.`,
     )
+  }
+
+  /** Plans what reads a tile. What can be refused without the database is refused here. */
+  const planMaking = (tile: Tile, collections: readonly Collection[], parameters: TileParameters): Make => {
+    const most = Math.floor(MAX_TILE_BYTES / Math.max(collections.length, 1))
+    const known = functions()
+    const plan = (collection: Collection, located: Located) =>
+      planTile(parameters, collection, tile, most, known, located)
+    const planned = collections.map((collection) => {
+      const places = planPlaces(parameters as ItemParameters, collection, known)
+      return isUnlocated(places) ? { collection, places } : plan(collection, places)
+    })
+    return async (database, deadline) => {
+      const queries = await Promise.all(
+        planned.map(async (one) =>
+          'places' in one ? plan(one.collection, await locate({ database, deadline }, one.places)) : one,
+        ),
+      )
+      const body = await readLayers({ database, deadline, unshown }, queries)
+      // Places are located wherever a node is free to.
+      const isAnywhere = planned.some((one) => 'places' in one || !one.cells)
+      return {
+        body,
+        isSteady: queries.every(({ isSteady }) => isSteady),
+        cells: isAnywhere ? undefined : queries.flatMap(({ cells }) => cells!),
+      }
+    }
+  }
+
+  const readTile = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    key: string,
+    make: Make,
+  ): Promise<Answer> => {
+    const { database, consistency, deadline } = await views.open(request, reply, timeoutMs)
+    const { required, isEventual, isTracked } = consistency
+    if (!isEventual || isTracked)
+      // What is read at a primary has other states than what is read at a secondary.
+      return cache.readConsistent(
+        required === 'everything' ? `${key} at primaries` : key,
+        database,
+        consistency,
+        deadline,
+        make,
+      )
+    request.answered = null
+    return cache.read(key, clientOf(request), deadline, make)
   }
 
   const sendCollectionTile = (
@@ -667,3 +726,19 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
     )
   }
 }
+
+/** Returns all that a tile depends on, except for what is stored. The version of a collection is that of its table, too. */
+const keyOf = (
+  request: FastifyRequest,
+  { set, level, row, column }: Tile,
+  collections: readonly Collection[],
+  { f: _, ...parameters }: TileParameters,
+) =>
+  `${principalOf(request).view} ${set.id}/${level}/${row}/${column} ${collections.map(({ version }) => version)} ${JSON.stringify(Object.entries(parameters).toSorted(([a], [b]) => (a < b ? -1 : 1)))}`
+
+/** Returns where a tile was read. The time without a primary goes on while it is kept. */
+const originOf = ({ sight: { at, origin } }: Answer): Origin => ({
+  ...origin,
+  orphanedForMs:
+    origin.orphanedForMs === undefined ? undefined : origin.orphanedForMs + performance.now() - at,
+})

@@ -58,6 +58,7 @@ export const tableOf = (
   isGeography: false,
   isGeometryDomain: false,
   isLocked: false,
+  isSteady: true,
   hasInsertTrigger: false,
   isGeometryRequired: false,
   isGeometryIndexed: false,
