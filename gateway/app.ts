@@ -40,6 +40,7 @@ import { operations } from './http/routes/operations.ts'
 import * as schemaRoutes from './http/routes/schemas.ts'
 import * as tileRoutes from './http/routes/tiles.ts'
 import { telemetry } from './http/telemetry.ts'
+import { makeUploads } from './http/upload.ts'
 import { makeViews } from './http/view.ts'
 
 export type Services = {
@@ -192,6 +193,8 @@ export async function buildApp({
     answers,
     unshown,
     idempotencyKeys,
+    uploads: makeUploads({ ...config, clientOf }),
+    bodyLimit: config.bodyLimit,
     apiKeys,
     ...locality,
   })

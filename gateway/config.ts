@@ -184,7 +184,7 @@ export const settings = {
     86_400,
   ),
   leastRate: integer(
-    'bytes per second that a client must read on average, after ten seconds, or its answer is cut; 0 for any',
+    'bytes per second that a client must read on average, after ten seconds, or its answer is cut, and at which it must send a body with many features; 0 for any',
     50_000,
     0,
     1_000_000_000,

@@ -56,6 +56,8 @@ export type Fault = {
   readonly pointer: string
   /** Says what is wrong or would be right; completes a sentence whose subject is the pointer, as in "must be …". */
   readonly detail: string
+  /** Line on which the feature begins, if the body is a list of lines. */
+  readonly line?: number | undefined
 }
 
 /** Most faults of a body that an error names: enough to mend a body, and their search ends there. */
@@ -86,13 +88,15 @@ export function listed(names: Iterable<string>): string {
 function shortenFact(fact: ErrorFacts[string]): ErrorFacts[string] {
   if (typeof fact === 'string') return shorten(fact, MAX_TEXT.fact)
   if (!Array.isArray(fact)) return fact
-  return fact
-    .slice(0, MAX_FAULTS)
-    .map((one: string | Fault) =>
-      typeof one === 'string'
-        ? shorten(one, MAX_TEXT.fact)
-        : { pointer: shorten(one.pointer, MAX_TEXT.fact), detail: shorten(one.detail, MAX_TEXT.detail) },
-    ) as readonly Fault[]
+  return fact.slice(0, MAX_FAULTS).map((one: string | Fault) =>
+    typeof one === 'string'
+      ? shorten(one, MAX_TEXT.fact)
+      : {
+          ...one,
+          pointer: shorten(one.pointer, MAX_TEXT.fact),
+          detail: shorten(one.detail, MAX_TEXT.detail),
+        },
+  ) as readonly Fault[]
 }
 
 /** A failure that the person who started Tessera can fix; its message is written for them and says how. */

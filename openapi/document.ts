@@ -102,7 +102,10 @@ async function collectRoutes(app: FastifyInstance) {
       const body = route.config?.body
       if (!body) return { schema, url }
       const consumed = Object.fromEntries(
-        body.types.map((type) => [type, { schema: { $ref: `${body.schema}#` } }]),
+        body.types.map((type) => {
+          const names = (body.others?.[type] ?? [body.schema]).map((name) => ({ $ref: `${name}#` }))
+          return [type, { schema: names.length === 1 ? names[0] : { oneOf: names } }]
+        }),
       )
       return { schema: { ...schema, body: { content: consumed } }, url }
     },

@@ -105,7 +105,7 @@ function queryWithin(
   connection: Connection,
   config: Prepared,
   mostBytes: number,
-): Promise<{ readonly rows: Row[] }> {
+): Promise<{ readonly rows: Row[]; readonly rowCount: number | null }> {
   return new Promise((resolve, reject) => {
     let bytes = 0
     let kept: Row[] | undefined
@@ -121,7 +121,10 @@ function queryWithin(
       }
       if (kept !== undefined) rows.length = 0
     })
-    const settle = (error: Error | null, result: { readonly rows: Row[] }) => {
+    const settle = (
+      error: Error | null,
+      result: { readonly rows: Row[]; readonly rowCount: number | null },
+    ) => {
       if (error) reject(error)
       else if (kept) reject(new AnswerTooLong(kept))
       else resolve(result)
@@ -170,7 +173,7 @@ export async function leaseConnection(
   if (purpose === 'write') connection.on('notice', note)
 
   async function run(
-    { name, text, values, timeLimitMs = 0 }: Statement,
+    { name, text, values, isCounted = false, timeLimitMs = 0 }: Statement,
     phase: Phase,
     mostBytes?: number,
   ): Promise<Row[]> {
@@ -190,9 +193,9 @@ export async function leaseConnection(
         mostBytes === undefined
           ? connection.query<(string | null)[]>(query)
           : queryWithin(connection, query, mostBytes)
-      const { rows } = await traced(name ?? operationOf(text), () => describe(pool, text), send)
+      const result = await traced(name ?? operationOf(text), () => describe(pool, text), send)
       if (doubt) throw doubt
-      return rows
+      return isCounted ? [[String(result.rowCount ?? 0)]] : result.rows
     } catch (error) {
       if (error instanceof AnswerTooLong) throw error
       if (error !== doubt && !isInKnownState(error)) broken = error as Error

@@ -13,6 +13,8 @@ export type Statement = {
    * does not store the shard.
    */
   readonly ofShard?: (() => Statement) | undefined
+  /** True for a change that returns nothing: its only row is then the number of rows that it has changed. */
+  readonly isCounted?: boolean | undefined
   /** Milliseconds after which the server cancels it, in place of the time limit that statements of requests have. */
   readonly timeLimitMs?: number
 }

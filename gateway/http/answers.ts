@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type GatewayError, gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import type { ClientOf } from './client.ts'
+import { makeCounter } from './counter.ts'
 
 export type AnswerLimits = {
   /** Bytes that may wait for clients in all answers. */
@@ -51,7 +52,7 @@ const SMALL_BYTES = 16 * 1024
 /** Interval at which the answers under way are looked at. */
 const CHECK_MS = 1_000
 /** Time for which a client may be slower than the least rate: networks stall, and mobile ones change cells. */
-const GRACE_MS = 10_000
+export const GRACE_MS = 10_000
 
 type Answer = {
   readonly request: FastifyRequest
@@ -187,27 +188,6 @@ export function makeAnswers(
         get isOver() {
           return performance.now() - answer.startedAt > answerTimeoutMs
         },
-      }
-    },
-  }
-}
-
-/** Counts what each client has. */
-function makeCounter() {
-  const counts = new Map<string, number>()
-  let sum = 0
-  return {
-    of: (client: string) => counts.get(client) ?? 0,
-    all: () => sum,
-    /** Returns a function that takes it back. */
-    add(client: string) {
-      counts.set(client, (counts.get(client) ?? 0) + 1)
-      sum++
-      return () => {
-        const left = counts.get(client)! - 1
-        if (left > 0) counts.set(client, left)
-        else counts.delete(client)
-        sum--
       }
     },
   }

@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import { hash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { gatewayError, quoted } from '../errors.ts'
-import { outlineOf, parseExactJson, TooManyNumbers } from '../features/values/exact-json.ts'
+import { describeExcess, parseExactJson, TooManyNumbers } from '../features/values/exact-json.ts'
 
 export const FEATURE_TYPES = ['application/geo+json', 'application/json'] as const
 export const PATCH_TYPES = ['application/merge-patch+json', 'application/json'] as const
@@ -20,17 +20,12 @@ const CHARSET = /;\s*charset\s*=\s*"?([^";\s]*)/i
 /** UTF-8, also by its short name, and its subset of seven bits. */
 const UTF_8 = /^(utf-?8|us-ascii)$/i
 
-/** Deepest nesting of brackets, more than any feature needs: each geometry collection in another takes two levels. */
-const MAX_DEPTH = 100
-/** Most names of members in a body, all objects together, because each takes up to three microseconds to parse. */
-const MAX_NAMES = 100_000
 /** Most numbers in a body that a double does not hold: each takes as long, because its text is kept. */
 const MAX_LONG_NUMBERS = 100_000
 
 /** Accepts bodies of these types within `scope` and parses them as JSON; others are refused. */
 export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
-  scope.decorateRequest('bodyHash', '')
-  scope.removeAllContentTypeParsers()
+  checkHeaders(scope, types)
   scope.addContentTypeParser([...types], { parseAs: 'buffer' }, (request, body, done) => {
     // Some clients send a Content-Type, but no body.
     if (request.method === 'DELETE') return done(null)
@@ -41,6 +36,17 @@ export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
       done(error as Error)
     }
   })
+}
+
+/** Accepts bodies of these types within `scope` as streams, which their routes read; others are refused. */
+export function acceptStreams(scope: FastifyInstance, types: readonly string[]) {
+  checkHeaders(scope, types)
+  scope.addContentTypeParser([...types], (_request, payload, done) => done(null, payload))
+}
+
+function checkHeaders(scope: FastifyInstance, types: readonly string[]) {
+  scope.decorateRequest('bodyHash', '')
+  scope.removeAllContentTypeParsers()
   scope.addHook('onRequest', ({ headers, method }, _reply, done) => {
     if (!headers['content-type'] && method !== 'DELETE')
       return done(
@@ -71,9 +77,8 @@ export function acceptBodies(scope: FastifyInstance, types: readonly string[]) {
 export function parseBody(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw malformed('is not valid UTF-8')
   const text = bytes.toString('utf8').replace(/^\uFEFF/, '')
-  const { depth, names } = outlineOf(text)
-  if (depth > MAX_DEPTH) throw malformed(`nests more than ${MAX_DEPTH} deep`)
-  if (names > MAX_NAMES) throw malformed(`has more than ${MAX_NAMES} names of members`)
+  const excess = describeExcess(text)
+  if (excess !== undefined) throw malformed(excess)
   try {
     return parseExactJson(text, 'all', MAX_LONG_NUMBERS)
   } catch (error) {

@@ -76,25 +76,29 @@ export function withGivenKey(error: GatewayError, request: FastifyRequest): Gate
 
 /**
  * Returns the key of a change: the given one, or one of the gateway if that helps; undefined for none.
+ * @param conditions whatever else decides the outcome
  * @throws GatewayError header-invalid
  */
 export async function keyOfChange(
   request: FastifyRequest,
   keys: IdempotencyKeys,
+  conditions: readonly string[] = [],
 ): Promise<IdempotencyKey | undefined> {
-  const { headers, method, params, bodyHash } = request
+  const { headers, method, params } = request
   const { collectionId, featureId = null } = params as { collectionId: string; featureId?: string }
   return keys.keyOf(givenKeyOf(request), {
     caller: principalOf(request).id,
     target: JSON.stringify([method, collectionId, featureId]),
-    content: JSON.stringify([
-      headers['if-match'],
-      headers['if-none-match'],
-      bodyHash,
-      // Left out without them, so that keys of an earlier version stay the same.
-      ...(headers['content-crs'] === undefined ? [] : [headers['content-crs']]),
-      ...(preferenceOf(request, 'handling') === 'lenient' ? ['lenient'] : []),
-    ]),
+    content: () =>
+      JSON.stringify([
+        headers['if-match'],
+        headers['if-none-match'],
+        request.bodyHash,
+        // Left out without them, so that keys of an earlier version stay the same.
+        ...(headers['content-crs'] === undefined ? [] : [headers['content-crs']]),
+        ...(preferenceOf(request, 'handling') === 'lenient' ? ['lenient'] : []),
+        ...conditions,
+      ]),
   })
 }
 

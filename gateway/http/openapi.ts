@@ -14,7 +14,12 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     /** Description of the body in the document: its media types, and the name of its schema. */
-    readonly body?: { readonly types: readonly string[]; readonly schema: string }
+    readonly body?: {
+      readonly types: readonly string[]
+      /** Name of a schema, or names of several for each type that has others than the first one. */
+      readonly schema: string
+      readonly others?: Readonly<Record<string, readonly string[]>>
+    }
   }
 }
 

@@ -16,6 +16,7 @@ import { withGivenKey } from './idempotency.ts'
 import { selfUrl } from './links.ts'
 import { wantsHtml } from './negotiate.ts'
 import { STATUS_CODES } from './node-http.ts'
+import { isUploading } from './upload.ts'
 
 const [HOST, EXPECT] = [{ header: 'Host' }, { header: 'Expect' }]
 const MEDIA_TYPE = 'application/problem+json'
@@ -169,6 +170,8 @@ const CLIENT_ERRORS = {
 
 /** Answers, directly on the socket, a request that Node could not read as HTTP. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket) {
+  // A body that is stored as it arrives has deadlines of its own.
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isUploading(socket)) return socket
   if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
   const code =
     error.code === 'ERR_HTTP_REQUEST_TIMEOUT'

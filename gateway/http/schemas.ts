@@ -29,6 +29,17 @@ export const LinkTemplate = Type.Object(
   { $id: 'LinkTemplate' },
 )
 
+export const Fault = Type.Object(
+  {
+    pointer: Type.String({ description: 'JSON pointer to the part of the body that is at fault.' }),
+    detail: Type.String({ description: 'What is wrong, or what would be right.' }),
+    line: Type.Optional(
+      Type.Integer({ description: 'Line on which the feature begins, if the body is a list of lines.' }),
+    ),
+  },
+  { $id: 'Fault' },
+)
+
 export const Problem = Type.Object(
   {
     type: Type.String({ description: 'Identifies the kind of problem.' }),
@@ -40,7 +51,7 @@ export const Problem = Type.Object(
     parameter: Type.Optional(Type.String({ description: 'The parameter that is at fault.' })),
     example: Type.Optional(Type.String({ description: 'A value that would be right.' })),
     errors: Type.Optional(
-      Type.Array(Type.Object({ pointer: Type.String(), detail: Type.String() }), {
+      Type.Array(Type.Ref('Fault#'), {
         description: 'The faults of the body, at most 20: their place (a JSON pointer), and what is wrong.',
       }),
     ),
@@ -228,6 +239,31 @@ export const NewFeature = Type.Object(
   { $id: 'NewFeature', description: 'It has an id only if clients choose the ids.' },
 )
 
+export const NewFeatures = Type.Object(
+  { type: Type.Literal('FeatureCollection'), features: Type.Array(Type.Ref('NewFeature#')) },
+  { $id: 'NewFeatures', description: 'Features to store, all of them or none. It may be of any size.' },
+)
+
+export const FeatureLines = Type.String({
+  $id: 'FeatureLines',
+  description:
+    'Features to store, all of them or none: GeoJSON, one on each line or after each record separator (RFC 8142); or CSV whose header has longitude and latitude.',
+})
+
+export const StoredFeatures = Type.Object(
+  {
+    numberStored: Type.Integer({ minimum: 0, description: 'Features that were created or replaced.' }),
+    numberRefused: Type.Integer({
+      minimum: 0,
+      description: 'Features that were left out, with `handling=lenient`.',
+    }),
+    errors: Type.Array(Type.Ref('Fault#'), {
+      description: 'Why features were left out: at most 100 faults of the first of them.',
+    }),
+  },
+  { $id: 'StoredFeatures' },
+)
+
 export const FeaturePatch = Type.Object(
   {
     type: Type.Optional(Type.Literal('Feature')),
@@ -244,6 +280,7 @@ export const FeaturePatch = Type.Object(
 export const named: readonly TSchema[] = [
   Link,
   LinkTemplate,
+  Fault,
   Problem,
   Geometry,
   Feature,
@@ -252,6 +289,9 @@ export const named: readonly TSchema[] = [
   QueryPlan,
   NewGeometry,
   NewFeature,
+  NewFeatures,
+  FeatureLines,
+  StoredFeatures,
   FeaturePatch,
 ]
 

@@ -74,6 +74,7 @@ const FEATURES = [
   'tiles',
   'changes',
   'import',
+  'bulk',
 ]
 const rankOf = (file: string) => FEATURES.indexOf(file.split('/')[2]!)
 

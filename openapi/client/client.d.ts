@@ -8,6 +8,7 @@ export type Feature = components['schemas']['Feature']
 export type FeatureCollection = components['schemas']['FeatureCollection']
 export type NewFeature = components['schemas']['NewFeature']
 export type FeaturePatch = components['schemas']['FeaturePatch']
+export type StoredFeatures = components['schemas']['StoredFeatures']
 export type Problem = components['schemas']['Problem']
 
 export type TesseraOptions = Omit<ClientOptions, 'baseUrl'> & {
@@ -17,8 +18,19 @@ export type TesseraOptions = Omit<ClientOptions, 'baseUrl'> & {
   readonly key?: string
 }
 
+type Items = '/collections/{collectionId}/items'
+type Create = paths[Items]['post']
+/** POST of a single feature; `storeFeatures` sends many. */
+type CreateOne = Omit<Create, 'requestBody' | 'responses'> & {
+  requestBody: { content: { 'application/geo+json': NewFeature } }
+  responses: Omit<Create['responses'], 201> & {
+    201: Omit<Create['responses'][201], 'content'> & { content: { 'application/geo+json': Feature } }
+  }
+}
+type PathsOfOne = Omit<paths, Items> & { [path in Items]: Omit<paths[Items], 'post'> & { post: CreateOne } }
+
 /** Answers as JSON: pages are for browsers. */
-export type TesseraClient = Client<paths, `application/${string}`>
+export type TesseraClient = Client<PathsOfOne, `application/${string}`>
 
 /** GET, POST, PUT, PATCH and DELETE over the paths of the API. Answers that are no success are thrown. */
 export function createTesseraClient(options: TesseraOptions): TesseraClient
@@ -29,6 +41,17 @@ export function readFeatures(
   collectionId: string,
   query?: NonNullable<paths['/collections/{collectionId}/items']['get']['parameters']['query']>,
 ): AsyncGenerator<Feature, void>
+
+/**
+ * Stores features: all of them or none. An asynchronous source is sent as it comes, which Node and Deno can.
+ * @param options `mode: 'upsert'` replaces features whose ids exist; `header` has idempotency-key, prefer and content-crs
+ */
+export function storeFeatures(
+  client: TesseraClient,
+  collectionId: string,
+  features: Iterable<NewFeature> | AsyncIterable<NewFeature>,
+  options?: { mode?: 'insert' | 'upsert'; header?: NonNullable<Create['parameters']['header']> },
+): Promise<StoredFeatures>
 
 /** An answer that is no success. */
 export class TesseraProblem extends Error {

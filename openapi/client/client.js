@@ -29,7 +29,8 @@ export function createTesseraClient({ url, key, ...options }) {
         request.headers.set(TOKEN, [...tokens.keys()].join())
       if (key) request.headers.set('authorization', `Bearer ${key}`)
       const type = BODY_TYPES[request.method]
-      if (type && schemaPath.includes('/items')) request.headers.set('content-type', type)
+      if (type && schemaPath.includes('/items') && request.headers.get('content-type') !== LINES)
+        request.headers.set('content-type', type)
       return request
     },
     async onResponse({ request, response }) {
@@ -54,6 +55,43 @@ const BODY_TYPES = {
   POST: 'application/geo+json',
   PUT: 'application/geo+json',
   PATCH: 'application/merge-patch+json',
+}
+
+const LINES = 'application/x-ndjson'
+/** Characters that are sent at once. */
+const CHUNK = 65_536
+
+export async function storeFeatures(client, collectionId, features, { mode, header = {} } = {}) {
+  const lines = Symbol.asyncIterator in features ? streamOf(features) : [...features].map(lineOf).join('')
+  const { data } = await client.POST('/collections/{collectionId}/items', {
+    params: { path: { collectionId }, query: mode ? { mode } : {}, header },
+    headers: { 'content-type': LINES },
+    body: lines,
+    bodySerializer: (body) => body,
+    duplex: 'half',
+  })
+  return data
+}
+
+const lineOf = (feature) => `${JSON.stringify(feature)}\n`
+
+/** Sends features as they come, in chunks. */
+function streamOf(features) {
+  const iterator = features[Symbol.asyncIterator]()
+  return new ReadableStream({
+    async pull(controller) {
+      let text = ''
+      for (;;) {
+        const { value, done } = await iterator.next()
+        if (!done) text += lineOf(value)
+        if (!done && text.length < CHUNK) continue
+        if (text !== '') controller.enqueue(new TextEncoder().encode(text))
+        if (done) controller.close()
+        return
+      }
+    },
+    cancel: () => iterator.return?.(),
+  })
 }
 
 export async function* readFeatures(client, collectionId, query = {}) {

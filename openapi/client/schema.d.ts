@@ -189,7 +189,10 @@ export interface paths {
          */
         get: operations["getFeatures"];
         put?: never;
-        /** Create a feature */
+        /**
+         * Create a feature, or many
+         * @description A single feature is answered with its address. Many features (a FeatureCollection, lines of GeoJSON, or CSV) are stored as they arrive, in one transaction: all of them or none. The answer counts them. With `Prefer: handling=lenient`, features that are not valid are left out and reported.
+         */
         post: operations["createFeature"];
         delete?: never;
         options?: never;
@@ -557,6 +560,14 @@ export interface components {
             title?: string;
             templated?: boolean;
         };
+        Fault: {
+            /** @description JSON pointer to the part of the body that is at fault. */
+            pointer: string;
+            /** @description What is wrong, or what would be right. */
+            detail: string;
+            /** @description Line on which the feature begins, if the body is a list of lines. */
+            line?: number;
+        };
         /** @description RFC 9457 */
         Problem: {
             /** @description Identifies the kind of problem. */
@@ -573,10 +584,7 @@ export interface components {
             /** @description A value that would be right. */
             example?: string;
             /** @description The faults of the body, at most 20: their place (a JSON pointer), and what is wrong. */
-            errors?: {
-                pointer: string;
-                detail: string;
-            }[];
+            errors?: components["schemas"]["Fault"][];
         } & {
             [key: string]: unknown;
         };
@@ -708,6 +716,22 @@ export interface components {
             properties: {
                 [key: string]: unknown;
             };
+        };
+        /** @description Features to store, all of them or none. It may be of any size. */
+        NewFeatures: {
+            /** @enum {string} */
+            type: "FeatureCollection";
+            features: components["schemas"]["NewFeature"][];
+        };
+        /** @description Features to store, all of them or none: GeoJSON, one on each line or after each record separator (RFC 8142); or CSV whose header has longitude and latitude. */
+        FeatureLines: string;
+        StoredFeatures: {
+            /** @description Features that were created or replaced. */
+            numberStored: number;
+            /** @description Features that were left out, with `handling=lenient`. */
+            numberRefused: number;
+            /** @description Why features were left out: at most 100 faults of the first of them. */
+            errors: components["schemas"]["Fault"][];
         };
         /** @description RFC 7396: members that are left out stay as they are; null removes a value. */
         FeaturePatch: {
@@ -1810,7 +1834,10 @@ export interface operations {
     };
     createFeature: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description For many features: `upsert` replaces those whose ids exist. It needs a collection whose ids clients choose, and an id of each feature. */
+                mode?: "insert" | "upsert";
+            };
             header?: {
                 /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
                 "consistency-token"?: string;
@@ -1829,12 +1856,17 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/geo+json": components["schemas"]["NewFeature"];
-                "application/json": components["schemas"]["NewFeature"];
+                "application/geo+json": components["schemas"]["NewFeature"] | components["schemas"]["NewFeatures"];
+                "application/json": components["schemas"]["NewFeature"] | components["schemas"]["NewFeatures"];
+                "application/geo+json-seq": components["schemas"]["FeatureLines"];
+                "application/x-ndjson": components["schemas"]["FeatureLines"];
+                "application/ndjson": components["schemas"]["FeatureLines"];
+                "application/jsonl": components["schemas"]["FeatureLines"];
+                "text/csv": components["schemas"]["FeatureLines"];
             };
         };
         responses: {
-            /** @description The feature was created; with `return=representation` it is here. */
+            /** @description The feature was created; with `return=representation` it is here. Of many features, there are the numbers. */
             201: {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
@@ -1851,6 +1883,7 @@ export interface operations {
                 };
                 content: {
                     "application/geo+json": components["schemas"]["Feature"];
+                    "application/json": components["schemas"]["StoredFeatures"];
                 };
             };
             /** @description The request, a parameter or a header is malformed. */

@@ -24,6 +24,8 @@ export type ChangeResult =
   | { readonly kind: 'created' | 'changed'; readonly item: ChangedFeature }
   /** A removed feature has nothing to return. */
   | { readonly kind: 'removed'; readonly item?: undefined }
+  /** A change of many features, of which a short report in JSON is left. */
+  | { readonly kind: 'many'; readonly report: string; readonly item?: undefined }
 
 /** ChangeResult of a change, and whether the change had already happened when this request repeated it. */
 export type Done = ChangeResult & { readonly isRepeated: boolean }
@@ -54,8 +56,8 @@ export type ChangeIdentity = {
   readonly caller: string
   /** Method and resource of the change. */
   readonly target: string
-  /** Body and conditions. */
-  readonly content: string
+  /** Returns the body and conditions; it is called when the body has been read. */
+  readonly content: () => string
 }
 
 export interface IdempotencyKeys {
@@ -119,7 +121,9 @@ export function makeIdempotencyKeys(database: Database): IdempotencyKeys {
       return {
         text,
         hash: hash('sha256', JSON.stringify([caller, target, text]), 'buffer'),
-        request: hash('sha256', content, 'buffer'),
+        get request() {
+          return hash('sha256', content(), 'buffer')
+        },
         giver,
       }
     },
@@ -162,6 +166,68 @@ export async function changeOnce(
     const [kept] = await database.write(compileLook(key, location), { isRepeatable: true })
     if (!kept) throw error
     return { ...readResult(kept, key), isRepeated: true }
+  }
+}
+
+/** Work of a change whose body is read once, as a stream: it cannot be sent again. */
+export type StreamedWork = {
+  /** Reads what is left of the body, for its hash. */
+  readonly drain: () => Promise<void>
+  /** Reads the start of the body, before a connection is taken. */
+  readonly begin: () => Promise<void>
+  /** Makes the change in a transaction. @throws GatewayError if it is called again when it cannot start again */
+  readonly make: (query: Query) => Promise<ChangeResult>
+}
+
+/**
+ * Makes a change of many features once. Its key is looked for first, because all of the work would be in vain if the
+ * change has happened already. The outcome is stored in a cell that follows from the key.
+ * @param key undefined if the change will not be repeated
+ * @throws GatewayError; as `make`
+ */
+export async function changeManyOnce(
+  database: Database,
+  key: IdempotencyKey | undefined,
+  collection: Collection,
+  { drain, begin, make }: StreamedWork,
+): Promise<Done> {
+  if (!key) {
+    await begin()
+    return { ...(await database.transact(make)), isRepeated: false }
+  }
+  const location: KeyLocation = { cell: cellOfKey(key), cells: undefined }
+  const look = async (): Promise<Done | undefined> => {
+    const [kept] = await database.write(compileLook(key, location), { isRepeatable: true })
+    if (!kept) return undefined
+    await drain()
+    return { ...readResult(kept, key), isRepeated: true }
+  }
+  const before = key.giver === 'gateway' ? undefined : await look()
+  if (before) return before
+  await begin()
+  try {
+    const result = await database.transact(
+      async (query) => {
+        if (key.giver === 'client') await takeUp(query, key)
+        const made = await make(query)
+        // The key may have been used for a single feature, which is stored next to that.
+        if (key.giver === 'client' && collection.level !== undefined)
+          await claimKey(database, key, collection)
+        return made
+      },
+      { last: (made) => compileKeep(key, location, made) },
+    )
+    return { ...result, isRepeated: false }
+  } catch (error) {
+    const isUnknown = error instanceof GatewayError && error.code === 'change-outcome-unknown'
+    if (!isUnknown && !isVerdict(error)) throw error
+    // It may have happened: now, or by another request with the key meanwhile.
+    const after = await look().catch((failure) => {
+      if (failure instanceof GatewayError && failure.code === 'idempotency-key-reused') throw failure
+      return undefined
+    })
+    if (after) return after
+    throw isUnknown ? unknownUnder(key, error) : error
   }
 }
 
@@ -229,6 +295,7 @@ const unknownUnder = ({ text }: IdempotencyKey, error: GatewayError) =>
 function readResult([request, kind, id, text, version]: Row, key: IdempotencyKey): ChangeResult {
   if (request !== key.request.toString('hex')) throw reused()
   if (kind === 'removed') return { kind }
+  if (kind === 'many') return { kind, report: text! }
   return {
     kind: kind as 'created' | 'changed',
     item: { id: id!, text: text ?? undefined, version: version! },
@@ -251,7 +318,11 @@ function compileKeep(key: IdempotencyKey, location: KeyLocation, done: ChangeRes
       values (${placeholder('cell')}, ${placeholder('hash')}, ${placeholder('request')}, ${placeholder('outcome')},
         ${placeholder('id')}, ${placeholder('text')}, ${placeholder('version')}, ${expiry})`,
   )
-  const { id, text, version: itsVersion } = done.item ?? NOTHING
+  const {
+    id,
+    text,
+    version: itsVersion,
+  } = done.kind === 'many' ? { ...NOTHING, text: done.report } : (done.item ?? NOTHING)
   const isKept = text != null && Buffer.byteLength(text) <= MAX_KEPT_BYTES
   const values = {
     cell: location.cell,

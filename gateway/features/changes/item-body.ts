@@ -231,7 +231,7 @@ function parseProperties(
     return []
   }
   const given: JsonObject = properties ?? {}
-  const known = new Set(collection.properties.map(({ name }) => name))
+  const known = namesOf(collection)
   let isListed = false
   for (const name of Object.keys(given)) {
     if (known.has(name)) continue
@@ -240,8 +240,8 @@ function parseProperties(
     isListed = true
   }
   const writable = collection.capabilities!.columns
-  return collection.properties.flatMap((column): ColumnValue[] => {
-    const pointer = pointerOf('properties', column.name)
+  const values: ColumnValue[] = []
+  for (const column of collection.properties) {
     // Object.hasOwn, because what every object inherits is not a property. Editors send null for fields that were
     // left blank in a new feature; if the column cannot be null, its default is meant.
     const isBlank =
@@ -251,30 +251,46 @@ function parseProperties(
       column.hasDefault
     if (!Object.hasOwn(given, column.name) || isBlank) {
       if (kind !== 'update' && isRequired(column))
-        reportMissing(pointer, `is missing: it must be ${expectedOf(column)}`)
-      return []
+        reportMissing(pointerOf('properties', column.name), `is missing: it must be ${expectedOf(column)}`)
+      continue
     }
     if (!writable.has(column.name)) {
       // A client that replaces a feature sends back everything it has read, including computed values.
       if (kind !== 'replace' || !column.isComputed)
         refuse(
-          pointer,
+          pointerOf('properties', column.name),
           column.isComputed ? 'is computed by the database: leave it out' : 'cannot be changed here',
         )
-      return []
+      continue
     }
     if (isMerged(given[column.name], column, kind) && isSpread(collection)) {
       report(
-        pointer,
+        pointerOf('properties', column.name),
         'can only be replaced, with PUT: its table is distributed over nodes, which cannot merge it',
       )
-      return []
+      continue
     }
     const value = parseProperty(given[column.name], column, kind)
-    if (value !== undefined) return [{ column, value }]
-    report(pointer, `must ${given[column.name] === null ? 'not be null, but ' : 'be '}${expectedOf(column)}`)
-    return []
-  })
+    if (value !== undefined) values.push({ column, value })
+    else
+      report(
+        pointerOf('properties', column.name),
+        `must ${given[column.name] === null ? 'not be null, but ' : 'be '}${expectedOf(column)}`,
+      )
+  }
+  return values
+}
+
+const names = new WeakMap<Collection, ReadonlySet<string>>()
+
+/** Returns the names of a collection's properties: the same set for each of the many features of a body. */
+function namesOf(collection: Collection): ReadonlySet<string> {
+  let known = names.get(collection)
+  if (!known) {
+    known = new Set(collection.properties.map(({ name }) => name))
+    names.set(collection, known)
+  }
+  return known
 }
 
 /** Completes "must be …". */

@@ -377,7 +377,7 @@ function idOf(collection: Collection, text: string): string {
 }
 
 /** Completes "/geometry …". */
-const outsideOf = ({ srid, uri }: CoordinateSystem) =>
+export const outsideOf = ({ srid, uri }: CoordinateSystem) =>
   srid === DEGREES
     ? "is outside the area of this collection's coordinate system"
     : `is outside the area of ${uri}, or of this collection's coordinate system`

@@ -16,7 +16,7 @@ import { geojson } from '../formats/geojson.ts'
 import { itemOf, versionOf } from '../query/stored-feature.ts'
 import { departure, type KeptColumn } from '../sharding/forwarding.ts'
 import { type Column, columnOf } from '../values/column.ts'
-import { CRS84, DEGREES } from '../values/coordinate-system.ts'
+import { type CoordinateSystem, CRS84, DEGREES } from '../values/coordinate-system.ts'
 import { geometryToStore } from '../values/geometry-column.ts'
 import { derivedValue, memberOf } from './derived-value.ts'
 import type { ColumnValue, DerivedValue, ItemBody } from './item-body.ts'
@@ -143,11 +143,7 @@ function assignGeometry(
   if (geometry === undefined) return []
   const stored = columnOf({ name: column.column })
   const system = geometry?.system ?? CRS84
-  const parse = (text: SQL) => {
-    const parsed = sql`ST_GeomFromGeoJSON(${text}::text)`
-    return system.srid === DEGREES ? parsed : sql`ST_SetSRID(${parsed}, ${sql.raw(String(system.srid))})`
-  }
-  const given = (text: SQL) => geometryToStore(column, form === undefined, parse(text), system.srid)
+  const given = (text: SQL) => geometryOf(column, system, text, form === undefined)
   const shown = geojson.inSystem({ ...system, isNorthFirst: false })
   const keptOr = (text: SQL) =>
     sql`case when ${shown.geometryOf(column)} = ${text}::text then ${stored} else ${given(text)} end`
@@ -160,6 +156,18 @@ function assignGeometry(
           compose: (text) => (form === 'converted' ? keptOr(text!) : given(text!)),
         }
   return [{ name: column.column, value, target: { member: 'geometry' } }]
+}
+
+/** Returns the geometry to store for GeoJSON. @param isNew true for a new row */
+export function geometryOf(
+  column: Collection['geometry'],
+  { srid }: CoordinateSystem,
+  text: SQL,
+  isNew: boolean,
+): SQL {
+  const parsed = sql`ST_GeomFromGeoJSON(${text}::text)`
+  const inSystem = srid === DEGREES ? parsed : sql`ST_SetSRID(${parsed}, ${sql.raw(String(srid))})`
+  return geometryToStore(column, isNew, inSystem, srid)
 }
 
 const assignProperty = (collection: Collection, { column, value }: ColumnValue): Assignment => ({
@@ -313,5 +321,5 @@ export function compileArrival(
   )
 }
 
-const isDerived = (value: ColumnValue['value']): value is DerivedValue =>
+export const isDerived = (value: ColumnValue['value']): value is DerivedValue =>
   typeof value === 'object' && value !== null && ('patch' in value || 'blank' in value)

@@ -1,6 +1,6 @@
 // Owns the ids of features that are sharded by cell: the home cell, in which they were created, a dot, and a local id.
 
-import { randomInt } from 'node:crypto'
+import { randomFillSync } from 'node:crypto'
 
 /** Returns the id of a new feature. It keeps this cell: a feature that moves leaves a forwarding row there. */
 export const itemIdOf = (cell: number, local: string) => `${cell}.${local}`
@@ -18,6 +18,17 @@ const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
 /** 60 bits: the chance that two of a million ids in one cell are equal is one in two million. */
 const LENGTH = 12
 
+/** Random bytes for the next ids: many at once, because each call of the generator takes longer than an id. */
+const pool = Buffer.alloc(LENGTH * 512)
+let used = pool.length
+
 /** Returns a random id, rather than one of a sequence, which needs a round trip and a node that may be down. */
-export const makeLocalId = () =>
-  Array.from({ length: LENGTH }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')
+export function makeLocalId(): string {
+  if (used === pool.length) {
+    randomFillSync(pool)
+    used = 0
+  }
+  let id = ''
+  for (const end = used + LENGTH; used < end; used++) id += ALPHABET[pool[used]! % ALPHABET.length]
+  return id
+}

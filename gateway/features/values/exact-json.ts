@@ -199,3 +199,16 @@ export function outlineOf(text: string): { readonly depth: number; readonly name
   }
   return { depth: deepest, names }
 }
+
+/** Deepest nesting of brackets, more than any feature needs: each geometry collection in another takes two levels. */
+const MAX_DEPTH = 100
+/** Most names of members in a JSON text, all objects together, because each takes up to three microseconds to parse. */
+const MAX_NAMES = 100_000
+
+/** Returns why a JSON text that a client has sent must not be parsed, completing "The body …"; undefined if it may. */
+export function describeExcess(text: string): string | undefined {
+  const { depth, names } = outlineOf(text)
+  if (depth > MAX_DEPTH) return `nests more than ${MAX_DEPTH} deep`
+  if (names > MAX_NAMES) return `has more than ${MAX_NAMES} names of members`
+  return undefined
+}

@@ -2,7 +2,10 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { gatewayError } from '../../errors.ts'
+import { gatewayError, invalidParameter } from '../../errors.ts'
+import type { Mode } from '../../features/bulk/batch-statement.ts'
+import { canUpsert, storeMany } from '../../features/bulk/bulk-change.ts'
+import { MANY_TYPES, readFeatures } from '../../features/bulk/feature-stream.ts'
 import type { Done, IdempotencyKeys } from '../../features/changes/idempotency-key.ts'
 import { type ItemChanges, makeItemChanges } from '../../features/changes/item-change.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
@@ -12,10 +15,11 @@ import type { Unshown } from '../../features/query/unshown.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
-import { acceptBodies, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
+import { acceptBodies, acceptStreams, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
 import { featureTag, featureUrl, parseCondition, sendFeature, systemOfBody } from '../feature-response.ts'
 import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '../idempotency.ts'
+import { openBody } from '../open-body.ts'
 import { applyPreference, preferenceOf } from '../prefer.ts'
 import {
   changeProblems,
@@ -27,6 +31,7 @@ import {
   notFound,
 } from '../schemas.ts'
 import { Type } from '../type.ts'
+import type { Upload, Uploads } from '../upload.ts'
 import type { Views } from '../view.ts'
 
 /** Classes that were part of Features, and are part of Common now. Clients look for either. */
@@ -101,6 +106,32 @@ type Services = AuthenticateOptions & {
   readonly catalog: Catalog
   readonly views: Views
   readonly idempotencyKeys: IdempotencyKeys
+  readonly uploads: Uploads
+  /** Most bytes of a feature. */
+  readonly bodyLimit: number
+}
+
+const manyQuery = Type.Object(
+  {
+    mode: Type.Optional(
+      Type.Enum(['insert', 'upsert'], {
+        type: 'string',
+        description:
+          'For many features: `upsert` replaces those whose ids exist. It needs a collection whose ids clients choose, and an id of each feature.',
+        example: 'insert',
+        'x-expected': 'insert or upsert',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+type ManyFeaturesOfBody = {
+  readonly type: string
+  readonly start: Buffer
+  readonly bytes: AsyncIterable<Buffer>
+  readonly upload: Upload
+  readonly mode: Mode
 }
 
 const ITEMS = '/collections/:collectionId/items'
@@ -109,7 +140,7 @@ type ItemRoute = { Params: { collectionId: string; featureId: string } }
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, views, answers, unshown, idempotencyKeys, ...access },
+  { catalog, views, answers, unshown, idempotencyKeys, uploads, bodyLimit, ...access },
 ) => {
   const change = async (
     request: FastifyRequest,
@@ -130,6 +161,38 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     )
     tellRepeated(reply, done)
     return done
+  }
+  /** Stores many features. */
+  const store = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    collection: Collection,
+    { type, start, bytes, upload, mode }: ManyFeaturesOfBody,
+  ) => {
+    const system = systemOfBody(request, collection)
+    const isLenient = preferenceOf(request, 'handling') === 'lenient'
+    if (isLenient) applyPreference(reply, 'handling=lenient')
+    const leave = uploads.enter(request)
+    try {
+      const key = await keyOfChange(request, idempotencyKeys, [mode])
+      const features = readFeatures({ type, start, bytes, collection, system, mostBytes: bodyLimit })
+      const done = await storeMany(await views.openForChange(request), key, {
+        collection,
+        features,
+        mode,
+        reading: { system, isLenient },
+        drain: upload.drain,
+      })
+      tellRepeated(reply, done)
+      // Prefer: return=representation is not applied: the features may be more than an answer can have.
+      if (preferenceOf(request, 'return') === 'minimal') applyPreference(reply, 'return=minimal')
+      return reply
+        .code(201)
+        .type('application/json')
+        .send(done.kind === 'many' ? done.report : '')
+    } finally {
+      leave()
+    }
   }
   const find = (request: FastifyRequest, action: keyof Capabilities & `can${string}`): Collection => {
     const collection = catalog.get((request.params as { collectionId: string }).collectionId)
@@ -174,37 +237,6 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     // Before the change is made: its answer has the feature.
     scope.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
     acceptBodies(scope as unknown as FastifyInstance, FEATURE_TYPES)
-
-    scope.post(
-      ITEMS,
-      {
-        config: { body: { types: FEATURE_TYPES, schema: 'NewFeature' } },
-        schema: {
-          operationId: 'createFeature',
-          summary: 'Create a feature',
-          tags: ['Changes'],
-          security,
-          params: collectionParams,
-          querystring: noQuery,
-          headers: answerHeaders,
-          response: {
-            201: feature('The feature was created; with `return=representation` it is here.', {
-              ...etag,
-              ...location,
-            }),
-            404: notFound,
-            ...changeProblems,
-          },
-        },
-      },
-      async (request, reply) => {
-        const collection = find(request, 'canCreate')
-        const done = await change(request, reply, collection, (changes) =>
-          changes.create(collection, request.body),
-        )
-        return answer(request, reply, collection, done)
-      },
-    )
 
     scope.put<ItemRoute>(
       ITEM,
@@ -268,6 +300,78 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
 
   app.register(async (scope) => {
     authenticate(scope as unknown as FastifyInstance, access)
+    scope.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
+    acceptStreams(scope as unknown as FastifyInstance, MANY_TYPES)
+    scope.post<{ Params: { collectionId: string }; Querystring: { mode?: Mode } }>(
+      ITEMS,
+      {
+        config: {
+          body: {
+            types: MANY_TYPES,
+            schema: 'FeatureLines',
+            others: Object.fromEntries(FEATURE_TYPES.map((type) => [type, ['NewFeature', 'NewFeatures']])),
+          },
+        },
+        schema: {
+          operationId: 'createFeature',
+          summary: 'Create a feature, or many',
+          description:
+            'A single feature is answered with its address. Many features (a FeatureCollection, lines of GeoJSON, or CSV) are stored as they arrive, in one transaction: all of them or none. The answer counts them. With `Prefer: handling=lenient`, features that are not valid are left out and reported.',
+          tags: ['Changes'],
+          security,
+          params: collectionParams,
+          querystring: manyQuery,
+          headers: answerHeaders,
+          response: {
+            201: {
+              ...feature(
+                'The feature was created; with `return=representation` it is here. Of many features, there are the numbers.',
+                { ...etag, ...location },
+              ),
+              content: {
+                [GEOJSON.types[0]]: { schema: Type.Ref('Feature#') },
+                'application/json': { schema: Type.Ref('StoredFeatures#') },
+              },
+            },
+            404: notFound,
+            ...changeProblems,
+          },
+        },
+      },
+      async (request, reply) => {
+        const collection = find(request, 'canCreate')
+        const { mode } = request.query
+        if (mode === 'upsert' && !canUpsert(collection))
+          throw invalidParameter(
+            'mode',
+            'insert in this collection, whose features get their ids from the server',
+            'insert',
+          )
+        const create = async (body: unknown) => {
+          const done = await change(request, reply, collection, (changes) => changes.create(collection, body))
+          return answer(request, reply, collection, done)
+        }
+        // A request without a body has nothing to read.
+        if (request.body === undefined) return create(undefined)
+        const upload = uploads.read(request)
+        try {
+          const opened = await openBody(request, upload, bodyLimit)
+          if (!opened.isMany) {
+            if (mode !== undefined)
+              throw invalidParameter('mode', 'left out for a single feature: PUT replaces one', 'insert')
+            return await create(opened.body)
+          }
+          return await store(request, reply, collection, { ...opened, upload, mode: mode ?? 'insert' })
+        } catch (error) {
+          upload.discard()
+          throw error
+        }
+      },
+    )
+  })
+
+  app.register(async (scope) => {
+    authenticate(scope as unknown as FastifyInstance, access)
     acceptBodies(scope as unknown as FastifyInstance, PATCH_TYPES)
     scope.patch<ItemRoute>(
       ITEM,
@@ -301,7 +405,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   // Editors find out here which changes they can offer. The answer does not depend on whether the feature exists.
   app.options<ItemRoute>(ITEMS, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
-    if (collection.capabilities?.canCreate) reply.header('accept-post', FEATURE_TYPES.join(', '))
+    if (collection.capabilities?.canCreate) reply.header('accept-post', MANY_TYPES.join(', '))
     return answerOptions(request, reply, allowOf(collection, false))
   })
   app.options<ItemRoute>(ITEM, { schema: { hide: true } }, async (request, reply) => {

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { createTesseraClient, readFeatures } from 'tessera-client'
+import { createTesseraClient, readFeatures, storeFeatures } from 'tessera-client'
 import * as cql from 'tessera-client/filter'
 import { makeTypes } from '../../../openapi/document.ts'
 import { makeSdk } from '../support/client.ts'
@@ -33,6 +33,32 @@ test('readFeatures reads to the last feature if pages follow an offset', async (
   let count = 0
   for await (const _ of readFeatures(sdk, 'countries', { offset: 200 })) count++
   assert.equal(count, 41)
+})
+
+test('storeFeatures sends a list, or features as they come', async () => {
+  await session.query('create table sdk_many (id int primary key, geom geometry(Point, 4326), name text)')
+  await catalog.reload()
+  const sdk = makeSdk(client)
+  const many = (first: number, count: number) =>
+    Array.from({ length: count }, (_, index) => ({
+      type: 'Feature' as const,
+      id: first + index,
+      geometry: { type: 'Point' as const, coordinates: [1, 2] },
+      properties: { name: 'many' },
+    }))
+  const none = { numberRefused: 0, errors: [] }
+  assert.deepEqual(await storeFeatures(sdk, 'sdk_many', many(1, 3)), { numberStored: 3, ...none })
+  async function* come() {
+    yield* many(2, 2_000)
+  }
+  const header = { 'idempotency-key': 'sdk-many' }
+  assert.deepEqual(await storeFeatures(sdk, 'sdk_many', come(), { mode: 'upsert', header }), {
+    numberStored: 2_000,
+    ...none,
+  })
+  await assert.rejects(storeFeatures(sdk, 'sdk_many', many(1, 1)), { code: 'feature-conflict' })
+  const [row] = await session.query<{ count: string }>('select count(*) from sdk_many')
+  assert.equal(row!.count, '2001')
 })
 
 test('a client sends the tokens of its changes, so that it sees them', async () => {

@@ -1,7 +1,15 @@
 // Owns CSV: a header, then one point per record.
 
 import { Readable } from 'node:stream'
-import { SourceError, type SourceFeature, type SourceFormat, type SourceOptions } from './source.ts'
+import { listed } from '../../../errors.ts'
+import {
+  SourceError,
+  type SourceFeature,
+  type SourceFormat,
+  type SourceInput,
+  type SourceOptions,
+  shownBytes,
+} from './source.ts'
 import { decodeText, startOfText } from './source-text.ts'
 
 export const csv: SourceFormat = {
@@ -9,12 +17,12 @@ export const csv: SourceFormat = {
   extensions: ['.csv', '.tsv'],
   // Any text that is no JSON.
   recognises: (start) => !['{', '[', '\x1e'].includes(startOfText(start).charAt(0)),
-  async read({ bytes, start, note }, options) {
-    const dialect = detectDialect(start)
+  async read(input, options) {
+    const dialect = detectDialect(input.start)
     return {
       hasTypes: false,
       hasDecimalCommas: dialect.delimiter !== ',',
-      features: readFeatures(bytes, dialect, options, note),
+      features: readFeatures(input, dialect, options),
     }
   },
 }
@@ -42,11 +50,11 @@ function detectDialect(start: Buffer): Dialect {
 type Note = (note: string) => void
 
 async function* readFeatures(
-  bytes: Readable,
+  { bytes, limits, note }: SourceInput,
   { delimiter, firstLine }: Dialect,
   options: SourceOptions,
-  note: Note,
 ): AsyncGenerator<SourceFeature[]> {
+  const most = limits?.bytes ?? MAX_RECORD_LENGTH
   const { CsvError, parse } = await import('csv-parse')
   const records = Readable.from(decodeText(bytes)).compose(
     parse({
@@ -55,7 +63,7 @@ async function* readFeatures(
       // A spreadsheet exports empty rows as delimiters alone.
       skip_records_with_empty_values: true,
       record_delimiter: ['\r\n', '\n', '\r'],
-      max_record_size: MAX_RECORD_LENGTH,
+      max_record_size: most,
       from_line: firstLine,
       delimiter,
     }),
@@ -79,7 +87,7 @@ async function* readFeatures(
     if (!(cause instanceof CsvError)) throw cause
     throw new SourceError(
       cause.code === 'CSV_MAX_RECORD_SIZE'
-        ? `A record is larger than ${MAX_RECORD_LENGTH / 1024 / 1024} MiB; is a quote not closed?`
+        ? `A record is larger than ${shownBytes(most)}; is a quote not closed?`
         : `This is not valid CSV: ${cause.message}.`,
       { cause },
     )
@@ -121,8 +129,8 @@ function parseHeader(record: readonly string[], options: SourceOptions, note: No
   return {
     names,
     unnamed: new Set(given.flatMap((name, index) => (name === '' ? index : []))),
-    longitude: findColumn(names, options.longitude, LONGITUDES, 'longitude'),
-    latitude: findColumn(names, options.latitude, LATITUDES, 'latitude'),
+    longitude: findColumn(names, 'longitude', LONGITUDES, options),
+    latitude: findColumn(names, 'latitude', LATITUDES, options),
   }
 }
 
@@ -134,9 +142,9 @@ function freeName(name: string, number: number, taken: ReadonlySet<string>): str
 
 function findColumn(
   names: readonly string[],
-  named: string | undefined,
+  option: 'longitude' | 'latitude',
   usual: readonly string[],
-  option: string,
+  { [option]: named, isFixed = false }: SourceOptions,
 ): number {
   const index = named
     ? names.indexOf(named)
@@ -145,7 +153,8 @@ function findColumn(
         .find((found) => found >= 0)
   if (index !== undefined && index >= 0) return index
   const hint = named ? `There is no column ${named}` : `No column is called ${usual.join(', ')}`
-  throw new SourceError(`${hint}; the columns are ${names.join(', ')}. Name the one to use with --${option}.`)
+  const advice = isFixed ? '' : ` Name the one to use with --${option}.`
+  throw new SourceError(`${hint}; the columns are ${listed(names)}.${advice}`)
 }
 
 type RecordReader = (record: readonly string[], line: number) => SourceFeature

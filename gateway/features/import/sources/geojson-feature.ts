@@ -6,56 +6,70 @@ import { isObject, type JsonObject, mayLoseDigits, parseExactJson } from '../../
 import { describeForeignCrs, foreignCrsOf } from '../../values/geojson-crs.ts'
 import { GEOMETRY_TYPES } from '../../values/geometry.ts'
 import type { Slice } from './json-documents.ts'
-import type { SourceFeature } from './source.ts'
+import type { SourceFeature, SourceInput } from './source.ts'
 import { describeInvalidByte } from './source-text.ts'
 
+/** How features are read, see SourceInput. */
+export type FeatureReading = Pick<SourceInput, 'limits' | 'system'>
+
 /** Parses one feature; if the bytes are none, `problem` of the result is set. */
-export function parseFeature(slice: Slice): SourceFeature {
+export function parseFeature(slice: Slice, reading: FeatureReading = {}): SourceFeature {
   const { line } = slice
-  const { value, problem } = parseJson(slice)
-  return problem === undefined ? checkFeature(line, value) : { line, problem }
+  const { value, problem } = parseJson(slice, reading)
+  return problem === undefined ? checkFeature(line, value, reading) : { line, problem }
 }
 
 /** Parses a GeoJSON text of any kind: a feature, a geometry, a collection, or an array of features. */
-export function parseFeatures(slice: Slice): SourceFeature[] {
+export function parseFeatures(slice: Slice, reading: FeatureReading = {}): SourceFeature[] {
   const { line } = slice
-  const { value, problem } = parseJson(slice)
+  const { value, problem } = parseJson(slice, reading)
   if (problem !== undefined) return [{ line, problem }]
-  if (Array.isArray(value)) return value.map((element) => checkFeature(line, element))
-  if (!isObject(value) || value.type !== 'FeatureCollection') return [checkFeature(line, value)]
-  const foreignCrs = foreignCrsOf(value.crs)
-  if (foreignCrs !== undefined) return [{ line, problem: `has ${describeForeignCrs(foreignCrs)}` }]
+  if (Array.isArray(value)) return value.map((element) => checkFeature(line, element, reading))
+  if (!isObject(value) || value.type !== 'FeatureCollection') return [checkFeature(line, value, reading)]
+  const foreignCrs = foreignCrsOf(value.crs, reading.system)
+  if (foreignCrs !== undefined)
+    return [{ line, problem: `has ${describeForeignCrs(foreignCrs, reading.system)}` }]
   if (!Array.isArray(value.features))
     return [{ line, problem: 'is a FeatureCollection without an array of features' }]
-  return value.features.map((element) => checkFeature(line, element))
+  return value.features.map((element) => checkFeature(line, element, reading))
 }
 
 /**
  * Checks the members of a feature, but not its geometry; if the value is no feature, `problem` is set. A geometry is a
  * feature without properties.
  */
-export function checkFeature(line: number, value: unknown): SourceFeature {
+export function checkFeature(line: number, value: unknown, { system }: FeatureReading = {}): SourceFeature {
   if (!isObject(value)) return { line, problem: 'is not a GeoJSON feature' }
   const { type, id, geometry, properties, crs } = value
-  if (GEOMETRY_TYPES.some((name) => name === type)) return { line, geometry: value, properties: {} }
+  if (GEOMETRY_TYPES.some((name) => name === type))
+    return { line, body: value, geometry: value, properties: {} }
   if (type !== 'Feature')
     return {
       line,
       problem: `has the type ${JSON.stringify(type)} instead of "Feature" or that of a geometry`,
     }
-  const foreignCrs = foreignCrsOf(crs)
-  if (foreignCrs !== undefined) return { line, problem: `has ${describeForeignCrs(foreignCrs)}` }
+  const foreignCrs = foreignCrsOf(crs, system)
+  if (foreignCrs !== undefined) return { line, problem: `has ${describeForeignCrs(foreignCrs, system)}` }
   if (properties !== null && properties !== undefined && !isObject(properties))
     return { line, problem: 'has properties that are not an object' }
-  return { line, id, geometry: geometry ?? null, properties: (properties ?? {}) as GeoJsonProperties }
+  return {
+    line,
+    body: value,
+    id,
+    geometry: geometry ?? null,
+    properties: (properties ?? {}) as GeoJsonProperties,
+  }
 }
 
 type Parsed = { readonly value?: unknown; readonly problem?: string }
 
-function parseJson({ offset, bytes }: Slice): Parsed {
+function parseJson({ offset, bytes }: Slice, { limits }: FeatureReading): Parsed {
   if (!isUtf8(bytes)) return { problem: `has ${describeInvalidByte(bytes, offset)}` }
+  const text = bytes.toString('utf8')
+  const problem = limits?.check?.(text)
+  if (problem !== undefined) return { problem }
   try {
-    return { value: parseGeoJson(bytes.toString('utf8')) }
+    return { value: parseGeoJson(text) }
   } catch (error) {
     return { problem: `is not valid JSON (${(error as Error).message})` }
   }

@@ -1,10 +1,16 @@
 // Owns GeoJSON text sequences (RFC 8142) and newline-delimited GeoJSON.
 
-import type { Readable } from 'node:stream'
 import { GEOMETRY_TYPES } from '../../values/geometry.ts'
 import { parseFeatures } from './geojson-feature.ts'
 import type { Slice } from './json-documents.ts'
-import { MAX_FEATURE_BYTES, SourceError, type SourceFeature, type SourceFormat } from './source.ts'
+import {
+  LIMITS_OF_FILES,
+  SourceError,
+  type SourceFeature,
+  type SourceFormat,
+  type SourceInput,
+  shownBytes,
+} from './source.ts'
 import { startOfText } from './source-text.ts'
 
 export const geojsonSeq: SourceFormat = {
@@ -18,7 +24,7 @@ export const geojsonSeq: SourceFormat = {
     const { type } = (parse(line) ?? {}) as { type?: unknown }
     return type === 'Feature' || GEOMETRY_TYPES.some((name) => name === type)
   },
-  read: async ({ bytes }) => ({ hasTypes: true, features: readFeatures(bytes) }),
+  read: async (input) => ({ hasTypes: true, features: readFeatures(input) }),
 }
 
 const RECORD_SEPARATOR = '\x1e'
@@ -33,9 +39,11 @@ function parse(text: string): unknown {
   }
 }
 
-async function* readFeatures(bytes: Readable): AsyncGenerator<SourceFeature[]> {
-  for await (const records of readRecords(bytes)) {
-    const features = records.filter((record) => !isBlank(record.bytes)).flatMap(parseFeatures)
+async function* readFeatures({ bytes, ...reading }: SourceInput): AsyncGenerator<SourceFeature[]> {
+  for await (const records of readRecords(bytes, reading.limits?.bytes ?? LIMITS_OF_FILES.bytes)) {
+    const features = records
+      .filter((record) => !isBlank(record.bytes))
+      .flatMap((record) => parseFeatures(record, reading))
     if (features.length > 0) yield features
   }
 }
@@ -45,12 +53,12 @@ async function* readFeatures(bytes: Readable): AsyncGenerator<SourceFeature[]> {
  * record, which may have several lines; it ends after its first line if this is JSON, because some programs write a
  * separator only at the start of the source.
  */
-async function* readRecords(bytes: Readable): AsyncGenerator<Slice[]> {
+async function* readRecords(bytes: AsyncIterable<Buffer>, most: number): AsyncGenerator<Slice[]> {
   let hasSeparators = false
   let line = 1
   let base = 0
-  let record = new SplitRecord(line, base)
-  for await (const chunk of bytes as AsyncIterable<Buffer>) {
+  let record = new SplitRecord(line, base, most)
+  for await (const chunk of bytes) {
     const records: Slice[] = []
     let start = 0
     let newline = chunk.indexOf(NEWLINE)
@@ -69,7 +77,7 @@ async function* readRecords(bytes: Readable): AsyncGenerator<Slice[]> {
       }
       if (isSeparator || !hasSeparators || record.endsWithLine()) {
         records.push(record.end())
-        record = new SplitRecord(line, base + start)
+        record = new SplitRecord(line, base + start, most)
       }
     }
     // A copy, because a view of the last few bytes would keep the complete chunk in memory.
@@ -87,18 +95,21 @@ class SplitRecord {
   #parts: Buffer[] = []
   #bytes = 0
   #hasLines = false
+  readonly #most: number
 
-  constructor(line: number, offset: number) {
+  /** @param most bytes that it may have */
+  constructor(line: number, offset: number, most: number) {
     this.line = line
     this.offset = offset
+    this.#most = most
   }
 
   add(part: Buffer) {
     this.#parts.push(part)
     this.#bytes += part.length
-    if (this.#bytes > MAX_FEATURE_BYTES)
+    if (this.#bytes > this.#most)
       throw new SourceError(
-        `The record that starts on line ${this.line} is larger than ${MAX_FEATURE_BYTES / 1024 / 1024} MiB, which no feature may be.`,
+        `The record that starts on line ${this.line} is larger than ${shownBytes(this.#most)}, which no feature may be.`,
       )
   }
 

@@ -1,7 +1,6 @@
 // Owns the cut of JSON documents, which may be larger than memory, into the elements of one array and the rest.
 
-import type { Readable } from 'node:stream'
-import { MAX_FEATURE_BYTES, SourceError } from './source.ts'
+import { type FeatureLimits, LIMITS_OF_FILES, SourceError, shownBytes } from './source.ts'
 
 /** Bytes of a JSON text, the line on which it starts, from 1, and its distance from the start of the source. */
 export type Slice = { readonly line: number; readonly offset: number; readonly bytes: Buffer }
@@ -23,13 +22,39 @@ const MAX_NAME_BYTES = 6 * FEATURES.length
  * brackets, strings and the commas of the array; JSON.parse judges what a part contains.
  * @throws SourceError if the source is no JSON of objects, has an array of other values, or breaks off
  */
-export async function* readDocuments(bytes: Readable): AsyncGenerator<Part[]> {
-  const scanner = new DocumentScanner()
-  for await (const chunk of bytes as AsyncIterable<Buffer>) {
+export async function* readDocuments(
+  bytes: AsyncIterable<Buffer>,
+  limits: FeatureLimits = LIMITS_OF_FILES,
+): AsyncGenerator<Part[]> {
+  const scanner = new DocumentScanner(limits.bytes)
+  for await (const chunk of bytes) {
     const parts = scanner.scan(chunk)
     if (parts.length > 0) yield parts
   }
   scanner.end()
+}
+
+/**
+ * Returns whether a body is a collection, whose features can be read one by one, or a single document. The start of most
+ * bodies shows it at once.
+ * @returns a function that takes the bytes in order, and returns undefined as long as they do not show it
+ */
+export function makeCollectionDetector(most: number): (chunk: Buffer) => 'collection' | 'single' | undefined {
+  const scanner = new DocumentScanner(most)
+  let isFirst = true
+  return (chunk) => {
+    const [, type] = (isFirst && /^\s*\{\s*"type"\s*:\s*"(\w+)"/.exec(chunk.toString('latin1', 0, 100))) || []
+    isFirst = false
+    if (type !== undefined) return type === 'FeatureCollection' ? 'collection' : 'single'
+    try {
+      const [part] = scanner.scan(chunk)
+      if (part === undefined) return undefined
+      return part.role === 'opening' && part.bytes[0] === OPEN_BRACE ? 'collection' : 'single'
+    } catch {
+      // It is no JSON, and is described as a single document.
+      return 'single'
+    }
+  }
 }
 
 /** Bytes of a string after which a native search for its end is faster than a loop; more than those of a name. */
@@ -41,12 +66,18 @@ const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b
 
 /** Collects bytes that chunks bring one after another. */
 class Cut {
+  readonly #most: number
   line = 0
   offset = 0
   /** Index in the current chunk from which bytes belong to the cut; -1 if they do not. */
   start = -1
   #parts: Buffer[] = []
   #bytes = 0
+
+  /** @param most bytes that it may have */
+  constructor(most: number) {
+    this.#most = most
+  }
 
   open(line: number, offset: number, start: number) {
     this.line = line
@@ -61,12 +92,10 @@ class Cut {
     this.#parts.push(bytes)
     this.#bytes += bytes.length
     this.start = -1
-    if (this.#bytes > MAX_FEATURE_BYTES) {
-      const mebibytes = MAX_FEATURE_BYTES / 1024 / 1024
+    if (this.#bytes > this.#most)
       throw new SourceError(
-        `The JSON that starts on line ${this.line} is larger than ${mebibytes} MiB without its array of features, which no feature may be.`,
+        `The JSON that starts on line ${this.line} is larger than ${shownBytes(this.#most)} without its array of features, which no feature may be.`,
       )
-    }
   }
 
   /** Keeps the bytes until the next chunk. */
@@ -105,11 +134,16 @@ class DocumentScanner {
   /** What the array has had last. */
   #last: 'nothing' | 'element' | 'comma' = 'nothing'
   /** The document without the elements of its array. */
-  readonly #frame = new Cut()
-  readonly #element = new Cut()
+  readonly #frame: Cut
+  readonly #element: Cut
   /** Bytes of the last string at depth 1: the name of the member whose value follows. */
   #name: number[] = []
   #isName = false
+
+  constructor(most: number) {
+    this.#frame = new Cut(most)
+    this.#element = new Cut(most)
+  }
 
   /** @returns the parts that end in this chunk */
   scan(chunk: Buffer): Part[] {

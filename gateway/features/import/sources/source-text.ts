@@ -1,7 +1,6 @@
 // Owns the bytes of a source as text.
 
 import { isUtf8 } from 'node:buffer'
-import type { Readable } from 'node:stream'
 import { SourceError } from './source.ts'
 
 /** Decodes the first bytes of a source, without white space before the text. */
@@ -11,10 +10,10 @@ export const startOfText = (start: Buffer): string => start.toString('utf8').tri
  * Decodes the bytes of a source.
  * @throws SourceError if the bytes are not UTF-8: otherwise characters would be lost without a message
  */
-export async function* decodeText(bytes: Readable): AsyncGenerator<string> {
+export async function* decodeText(bytes: AsyncIterable<Buffer>): AsyncGenerator<string> {
   let rest: Buffer = Buffer.alloc(0)
   let offset = 0
-  for await (const chunk of bytes as AsyncIterable<Buffer>) {
+  for await (const chunk of bytes) {
     const all = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk
     const end = all.length - incompleteBytes(all)
     yield decode(all.subarray(0, end), offset)
@@ -26,10 +25,10 @@ export async function* decodeText(bytes: Readable): AsyncGenerator<string> {
 }
 
 /** @throws SourceError if the bytes are not UTF-8, or there are more than `maxBytes` of them */
-export async function readText(bytes: Readable, maxBytes: number): Promise<string> {
+export async function readText(bytes: AsyncIterable<Buffer>, maxBytes: number): Promise<string> {
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of bytes as AsyncIterable<Buffer>) {
+  for await (const chunk of bytes) {
     chunks.push(chunk)
     size += chunk.length
     if (size > maxBytes)

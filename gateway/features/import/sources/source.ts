@@ -1,8 +1,9 @@
 // Owns what a source format is, and which of several formats a source has.
 
 import { extname } from 'node:path'
-import type { Readable } from 'node:stream'
 import type { GeoJsonProperties } from 'geojson'
+import type { CoordinateSystem } from '../../values/coordinate-system.ts'
+import type { JsonObject } from '../../values/exact-json.ts'
 import type { ColumnType } from '../column-type.ts'
 import type { FormatName } from './format-name.ts'
 
@@ -26,9 +27,20 @@ export type SourceInput = {
   /** First bytes of the source, in UTF-8 without a byte order mark if it is text: 1 MiB of them, or all of a shorter source; never empty. */
   readonly start: Buffer
   /** The complete source as Buffers, `start` included. */
-  readonly bytes: Readable
+  readonly bytes: AsyncIterable<Buffer>
   /** Takes a sentence on what a person should know and that is no failure; it is shown once. */
   readonly note: (note: string) => void
+  /** Limits of a feature; LIMITS_OF_FILES if they are left out. */
+  readonly limits?: FeatureLimits | undefined
+  /** The system of the coordinates, if something else than the source names it. */
+  readonly system?: CoordinateSystem | undefined
+}
+
+export type FeatureLimits = {
+  /** Most bytes of a feature, and of the rest of a document without its features. */
+  readonly bytes: number
+  /** Returns what is wrong with the JSON of a feature before it is parsed, completing "Line 5 …". */
+  readonly check?: ((text: string) => string | undefined) | undefined
 }
 
 /** Options that only some formats need. */
@@ -39,6 +51,8 @@ export type SourceOptions = {
   readonly longitude?: string | undefined
   /** Name of the column of a CSV that holds the latitude; undefined: one of the usual names. */
   readonly latitude?: string | undefined
+  /** True if nobody can name another object or column, because the source comes without options. */
+  readonly isFixed?: boolean | undefined
 }
 
 export type SourceContent = {
@@ -58,6 +72,8 @@ export type SourceFeature = {
   /** Line on which the feature starts, from 1; in formats without lines, the number of the feature. */
   readonly line: number
   readonly id?: unknown
+  /** The object of JSON that is the feature, with all of its members; undefined in other formats. */
+  readonly body?: JsonObject | undefined
   /** GeoJSON, not yet checked; null if the feature has no geometry. */
   readonly geometry?: unknown
   readonly properties?: GeoJsonProperties
@@ -69,7 +85,13 @@ export type SourceFeature = {
 export class SourceError extends Error {}
 
 /** Bytes of the largest feature: without a limit, a file of another kind could fill the memory. */
-export const MAX_FEATURE_BYTES = 128 * 1024 * 1024
+const MAX_FEATURE_BYTES = 128 * 1024 * 1024
+
+export const LIMITS_OF_FILES: FeatureLimits = { bytes: MAX_FEATURE_BYTES }
+
+/** Returns a number of bytes for a message. */
+export const shownBytes = (bytes: number) =>
+  bytes < 1024 * 1024 ? `${Math.floor(bytes / 1024)} KiB` : `${Math.floor(bytes / 1024 / 1024)} MiB`
 
 /**
  * Chooses the format of a source: by the extension of its name, or else by its first bytes. If several formats

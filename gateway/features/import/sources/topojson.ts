@@ -1,6 +1,5 @@
 // Owns TopoJSON: one object of a topology → features.
 
-import type { Readable } from 'node:stream'
 import type { FeatureCollection } from 'geojson'
 import { ExactNumber, isObject, type JsonObject, parseExactJson } from '../../values/exact-json.ts'
 import { describeForeignCrs, foreignCrsOf } from '../../values/geojson-crs.ts'
@@ -21,7 +20,10 @@ const MAX_BYTES = 256 * 1024 * 1024
 /** Features per batch. */
 const BATCH = 1000
 
-async function* readFeatures(bytes: Readable, object: string | undefined): AsyncGenerator<SourceFeature[]> {
+async function* readFeatures(
+  bytes: AsyncIterable<Buffer>,
+  object: string | undefined,
+): AsyncGenerator<SourceFeature[]> {
   const { feature: featureOf } = await import('topojson-client')
   const topology = parseTopology(await readText(bytes, MAX_BYTES))
   const chosen = chooseObject(topology.objects, object)
