@@ -2,7 +2,8 @@
 
 import type { Admission } from './admission.ts'
 import type { Caller, StreamOptions } from './contract.ts'
-import { AnswerTooLong, type Lease } from './lease.ts'
+import { AnswerTooLong } from './exchange.ts'
+import type { Lease } from './lease.ts'
 import { DatabaseFailure } from './outcome.ts'
 import type { Attempt, Reader } from './reader.ts'
 import { meanBytes, type Row, type Statement } from './statement.ts'

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
 import { traced } from '../trace.ts'
+import { AnswerTooLong, exchange } from './exchange.ts'
 import { DoubtfulSuccess, isDoubtful, judge, type Notice, type Phase } from './outcome.ts'
 import {
   abandon,
@@ -41,17 +42,6 @@ export type Ending<T> = {
   readonly last?: ((result: T) => Statement) | undefined
   /** Called when the commit has been sent: its statements run after the commit, and the transaction waits for it. */
   readonly whileCommitting?: (committed: Promise<unknown>) => Promise<void>
-}
-
-/** An answer had more bytes than it may have in memory. */
-export class AnswerTooLong extends Error {
-  /** The first rows, up to the one with which it got too long. */
-  readonly rows: Row[]
-
-  constructor(rows: Row[]) {
-    super('The answer is too long to be held in memory.')
-    this.rows = rows
-  }
 }
 
 const BEGIN: Statement = { text: 'begin', values: [] }
@@ -98,41 +88,6 @@ const describe = ({ name, port }: Pool, text: string) => ({
   'tessera.port': port,
 })
 
-type Prepared = pg.QueryArrayConfig & { readonly query_timeout: number }
-
-/** Queries, and keeps no more rows than have this many bytes in all. @throws AnswerTooLong; the driver's error */
-function queryWithin(
-  connection: Connection,
-  config: Prepared,
-  mostBytes: number,
-): Promise<{ readonly rows: Row[]; readonly rowCount: number | null }> {
-  return new Promise((resolve, reject) => {
-    let bytes = 0
-    let kept: Row[] | undefined
-    // The driver takes this time limit from the query itself, if it is given one that exists already.
-    const query = Object.assign(new pg.Query(config as pg.QueryConfig), {
-      query_timeout: config.query_timeout,
-    })
-    query.on('row', (row, result) => {
-      const { rows } = result as unknown as { rows: Row[] }
-      if (kept === undefined) {
-        for (const text of row as unknown as Row) bytes += text?.length ?? 0
-        if (bytes > mostBytes) kept = [...rows, row as unknown as Row]
-      }
-      if (kept !== undefined) rows.length = 0
-    })
-    const settle = (
-      error: Error | null,
-      result: { readonly rows: Row[]; readonly rowCount: number | null },
-    ) => {
-      if (error) reject(error)
-      else if (kept) reject(new AnswerTooLong(kept))
-      else resolve(result)
-    }
-    ;(connection.query as (query: unknown, settle: unknown) => unknown).call(connection, query, settle)
-  })
-}
-
 /** Takes a connection from the pool. @throws DatabaseFailure; the signal's reason */
 export async function leaseConnection(
   pool: Pool,
@@ -172,30 +127,18 @@ export async function leaseConnection(
   }
   if (purpose === 'write') connection.on('notice', note)
 
-  async function run(
-    { name, text, values, isCounted = false, timeLimitMs = 0 }: Statement,
-    phase: Phase,
-    mostBytes?: number,
-  ): Promise<Row[]> {
+  async function run(statement: Statement, phase: Phase, mostBytes?: number): Promise<Row[]> {
     if (signal?.aborted) throw signal.reason
     running++
     doubt = undefined
     try {
-      const query = {
-        ...(name === undefined ? {} : { name }),
-        text,
-        values: values as unknown[],
-        rowMode: 'array' as const,
-        query_timeout: pool.patienceMs(running) + timeLimitMs,
-      }
       gather(connection)
-      const send = () =>
-        mostBytes === undefined
-          ? connection.query<(string | null)[]>(query)
-          : queryWithin(connection, query, mostBytes)
-      const result = await traced(name ?? operationOf(text), () => describe(pool, text), send)
+      const { name, text, timeLimitMs = 0 } = statement
+      const timeoutMs = pool.patienceMs(running) + timeLimitMs
+      const send = () => exchange(connection, statement, timeoutMs, mostBytes)
+      const rows = await traced(name ?? operationOf(text), () => describe(pool, text), send)
       if (doubt) throw doubt
-      return isCounted ? [[String(result.rowCount ?? 0)]] : result.rows
+      return rows
     } catch (error) {
       if (error instanceof AnswerTooLong) throw error
       if (error !== doubt && !isInKnownState(error)) broken = error as Error

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
+import { keepRowsRaw } from './exchange.ts'
 import { makePressureGauge } from './pressure.ts'
 import type { ProbeConnection } from './probe.ts'
 import { ADD_POSTGIS } from './search-path.ts'
@@ -140,6 +141,7 @@ class PoolClient extends pg.Client {
     // A connection that breaks also fails its running query, or the next. Without a listener the event would end
     // the process, because the pool only listens while the connection is idle.
     this.on('error', () => {})
+    keepRowsRaw(this)
   }
 }
 

@@ -15,12 +15,17 @@ export type Statement = {
   readonly ofShard?: (() => Statement) | undefined
   /** True for a change that returns nothing: its only row is then the number of rows that it has changed. */
   readonly isCounted?: boolean | undefined
+  /** True if the first column is left as bytes: its rows are BytesRows. */
+  readonly isRaw?: boolean
   /** Milliseconds after which the server cancels it, in place of the time limit that statements of requests have. */
   readonly timeLimitMs?: number
 }
 
 /** A row as PostgreSQL sent it: each column's text, or null. */
 export type Row = readonly (string | null)[]
+
+/** A row whose first column is left as bytes: a long text that is only passed on need not be decoded and encoded again. */
+export type BytesRow = readonly [bytes: Buffer | null, ...rest: Row]
 
 /** Returns the mean size of the first column, in bytes of ASCII text, of at least one row; it is never 0. */
 export function meanBytes(rows: readonly Row[]): number {

@@ -20,16 +20,38 @@ export const selfUrl = (publicUrl: string, requestUrl: string) => publicUrl + en
 export const linkHeader = ({ href, rel, type }: Link) =>
   `<${encoded(href)}>; rel="${rel}"${type ? `; type="${type}"` : ''}`
 
-/** Returns the URL of the same document in another format, up to the name of that. */
-function beforeFormat(address: string): string {
-  const [path, query] = address.split('?', 2)
-  const others = (query ?? '').split('&').filter((part) => part !== '' && !/^f(=|$)/.test(part))
-  return `${path}?${[...others, 'f='].join('&')}`
+/**
+ * Returns an address with a parameter in place of the one of this name.
+ * @param name a word
+ * @param value as a URL has it
+ */
+export function addressWith(address: string, name: string, value: string): string {
+  const at = address.indexOf('?')
+  const path = at < 0 ? address : address.slice(0, at)
+  let search = ''
+  for (const part of at < 0 ? [] : address.slice(at + 1).split('&'))
+    if (part !== '' && nameOf(part) !== name) search += `${part}&`
+  return `${path}?${search}${name}=${value}`
+}
+
+/** Returns the name of a parameter; one that is encoded in a wrong way is no name of ours. */
+function nameOf(part: string): string {
+  const end = part.indexOf('=')
+  const name = end < 0 ? part : part.slice(0, end)
+  return name.includes('%') ? decoded(name) : name
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 /** Returns the links of a document to itself, which is in `format`, and to the same in each of the other formats. */
 export function ownLinks(self: string, format: Format, formats: readonly Format[]): Link[] {
-  const address = beforeFormat(self)
+  const address = addressWith(self, 'f', '')
   const links = [link('self', self, format.types[0], 'This document')]
   for (const { name, types, title } of formats)
     if (name !== format.name)

@@ -17,7 +17,7 @@ import type { LargeAnswer } from './answers.ts'
 import { entityTag } from './conditional.ts'
 import { nameFile } from './download.ts'
 import { collectionUrl } from './feature-response.ts'
-import { link, linkHeader, ownLinks, selfUrl } from './links.ts'
+import { addressWith, link, linkHeader, ownLinks, selfUrl } from './links.ts'
 import { FEATURE_FORMATS, JSON_FORMAT } from './negotiate.ts'
 
 export type PageUrls = {
@@ -25,7 +25,8 @@ export type PageUrls = {
   /** Links to the page itself and to its other formats. */
   readonly own: readonly Link[]
   readonly collection: string
-  readonly next: (parameters: Record<string, string>) => string
+  /** Returns the URL of the same page from another position. */
+  readonly next: (name: 'cursor' | 'offset', value: string) => string
 }
 
 /** @param system that of the page: links lead to the formats that take it */
@@ -36,16 +37,12 @@ export function pageUrls(
   format: Format,
   system: CoordinateSystem,
 ): PageUrls {
-  const [path, query] = requestUrl.split('?', 2)
+  const self = selfUrl(base, requestUrl)
   return {
     format,
-    own: ownLinks(selfUrl(base, requestUrl), format, formatsIn(system)),
+    own: ownLinks(self, format, formatsIn(system)),
     collection: collectionUrl(base, collection),
-    next(parameters) {
-      const search = new URLSearchParams(query)
-      for (const [name, value] of Object.entries(parameters)) search.set(name, value)
-      return `${base}${path}?${search}`
-    },
+    next: (name, value) => addressWith(self, name, value),
   }
 }
 
@@ -78,9 +75,9 @@ function nextUrl(
   // All features in no order: nothing says which ones come after the last.
   if (isWhole && order.length === 0) return undefined
   if (offset === undefined && collection.key.length > 0)
-    return urls.next({ cursor: renderCursor(order, end, collection.key) })
+    return urls.next('cursor', renderCursor(order, end, collection.key))
   const next = (offset ?? 0) + returned
-  return next <= MAX_OFFSET ? urls.next({ offset: String(next) }) : undefined
+  return next <= MAX_OFFSET ? urls.next('offset', String(next)) : undefined
 }
 
 /** Headers with what a format has no place for; others know these names, too. */

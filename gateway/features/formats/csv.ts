@@ -6,7 +6,7 @@ import { type Column, type ColumnKind, columnOf, freeName } from '../values/colu
 import type { CoordinateSystem } from '../values/coordinate-system.ts'
 import { type GeometryColumn, geometryIn } from '../values/geometry-column.ts'
 import { concat } from './concat.ts'
-import { type GeometryForm, type Layout, makeEncoder } from './encoder.ts'
+import { type GeometryForm, type Layout, makeEncoder, textsOf } from './encoder.ts'
 import type { Format } from './format.ts'
 import { columnsOf, textOf } from './record.ts'
 
@@ -96,7 +96,7 @@ export const csv = makeEncoder((system) => ({
     start: () => (layout.hasByteOrderMark ? BYTE_ORDER_MARK : '') + headOf(system, layout),
     write(features) {
       let text = ''
-      for (const feature of features) text += LINE_BREAK + feature
+      for (const feature of textsOf(features)) text += LINE_BREAK + feature
       return text
     },
     end: () => LINE_BREAK,

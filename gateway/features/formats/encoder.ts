@@ -14,6 +14,13 @@ import type { Format, Link } from './format.ts'
  */
 export type GeometryForm = 'converted' | 'stored' | 'none'
 
+/** Texts of features; if PostgreSQL has joined them by the encoder's separator, the bytes of that one text. */
+export type Features = readonly string[] | Buffer
+
+/** Returns texts of features; those that are joined are one. */
+export const textsOf = (features: Features): readonly string[] =>
+  Buffer.isBuffer(features) ? [features.toString()] : features
+
 /** A part of an answer. */
 export type Part = string | Uint8Array
 
@@ -51,10 +58,11 @@ export type Encoder = {
    * Returns features without the coordinates that the format has no numbers for (NaN and infinity), and how many
    * features had some; undefined if none had. @param features one, or several that are joined by `separator`
    */
-  readonly mend: (features: string) => { readonly features: string; readonly mended: number } | undefined
+  readonly mend: (
+    features: string | Buffer,
+  ) => { readonly features: string; readonly mended: number } | undefined
   /**
-   * Text between two features. PostgreSQL joins the features of a page with it, so that it returns them as one row;
-   * `write` accepts features that are joined like single ones.
+   * Text between two features. PostgreSQL joins the features of a page with it, so that it returns them as one row.
    */
   readonly separator: string
   /** Starts one answer. A format whose package is loaded only then returns a promise. */
@@ -68,7 +76,7 @@ export type Encoder = {
 export type PageWriter = {
   readonly start: () => Part
   /** @param features at least one, each as `featureOf` returns it */
-  readonly write: (features: readonly string[]) => Part
+  readonly write: (features: Features) => Part
   readonly end: (end: PageEnd) => Part
   /** Returns the last part, which differs each time although the page is the same: the ETag does not cover it. */
   readonly stamp: () => string

@@ -1,6 +1,6 @@
 // Owns sequences of GeoJSON features: each is a text of its own, so that programs can read them one by one.
 
-import { type Encoder, makeEncoder } from './encoder.ts'
+import { type Encoder, makeEncoder, textsOf } from './encoder.ts'
 import type { Format } from './format.ts'
 import { geojsonFeatures } from './geojson.ts'
 
@@ -35,7 +35,7 @@ const encoderOf = (format: Format, extensions: Encoder['extensions'], mark: stri
         start: () => '',
         write(features) {
           let text = ''
-          for (const feature of features) {
+          for (const feature of textsOf(features)) {
             text += between + oneLine(feature)
             // The last brace of a batch comes with the next one.
             between = `}\n${mark}`

@@ -4,7 +4,7 @@ import { zstdCompressSync } from 'node:zlib'
 import type { SchemaElement } from 'hyparquet-writer'
 import { GEOMETRY_TYPES } from '../filter/expression.ts'
 import { type Column, freeName } from '../values/column.ts'
-import { type Layout, makeEncoder, type Part } from './encoder.ts'
+import { type Features, type Layout, makeEncoder, type Part, textsOf } from './encoder.ts'
 import type { Format } from './format.ts'
 import { columnsOf, type FeatureRecord, parseRecords, recordFeatures } from './record.ts'
 import { eachPosition, parseWkb, writeWkb } from './wkb.ts'
@@ -216,9 +216,10 @@ async function open(layout: Layout) {
 
   return {
     start: take,
-    write(features: readonly string[]) {
-      for (const feature of features) bytes += feature.length
-      rows.push(...parseRecords(features))
+    write(features: Features) {
+      const texts = textsOf(features)
+      for (const text of texts) bytes += text.length
+      rows.push(...parseRecords(texts))
       if (rows.length >= GROUP_ROWS || bytes >= GROUP_BYTES) writeGroup()
       return take()
     },

@@ -6,7 +6,7 @@ import type { Collection } from '../collections/collection.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import type { CoordinateSystem } from '../values/coordinate-system.ts'
 import { type GeometryColumn, geometryIn, straightened } from '../values/geometry-column.ts'
-import type { Encoder, GeometryForm, Layout } from './encoder.ts'
+import { type Encoder, type Features, type GeometryForm, type Layout, textsOf } from './encoder.ts'
 
 /** Texts of a feature: its geometry as hexadecimal EWKB, then the values of the columns. */
 export type FeatureRecord = readonly [geometry: string | null, ...values: (string | null)[]]
@@ -70,5 +70,5 @@ export const recordFeatures = (system: CoordinateSystem) =>
     hasLinks: false,
   }) satisfies Partial<Encoder>
 
-export const parseRecords = (features: readonly string[]) =>
-  JSON.parse(`[${features.join()}]`) as FeatureRecord[]
+export const parseRecords = (features: Features) =>
+  JSON.parse(`[${textsOf(features).join()}]`) as FeatureRecord[]

@@ -2,7 +2,7 @@
 
 import { sql } from '../../database/sql.ts'
 import { gatewayError, invalidParameter, listed, quoted } from '../../errors.ts'
-import { type Collection, isSpreadByCell } from '../collections/collection.ts'
+import { type Collection, isSpread, isSpreadByCell } from '../collections/collection.ts'
 import { type FilterParameters, filterCondition } from '../filter/filter.ts'
 import { type FilterFunctions, OWN_FUNCTIONS } from '../filter/functions.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
@@ -15,8 +15,15 @@ import { type CoordinateSystem, systemOf } from '../values/coordinate-system.ts'
 import { intervalCondition, parseDatetime } from '../values/datetime.ts'
 import { describeValue, parseValue } from '../values/value.ts'
 import { isUnlocated, type Located, planPlaces } from './locate.ts'
-import { type EndValue, parseCursor, refusedCursor, type SortKey, type Start } from './order.ts'
-import { boxesToGoThrough, type Quadrants } from './quadtree.ts'
+import {
+  canBeInAnyOrder,
+  type EndValue,
+  parseCursor,
+  refusedCursor,
+  type SortKey,
+  type Start,
+} from './order.ts'
+import { boxesToGoThrough, FIRST_QUADRANT, type Quadrants } from './quadtree.ts'
 
 export const DEFAULT_LIMIT = 10
 /** A large page occupies a connection until its client has read it; clients follow `next` links for more features. */
@@ -93,6 +100,10 @@ export type ItemQuery = {
   readonly order: readonly SortKey[]
   /** Set if pages go through boxes quadrant by quadrant; undefined if they are in `order` alone. */
   readonly quadrants: Quadrants | undefined
+  /** True for a first page that takes the features that PostgreSQL finds first, in any order. */
+  readonly isUnordered: boolean
+  /** Keys of the features on such a first page, which are not shown again. */
+  readonly shown: readonly string[]
   readonly properties: readonly Column[]
   readonly geometry: GeometryForm
   /** The system of the coordinates in the answer. */
@@ -137,9 +148,18 @@ export function planItems(
   const condition = conditions.length > 0 ? allOf(conditions) : undefined
   const start =
     parameters.cursor === undefined ? undefined : parseCursor(parameters.cursor, order, collection.key)
+  const limit = parameters.limit === NO_LIMIT ? ANY_NUMBER : (parameters.limit ?? DEFAULT_LIMIT)
+  // The order of a page without a condition is that of an index.
+  const isUnordered =
+    sorted.length === 0 &&
+    parameters.offset === undefined &&
+    start === undefined &&
+    condition !== undefined &&
+    !isSpread(collection) &&
+    canBeInAnyOrder(limit, collection.key)
   return {
     collection,
-    limit: parameters.limit === NO_LIMIT ? ANY_NUMBER : (parameters.limit ?? DEFAULT_LIMIT),
+    limit,
     isWhole,
     offset: parameters.offset,
     after: start?.values.length ? start.values : undefined,
@@ -148,6 +168,8 @@ export function planItems(
     cells: cellsToLookIn(condition?.boxes, collection),
     order,
     quadrants: planQuadrants(parameters, collection, condition, start),
+    isUnordered,
+    shown: start?.shown ?? [],
     properties: parameters.properties
       ? planProperties(parameters.properties, collection)
       : collection.properties,
@@ -166,9 +188,10 @@ function planQuadrants(
   // A walk collects the keys of all its features before it reads the first one.
   const isOrdered = sortby.some(Boolean) || offset !== undefined || limit === NO_LIMIT
   const boxes = isOrdered ? undefined : boxesToGoThrough(collection, condition)
-  if (!start) return boxes && collection.isGeometryIndexed ? { boxes, from: undefined, shown: [] } : undefined
-  if (start.quadrants && !boxes) throw refusedCursor()
-  return start.quadrants && boxes && { boxes, ...start.quadrants }
+  if (!start) return boxes && collection.isGeometryIndexed ? { boxes, from: FIRST_QUADRANT } : undefined
+  if (start.from === undefined) return undefined
+  if (!boxes) throw refusedCursor()
+  return { boxes, from: start.from }
 }
 
 /** Refuses a name that is given twice: it would mean nothing more, but every name costs PostgreSQL work. */

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Consistency, type Origin } from '../../database/consistency.ts'
 import type { Database } from '../../database/contract.ts'
-import { AnswerTooLong } from '../../database/lease.ts'
+import { AnswerTooLong } from '../../database/exchange.ts'
 import { isGeometryFailure } from '../../database/outcome.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { GatewayError } from '../../errors.ts'

@@ -2,15 +2,15 @@
 
 import { bound, type Fragment } from '../../database/fragment.ts'
 import { type SQL, sql } from '../../database/sql.ts'
-import type { Row, Statement } from '../../database/statement.ts'
+import type { BytesRow, Row, Statement } from '../../database/statement.ts'
 import { isSpread } from '../collections/collection.ts'
-import type { Encoder } from '../formats/encoder.ts'
+import type { Encoder, Features } from '../formats/encoder.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { columnOf } from '../values/column.ts'
 import { allOf } from '../values/condition.ts'
 import type { ItemQuery } from './item-query.ts'
-import { afterCondition, endCondition, orderBy, type Position, signatureOf } from './order.ts'
-import { FIRST_QUADRANT, isInAnyOrder, notShown, selectWalk, walkParts } from './quadtree.ts'
+import { afterCondition, endCondition, notShown, orderBy, type Position, signatureOf } from './order.ts'
+import { selectWalk, walkParts } from './quadtree.ts'
 
 /** Features are counted for numberMatched up to this many: it costs about as much as reading a page. */
 const COUNT_BOUND = 1_000
@@ -56,11 +56,11 @@ function compileQuery(
   compose: (from: From, texts: Texts) => SQL,
   further?: Fragment,
 ): Statement {
-  const { collection, condition, cells, after, order, limit, offset, quadrants } = query
+  const { collection, condition, cells, after, order, limit, offset, quadrants, shown } = query
   const within = [
     ...(condition ? [condition] : []),
     ...(cells ? [cellsCondition(cells)] : []),
-    ...(quadrants && quadrants.shown.length > 0 ? [notShown(collection.key, quadrants.shown)] : []),
+    ...(shown.length > 0 ? [notShown(collection.key, shown)] : []),
   ]
   const parts = [
     bound(limit),
@@ -68,7 +68,7 @@ function compileQuery(
     within.length > 0 ? allOf(within) : undefined,
     after && afterCondition(after, order),
     further,
-    ...(quadrants && !isUnordered(query) ? walkParts(quadrants, collection) : []),
+    ...(quadrants && !query.isUnordered ? walkParts(quadrants, collection) : []),
   ]
   const composeFrom = (
     from: From,
@@ -77,14 +77,10 @@ function compileQuery(
   return compileRead(collection, kind, parts, composeFrom, cells)
 }
 
-/** Returns true for a page of the features that PostgreSQL finds first, in any order. */
-export const isUnordered = ({ quadrants, limit, collection }: ItemQuery) =>
-  isInAnyOrder(quadrants, limit, collection.key)
-
 /** Returns what the text of a page depends on, besides the collection and the conditions. */
 function outlineOf(query: ItemQuery, { kind }: Encoder): string {
-  const { order, properties, geometry, collection, quadrants } = query
-  const way = isUnordered(query) ? 'any order' : quadrants ? 'quadrants' : 'ordered'
+  const { order, properties, geometry, collection, quadrants, isUnordered } = query
+  const way = isUnordered ? 'any order' : quadrants ? 'quadrants' : 'ordered'
   const names = properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
   return `${kind} ${geometry} ${way} ${signatureOf(order)}|${names}`
 }
@@ -105,10 +101,7 @@ export function compileItems(query: ItemQuery, encoder: Encoder, further?: Fragm
 }
 
 /** Returns the query with its features in an order, in which a page can go on from any of them. */
-export const inOrder = (query: ItemQuery): ItemQuery =>
-  query.quadrants
-    ? { ...query, quadrants: { ...query.quadrants, from: query.quadrants.from ?? FIRST_QUADRANT } }
-    : query
+export const inOrder = (query: ItemQuery): ItemQuery => ({ ...query, isUnordered: false })
 
 function selectItems(
   query: ItemQuery,
@@ -128,7 +121,7 @@ function selectItems(
   }
   const columns = sql`${feature}${sql.join(keys)}${further}`
   // Sorted once they are found, so that a page of all features looks like any other.
-  if (isUnordered(query))
+  if (query.isUnordered)
     return sql`select * from (select ${columns} from ${from.table} as item${where(from, matching)} limit ${limit} + 1) as found
       order by ${sql.identifier(keyName(0))}`
   return sql`select ${columns}
@@ -174,9 +167,10 @@ export function compilePage(query: ItemQuery, encoder: Encoder, mostBytes = MAX_
     return compileQuery(query, `rows ${outlineOf(query, encoder)}`, (from, texts) =>
       selectRows(query, encoder, from, texts),
     )
-  return compileQuery(query, `page ${mostBytes} ${outlineOf(query, encoder)}`, (from, texts) =>
+  const statement = compileQuery(query, `page ${mostBytes} ${outlineOf(query, encoder)}`, (from, texts) =>
     selectPage(query, encoder, from, texts, mostBytes),
   )
+  return { ...statement, isRaw: true }
 }
 
 /**
@@ -188,7 +182,7 @@ export function compilePage(query: ItemQuery, encoder: Encoder, mostBytes = MAX_
 function selectPage(query: ItemQuery, encoder: Encoder, from: From, texts: Texts, mostBytes: number): SQL {
   const { limit } = texts
   const ends = query.order.map((_, index) => keyName(index)).concat(texts.start ? 'path' : [])
-  const end = isUnordered(query)
+  const end = query.isUnordered
     ? [
         sql`, case when count(*) > ${limit} then array_to_json((array_agg(${sql.identifier(keyName(0))}::text))[1:${limit}]) end`,
       ]
@@ -228,14 +222,14 @@ export const isCountedApart = (query: ItemQuery) =>
  * the page.
  */
 function isCountable(query: ItemQuery): boolean {
-  const { collection, condition, after, quadrants, limit } = query
+  const { collection, condition, after, quadrants, limit, shown } = query
   if (quadrants) return isFirst(query) && limit < COUNT_BOUND_IN_BOXES
-  return after === undefined && (condition !== undefined || collection.estimatedRows <= COUNT_BOUND)
+  if (after !== undefined || shown.length > 0) return false
+  return condition !== undefined || collection.estimatedRows <= COUNT_BOUND
 }
 
 export type Page = {
-  /** The features' texts; those that PostgreSQL has joined by the encoder's separator are one. */
-  readonly features: readonly string[]
+  readonly features: Features
   readonly returned: number
   readonly matched: number | undefined
   /** The end of the page, if there is a next one. */
@@ -246,11 +240,10 @@ export type Page = {
 export function parsePage(rows: readonly Row[], query: ItemQuery): Page | undefined {
   const { limit, order, offset = 0, collection } = query
   if (!isSpread(collection)) {
-    const [features, read, matched, ...end] = rows[0]!
+    const [features, read, matched, ...end] = rows[0] as unknown as BytesRow
     if (features === null && read !== '0') return undefined
-    const position = () =>
-      isUnordered(query) ? afterShown(JSON.parse(end[0]!) as string[]) : positionOf(query, end)
-    return makePage(features ? [features] : [], Number(read), parseCount(matched, query), position, query)
+    const position = () => (query.isUnordered ? afterShown(query, end[0]!) : positionOf(query, end))
+    return makePage(features ?? [], Number(read), parseCount(matched, query), position, query)
   }
   const page = rows.slice(0, limit)
   const fromFirst = parseCount(rows[0]?.[1 + order.length], query)
@@ -264,9 +257,10 @@ export function parsePage(rows: readonly Row[], query: ItemQuery): Page | undefi
 }
 
 /** Returns the position after the features of a page in any order. */
-const afterShown = (shown: readonly string[]): Position => ({
+const afterShown = ({ quadrants }: ItemQuery, shown: string): Position => ({
   values: [],
-  quadrants: { from: FIRST_QUADRANT, shown },
+  from: quadrants?.from,
+  shown,
 })
 
 /** Returns the part of a row of compileItems that says where a page goes on after it. */
@@ -274,10 +268,11 @@ export const endOf = ({ order, quadrants }: ItemQuery, row: Row): Row =>
   row.slice(1, 1 + order.length + (quadrants ? 1 : 0))
 
 /** Returns the position after a row. @param end what follows its feature in the rows of compileItems */
-export function positionOf({ order, quadrants }: ItemQuery, end: Row): Position {
-  const values = end.slice(0, order.length)
-  return quadrants ? { values, quadrants: { from: end[order.length]!, shown: quadrants.shown } } : { values }
-}
+export const positionOf = ({ order, quadrants, shown }: ItemQuery, end: Row): Position => ({
+  values: end.slice(0, order.length),
+  from: quadrants && end[order.length]!,
+  shown: shown.length > 0 ? JSON.stringify(shown) : undefined,
+})
 
 /** Returns the number in the row of compileCount; undefined if more match than are counted. */
 export function parseCount(count: string | null | undefined, query: ItemQuery): number | undefined {
@@ -285,7 +280,7 @@ export function parseCount(count: string | null | undefined, query: ItemQuery): 
 }
 
 function makePage(
-  features: readonly string[],
+  features: Features,
   read: number,
   matched: number | undefined,
   position: () => Position,
@@ -301,14 +296,14 @@ function makePage(
 }
 
 /** Returns true if no page comes before this one: if it has no next page either, it holds all matches. */
-export const isFirst = ({ after, offset, quadrants }: ItemQuery) =>
-  after === undefined && !offset && !quadrants?.shown.length
+export const isFirst = ({ after, offset, shown }: ItemQuery) =>
+  after === undefined && !offset && shown.length === 0
 
 /**
  * Returns the query without the index of a projected table, for values that PROJ cannot project; undefined if it uses none,
  * or needs it to go on from a quadrant.
  */
 export const withoutIndex = (query: ItemQuery): ItemQuery | undefined =>
-  query.condition?.withoutIndex && query.quadrants?.from === undefined
+  query.condition?.withoutIndex && (!query.quadrants || isFirst(query))
     ? { ...query, condition: query.condition.withoutIndex, quadrants: undefined }
     : undefined

@@ -20,13 +20,8 @@ import { storedGeometry } from '../values/geometry-column.ts'
 export type Quadrants = {
   /** Every feature of the query meets one of them; it is listed in the first that it meets. */
   readonly boxes: readonly Box[]
-  /**
-   * Quadrant at which the page begins: a letter for the box, then a digit for each quarter. Undefined for the first page,
-   * which takes features in any order.
-   */
-  readonly from: string | undefined
-  /** Keys of the features on the first page, which are not shown again. */
-  readonly shown: readonly string[]
+  /** Quadrant at which the page begins: a letter for the box, then a digit for each quarter. */
+  readonly from: string
 }
 
 /** Most boxes that are gone through one after another; a box across the antimeridian is two. */
@@ -35,13 +30,9 @@ const MAX_BOXES = 4
 const MAX_DEPTH = 20
 /** Features of a quadrant that need not be divided, also for shorter pages: dividing it costs as much as reading these. */
 const LEAST_CAPACITY = 100
-/** Longest first page in any order: its keys are part of each link that follows. */
-const MAX_SHOWN = 250
-
 export const FIRST_QUADRANT = 'a'
 const QUADRANT = new RegExp(`^[a-${String.fromCharCode(96 + MAX_BOXES)}][0-3]{0,${MAX_DEPTH}}$`)
 export const isQuadrant = (text: unknown): text is string => typeof text === 'string' && QUADRANT.test(text)
-export const isShown = (keys: unknown): keys is string[] => Array.isArray(keys) && keys.length <= MAX_SHOWN
 
 /**
  * Returns the boxes that pages can go through; undefined if they must be in the order of the key. Citus plans no recursive
@@ -59,20 +50,9 @@ export function boxesToGoThrough(
   return geometry.srid !== DEGREES && boxes.some(isTooWide) ? undefined : boxes
 }
 
-/** Returns true if a page takes features in any order: a first one whose keys fit into the link to the next. */
-export const isInAnyOrder = (quadrants: Quadrants | undefined, limit: number, key: readonly Column[]) =>
-  quadrants !== undefined && quadrants.from === undefined && limit <= MAX_SHOWN && key.length === 1
-
-/** True for features that the first page did not show. */
-export const notShown = ([column]: readonly Column[], keys: readonly string[]): Condition => ({
-  shape: 'not shown',
-  values: [keys],
-  compose: (keys) => sql`${columnOf(column!)} <> all(${keys})`,
-})
-
 /** Returns what a walk through the quadrants depends on: where it begins, and the boxes in the system of the table. */
 export const walkParts = ({ from, boxes }: Quadrants, { geometry }: Collection): [Fragment, Fragment] => [
-  bound(from ?? FIRST_QUADRANT),
+  bound(from),
   combine(
     'boxes',
     boxes.map((box) => boxFragment(box, geometry.srid!)),

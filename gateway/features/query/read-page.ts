@@ -1,12 +1,13 @@
 // Owns reading a page: in one go, or as a stream of batches, so that no more than some megabytes of it are in memory.
 
+import { AnswerTooLong } from '../../database/exchange.ts'
 import { bound, combine, compileFragment } from '../../database/fragment.ts'
-import { AnswerTooLong } from '../../database/lease.ts'
 import { isGeometryFailure } from '../../database/outcome.ts'
 import { sql } from '../../database/sql.ts'
 import { meanBytes, type Row } from '../../database/statement.ts'
 import { gatewayError } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
+import type { Features } from '../formats/encoder.ts'
 import { isAlwaysConvertible } from '../values/geometry-column.ts'
 import { nameCalls } from './call-failure.ts'
 import { ANY_NUMBER, type ItemQuery } from './item-query.ts'
@@ -21,7 +22,6 @@ import {
   inOrder,
   isCountedApart,
   isFirst,
-  isUnordered,
   MAX_PAGE_BYTES,
   type Page,
   parseCount,
@@ -98,16 +98,26 @@ async function readAtOnce(reading: PageReading, query: ItemQuery, mostBytes: num
     heavy.set(query.collection, Math.max(least, heavy.get(query.collection) ?? 0))
     return 'long'
   }
-  // In the order of quadrants a link needs no list of keys.
-  if (page.end && isUnordered(query) && !fitsIntoLink(page.end))
+  // In an order a link needs no list of keys.
+  if (page.end && query.isUnordered && !fitsIntoLink(page.end))
     return readAtOnce(reading, inOrder(query), mostBytes)
-  const features = page.features.map((text) => mend(reading, query, text))
+  const features = mendPage(reading, query, page.features)
   if (!page.end || !isCountedApart(query)) return { ...page, features }
   const [row] = await database.read(compileCount(query), demand)
   return { ...page, features, matched: parseCount(row![0], query) }
 }
 
-function mend({ encoder, unshown }: PageReading, { collection }: ItemQuery, text: string): string {
+function mendPage(reading: PageReading, query: ItemQuery, features: Features): Features {
+  if (!Buffer.isBuffer(features)) return features.map((text) => mend(reading, query, text))
+  const mended = mend(reading, query, features)
+  return typeof mended === 'string' ? Buffer.from(mended) : mended
+}
+
+function mend<Text extends string | Buffer>(
+  { encoder, unshown }: PageReading,
+  { collection }: ItemQuery,
+  text: Text,
+): Text | string {
   const mended = encoder.mend(text)
   if (!mended) return text
   unshown.note(collection, mended.mended)
@@ -192,12 +202,12 @@ function restOf(query: ItemQuery, read: number, last: Row | undefined): ItemQuer
   const limit = query.limit - read
   if (query.offset !== undefined || query.collection.key.length === 0)
     return { ...query, limit, offset: (query.offset ?? 0) + read }
-  const { values, quadrants } = positionOf(query, last.slice(1))
+  const { values, from } = positionOf(query, last.slice(1))
   return {
     ...query,
     limit,
     after: values,
-    quadrants: query.quadrants && quadrants && { ...query.quadrants, ...quadrants },
+    quadrants: query.quadrants && { ...query.quadrants, from: from! },
   }
 }
 

@@ -141,6 +141,28 @@ test('a cursor is valid only for its order, and only with values that its column
   assert.throws(() => planItems({ cursor, offset: 1 }, collection), /exclude each other/)
 })
 
+test('only the first page of a condition is in any order, and its cursor has keys that the column can store', () => {
+  const parameters = { height: '7', limit: 100 }
+  const isUnordered = (given: object) => planItems({ ...parameters, ...given }, collection).isUnordered
+  assert.equal(isUnordered({}), true)
+  for (const given of [{ sortby: ['height'] }, { offset: 0 }, { limit: 1000 }, { limit: 'none' }])
+    assert.equal(isUnordered(given), false, JSON.stringify(given))
+  assert.equal(planItems({ limit: 100 }, collection).isUnordered, false)
+  const { order, key } = { ...planItems(parameters, collection), key: collection.key }
+  for (const values of [[], ['7']]) {
+    const cursor = renderCursor(order, { values, shown: '["1","5"]' }, key)
+    const next = planItems({ ...parameters, cursor }, collection)
+    assert.deepEqual([next.isUnordered, next.shown, next.after ?? []], [false, ['1', '5'], values])
+    const { text, values: bound } = compilePage(next, geojson)
+    assert.match(text, /"id" <> all\(\$\d\)/)
+    assert.ok(bound.some((value) => String(value) === '1,5'))
+  }
+  for (const shown of ['["x"]', '"1"', '[1]', JSON.stringify(Array(251).fill('1'))]) {
+    const cursor = renderCursor(order, { values: [], shown }, key)
+    assert.throws(() => planItems({ ...parameters, cursor }, collection), { code: 'parameter-invalid' })
+  }
+})
+
 test('unknown parameters and columns, and invalid values, are refused by name', () => {
   assert.throws(() => planItems({ nothing: '1' }, collection), { code: 'parameter-unknown' })
   assert.throws(() => planItems({ extra: '{}' }, collection), { code: 'parameter-unknown' })
