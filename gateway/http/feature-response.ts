@@ -2,11 +2,13 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError } from '../errors.ts'
-import { ABSENT, type Condition } from '../features/changes/item-statement.ts'
+import { ABSENT, type Precondition } from '../features/changes/precondition.ts'
 import type { Collection } from '../features/collections/collection.ts'
 import type { Format, Link } from '../features/formats/format.ts'
 import { closeFeature, GEOJSON } from '../features/formats/geojson.ts'
+import type { StoredFeature } from '../features/query/stored-feature.ts'
 import { type CoordinateSystem, CRS84, CRS84H, findSystem } from '../features/values/coordinate-system.ts'
+import { parseHttpDate, sendLastModified } from './http-date.ts'
 import { link, ownLinks } from './links.ts'
 import { HTML, JSON_FORMAT } from './negotiate.ts'
 
@@ -53,12 +55,13 @@ export function sendFeature(
   base: string,
   collection: Collection,
   id: string,
-  { text, version }: { readonly text: string; readonly version: string },
+  { text, version, modified }: Omit<StoredFeature, 'id'>,
   type = GEOJSON.types[0],
   system?: CoordinateSystem,
 ) {
   const links = featureLinks(base, collection, id, GEOJSON, system)
   tellSystem(reply, system ?? collection.defaultSystem)
+  sendLastModified(reply, modified)
   // Node sends a string and its headers in one write; a second write would take an eighth of the time of such an answer.
   return reply
     .type(type)
@@ -70,14 +73,30 @@ const TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/
 const VERSION = /^-?\d{1,19}$/
 
 /**
- * Returns the versions that a change may find, from If-Match; undefined for any. Tags of another shape belong to
- * something else and match nothing, and neither do weak tags (RFC 9110, 13.1.1).
+ * Returns what a change may find: versions from If-Match, or a time from If-Unmodified-Since, which counts only without
+ * the former and for a collection that has such times (RFC 9110, 13.1.4).
  * @throws GatewayError header-invalid; feature-changed if all tags are weak
  */
-export function parseCondition({ headers }: FastifyRequest, { fingerprint }: Collection): Condition {
+export function parsePrecondition(request: FastifyRequest, collection: Collection): Precondition {
+  const { headers } = request
   if (headers['if-none-match']?.trim() === '*') return ABSENT
-  const given = headers['if-match']?.trim()
-  if (given === undefined || given === '*') return undefined
+  const tags = headers['if-match']?.trim()
+  if (tags !== undefined) return tags === '*' ? undefined : { versions: parseTags(tags, collection) }
+  const unmodifiedSince = unmodifiedSinceOf(request, collection)
+  return unmodifiedSince === undefined ? undefined : { unmodifiedSince }
+}
+
+/** Returns the second since 1970 that If-Unmodified-Since names; undefined if it does not count. */
+export const unmodifiedSinceOf = ({ headers }: FastifyRequest, { touched }: Collection) =>
+  touched === undefined || headers['if-match'] !== undefined
+    ? undefined
+    : parseHttpDate(headers['if-unmodified-since'])
+
+/**
+ * Returns the versions that If-Match names. Tags of another shape belong to something else and match nothing, and neither
+ * do weak tags (RFC 9110, 13.1.1).
+ */
+function parseTags(given: string, { fingerprint }: Collection): string[] {
   const tags = given.split(',').map((text) => text.trim())
   if (tags.every((tag) => tag.startsWith('W/') && TAG.test(tag)))
     throw gatewayError(

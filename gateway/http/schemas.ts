@@ -370,6 +370,15 @@ export const contentCrs = {
   },
 }
 
+/** The header with the time of a feature's last change. */
+export const lastModified = {
+  'Last-Modified': {
+    type: 'string',
+    description:
+      'Time of the last change of the feature, in whole seconds; left out if its table does not tell it.',
+  },
+}
+
 /** Describes `explain`, which returns the query instead of its result. */
 export const explainParameter = Type.Optional(
   Type.Integer({

@@ -1871,6 +1871,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Time of the last change of the feature, in whole seconds; left out if its table does not tell it. */
+                    "Last-Modified"?: string;
                     /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
                     "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
@@ -2065,6 +2067,8 @@ export interface operations {
                     "Tessera-Staleness"?: number;
                     /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
                     "Content-Crs"?: string;
+                    /** @description Time of the last change of the feature, in whole seconds; left out if its table does not tell it. */
+                    "Last-Modified"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2165,6 +2169,8 @@ export interface operations {
                 "idempotency-key"?: string;
                 /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
+                /** @description Last-Modified of the feature as it was read, with the same effect; it counts only without If-Match, and in collections whose features have Last-Modified. */
+                "if-unmodified-since"?: string;
                 /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
                 "content-crs"?: string;
                 /** @description With `return=representation`, the answer contains the feature, and with `return=minimal` it does not; without either, that of POST does not, and others do. With `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused. */
@@ -2190,6 +2196,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Time of the last change of the feature, in whole seconds; left out if its table does not tell it. */
+                    "Last-Modified"?: string;
                     /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
                     "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
@@ -2207,6 +2215,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Time of the last change of the feature, in whole seconds; left out if its table does not tell it. */
+                    "Last-Modified"?: string;
                     /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
                     "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
@@ -2226,6 +2236,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Time of the last change of the feature, in whole seconds; left out if its table does not tell it. */
+                    "Last-Modified"?: string;
                     /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
                     "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
@@ -2388,6 +2400,8 @@ export interface operations {
                 "idempotency-key"?: string;
                 /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
+                /** @description Last-Modified of the feature as it was read, with the same effect; it counts only without If-Match, and in collections whose features have Last-Modified. */
+                "if-unmodified-since"?: string;
             };
             path: {
                 /** @description As /collections lists it. */
@@ -2562,6 +2576,8 @@ export interface operations {
                 "idempotency-key"?: string;
                 /** @description ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412. */
                 "if-match"?: string;
+                /** @description Last-Modified of the feature as it was read, with the same effect; it counts only without If-Match, and in collections whose features have Last-Modified. */
+                "if-unmodified-since"?: string;
                 /** @description Coordinate system of the body, as a URI from the list of the collection in angle brackets; by default CRS84 (longitude, latitude). */
                 "content-crs"?: string;
                 /** @description With `return=representation`, the answer contains the feature, and with `return=minimal` it does not; without either, that of POST does not, and others do. With `handling=lenient`, members that the collection does not have, or that cannot be set, are left out and not refused. */
@@ -2587,6 +2603,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Time of the last change of the feature, in whole seconds; left out if its table does not tell it. */
+                    "Last-Modified"?: string;
                     /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
                     "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
@@ -2604,6 +2622,8 @@ export interface operations {
                 headers: {
                     /** @description Entity tag of the feature after the change. */
                     ETag?: string;
+                    /** @description Time of the last change of the feature, in whole seconds; left out if its table does not tell it. */
+                    "Last-Modified"?: string;
                     /** @description Coordinate system of the coordinates in the answer, as a URI in angle brackets. */
                     "Content-Crs"?: string;
                     /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */

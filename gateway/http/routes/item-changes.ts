@@ -1,5 +1,6 @@
 // Owns the routes that change features: create, replace, patch and remove them.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError, invalidParameter } from '../../errors.ts'
@@ -17,7 +18,15 @@ import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
 import { acceptBodies, acceptStreams, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
-import { featureTag, featureUrl, parseCondition, sendFeature, systemOfBody } from '../feature-response.ts'
+import {
+  featureTag,
+  featureUrl,
+  parsePrecondition,
+  sendFeature,
+  systemOfBody,
+  unmodifiedSinceOf,
+} from '../feature-response.ts'
+import { sendLastModified } from '../http-date.ts'
 import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '../idempotency.ts'
 import { openBody } from '../open-body.ts'
 import { applyPreference, preferenceOf } from '../prefer.ts'
@@ -27,6 +36,7 @@ import {
   content,
   contentCrs,
   itemParams,
+  lastModified,
   noQuery,
   notFound,
 } from '../schemas.ts'
@@ -35,7 +45,12 @@ import type { Upload, Uploads } from '../upload.ts'
 import type { Views } from '../view.ts'
 
 /** Classes that were part of Features, and are part of Common now. Clients look for either. */
-const CLASSES = ['create-replace-delete', 'update', 'optimistic-locking-etags']
+const CLASSES = [
+  'create-replace-delete',
+  'update',
+  'optimistic-locking-etags',
+  'optimistic-locking-timestamps',
+]
 export const conformance = [
   ...['ogcapi-common-5', 'ogcapi-features-4'].flatMap((standard) =>
     CLASSES.map((name) => `http://www.opengis.net/spec/${standard}/1.0/conf/${name}`),
@@ -50,6 +65,13 @@ const conditionHeaders = Type.Object({
     Type.String({
       description:
         'ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412.',
+    }),
+  ),
+  'if-unmodified-since': Type.Optional(
+    Type.String({
+      description:
+        'Last-Modified of the feature as it was read, with the same effect; it counts only without If-Match, and in collections whose features have Last-Modified.',
+      example: 'Sat, 13 Mar 2021 11:28:17 GMT',
     }),
   ),
 })
@@ -74,6 +96,7 @@ const answerHeaders = Type.Object({
 const changeAnswer = { ...changeConsistency, ...repeatedHeader }
 const etag = {
   ETag: { type: 'string', description: 'Entity tag of the feature after the change.' },
+  ...lastModified,
   ...contentCrs,
   ...changeAnswer,
 }
@@ -210,25 +233,27 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     )
   }
   /** Sends the result of a change. */
-  const answer = (
+  const answer = async (
     request: FastifyRequest,
     reply: FastifyReply,
     collection: Collection,
     { kind, item }: Done,
   ) => {
     if (!item) return reply.code(204).send()
+    if (unmodifiedSinceOf(request, collection) !== undefined) await comeTo(item.modified)
     if (kind === 'created') {
       reply.code(201)
       setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
     }
-    const { id, text, version } = item
+    const { id, text, version, modified } = item
     const wanted = preferenceOf(request, 'return')
     if (wanted === 'minimal' || wanted === 'representation') applyPreference(reply, `return=${wanted}`)
     // As the standard recommends, a new feature is shown to a client that asks for it.
     const isWanted = wanted === 'representation' || (wanted !== 'minimal' && request.method !== 'POST')
     if (isWanted && text !== undefined)
-      return sendFeature(reply, request.publicUrl, collection, id, { text, version })
+      return sendFeature(reply, request.publicUrl, collection, id, { text, version, modified })
     reply.header('etag', featureTag(collection, version))
+    sendLastModified(reply, modified)
     return reply.code(kind === 'created' ? 201 : 204).send()
   }
 
@@ -258,9 +283,10 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
-        const condition = parseCondition(request, collection)
-        // A client that sends If-Match, even with *, means a feature that exists.
-        const mayCreate = request.headers['if-match'] === undefined
+        const condition = parsePrecondition(request, collection)
+        // A client that sends If-Match, even with *, or the date of a feature, means one that exists.
+        const mayCreate =
+          request.headers['if-match'] === undefined && unmodifiedSinceOf(request, collection) === undefined
         const { featureId } = request.params
         const done = await change(request, reply, collection, (changes) =>
           changes.replace(collection, featureId, request.body, condition, mayCreate),
@@ -289,7 +315,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canRemove')
-        const condition = parseCondition(request, collection)
+        const condition = parsePrecondition(request, collection)
         const done = await change(request, reply, collection, (changes) =>
           changes.remove(collection, request.params.featureId, condition),
         )
@@ -393,7 +419,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
-        const condition = parseCondition(request, collection)
+        const condition = parsePrecondition(request, collection)
         const done = await change(request, reply, collection, (changes) =>
           changes.update(collection, request.params.featureId, request.body, condition),
         )
@@ -414,6 +440,18 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       reply.header('accept-put', FEATURE_TYPES.join(', ')).header('accept-patch', PATCH_TYPES.join(', '))
     return answerOptions(request, reply, allowOf(collection, true))
   })
+}
+
+/** Most seconds that an answer waits for its date. */
+const MAX_AHEAD_S = 2
+
+/**
+ * Waits until a feature's date is no longer in the future. A client that makes changes by dates can then send this one
+ * with its next change, which the date of now would not allow.
+ */
+async function comeTo(second: number | undefined) {
+  const ahead = (second ?? 0) * 1000 - Date.now()
+  if (ahead > 0 && ahead <= MAX_AHEAD_S * 1000) await sleep(ahead)
 }
 
 function allowOf({ capabilities }: Collection, isItem: boolean): string[] {

@@ -63,6 +63,7 @@ import {
   explainParameter,
   formatParameter,
   itemParams,
+  lastModified,
   notFound,
   orPage,
   problemOf,
@@ -471,7 +472,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         response: {
           200: orExplained({
             ...orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#'))),
-            headers: { ...readConsistency, ...contentCrs },
+            headers: { ...readConsistency, ...contentCrs, ...lastModified },
           }),
           ...explainProblems,
           404: notFound,

@@ -19,6 +19,8 @@ const EDITING = {
   update: 'methods update-patch-op update-patch-body update-patch-response',
   'optimistic-locking-etags':
     'get-etag-response put-etag-response patch-etag-response ifmatch-put-op ifmatch-put-eval ifmatch-patch-op ifmatch-patch-eval',
+  'optimistic-locking-timestamps':
+    'get-last-modified-response put-last-modified-response patch-last-modified-response ifunmodifiedsince-put-op ifunmodifiedsince-put-eval ifunmodifiedsince-patch-op ifunmodifiedsince-patch-eval',
 }
 
 /** An asterisk stands for a class as a whole, whose requirements have no tests of their own. */
