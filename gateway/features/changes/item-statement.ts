@@ -286,9 +286,12 @@ export function updateKept(collection: Collection, { assignments }: ItemBody): K
   })
 }
 
-/** Returns all columns but the feature's id, and those that PostgreSQL computes. */
-const keptColumns = ({ columns, hidden, idColumn }: Collection): KeptColumn[] =>
-  [...columns.filter(({ isComputed }) => !isComputed).map(({ name }) => name), ...hidden]
+/** Returns all columns but the feature's id, and those that PostgreSQL computes; the time of the last change is one. */
+const keptColumns = ({ columns, hidden, idColumn, touched }: Collection): KeptColumn[] =>
+  [
+    ...columns.filter(({ isComputed, name }) => !isComputed || name === touched).map(({ name }) => name),
+    ...hidden,
+  ]
     .filter((name) => name !== idColumn!.name && name !== CELL_COLUMN)
     .map((name) => ({ name, value: sql`${sql.identifier(name)}` }))
 

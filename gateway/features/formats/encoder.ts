@@ -25,6 +25,13 @@ export type Layout = {
   readonly hasGeometry: boolean
   /** True if a text begins with a byte order mark, by which spreadsheets know that it is UTF-8. */
   readonly hasByteOrderMark: boolean
+  readonly origin: Origin
+}
+
+/** Gateway that sends an answer. */
+export type Origin = {
+  /** Address of the collection; undefined in a file that no gateway has sent. */
+  readonly url: string | undefined
 }
 
 export type Encoder = {
@@ -57,6 +64,13 @@ export type Encoder = {
    * `write` accepts features that are joined like single ones.
    */
   readonly separator: string
+  /** Returns a single feature as a document; undefined for a format that has pages alone. */
+  readonly document?: (
+    feature: string,
+    collection: Collection,
+    origin: Origin,
+    links: readonly Link[],
+  ) => string
   /** Starts one answer. A format whose package is loaded only then returns a promise. */
   readonly open: (layout: Layout) => PageWriter | Promise<PageWriter>
 }

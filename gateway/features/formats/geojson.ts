@@ -8,7 +8,7 @@ import { parseExactJson } from '../values/exact-json.ts'
 import { type GeometryColumn, geometryIn, storedGeometry, straightened } from '../values/geometry-column.ts'
 import { withoutNonNumbers } from '../values/non-numbers.ts'
 import { concat } from './concat.ts'
-import { type Encoder, type GeometryForm, makeEncoder, type PageEnd } from './encoder.ts'
+import { type Encoder, type GeometryForm, makeEncoder, type PageEnd, type PageWriter } from './encoder.ts'
 import type { Format, Link } from './format.ts'
 
 export const GEOJSON: Format = {
@@ -23,10 +23,11 @@ export const GEOJSON: Format = {
  * is no faster.
  */
 function featureOf(
-  system: CoordinateSystem,
   { geometry, idColumn }: Collection,
   properties: readonly Column[],
   form: GeometryForm,
+  convert: (column: GeometryColumn) => SQL,
+  further: SQL | undefined,
 ): SQL {
   const id = idColumn && [
     sql`'"id":'`,
@@ -44,10 +45,11 @@ function featureOf(
     sql`'{"type":"Feature",'`,
     ...(id ?? []),
     sql`'"geometry":'`,
-    geometryMember(form, system, geometry),
+    geometryMember(form, geometry, convert),
     sql`',"properties":{'`,
     ...members,
     sql`'}'`,
+    ...(further ? [further] : []),
   ])
 }
 
@@ -62,10 +64,14 @@ function propertyOf(column: Column): SQL {
     : sql`to_json(${value})::text`
 }
 
-function geometryMember(form: GeometryForm, system: CoordinateSystem, geometry: GeometryColumn): SQL {
+function geometryMember(
+  form: GeometryForm,
+  geometry: GeometryColumn,
+  convert: (column: GeometryColumn) => SQL,
+): SQL {
   switch (form) {
     case 'converted':
-      return sql`coalesce(${geometryOf(system, geometry)}, 'null')`
+      return sql`coalesce(${convert(geometry)}, 'null')`
     case 'stored':
       return sql`coalesce('"' || ${columnOf({ name: geometry.column })}::text || '"', 'null')`
     case 'none':
@@ -80,7 +86,7 @@ const STORED_GEOMETRY = /"geometry":"([0-9A-F]*)"/
  * Returns the text of the geometry as GeoJSON wants it: straight lines, rings by the right-hand rule, which holds on the
  * ground whatever the order of the axes is.
  */
-function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: GeometryColumn): SQL {
+export function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: GeometryColumn): SQL {
   const { type } = column
   let geometry = geometryIn(srid, column, straightened(column))
   // ST_ForcePolygonCCW also turns lines round.
@@ -97,36 +103,40 @@ function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: 
  */
 const hasNonNumbers = (text: string) => text.includes('NaN') || text.includes('Infi')
 
-const GEOMETRY_START = '"geometry":{'
-const GEOMETRY_END = ',"properties":{'
-
-/** Replaces geometries with NaN or infinite coordinates by what is left of them; returns undefined if there are none. */
-function mend(features: string): { features: string; mended: number } | undefined {
-  if (!hasNonNumbers(features)) return undefined
-  let mended = 0
-  let text = ''
-  let done = 0
-  for (let start = features.indexOf(GEOMETRY_START); start >= 0; ) {
-    const from = start + GEOMETRY_START.length - 1
-    const end = features.indexOf(GEOMETRY_END, from)
-    if (end < 0) break
-    const geometry = features.slice(from, end)
-    const left = hasNonNumbers(geometry) ? withoutNonNumbers(geometry) : geometry
-    if (left !== geometry) {
-      mended++
-      text += features.slice(done, from) + left
-      done = end
+/**
+ * Returns the function that replaces geometries with NaN or infinite coordinates by what is left of them, or returns
+ * undefined if there are none.
+ * @param before text before a geometry, with its first brace @param after text after it
+ */
+export const mendMember =
+  (before: string, after: string) =>
+  (features: string): { features: string; mended: number } | undefined => {
+    if (!hasNonNumbers(features)) return undefined
+    let mended = 0
+    let text = ''
+    let done = 0
+    for (let start = features.indexOf(before); start >= 0; ) {
+      const from = start + before.length - 1
+      const end = features.indexOf(after, from)
+      if (end < 0) break
+      const geometry = features.slice(from, end)
+      const left = hasNonNumbers(geometry) ? withoutNonNumbers(geometry) : geometry
+      if (left !== geometry) {
+        mended++
+        text += features.slice(done, from) + left
+        done = end
+      }
+      start = features.indexOf(before, end)
     }
-    start = features.indexOf(GEOMETRY_START, end)
+    return { features: text + features.slice(done), mended }
   }
-  return { features: text + features.slice(done), mended }
-}
+const mend = mendMember('"geometry":{', ',"properties":{')
 
 /** Returns a single feature as a document. @param feature as featureOf returns it */
 export const closeFeature = (feature: string, links: readonly Link[]) =>
   `${feature},"links":${JSON.stringify(links)}}`
 
-const SEPARATOR = '},'
+export const SEPARATOR = '},'
 
 /** Returns features as values whose numbers keep all digits. @param features as featureOf returns them */
 export const parseFeatures = (features: readonly string[]): unknown[] =>
@@ -135,11 +145,19 @@ export const parseFeatures = (features: readonly string[]): unknown[] =>
 const renderEnd = ({ returned, matched, links }: PageEnd) =>
   `],"numberReturned":${returned}${matched === undefined ? '' : `,"numberMatched":${matched}`},"links":${JSON.stringify(links)}`
 
-/** Returns the functions of every format whose features are GeoJSON. */
-export const geojsonFeatures = (system: CoordinateSystem) =>
+/**
+ * Returns the functions of every format whose features are GeoJSON.
+ * @param convert returns the text of a geometry in SQL @param furtherOf returns members after the properties in SQL
+ */
+export const geojsonFeatures = (
+  system: CoordinateSystem,
+  convert = (column: GeometryColumn) => geometryOf(system, column),
+  furtherOf: (collection: Collection) => SQL | undefined = () => undefined,
+) =>
   ({
-    featureOf: (collection, properties, form) => featureOf(system, collection, properties, form),
-    geometryOf: (column) => geometryOf(system, column),
+    featureOf: (collection, properties, form) =>
+      featureOf(collection, properties, form, convert, furtherOf(collection)),
+    geometryOf: convert,
     storedGeometryOf: (feature) => STORED_GEOMETRY.exec(feature)?.[1],
     // A function, because a text as the replacement could have patterns such as $1.
     fillGeometry: (feature, geometry) =>
@@ -147,28 +165,32 @@ export const geojsonFeatures = (system: CoordinateSystem) =>
     mend,
   }) satisfies Partial<Encoder>
 
+/** @param members of the collection before its features, each with a comma behind it */
+export function collectionWriter(members = ''): PageWriter {
+  let isEmpty = true
+  return {
+    start: () => `{"type":"FeatureCollection",${members}"features":[`,
+    write(features) {
+      // Not `join`, which copies all features once more and takes five times as long.
+      let text = ''
+      for (const feature of features) {
+        text += isEmpty ? feature : `,${feature}`
+        text += '}'
+        isEmpty = false
+      }
+      return text
+    },
+    end: renderEnd,
+    stamp: () => `,"timeStamp":"${new Date().toISOString()}"}`,
+  }
+}
+
 export const geojson = makeEncoder((system) => ({
   ...geojsonFeatures(system),
   format: GEOJSON,
   extensions: ['geojson', 'json'],
   hasLinks: true,
   separator: SEPARATOR,
-  open() {
-    let isEmpty = true
-    return {
-      start: () => '{"type":"FeatureCollection","features":[',
-      write(features) {
-        // Not `join`, which copies all features once more and takes five times as long.
-        let text = ''
-        for (const feature of features) {
-          text += isEmpty ? feature : `,${feature}`
-          text += '}'
-          isEmpty = false
-        }
-        return text
-      },
-      end: renderEnd,
-      stamp: () => `,"timeStamp":"${new Date().toISOString()}"}`,
-    }
-  },
+  document: (feature, _collection, _origin, links) => closeFeature(feature, links),
+  open: () => collectionWriter(),
 }))

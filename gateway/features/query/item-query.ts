@@ -68,6 +68,7 @@ const OWN_PARAMETERS = [
   'skipGeometry',
   'csv-bom',
   'f',
+  'profile',
   'explain',
 ]
 
@@ -228,7 +229,9 @@ export function planConditions(
     ...planEquals(parameters, collection, own),
     ...(bbox ? [bboxCondition(bbox, collection.geometry)] : []),
     // If the collection has no temporal property, `datetime` matches every feature (/req/core/fc-time-response).
-    ...(interval && collection.temporal ? [intervalCondition(interval, collection.temporal)] : []),
+    ...(interval && collection.temporal
+      ? [intervalCondition(interval, collection.temporal, collection.temporalEnd)]
+      : []),
     ...(filter ? [filter] : []),
   ]
 }

@@ -22,10 +22,11 @@ export const firstTime = sql`date_trunc('second', now())`
  * than once a second for a minute stays a minute ahead: nobody has been given the date of such a version. There is no
  * CASE, in which Citus does not allow now().
  * @param before time of the change before
+ * @param now second of the clock
  */
-export function nextTime(before: SQL): SQL {
+export function nextTime(before: SQL, now = firstTime): SQL {
   const nextSecond = sql`date_trunc('second', ${inUtc(before)} + interval '1.999999 seconds') at time zone 'UTC'`
   const justAfter = sql`(${inUtc(before)} + interval '1 microsecond') at time zone 'UTC'`
-  const ahead = sql`greatest(${firstTime} + interval '1 minute', ${justAfter})`
-  return sql`greatest(${firstTime}, least(${nextSecond}, ${ahead}))`
+  const ahead = sql`greatest((${inUtc(now)} + interval '1 minute') at time zone 'UTC', ${justAfter})`
+  return sql`greatest(${now}, least(${nextSecond}, ${ahead}))`
 }

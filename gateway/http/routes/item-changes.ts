@@ -15,13 +15,14 @@ import { GEOJSON } from '../../features/formats/geojson.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import type { Answers } from '../answers.ts'
-import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
+import { type AuthenticateOptions, authenticate, makeChangeQuestion } from '../auth/authenticate.ts'
 import { acceptBodies, acceptStreams, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
 import {
   featureTag,
   featureUrl,
   parsePrecondition,
+  requirePrecondition,
   sendFeature,
   systemOfBody,
   unmodifiedSinceOf,
@@ -33,6 +34,7 @@ import { applyPreference, preferenceOf } from '../prefer.ts'
 import {
   changeProblems,
   collectionParams,
+  conditionMissing,
   content,
   contentCrs,
   itemParams,
@@ -117,6 +119,7 @@ const changedItem = (done: string) => ({
     200: feature('The feature after the change.', etag),
     204: nothing(done, etag),
     404: notFound,
+    428: conditionMissing,
     ...changeProblems,
   },
 })
@@ -132,6 +135,8 @@ type Services = AuthenticateOptions & {
   readonly uploads: Uploads
   /** Most bytes of a feature. */
   readonly bodyLimit: number
+  /** True if changes in collections need a condition for which nothing else is set. */
+  readonly requiresPrecondition: boolean
 }
 
 const manyQuery = Type.Object(
@@ -163,7 +168,7 @@ type ItemRoute = { Params: { collectionId: string; featureId: string } }
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, views, answers, unshown, idempotencyKeys, uploads, bodyLimit, ...access },
+  { catalog, views, answers, unshown, idempotencyKeys, uploads, bodyLimit, requiresPrecondition, ...access },
 ) => {
   const change = async (
     request: FastifyRequest,
@@ -179,6 +184,8 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     const done = await make(
       makeItemChanges(await views.openForChange(request), unshown, key, {
         system,
+        takesJsonFg: true,
+        isSystemNamed: request.headers['content-crs'] !== undefined,
         isLenient: handling === 'lenient',
       }),
     )
@@ -232,6 +239,12 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       { allow: allowOf(collection, isItem), collection: collection.id },
     )
   }
+  const requiresCondition = (collection: Collection) =>
+    collection.requiresPrecondition ?? requiresPrecondition
+  const conditionOf = (request: FastifyRequest, collection: Collection) => {
+    if (requiresCondition(collection)) requirePrecondition(request, collection)
+    return parsePrecondition(request, collection)
+  }
   /** Sends the result of a change. */
   const answer = async (
     request: FastifyRequest,
@@ -283,7 +296,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
-        const condition = parsePrecondition(request, collection)
+        const condition = conditionOf(request, collection)
         // A client that sends If-Match, even with *, or the date of a feature, means one that exists.
         const mayCreate =
           request.headers['if-match'] === undefined && unmodifiedSinceOf(request, collection) === undefined
@@ -309,13 +322,14 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           response: {
             204: nothing('The feature was removed.', changeAnswer),
             404: notFound,
+            428: conditionMissing,
             ...changeProblems,
           },
         },
       },
       async (request, reply) => {
         const collection = find(request, 'canRemove')
-        const condition = parsePrecondition(request, collection)
+        const condition = conditionOf(request, collection)
         const done = await change(request, reply, collection, (changes) =>
           changes.remove(collection, request.params.featureId, condition),
         )
@@ -327,13 +341,13 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app.register(async (scope) => {
     authenticate(scope as unknown as FastifyInstance, access)
     scope.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
-    acceptStreams(scope as unknown as FastifyInstance, MANY_TYPES)
+    acceptStreams(scope as unknown as FastifyInstance, POST_TYPES)
     scope.post<{ Params: { collectionId: string }; Querystring: { mode?: Mode } }>(
       ITEMS,
       {
         config: {
           body: {
-            types: MANY_TYPES,
+            types: POST_TYPES,
             schema: 'FeatureLines',
             others: Object.fromEntries(FEATURE_TYPES.map((type) => [type, ['NewFeature', 'NewFeatures']])),
           },
@@ -360,6 +374,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
               },
             },
             404: notFound,
+            428: conditionMissing,
             ...changeProblems,
           },
         },
@@ -373,6 +388,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
             'insert in this collection, whose features get their ids from the server',
             'insert',
           )
+        if (mode === 'upsert' && requiresCondition(collection)) requirePrecondition(request, collection)
         const create = async (body: unknown) => {
           const done = await change(request, reply, collection, (changes) => changes.create(collection, body))
           return answer(request, reply, collection, done)
@@ -419,7 +435,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
-        const condition = parsePrecondition(request, collection)
+        const condition = conditionOf(request, collection)
         const done = await change(request, reply, collection, (changes) =>
           changes.update(collection, request.params.featureId, request.body, condition),
         )
@@ -428,19 +444,40 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     )
   })
 
+  const mayChange = makeChangeQuestion(access)
+  /** Returns the methods for this caller. The preflight of a browser, which has no key, gets those of the collection. */
+  const methodsFor = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    collection: Collection,
+    isItem: boolean,
+  ) => {
+    const isAllowed =
+      request.headers['access-control-request-method'] !== undefined ||
+      (await mayChange(request, reply, collection.id))
+    return isAllowed ? allowOf(collection, isItem) : READS
+  }
+
   // Editors find out here which changes they can offer. The answer does not depend on whether the feature exists.
   app.options<ItemRoute>(ITEMS, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
-    if (collection.capabilities?.canCreate) reply.header('accept-post', MANY_TYPES.join(', '))
-    return answerOptions(request, reply, allowOf(collection, false))
+    const allow = await methodsFor(request, reply, collection, false)
+    if (allow.includes('POST')) reply.header('accept-post', POST_TYPES.join(', '))
+    return answerOptions(request, reply, allow)
   })
   app.options<ItemRoute>(ITEM, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
-    if (collection.capabilities?.canUpdate)
+    const allow = await methodsFor(request, reply, collection, true)
+    if (allow.includes('PUT'))
       reply.header('accept-put', FEATURE_TYPES.join(', ')).header('accept-patch', PATCH_TYPES.join(', '))
-    return answerOptions(request, reply, allowOf(collection, true))
+    return answerOptions(request, reply, allow)
   })
 }
+
+/** Types of bodies with one feature, or with many. */
+const POST_TYPES = [...new Set([...FEATURE_TYPES, ...MANY_TYPES])]
+
+const READS = ['GET', 'HEAD', 'OPTIONS']
 
 /** Most seconds that an answer waits for its date. */
 const MAX_AHEAD_S = 2

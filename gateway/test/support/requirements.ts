@@ -54,6 +54,13 @@ export const REQUIREMENTS: ReadonlyMap<string, readonly string[]> = new Map([
     'returnables-and-receivables': '*',
     queryables: '*',
     sortables: '*',
+    'profile-parameter': 'profile-param profile-param-response',
+  }),
+  ...of('json-fg-1', {
+    core: 'schema-valid metadata instant interval instant-and-interval utc coordinate-dimension geometry-wgs84 geometry-no-jsonfg-extension valid-geometry place-geometries same-crs fallback axis-order',
+    'types-schemas': 'metadata feature-type geometry-dimension feature-schemas single-feature-schema',
+    profiles: 'rfc7946 jsonfg jsonfg-plus',
+    api: 'profile-parameter',
   }),
   ...of('ogcapi-tiles-1', {
     core: 'conformance-success tc-error tc-op tc-success tc-tilecol-definition tc-tilematrix-definition tc-tilerow-definition',
