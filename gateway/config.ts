@@ -133,6 +133,7 @@ export const settings = {
         : undefined
     },
   } as Setting<readonly string[]>,
+  requirePrecondition: flag('refuse changes of features without If-Match or If-Unmodified-Since', false),
   processes: integer(
     'number of serving processes; by default one per core, at most four',
     Math.min(availableParallelism(), 4),

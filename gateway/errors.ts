@@ -27,6 +27,7 @@ export const errors = {
   'media-type-unsupported': { status: 415, title: 'Media type not supported', isRetryable: false },
   'feature-invalid': { status: 422, title: 'Feature not valid', isRetryable: false },
   'idempotency-key-reused': { status: 422, title: 'Idempotency-Key already used', isRetryable: false },
+  'precondition-required': { status: 428, title: 'Condition required', isRetryable: false },
   'request-too-large': { status: 431, title: 'Request header fields too large', isRetryable: false },
   'request-too-slow': { status: 408, title: 'Request timed out', isRetryable: true },
   /** The client is gone and reads no response; 499 is the status that proxies log in this case. */

@@ -42,6 +42,13 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --read-only                                a key that allows no changes
     --collections NAME,NAME                    a key for these collections only
   tessera keys list | revoke ID
+  tessera collections set NAME                 set something for one collection
+    --crs CODE,CODE                            more coordinate systems in which it is served
+    --require-precondition                     refuse changes without If-Match or If-Unmodified-Since
+    --modified-column COLUMN                   keep the time of each change in this column, for Last-Modified
+    --time-columns COLUMN | START,END          the time of a feature, for datetime
+    --coordinate-epoch YEAR                    when its coordinates were true, as in 2017.23
+  tessera collections list | reset NAME [SETTING …]
   tessera migrate                              bring Tessera's own tables up to date
   tessera help, version
 
@@ -70,6 +77,7 @@ const commands: Record<string, () => Promise<Command>> = {
   export: async () => (await import('./commands/export.ts')).runExport,
   purge: async () => (await import('./commands/purge.ts')).runPurge,
   keys: async () => (await import('./commands/keys.ts')).runKeys,
+  collections: async () => (await import('./commands/collections.ts')).runCollections,
   migrate: async () => (await import('./commands/migrate.ts')).runMigrate,
   help: async () => help,
   version: async () => version,

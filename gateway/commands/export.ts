@@ -160,6 +160,7 @@ async function writeFeatures(
     properties,
     hasGeometry: geometry !== 'none',
     hasByteOrderMark,
+    origin: { url: undefined },
   })
   await put(writer.start())
   try {

@@ -5,6 +5,7 @@ import type { Session } from '../database/session.ts'
 import { createApiKey, listApiKeys, revokeApiKey } from '../features/access/api-key.ts'
 import { openTerminal } from '../terminal.ts'
 import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+import { writeTable } from './table.ts'
 
 const OPTIONS = { 'read-only': 'flag', collections: 'value' } as const
 
@@ -60,13 +61,5 @@ async function list(session: Session) {
     collections?.join(',') ?? 'all collections',
     createdAt.toISOString(),
   ])
-  const table = [['ID', 'NAME', 'ALLOWS', 'COLLECTIONS', 'CREATED'], ...rows]
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
-  const lines = table.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd(),
-  )
-  process.stdout.write(`${lines.join('\n')}\n`)
+  writeTable([['ID', 'NAME', 'ALLOWS', 'COLLECTIONS', 'CREATED'], ...rows])
 }

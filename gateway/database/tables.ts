@@ -4,6 +4,7 @@
 import {
   boolean,
   customType,
+  doublePrecision,
   index,
   integer,
   pgSchema,
@@ -33,6 +34,18 @@ export const collectionTable = tessera.table(
     createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
     /** When `tessera purge` last made gateways give up what they keep of the collection. */
     purgedAt: timestamp('purged_at', { withTimezone: true }),
+    /** Codes of coordinate systems in which the collection is served besides those of all; null for none. */
+    crs: text('crs').array(),
+    /** True if no change is made without a condition; null for what holds for all collections. */
+    requiresPrecondition: boolean('requires_precondition'),
+    /** Column in which Tessera stores the time of each change; null for that of managed tables. */
+    modifiedColumn: text('modified_column'),
+    /** Column with the end of the time that begins in `temporal_column`; null if that is an instant. */
+    temporalEndColumn: text('temporal_end_column'),
+    /** Year to which the coordinates belong, with decimals; null if it is not known. */
+    coordinateEpoch: doublePrecision('coordinate_epoch'),
+    /** Last change of one of these, by which gateways notice it. */
+    changedAt: timestamp('changed_at', { withTimezone: true }),
   },
   (table) => [unique('collection_table_key').on(table.schemaName, table.tableName)],
 )

@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { gatewayError, quoted } from '../errors.ts'
 import { describeExcess, parseExactJson, TooManyNumbers } from '../features/values/exact-json.ts'
 
-export const FEATURE_TYPES = ['application/geo+json', 'application/json'] as const
+export const FEATURE_TYPES = ['application/geo+json', 'application/json', 'application/fg+json'] as const
 export const PATCH_TYPES = ['application/merge-patch+json', 'application/json'] as const
 
 declare module 'fastify' {

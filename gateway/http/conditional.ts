@@ -1,7 +1,8 @@
-// Owns ETag and 304 (RFC 9110, 8.8.3 and 13.1.2). @fastify/etag supports neither lists nor `*`, and tags errors.
+// Owns ETag and 304 (RFC 9110, 8.8.3, 13.1.2 and 13.1.3). @fastify/etag supports neither lists nor `*`, and tags errors.
 
 import { hash } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { parseHttpDate } from './http-date.ts'
 
 /** Returns the entity tag of a text. */
 export const entityTag = (text: string | Buffer) => `"${hash('sha1', text, 'base64url')}"`
@@ -26,7 +27,8 @@ export function conditional(app: FastifyInstance, { hasFixedUrl }: { hasFixedUrl
       tag = entityTag(payload)
       reply.header('etag', tag)
     }
-    if (tag === undefined || !isKnown(request, tag)) return done()
+    const date = reply.getHeader('last-modified') as string | undefined
+    if (!(tag !== undefined && isKnown(request, tag)) && !isUnmodified(request, date)) return done()
     reply.code(304).removeHeader('content-type').removeHeader('content-length')
     // Fastify itself removes the body of a response to HEAD, and needs one to remove.
     return request.method === 'HEAD' ? done() : done(null, null)
@@ -40,3 +42,14 @@ export function isKnown({ headers }: FastifyRequest, tag: string): boolean {
   const strip = (text: string) => text.trim().replace(/^W\//, '')
   return known.trim() === '*' || known.split(',').some((candidate) => strip(candidate) === strip(tag))
 }
+
+/** Returns true if the answer has not changed since If-Modified-Since, which counts only without If-None-Match. */
+function isUnmodified({ headers }: FastifyRequest, date: string | undefined): boolean {
+  const modified = parseHttpDate(date)
+  const since = parseHttpDate(headers['if-modified-since'])
+  if (modified === undefined || since === undefined || headers['if-none-match'] !== undefined) return false
+  // A date of just now may stand for a later one, see sendLastModified.
+  return modified <= since && Date.now() / 1000 - modified >= SETTLED_S
+}
+/** A date that is this old was sent as it is, even if a second has passed since. */
+const SETTLED_S = 2

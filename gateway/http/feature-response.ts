@@ -2,13 +2,17 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError } from '../errors.ts'
-import { ABSENT, type Condition } from '../features/changes/item-statement.ts'
-import type { Collection } from '../features/collections/collection.ts'
+import { ABSENT, type Precondition } from '../features/changes/precondition.ts'
+import { type Collection, createsByPut } from '../features/collections/collection.ts'
+import type { Encoder } from '../features/formats/encoder.ts'
 import type { Format, Link } from '../features/formats/format.ts'
-import { closeFeature, GEOJSON } from '../features/formats/geojson.ts'
+import { GEOJSON, geojson } from '../features/formats/geojson.ts'
+import { JSONFG } from '../features/formats/jsonfg.ts'
+import type { StoredFeature } from '../features/query/stored-feature.ts'
 import { type CoordinateSystem, CRS84, CRS84H, findSystem } from '../features/values/coordinate-system.ts'
+import { parseHttpDate, sendLastModified } from './http-date.ts'
 import { link, ownLinks } from './links.ts'
-import { HTML, JSON_FORMAT } from './negotiate.ts'
+import { type Formats, HTML, JSON_FORMAT } from './negotiate.ts'
 
 export const collectionUrl = (base: string, { id }: Collection) =>
   `${base}/collections/${encodeURIComponent(id)}`
@@ -17,32 +21,49 @@ export const featureUrl = (base: string, collection: Collection, id: string) =>
   `${collectionUrl(base, collection)}/items/${encodeURIComponent(id)}`
 
 /** Formats of a single feature. */
-export const ITEM_FORMATS: readonly [Format, Format] = [GEOJSON, HTML]
+export const ITEM_FORMATS: Formats = [GEOJSON, HTML, JSONFG]
 
-/** @param system that of the coordinates, if the request names it */
-export const featureLinks = (
+/** What a request says about how a feature is shown. */
+export type Asked = {
+  /** The system of its coordinates; undefined for the default one. */
+  readonly system?: CoordinateSystem | undefined
+  /** The parameter `profile`. */
+  readonly profile?: readonly string[] | undefined
+}
+
+export function featureLinks(
   base: string,
   collection: Collection,
   id: string,
   format: Format,
-  system?: CoordinateSystem,
-): Link[] => [
-  ...ownLinks(
-    `${featureUrl(base, collection, id)}${system ? `?crs=${encodeURIComponent(system.uri)}` : ''}`,
-    format,
-    ITEM_FORMATS,
-  ),
-  link('collection', collectionUrl(base, collection), JSON_FORMAT.types[0], collection.title),
-]
+  { system, profile }: Asked = {},
+): Link[] {
+  const query = [
+    ...(system ? [`crs=${encodeURIComponent(system.uri)}`] : []),
+    ...(profile ? [`profile=${encodeURIComponent(profile.join())}`] : []),
+  ]
+  const self = `${featureUrl(base, collection, id)}${query.length > 0 ? `?${query.join('&')}` : ''}`
+  return [
+    ...ownLinks(self, format, ITEM_FORMATS),
+    link('collection', collectionUrl(base, collection), JSON_FORMAT.types[0], collection.title),
+  ]
+}
 
 /**
  * Returns the strong entity tag of a feature, which changes with the version of its row and the columns of its table. A
- * feature in another system has a tag of its own; its version is the same.
+ * feature in another system or profile has a tag of its own; its version is the same.
  */
-export const featureTag = ({ fingerprint }: Collection, version: string, system = CRS84) =>
-  system.srid === CRS84.srid && !system.isNorthFirst
-    ? `"${fingerprint}.${version}"`
-    : `"${fingerprint}.${version}.${system.srid}"`
+export function featureTag({ fingerprint }: Collection, version: string, system = CRS84, encoder = geojson) {
+  const isDefault = system.srid === CRS84.srid && !system.isNorthFirst
+  const { name } = encoder.format
+  const parts = [
+    fingerprint,
+    version,
+    ...(isDefault ? [] : [system.srid]),
+    ...(name === GEOJSON.name ? [] : [name]),
+  ]
+  return `"${parts.join('.')}"`
+}
 
 /** Reports the system of the coordinates of an answer (OGC 18-058r1, 6.3.3). */
 export const tellSystem = (reply: FastifyReply, { uri }: CoordinateSystem) =>
@@ -53,31 +74,69 @@ export function sendFeature(
   base: string,
   collection: Collection,
   id: string,
-  { text, version }: { readonly text: string; readonly version: string },
+  { text, version, modified }: Omit<StoredFeature, 'id'>,
   type = GEOJSON.types[0],
-  system?: CoordinateSystem,
+  asked: Asked = {},
+  encoder = geojson as Encoder,
 ) {
-  const links = featureLinks(base, collection, id, GEOJSON, system)
+  const { system } = asked
+  const format = type === GEOJSON.types[0] ? GEOJSON : encoder.format
+  const links = featureLinks(base, collection, id, format, asked)
+  const origin = { url: collectionUrl(base, collection) }
   tellSystem(reply, system ?? collection.defaultSystem)
+  sendLastModified(reply, modified)
   // Node sends a string and its headers in one write; a second write would take an eighth of the time of such an answer.
   return reply
     .type(type)
-    .header('etag', featureTag(collection, version, system))
-    .send(closeFeature(text, links))
+    .header('etag', featureTag(collection, version, system, encoder))
+    .send(encoder.document!(text, collection, origin, links))
 }
 
 const TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/
 const VERSION = /^-?\d{1,19}$/
 
 /**
- * Returns the versions that a change may find, from If-Match; undefined for any. Tags of another shape belong to
- * something else and match nothing, and neither do weak tags (RFC 9110, 13.1.1).
+ * Returns what a change may find: versions from If-Match, or a time from If-Unmodified-Since, which counts only without
+ * the former and for a collection that has such times (RFC 9110, 13.1.4).
  * @throws GatewayError header-invalid; feature-changed if all tags are weak
  */
-export function parseCondition({ headers }: FastifyRequest, { fingerprint }: Collection): Condition {
+export function parsePrecondition(request: FastifyRequest, collection: Collection): Precondition {
+  const { headers } = request
   if (headers['if-none-match']?.trim() === '*') return ABSENT
-  const given = headers['if-match']?.trim()
-  if (given === undefined || given === '*') return undefined
+  const tags = headers['if-match']?.trim()
+  if (tags !== undefined) return tags === '*' ? undefined : { versions: parseTags(tags, collection) }
+  const unmodifiedSince = unmodifiedSinceOf(request, collection)
+  return unmodifiedSince === undefined ? undefined : { unmodifiedSince }
+}
+
+/**
+ * Refuses a change without a condition (RFC 6585, 3). `If-Match: *` is one: its client overwrites knowingly.
+ * @throws GatewayError precondition-required
+ */
+export function requirePrecondition(request: FastifyRequest, collection: Collection) {
+  const { headers, method } = request
+  if (headers['if-match'] !== undefined || headers['if-none-match']?.trim() === '*') return
+  if (unmodifiedSinceOf(request, collection) !== undefined) return
+  const byDate = collection.touched === undefined ? '' : ', or If-Unmodified-Since with its Last-Modified'
+  const byAbsence = method === 'PUT' && createsByPut(collection) ? ' If-None-Match: * creates a feature.' : ''
+  throw gatewayError(
+    'precondition-required',
+    `Changes in ${collection.id} need a condition: send If-Match with the ETag of the feature as it was read${byDate}.${byAbsence}`,
+    { header: 'If-Match', collection: collection.id },
+  )
+}
+
+/** Returns the second since 1970 that If-Unmodified-Since names; undefined if it does not count. */
+export const unmodifiedSinceOf = ({ headers }: FastifyRequest, { touched }: Collection) =>
+  touched === undefined || headers['if-match'] !== undefined
+    ? undefined
+    : parseHttpDate(headers['if-unmodified-since'])
+
+/**
+ * Returns the versions that If-Match names. Tags of another shape belong to something else and match nothing, and neither
+ * do weak tags (RFC 9110, 13.1.1).
+ */
+function parseTags(given: string, { fingerprint }: Collection): string[] {
   const tags = given.split(',').map((text) => text.trim())
   if (tags.every((tag) => tag.startsWith('W/') && TAG.test(tag)))
     throw gatewayError(

@@ -96,6 +96,7 @@ export async function keyOfChange(
         request.bodyHash,
         // Left out without them, so that keys of an earlier version stay the same.
         ...(headers['content-crs'] === undefined ? [] : [headers['content-crs']]),
+        ...(headers['if-unmodified-since'] === undefined ? [] : [`date ${headers['if-unmodified-since']}`]),
         ...(preferenceOf(request, 'handling') === 'lenient' ? ['lenient'] : []),
         ...conditions,
       ]),

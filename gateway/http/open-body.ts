@@ -5,7 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import { gatewayError } from '../errors.ts'
 import { GEOJSON } from '../features/formats/geojson.ts'
 import { makeCollectionDetector } from '../features/import/sources/json-documents.ts'
-import { parseBody } from './body.ts'
+import { FEATURE_TYPES, parseBody } from './body.ts'
 import type { Upload } from './upload.ts'
 
 export type OpenBody =
@@ -40,9 +40,11 @@ export async function openBody(
   }
   const many = (): OpenBody => {
     const start = Buffer.concat(chunks)
-    return { isMany: true, type, start, bytes: follow(start, upload) }
+    // Of JSON-FG, single features are read alone; a collection is one of GeoJSON.
+    const known = isDocument(type) ? GEOJSON.types[0] : type
+    return { isMany: true, type: known, start, bytes: follow(start, upload) }
   }
-  if (!GEOJSON.types.includes(type)) {
+  if (!isDocument(type)) {
     while (size < START_BYTES && (await take()));
     return many()
   }
@@ -60,6 +62,8 @@ export async function openBody(
   request.bodyHash = hash('sha256', bytes)
   return { isMany: false, body: parseBody(bytes) }
 }
+
+const isDocument = (type: string) => (FEATURE_TYPES as readonly string[]).includes(type)
 
 async function* follow(start: Buffer, upload: Upload): AsyncGenerator<Buffer> {
   yield start

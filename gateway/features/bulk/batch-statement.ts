@@ -6,6 +6,7 @@ import type { Statement } from '../../database/statement.ts'
 import type { ColumnValue, ItemBody } from '../changes/item-body.ts'
 import { geometryOf } from '../changes/item-statement.ts'
 import { CELL_COLUMN, type Collection, tableOf } from '../collections/collection.ts'
+import { firstTime, nextTime } from '../query/modification-time.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { type CoordinateSystem, DEGREES } from '../values/coordinate-system.ts'
 
@@ -91,6 +92,7 @@ export function compileBatch(
       : convert(column, ({ assignments }) => jsonOf(assignments[index]!.value))
     targets.push({ name: column.name, value })
   }
+  if (collection.touched) targets.push({ name: collection.touched, value: firstTime })
   const object =
     converted.length > 0
       ? bind('text', ({ body }) =>
@@ -111,7 +113,7 @@ export function compileBatch(
         : located
       const names = list(targets.map(({ name }) => sql`${sql.identifier(name)}`))
       const values = list(targets.map(({ value }) => value))
-      return sql`insert into ${tableOf(collection)} (${names}) select ${values} from ${joined}${mode === 'upsert' ? replacing(collection) : sql``}`
+      return sql`insert into ${tableOf(collection)} as stored (${names}) select ${values} from ${joined}${mode === 'upsert' ? replacing(collection) : sql``}`
     },
   }
   return { ...compileFragment(fragment), isCounted: true }
@@ -124,9 +126,12 @@ function replacing({ idColumn, geometry, properties, capabilities, touched }: Co
   const names = [geometry.column, ...properties.map(({ name }) => name)].filter((name) =>
     capabilities!.columns.has(name),
   )
-  const set = [...names, ...(touched ? [touched] : [])].map(
-    (name) => sql`${sql.identifier(name)} = excluded.${sql.identifier(name)}`,
-  )
+  const set = names.map((name) => sql`${sql.identifier(name)} = excluded.${sql.identifier(name)}`)
+  if (touched) {
+    const name = sql.identifier(touched)
+    // The second of the clock is that of the new row: Citus does not allow now() here.
+    set.push(sql`${name} = ${nextTime(sql`stored.${name}`, sql`excluded.${name}`)}`)
+  }
   return sql` on conflict (${columnOf(idColumn!)}) do update set ${sql.join(set, sql`, `)}`
 }
 

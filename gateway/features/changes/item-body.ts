@@ -15,6 +15,7 @@ import {
 } from '../values/geometry.ts'
 import { hstoreOf } from '../values/hstore.ts'
 import { describeValue, isNonFinite, parseStored, parseValue } from '../values/value.ts'
+import { type FeatureMembers, isJsonFg, JSONFG_MEMBERS, readJsonFg } from './jsonfg-body.ts'
 
 /** Kind of a body: a new feature, a replacement, or a merge patch (RFC 7396). */
 export type BodyKind = 'create' | 'replace' | 'update'
@@ -61,8 +62,12 @@ const MAX_EXPONENT = 400
 
 /** How bodies are read. */
 export type BodyReading = {
-  /** The system of their coordinates. */
+  /** The system of their coordinates, if the body itself does not name it. */
   readonly system: CoordinateSystem
+  /** True if the client has named this system. */
+  readonly isSystemNamed?: boolean
+  /** True if the body can be in JSON-FG, in a system that it names itself. */
+  readonly takesJsonFg?: boolean
   /** True if members that cannot be set are left out, and not refused. */
   readonly isLenient: boolean
 }
@@ -79,7 +84,7 @@ export function parseItemBody(
   collection: Collection,
   kind: BodyKind,
   id: string | undefined,
-  { system, isLenient }: BodyReading,
+  { system, isSystemNamed, takesJsonFg, isLenient }: BodyReading,
 ): ItemBody {
   const faults: Fault[] = []
   const report: Report = (pointer, detail) => {
@@ -100,16 +105,32 @@ export function parseItemBody(
   if (body.type !== 'Feature' && !(kind === 'update' && body.type === undefined))
     report('/type', 'must be "Feature"')
   const refuse: Report = isLenient ? () => undefined : report
+  const isFg = takesJsonFg === true && isJsonFg(body)
   for (const name of Object.keys(body)) {
-    if (!KNOWN_MEMBERS.has(name))
-      refuse(pointerOf(name), 'is not a member of a feature; its attributes belong in properties')
+    if (KNOWN_MEMBERS.has(name) || (isFg && JSONFG_MEMBERS.has(name))) continue
+    refuse(
+      pointerOf(name),
+      JSONFG_MEMBERS.has(name)
+        ? 'is a member of JSON-FG: a body in it is a single feature with "http://www.opengis.net/spec/json-fg-1/1.0/conf/core" in conformsTo'
+        : 'is not a member of a feature; its attributes belong in properties',
+    )
   }
-  const foreignCrs = foreignCrsOf(body.crs, system)
-  if (foreignCrs !== undefined) report('/crs', `is ${describeForeignCrs(foreignCrs, system)}`)
+  const members: FeatureMembers = isFg
+    ? readJsonFg(body, collection, isSystemNamed ? system : undefined, report, refuse)
+    : { member: 'geometry', geometry: body.geometry, system, properties: body.properties }
+  const foreignCrs = foreignCrsOf(body.crs, members.system)
+  if (foreignCrs !== undefined) report('/crs', `is ${describeForeignCrs(foreignCrs, members.system)}`)
   const parsed: ItemBody = {
     id: parseId(body.id, collection, kind, id, report, refuse),
-    geometry: parseGeometryMember(body, collection, kind, system, report),
-    assignments: parseProperties(body.properties, collection, kind, report, mayLack ? lack : report, refuse),
+    geometry: parseGeometryMember(members, collection, kind, report),
+    assignments: parseProperties(
+      members.properties,
+      collection,
+      kind,
+      report,
+      mayLack ? lack : report,
+      refuse,
+    ),
   }
   if (faults.length > 0) throw invalidFeature([...faults, ...lacks])
   return parsed
@@ -164,19 +185,19 @@ const isSameId = (id: string | undefined, known: string, { kind }: Column) =>
   id === known || (kind === 'number' && Number(id) === Number(known))
 
 function parseGeometryMember(
-  { geometry }: JsonObject,
+  { member, geometry, system }: FeatureMembers,
   { geometry: { column, type, dimension, isNullable }, capabilities }: Collection,
   kind: BodyKind,
-  system: CoordinateSystem,
   report: Report,
 ): ParsedGeometry | null | undefined {
+  const pointer = `/${member}`
   if (geometry === undefined) {
-    if (kind !== 'update') report('/geometry', 'is missing; use null for a feature without a geometry')
+    if (kind !== 'update') report(pointer, 'is missing; use null for a feature without a geometry')
     return undefined
   }
-  if (!capabilities!.columns.has(column)) return report('/geometry', 'cannot be changed here')
+  if (!capabilities!.columns.has(column)) return report(pointer, 'cannot be changed here')
   if (geometry === null) {
-    if (!isNullable) report('/geometry', 'must not be null in this collection')
+    if (!isNullable) report(pointer, 'must not be null in this collection')
     return null
   }
   const base = type.replace(/Z?M?$/, '')
@@ -192,7 +213,7 @@ function parseGeometryMember(
         : given
     if (base !== 'GEOMETRY' && parsed.type !== wanted) {
       return report(
-        '/geometry/type',
+        `${pointer}/type`,
         wanted
           ? `must be "${wanted}", like all features of this collection, but is "${parsed.type}"`
           : `is "${parsed.type}", but this collection holds ${type}, which GeoJSON cannot express`,
@@ -200,17 +221,17 @@ function parseGeometryMember(
     }
     if (dimension !== undefined && parsed.dimension !== dimension && !parsed.isEmpty) {
       return report(
-        '/geometry/coordinates',
+        `${pointer}/coordinates`,
         dimension === 3
           ? 'must have positions with a height, like all features of this collection'
           : 'must have positions of two numbers: this collection has no heights',
       )
     }
     if (parsed.hasFurtherNumbers)
-      return report('/geometry/coordinates', 'must have positions of at most three numbers')
+      return report(`${pointer}/coordinates`, 'must have positions of at most three numbers')
     return parsed
   } catch (error) {
-    if (error instanceof GeometryError) return report('/geometry', error.message)
+    if (error instanceof GeometryError) return report(pointer, error.message)
     throw error
   }
 }

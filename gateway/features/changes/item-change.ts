@@ -20,9 +20,7 @@ import { parseStored } from '../values/value.ts'
 import { type ChangeResult, changeOnce, claimKey, type Done, type IdempotencyKey } from './idempotency-key.ts'
 import { type BodyKind, type BodyReading, type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
 import {
-  ABSENT,
   type ChangeStatement,
-  type Condition,
   compileArrival,
   compileCreate,
   compileDeparture,
@@ -33,6 +31,7 @@ import {
   type Target,
   updateKept,
 } from './item-statement.ts'
+import { ABSENT, isMet, type Precondition } from './precondition.ts'
 import { describeRefusal, notAllowed } from './refusal.ts'
 
 export interface ItemChanges {
@@ -46,12 +45,12 @@ export interface ItemChanges {
     collection: Collection,
     id: string,
     body: unknown,
-    condition: Condition,
+    condition: Precondition,
     mayCreate: boolean,
   ): Promise<Done>
   /** @param body a merge patch (RFC 7396): what it leaves out stays as it is */
-  update(collection: Collection, id: string, body: unknown, condition: Condition): Promise<Done>
-  remove(collection: Collection, id: string, condition: Condition): Promise<Done>
+  update(collection: Collection, id: string, body: unknown, condition: Precondition): Promise<Done>
+  remove(collection: Collection, id: string, condition: Precondition): Promise<Done>
 }
 
 /**
@@ -214,7 +213,7 @@ async function changeInCell(
   attempt: Attempt,
   collection: Collection,
   id: string,
-  condition: Condition,
+  condition: Precondition,
   relocation: Relocation,
 ): Promise<Row | undefined> {
   const home = homeOf(id)
@@ -240,7 +239,7 @@ async function changeClaimed(
   collection: Collection,
   id: string,
   home: number,
-  condition: Condition,
+  condition: Precondition,
   { target, staysIn, changeIn, departure, arrival }: Relocation,
 ): Promise<Row | undefined> {
   const [claimed] = await query(compileClaim(collection, id, home))
@@ -262,7 +261,7 @@ async function changeClaimed(
     const version = current?.[2]
     // The feature may have become visible only after the change was tried. The change was refused if the same version
     // was visible before, or if the condition excludes this version.
-    if (current && (version === seen || condition?.includes(version!) === false))
+    if (current && (version === seen || !isMet(condition, current)))
       throw refusal(collection, id, condition, current)
     if (!current && from === home) {
       await query(compileForget(collection, id, home))
@@ -278,7 +277,7 @@ function changeItem(
   collection: Collection,
   id: string,
   body: ItemBody,
-  condition: Condition,
+  condition: Precondition,
   compile: typeof compileUpdate,
   keptOf: typeof updateKept,
 ): Promise<Row | undefined> {
@@ -345,18 +344,24 @@ type Relocation = {
 const nothingToMatch = (collection: Collection, id: string) =>
   gatewayError(
     'feature-changed',
-    `There is no feature ${quoted(id)} that If-Match could name. Leave the header out to create it.`,
+    `There is no feature ${quoted(id)} that If-Match or If-Unmodified-Since could mean. Leave the header out to create it.`,
     { collection: collection.id, feature: id },
   )
 
 /** Returns the error for a change that did not find a feature although it exists. */
-function refusal(collection: Collection, id: string, condition: Condition, [, , version]: Row): GatewayError {
+function refusal(collection: Collection, id: string, condition: Precondition, current: Row): GatewayError {
   // Row-level security or a trigger prevented the change without an error.
-  if (condition?.includes(version!) !== false) return notAllowed()
+  if (isMet(condition, current)) return notAllowed()
   if (condition === ABSENT)
     return gatewayError(
       'feature-changed',
       `There is a feature ${quoted(id)} already, and If-None-Match: * only creates. Leave the header out to replace it.`,
+      { collection: collection.id, feature: id },
+    )
+  if (condition && 'unmodifiedSince' in condition)
+    return gatewayError(
+      'feature-changed',
+      `The feature ${quoted(id)} has been changed since the time in If-Unmodified-Since, or twice within its second. Read it again before you repeat the change, a second later if it still has this Last-Modified.`,
       { collection: collection.id, feature: id },
     )
   return gatewayError(

@@ -13,19 +13,15 @@ import {
 } from '../collections/collection.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import { geojson } from '../formats/geojson.ts'
-import { itemOf, versionOf } from '../query/stored-feature.ts'
+import { firstTime, nextTime } from '../query/modification-time.ts'
+import { itemOf } from '../query/stored-feature.ts'
 import { departure, type KeptColumn } from '../sharding/forwarding.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { type CoordinateSystem, CRS84, DEGREES } from '../values/coordinate-system.ts'
 import { geometryToStore } from '../values/geometry-column.ts'
 import { derivedValue, memberOf } from './derived-value.ts'
 import type { ColumnValue, DerivedValue, ItemBody } from './item-body.ts'
-
-/** Versions of which the feature must have one for a change to happen; undefined for any. */
-export type Condition = readonly string[] | undefined
-
-/** Condition of a change that requires that there is no feature yet. */
-export const ABSENT: Condition = []
+import { compilePrecondition, type Precondition } from './precondition.ts'
 
 /** The member of a feature that a bound value belongs to. */
 export type Target = { readonly member: 'id' | 'geometry' } | { readonly property: string }
@@ -35,7 +31,7 @@ export type ChangeStatement = {
   /** The target of each bound value, by its number from 0; undefined if it belongs to no member. */
   readonly targets: readonly (Target | undefined)[]
   readonly isRemoval: boolean
-  readonly condition: Condition
+  readonly condition: Precondition
 }
 
 /** A column and its new value. */
@@ -46,7 +42,7 @@ type RowReference = {
   readonly id: string
   /** The cell that the row is in; undefined if the collection has none. */
   readonly cell: number | undefined
-  readonly condition: Condition
+  readonly condition: Precondition
 }
 
 type Options = {
@@ -70,15 +66,18 @@ function compile(
   const parts: readonly ((Fragment & { readonly target?: Target | undefined }) | undefined)[] = [
     row && collection.level !== undefined ? bound(row.cell) : undefined,
     row && { ...bound(row.id), target: { member: 'id' } },
-    row?.condition && bound(row.condition),
+    row && compilePrecondition(collection, row.condition),
     ...assignments.map(({ value, target }) => ({ ...value, target })),
   ]
   const names = JSON.stringify(assignments.map(({ name }) => name))
-  const fragment = combine(`${kind} ${collection.version} ${names}`, parts, (cell, id, versions, ...values) =>
-    compose(
-      assignments.map(({ name }, index) => ({ name, value: values[index]! })),
-      row ? whereRow(collection, cell, id!, versions) : sql``,
-    ),
+  const fragment = combine(
+    `${kind} ${collection.version} ${names}`,
+    parts,
+    (cell, id, condition, ...values) =>
+      compose(
+        assignments.map(({ name }, index) => ({ name, value: values[index]! })),
+        row ? whereRow(collection, cell, id!, condition) : sql``,
+      ),
   )
   const composed = () => composeNumbered(fragment)
   const template = isUnique ? composeOnce(composed()) : templateOf(fragment.shape, composed)
@@ -96,11 +95,11 @@ function compile(
 type SetColumn = { readonly name: string; readonly value: SQL }
 
 /** PostgreSQL evaluates both conditions again after it has waited for another change of the row. */
-function whereRow(collection: Collection, cell: SQL | undefined, id: SQL, versions: SQL | undefined): SQL {
+function whereRow(collection: Collection, cell: SQL | undefined, id: SQL, condition: SQL | undefined): SQL {
   const conditions = [
     ...(cell ? [sql`${cellColumn} = ${cell}`] : []),
     sql`${sql.identifier(collection.idColumn!.name)} = ${id}`,
-    ...(versions ? [sql`${versionOf(collection)} = any(${versions}::bigint[])`] : []),
+    ...(condition ? [condition] : []),
   ]
   return sql`where ${sql.join(conditions, sql` and `)}`
 }
@@ -121,7 +120,8 @@ function update(collection: Collection, form: GeometryForm, set: readonly SetCol
   const from = sql`${tableOf(collection)}`
   // A patch without members returns the feature as it is, on the same condition.
   if (set.length === 0) return sql`select ${itemOf(collection, form)} from ${from} ${where}`
-  const touched = collection.touched ? [{ name: collection.touched, value: sql`now()` }] : []
+  const { touched: name } = collection
+  const touched = name ? [{ name, value: nextTime(sql`${sql.identifier(name)}`) }] : []
   const columns = [...set, ...touched].map(({ name, value }) => sql`${sql.identifier(name)} = ${value}`)
   return showing(collection, form, sql`update ${from} set ${sql.join(columns, sql`, `)} ${where}`)
 }
@@ -195,6 +195,9 @@ const assignId = ({ idColumn }: Collection, id: string): Assignment => ({
   target: { member: 'id' },
 })
 
+const assignFirstTime = ({ touched }: Collection): Assignment[] =>
+  touched ? [{ name: touched, value: { shape: 'first time', values: [], compose: () => firstTime } }] : []
+
 const assignCell = (cell: number): Assignment => ({ name: CELL_COLUMN, value: bound(cell) })
 
 /** @param form of the geometry in the feature that the statement returns */
@@ -209,6 +212,7 @@ export function compileCreate(
     ...(body.id === undefined ? [] : [assignId(collection, body.id)]),
     ...assignGeometry(collection, body),
     ...body.assignments.map((one) => assignProperty(collection, one)),
+    ...assignFirstTime(collection),
   ]
   return compile(collection, `create ${form}`, { assignments, cell }, (set) => insert(collection, form, set))
 }
@@ -261,10 +265,13 @@ export const compileRemove = (collection: Collection, row: RowReference): Change
  */
 export function replaceKept(collection: Collection, body: ItemBody): KeptColumn[] {
   const { columns } = collection.capabilities!
+  const { touched } = collection
   const derived = new Set(
     body.assignments.flatMap(({ column, value }) => (isDerived(value) ? column.name : [])),
   )
-  return updateKept(collection, body).filter(({ name }) => !columns.has(name) || derived.has(name))
+  return updateKept(collection, body).filter(
+    ({ name }) => !columns.has(name) || derived.has(name) || name === touched,
+  )
 }
 
 /** Returns the columns that a patch leaves as they are, and those whose new value depends on the stored one. */
@@ -279,10 +286,13 @@ export function updateKept(collection: Collection, { assignments }: ItemBody): K
   })
 }
 
-/** Returns all columns but the feature's id, those that PostgreSQL computes, and the time of the last change. */
+/** Returns all columns but the feature's id, and those that PostgreSQL computes; the time of the last change is one. */
 const keptColumns = ({ columns, hidden, idColumn, touched }: Collection): KeptColumn[] =>
-  [...columns.filter(({ isComputed }) => !isComputed).map(({ name }) => name), ...hidden]
-    .filter((name) => name !== idColumn!.name && name !== touched && name !== CELL_COLUMN)
+  [
+    ...columns.filter(({ isComputed, name }) => !isComputed || name === touched).map(({ name }) => name),
+    ...hidden,
+  ]
+    .filter((name) => name !== idColumn!.name && name !== CELL_COLUMN)
     .map((name) => ({ name, value: sql`${sql.identifier(name)}` }))
 
 /** Takes a feature out of its cell. Its row holds the texts of the columns that are kept. */
@@ -310,16 +320,19 @@ export function compileArrival(
     ...body.assignments
       .filter(({ value }) => !isDerived(value))
       .map((one) => assignProperty(collection, one)),
-    ...kept.map(({ name }, index) => ({
-      name,
-      value: bound(left[index] ?? null),
-      target: { property: name },
-    })),
+    ...kept.map(({ name }, index) => {
+      const value = bound(left[index] ?? null)
+      return name === collection.touched
+        ? { name, value: { ...value, shape: 'next time', compose: timeAfter } }
+        : { name, value, target: { property: name } }
+    }),
   ]
   return compile(collection, 'arrival', { assignments, cell, isUnique: true }, (set) =>
     insert(collection, form, set),
   )
 }
+
+const timeAfter = (before: SQL) => nextTime(sql`${before}::timestamptz`)
 
 export const isDerived = (value: ColumnValue['value']): value is DerivedValue =>
   typeof value === 'object' && value !== null && ('patch' in value || 'blank' in value)

@@ -63,6 +63,9 @@ const FIRST_CHANGEABLE_PATIENCE_MS = 10_000
 /** Two such intervals and a query fit into the five seconds within which a new table must appear. */
 const RELOAD_INTERVAL_MS = 2_000
 
+/** Interval at which it is noticed that an operator has set something for a collection. */
+const SETTINGS_INTERVAL_MS = 1_000
+
 /** Something that the role of the read port lacks, as catalog.sql returns it. */
 type Lack = { readonly role: string; readonly grant: string; readonly effect: string }
 
@@ -104,6 +107,9 @@ export async function openCatalog({
   let askingChangeable: Promise<void> | undefined
   /** Metadata as it was last read. */
   let registered: Row[] = []
+  let hasRegistrations = false
+  /** Time at which anything was last set for a collection; undefined until it is known. */
+  let settingsTime: string | null | undefined
   const systems = makeOfferedSystems(database, crs)
   let offered = LEAST_SYSTEMS
   const told = new Set<string>()
@@ -120,10 +126,17 @@ export async function openCatalog({
     if (marked !== seenRoutines) routines = JSON.parse(marked) as Routine[]
     seenRoutines = marked
     const distributed = isCitus === 't' ? await database.read(distributions) : []
-    registered = isRegistered === 't' ? await readRegistrations() : []
+    hasRegistrations = isRegistered === 't'
+    registered = hasRegistrations ? await readRegistrations() : []
     tellLacks(JSON.parse(lacks) as Lack[])
     const relations = completeRelations(JSON.parse(found) as Relation[])
-    if (relations.length > 0) offered = await readSystems(relations)
+    const notes = new Map(
+      registered.map(([schema, table, note]) => [
+        collectionId(schema!, table!),
+        JSON.parse(note!) as Registration,
+      ]),
+    )
+    if (relations.length > 0) offered = await readSystems(relations, [...notes.values()])
     askingChangeable ??= findChangeable().finally(() => {
       askingChangeable = undefined
     })
@@ -140,18 +153,13 @@ export async function openCatalog({
       [...allowed],
       offered.common,
       [...offered.bySrid],
+      [...offered.byCode],
     ])
     if (current === seen) return
     const spread = new Map(
       distributed.map(([oid, column, shards]): [string, Distribution] => [
         oid!,
         column == null ? { by: 'reference' } : { by: 'column', column, shards: JSON.parse(shards!) },
-      ]),
-    )
-    const notes = new Map(
-      registered.map(([schema, table, note]) => [
-        collectionId(schema!, table!),
-        JSON.parse(note!) as Registration,
       ]),
     )
     const nextCollections = new Map<string, Collection>()
@@ -167,6 +175,7 @@ export async function openCatalog({
         distribution,
         offered.common,
         own,
+        notes.get(id)?.crs?.map((code) => offered.byCode.get(code)),
       ])
       const before = origins.get(id) === origin ? collections.get(id) : undefined
       nextCollections.set(
@@ -218,12 +227,17 @@ export async function openCatalog({
     })
 
   /** Without them, features are served in WGS 84 alone until the next load. */
-  const readSystems = (relations: readonly Relation[]) =>
-    systems.read(relations.flatMap(({ srid }) => srid ?? [])).catch((error) => {
-      if (error instanceof UserError) throw error
-      emit({ type: 'catalog-load-failed', error })
-      return offered
-    })
+  const readSystems = (relations: readonly Relation[], notes: readonly Registration[]) =>
+    systems
+      .read(
+        relations.flatMap(({ srid }) => srid ?? []),
+        notes.flatMap(({ crs }) => crs ?? []),
+      )
+      .catch((error) => {
+        if (error instanceof UserError) throw error
+        emit({ type: 'catalog-load-failed', error })
+        return offered
+      })
 
   /** Finds out what may be changed. While the write port is down, reads go on with what was known before. */
   async function findChangeable() {
@@ -257,6 +271,21 @@ export async function openCatalog({
     reload().catch((error) => emit({ type: 'catalog-load-failed', error }))
   }, RELOAD_INTERVAL_MS)
   timer.unref()
+  let isLooking = false
+  /** Reads the catalog at once if anything was set for a collection. A failure is one of the next load, too. */
+  async function lookForSettings() {
+    if (isLooking || !hasRegistrations) return
+    isLooking = true
+    const found = await database.read(latestSettings).catch(() => undefined)
+    isLooking = false
+    if (!found) return
+    const time = found[0]?.[0] ?? null
+    const isNew = settingsTime !== undefined && time !== settingsTime
+    settingsTime = time
+    if (isNew) reload().catch((error) => emit({ type: 'catalog-load-failed', error }))
+  }
+  const watch = setInterval(lookForSettings, SETTINGS_INTERVAL_MS)
+  watch.unref()
 
   return {
     get knowsCapabilities() {
@@ -281,7 +310,10 @@ export async function openCatalog({
       return routines
     },
     reload,
-    close: () => clearInterval(timer),
+    close() {
+      clearInterval(timer)
+      clearInterval(watch)
+    },
   }
 }
 
@@ -309,14 +341,25 @@ const distributions: Statement = {
   timeLimitMs: DISCOVERY_TIMEOUT_MS,
 }
 
+/** A row with the time at which anything was last set for a collection; null if that never was. */
+const latestSettings: Statement = {
+  name: 'tessera_settings',
+  text: "select max(to_jsonb(m) ->> 'changed_at') from tessera.collection m",
+  values: [],
+}
+
 /** Returns rows of a relation's schema and name, and its metadata as JSON. */
 const registrations = statementOf(
   sql`select schema_name, table_name,
           json_build_object('title', title, 'description', description, 'license', license,
             'attribution', attribution, 'temporalColumn', temporal_column,
-            -- A database that was not migrated yet has no such column.
+            -- A database that was not migrated yet lacks the columns that are read in this way.
             'purgedAt', to_jsonb(registered) ->> 'purged_at', 'isManaged', is_managed and exists (
               select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-              where n.nspname = schema_name and c.relname = table_name and ${isMarked(sql`c.oid`)}))
+              where n.nspname = schema_name and c.relname = table_name and ${isMarked(sql`c.oid`)}),
+            'crs', to_jsonb(registered) -> 'crs', 'requiresPrecondition', to_jsonb(registered) -> 'requires_precondition',
+            'modifiedColumn', to_jsonb(registered) -> 'modified_column',
+            'temporalEndColumn', to_jsonb(registered) -> 'temporal_end_column',
+            'coordinateEpoch', to_jsonb(registered) -> 'coordinate_epoch')
         from tessera.collection registered order by schema_name, table_name`,
 )

@@ -57,6 +57,10 @@ export type Collection = {
   readonly queryables: ReadonlyMap<string, Column>
   /** Column that `datetime` refers to. */
   readonly temporal: Column | undefined
+  /** Column with the end of the time that begins there, of the same kind; undefined if it is an instant. */
+  readonly temporalEnd: Column | undefined
+  /** Year to which the coordinates belong; undefined if it is not known. */
+  readonly coordinateEpoch: number | undefined
   readonly estimatedRows: number
   /** Every column that is read, except the geometry; together with it, they make up a version of a row. */
   readonly columns: readonly Column[]
@@ -81,6 +85,8 @@ export type Collection = {
   readonly hidden: readonly string[]
   /** Column in which Tessera stores the time of the last change. */
   readonly touched: string | undefined
+  /** True if no change is made without a condition; undefined for what holds for all collections. */
+  readonly requiresPrecondition: boolean | undefined
   /** Hash of the table's name, columns and key for entity tags; it is equal in every process and gateway. */
   readonly fingerprint: string
   /** Number that changes if anything above does, so that statements compiled for one version are not used for another. */
@@ -164,6 +170,12 @@ export type Registration = {
   readonly isManaged: boolean
   /** When everything that gateways keep of it was last given up; null if never. */
   readonly purgedAt: string | null
+  /** What the operator has set, see settings.ts. */
+  readonly crs: readonly string[] | null
+  readonly requiresPrecondition: boolean | null
+  readonly modifiedColumn: string | null
+  readonly temporalEndColumn: string | null
+  readonly coordinateEpoch: number | null
 }
 
 const KINDS: Record<string, ColumnKind> = {
@@ -240,8 +252,10 @@ export type OfferedSystems = {
   readonly common: readonly CoordinateSystem[]
   /** Those that a table can have, by their numbers. */
   readonly bySrid: ReadonlyMap<number, CoordinateSystem>
+  /** Those that the operator has named for a collection, by their codes. */
+  readonly byCode: ReadonlyMap<string, CoordinateSystem>
 }
-export const LEAST_SYSTEMS: OfferedSystems = { common: [WGS84], bySrid: new Map() }
+export const LEAST_SYSTEMS: OfferedSystems = { common: [WGS84], bySrid: new Map(), byCode: new Map() }
 
 export function makeCollection(
   relation: Relation,
@@ -255,7 +269,7 @@ export function makeCollection(
   // The cell only determines where a feature is stored: it is neither a property nor part of a version.
   const columns = relation.columns
     .filter(({ name }) => level === undefined || name !== CELL_COLUMN)
-    .map((column) => makeColumn(column, relation, changeable))
+    .map((column) => makeColumn(column, relation, changeable, column.name === registration?.modifiedColumn))
   const byName = new Map(columns.map((column) => [column.name, column]))
   const isNamed =
     !relation.hasChildren &&
@@ -269,10 +283,12 @@ export function makeCollection(
   const isOwn = (column: Column) =>
     column === idColumn || (registration?.isManaged === true && column.name === TOUCHED_COLUMN)
   const properties = columns.filter((column) => !isOwn(column))
-  const isTemporal = ({ name, kind }: Column) =>
+  const isTemporal = ({ name, kind }: Column): boolean =>
     registration?.temporalColumn
       ? name === registration.temporalColumn
       : kind === 'date' || kind === 'timestamp'
+  const temporal = properties.find(isTemporal)
+  const temporalEnd = properties.find(({ name }) => name === registration?.temporalEndColumn)
   return {
     id: collectionId(relation.schema, relation.table),
     schema: relation.schema,
@@ -292,7 +308,7 @@ export function makeCollection(
       isNullable: !relation.isGeometryRequired,
     },
     isGeometryIndexed: relation.isGeometryIndexed,
-    ...systemsOf(relation, offered),
+    ...systemsOf(relation, registration?.crs ?? [], offered),
     key,
     isKeyPhysical,
     hasPositions,
@@ -304,7 +320,9 @@ export function makeCollection(
         .filter((column) => column === idColumn || !isOwn(column))
         .map((column) => [column.name, column]),
     ),
-    temporal: properties.find(isTemporal),
+    temporal,
+    temporalEnd: temporalEnd?.kind === temporal?.kind ? temporalEnd : undefined,
+    coordinateEpoch: registration?.coordinateEpoch ?? undefined,
     estimatedRows: relation.estimatedRows,
     columns,
     // Changes through a view of a table with cells would not keep a feature in the cell in which it is looked for.
@@ -319,7 +337,8 @@ export function makeCollection(
     level,
     distribution,
     hidden: relation.hidden,
-    touched: registration?.isManaged && byName.has(TOUCHED_COLUMN) ? TOUCHED_COLUMN : undefined,
+    touched: touchedOf(registration, changeable, byName),
+    requiresPrecondition: registration?.requiresPrecondition ?? undefined,
     fingerprint: fingerprintOf([
       relation.schema,
       relation.table,
@@ -331,13 +350,31 @@ export function makeCollection(
   }
 }
 
-function systemsOf(relation: Relation, { common, bySrid }: OfferedSystems) {
+/** Returns the column for the time of changes. If the role may not set the one that is named, there is none. */
+function touchedOf(
+  registration: Registration | undefined,
+  changeable: Changeable | undefined,
+  columns: ReadonlyMap<string, Column>,
+): string | undefined {
+  const named = registration?.modifiedColumn
+  if (named == null)
+    return registration?.isManaged && columns.has(TOUCHED_COLUMN) ? TOUCHED_COLUMN : undefined
+  const isUsable = columns.get(named)?.type === 'timestamptz' && changeable?.columns.includes(named) !== false
+  return isUsable ? named : undefined
+}
+
+/** @param codes of systems that the operator has named for this collection */
+function systemsOf(relation: Relation, codes: readonly string[], { common, bySrid, byCode }: OfferedSystems) {
   const { srid } = relation
   const dimension = dimensionOf(relation)
   const defaultSystem = dimension === 3 ? CRS84H : CRS84
   const storageSystem = srid === DEGREES ? defaultSystem : srid === null ? undefined : bySrid.get(srid)
   const systems = new Set([CRS84, ...(dimension === 2 ? [] : [CRS84H]), ...common])
   if (storageSystem) systems.add(storageSystem)
+  for (const code of codes) {
+    const system = byCode.get(code)
+    if (system) systems.add(system)
+  }
   return { systems: [...systems], defaultSystem, storageSystem }
 }
 
@@ -355,6 +392,8 @@ function makeColumn(
   column: Relation['columns'][number],
   { key }: Relation,
   changeable: Changeable | undefined,
+  /** True if Tessera sets the value with each change. */
+  isTouched: boolean,
 ): Column {
   const { name, type, category } = column
   return {
@@ -365,7 +404,7 @@ function makeColumn(
     isNullable: column.isNullable && !key?.includes(name),
     hasDefault: column.hasDefault,
     // Expressions of a view are computed too; only changeable.sql, which needs a write port, finds them.
-    isComputed: column.isComputed || (changeable?.computed.includes(name) ?? false),
+    isComputed: column.isComputed || isTouched || (changeable?.computed.includes(name) ?? false),
     isArray: category === 'A',
     isComposite: column.isComposite,
     maxLength: column.maxLength ?? undefined,

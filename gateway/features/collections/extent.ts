@@ -209,11 +209,17 @@ const cornersIn = (box: SQL) => sql`ST_XMin(${box}), ST_YMin(${box}), ST_XMax(${
 
 /** Compiles the query for one row: the corners of the box, then the first and the last time. */
 function compileExtent(collection: Collection, box: SQL): Statement {
-  const { temporal } = collection
-  const instant = (aggregate: 'min' | 'max') =>
-    temporal && isExact(collection)
-      ? rfc3339(sql`${sql.raw(aggregate)}(${columnOf(temporal)})::timestamptz`)
-      : sql`null`
+  const { temporal, temporalEnd } = collection
+  const instant = (aggregate: 'min' | 'max') => {
+    if (!temporal || !isExact(collection)) return sql`null`
+    const [column, other] =
+      aggregate === 'max' && temporalEnd ? [temporalEnd, temporal] : [temporal, temporalEnd]
+    const found = rfc3339(sql`${sql.raw(aggregate)}(${columnOf(column)})::timestamptz`)
+    // A feature whose time is open on this side has the other one alone.
+    return other
+      ? sql`case when bool_or(${columnOf(column)} is null and ${columnOf(other)} is not null) is not true then ${found} end`
+      : found
+  }
   return statementOf(
     sql`select ${cornersIn(sql`box`)}, first, last from (
       select ${box} as box, ${instant('min')} as first, ${instant('max')} as last

@@ -23,11 +23,12 @@ const compileSystems = (srids: readonly number[], codes: readonly string[]): Sta
 /** @param codes systems that the operator names, as in `EPSG:25832` */
 export function makeOfferedSystems(database: Database, codes: readonly string[]) {
   const known = new Map<number, CoordinateSystem | undefined>()
+  const named = new Map<string, CoordinateSystem>()
   let common: readonly CoordinateSystem[] | undefined
 
   const readCommon = async () => {
     const found = await readSystems([WEB_MERCATOR], codes)
-    const named = codes.map((code) => {
+    const chosen = codes.map((code) => {
       const system = found.find(({ name }) => name === code)?.system
       if (system) return system
       throw new UserError(
@@ -35,7 +36,7 @@ export function makeOfferedSystems(database: Database, codes: readonly string[])
       )
     })
     const web = found.find(({ srid }) => srid === WEB_MERCATOR)?.system
-    return [...new Set([WGS84, ...(web ? [web] : []), ...named])]
+    return [...new Set([WGS84, ...(web ? [web] : []), ...chosen])]
   }
 
   const readSystems = async (srids: readonly number[], names: readonly string[]) => {
@@ -51,9 +52,10 @@ export function makeOfferedSystems(database: Database, codes: readonly string[])
     /**
      * Returns the systems for tables of these numbers. Each is read once: a definition that changes is that of another
      * system.
-     * @throws UserError if the operator names a system that the database does not have
+     * @param further codes of systems that the operator names for single collections; unknown ones are left out
+     * @throws UserError if the operator names a system for all that the database does not have
      */
-    async read(srids: readonly number[]): Promise<OfferedSystems> {
+    async read(srids: readonly number[], further: readonly string[]): Promise<OfferedSystems> {
       common ??= await readCommon()
       for (const system of common) known.set(system.srid, system)
       const others = [...new Set(srids)].filter((srid) => !known.has(srid))
@@ -65,7 +67,15 @@ export function makeOfferedSystems(database: Database, codes: readonly string[])
         const system = known.get(srid)
         return system ? [[srid, system]] : []
       })
-      return { common, bySrid: new Map(own) }
+      const missing = [...new Set(further)].filter((code) => !named.has(code))
+      if (missing.length > 0)
+        for (const { srid, name, system } of await readSystems([], missing)) {
+          // The same system under both names is one in every list.
+          if (!known.get(srid)) known.set(srid, system)
+          const one = known.get(srid)
+          if (one) named.set(name, one)
+        }
+      return { common, bySrid: new Map(own), byCode: new Map(named) }
     },
   }
 }

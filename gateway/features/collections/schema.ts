@@ -66,9 +66,11 @@ export function schemaOf(collection: Collection, aspect: Aspect, url: string): S
 const isRequired = ({ name, isNullable, hasDefault }: Column, settable: ReadonlySet<string>) =>
   !isNullable && !hasDefault && settable.has(name)
 
-function roleOf(column: Column, { idColumn, temporal }: Collection): PropertySchema {
+function roleOf(column: Column, { idColumn, temporal, temporalEnd }: Collection): PropertySchema {
   if (column === idColumn) return { 'x-ogc-role': 'id' }
-  return column === temporal ? { 'x-ogc-role': 'primary-instant' } : {}
+  if (column === temporalEnd) return { 'x-ogc-role': 'primary-interval-end' }
+  if (column !== temporal) return {}
+  return { 'x-ogc-role': temporalEnd ? 'primary-interval-start' : 'primary-instant' }
 }
 
 /** A property that no change can set can only be read. */

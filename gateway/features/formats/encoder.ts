@@ -32,6 +32,13 @@ export type Layout = {
   readonly hasGeometry: boolean
   /** True if a text begins with a byte order mark, by which spreadsheets know that it is UTF-8. */
   readonly hasByteOrderMark: boolean
+  readonly origin: Origin
+}
+
+/** Gateway that sends an answer. */
+export type Origin = {
+  /** Address of the collection; undefined in a file that no gateway has sent. */
+  readonly url: string | undefined
 }
 
 export type Encoder = {
@@ -65,6 +72,13 @@ export type Encoder = {
    * Text between two features. PostgreSQL joins the features of a page with it, so that it returns them as one row.
    */
   readonly separator: string
+  /** Returns a single feature as a document; undefined for a format that has pages alone. */
+  readonly document?: (
+    feature: string,
+    collection: Collection,
+    origin: Origin,
+    links: readonly Link[],
+  ) => string
   /** Starts one answer. A format whose package is loaded only then returns a promise. */
   readonly open: (layout: Layout) => PageWriter | Promise<PageWriter>
 }

@@ -14,6 +14,7 @@ import {
   type GeometryForm,
   makeEncoder,
   type PageEnd,
+  type PageWriter,
   textsOf,
 } from './encoder.ts'
 import type { Format, Link } from './format.ts'
@@ -30,10 +31,11 @@ export const GEOJSON: Format = {
  * is no faster.
  */
 function featureOf(
-  system: CoordinateSystem,
   { geometry, idColumn }: Collection,
   properties: readonly Column[],
   form: GeometryForm,
+  convert: (column: GeometryColumn) => SQL,
+  further: SQL | undefined,
 ): SQL {
   const id = idColumn && [
     sql`'"id":'`,
@@ -51,10 +53,11 @@ function featureOf(
     sql`'{"type":"Feature",'`,
     ...(id ?? []),
     sql`'"geometry":'`,
-    geometryMember(form, system, geometry),
+    geometryMember(form, geometry, convert),
     sql`',"properties":{'`,
     ...members,
     sql`'}'`,
+    ...(further ? [further] : []),
   ])
 }
 
@@ -69,10 +72,14 @@ function propertyOf(column: Column): SQL {
     : sql`to_json(${value})::text`
 }
 
-function geometryMember(form: GeometryForm, system: CoordinateSystem, geometry: GeometryColumn): SQL {
+function geometryMember(
+  form: GeometryForm,
+  geometry: GeometryColumn,
+  convert: (column: GeometryColumn) => SQL,
+): SQL {
   switch (form) {
     case 'converted':
-      return sql`coalesce(${geometryOf(system, geometry)}, 'null')`
+      return sql`coalesce(${convert(geometry)}, 'null')`
     case 'stored':
       return sql`coalesce('"' || ${columnOf({ name: geometry.column })}::text || '"', 'null')`
     case 'none':
@@ -87,7 +94,7 @@ const STORED_GEOMETRY = /"geometry":"([0-9A-F]*)"/
  * Returns the text of the geometry as GeoJSON wants it: straight lines, rings by the right-hand rule, which holds on the
  * ground whatever the order of the axes is.
  */
-function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: GeometryColumn): SQL {
+export function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: GeometryColumn): SQL {
   const { type } = column
   let geometry = geometryIn(srid, column, straightened(column))
   // ST_ForcePolygonCCW also turns lines round.
@@ -104,37 +111,41 @@ function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: 
  */
 const hasNonNumbers = (text: string | Buffer) => text.includes('NaN') || text.includes('Infi')
 
-const GEOMETRY_START = '"geometry":{'
-const GEOMETRY_END = ',"properties":{'
-
-/** Replaces geometries with NaN or infinite coordinates by what is left of them; returns undefined if there are none. */
-function mend(given: string | Buffer): { features: string; mended: number } | undefined {
-  if (!hasNonNumbers(given)) return undefined
-  const features = String(given)
-  let mended = 0
-  let text = ''
-  let done = 0
-  for (let start = features.indexOf(GEOMETRY_START); start >= 0; ) {
-    const from = start + GEOMETRY_START.length - 1
-    const end = features.indexOf(GEOMETRY_END, from)
-    if (end < 0) break
-    const geometry = features.slice(from, end)
-    const left = hasNonNumbers(geometry) ? withoutNonNumbers(geometry) : geometry
-    if (left !== geometry) {
-      mended++
-      text += features.slice(done, from) + left
-      done = end
+/**
+ * Returns the function that replaces geometries with NaN or infinite coordinates by what is left of them, or returns
+ * undefined if there are none.
+ * @param before text before a geometry, with its first brace @param after text after it
+ */
+export const mendMember =
+  (before: string, after: string) =>
+  (given: string | Buffer): { features: string; mended: number } | undefined => {
+    if (!hasNonNumbers(given)) return undefined
+    const features = String(given)
+    let mended = 0
+    let text = ''
+    let done = 0
+    for (let start = features.indexOf(before); start >= 0; ) {
+      const from = start + before.length - 1
+      const end = features.indexOf(after, from)
+      if (end < 0) break
+      const geometry = features.slice(from, end)
+      const left = hasNonNumbers(geometry) ? withoutNonNumbers(geometry) : geometry
+      if (left !== geometry) {
+        mended++
+        text += features.slice(done, from) + left
+        done = end
+      }
+      start = features.indexOf(before, end)
     }
-    start = features.indexOf(GEOMETRY_START, end)
+    return { features: text + features.slice(done), mended }
   }
-  return { features: text + features.slice(done), mended }
-}
+const mend = mendMember('"geometry":{', ',"properties":{')
 
 /** Returns a single feature as a document. @param feature as featureOf returns it */
 export const closeFeature = (feature: string, links: readonly Link[]) =>
   `${feature},"links":${JSON.stringify(links)}}`
 
-const SEPARATOR = '},'
+export const SEPARATOR = '},'
 
 /** Returns features as values whose numbers keep all digits. @param features as featureOf returns them */
 export const parseFeatures = (features: Features): unknown[] =>
@@ -143,11 +154,19 @@ export const parseFeatures = (features: Features): unknown[] =>
 const renderEnd = ({ returned, matched, links }: PageEnd) =>
   `],"numberReturned":${returned}${matched === undefined ? '' : `,"numberMatched":${matched}`},"links":${JSON.stringify(links)}`
 
-/** Returns the functions of every format whose features are GeoJSON. */
-export const geojsonFeatures = (system: CoordinateSystem) =>
+/**
+ * Returns the functions of every format whose features are GeoJSON.
+ * @param convert returns the text of a geometry in SQL @param furtherOf returns members after the properties in SQL
+ */
+export const geojsonFeatures = (
+  system: CoordinateSystem,
+  convert = (column: GeometryColumn) => geometryOf(system, column),
+  furtherOf: (collection: Collection) => SQL | undefined = () => undefined,
+) =>
   ({
-    featureOf: (collection, properties, form) => featureOf(system, collection, properties, form),
-    geometryOf: (column) => geometryOf(system, column),
+    featureOf: (collection, properties, form) =>
+      featureOf(collection, properties, form, convert, furtherOf(collection)),
+    geometryOf: convert,
     storedGeometryOf: (feature) => STORED_GEOMETRY.exec(feature)?.[1],
     // A function, because a text as the replacement could have patterns such as $1.
     fillGeometry: (feature, geometry) =>
@@ -155,29 +174,33 @@ export const geojsonFeatures = (system: CoordinateSystem) =>
     mend,
   }) satisfies Partial<Encoder>
 
+/** @param members of the collection before its features, each with a comma behind it */
+export function collectionWriter(members = ''): PageWriter {
+  let between = ''
+  return {
+    start: () => `{"type":"FeatureCollection",${members}"features":[`,
+    write(features) {
+      const before = between
+      // The last brace of a batch comes with the next one.
+      between = SEPARATOR
+      // A page that PostgreSQL has joined is passed on as it is.
+      if (before === '' && Buffer.isBuffer(features)) return features
+      // Not `join`, which copies all features once more and takes five times as long.
+      let text = ''
+      for (const feature of textsOf(features)) text += (text === '' ? before : SEPARATOR) + feature
+      return text
+    },
+    end: (end) => (between === '' ? '' : '}') + renderEnd(end),
+    stamp: () => `,"timeStamp":"${new Date().toISOString()}"}`,
+  }
+}
+
 export const geojson = makeEncoder((system) => ({
   ...geojsonFeatures(system),
   format: GEOJSON,
   extensions: ['geojson', 'json'],
   hasLinks: true,
   separator: SEPARATOR,
-  open() {
-    let between = ''
-    return {
-      start: () => '{"type":"FeatureCollection","features":[',
-      write(features) {
-        const before = between
-        // The last brace of a batch comes with the next one.
-        between = SEPARATOR
-        // A page that PostgreSQL has joined is passed on as it is.
-        if (before === '' && Buffer.isBuffer(features)) return features
-        // Not `join`, which copies all features once more and takes five times as long.
-        let text = ''
-        for (const feature of textsOf(features)) text += (text === '' ? before : SEPARATOR) + feature
-        return text
-      },
-      end: (end) => (between === '' ? '' : '}') + renderEnd(end),
-      stamp: () => `,"timeStamp":"${new Date().toISOString()}"}`,
-    }
-  },
+  document: (feature, _collection, _origin, links) => closeFeature(feature, links),
+  open: () => collectionWriter(),
 }))

@@ -75,6 +75,7 @@ const OWN_PARAMETERS = [
   'skipGeometry',
   'csv-bom',
   'f',
+  'profile',
   'explain',
 ]
 
@@ -251,7 +252,9 @@ export function planConditions(
     ...planEquals(parameters, collection, own),
     ...(bbox ? [bboxCondition(bbox, collection.geometry)] : []),
     // If the collection has no temporal property, `datetime` matches every feature (/req/core/fc-time-response).
-    ...(interval && collection.temporal ? [intervalCondition(interval, collection.temporal)] : []),
+    ...(interval && collection.temporal
+      ? [intervalCondition(interval, collection.temporal, collection.temporalEnd)]
+      : []),
     ...(filter ? [filter] : []),
   ]
 }

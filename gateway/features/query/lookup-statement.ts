@@ -17,7 +17,7 @@ import { itemOf, itemUnlessLarge, onlyVersionOf, propertiesOf } from './stored-f
 const PARTS = {
   small: itemUnlessLarge,
   whole: (collection: Collection, encoder: Encoder) => itemOf(collection, 'converted', encoder),
-  stored: (collection: Collection) => itemOf(collection, 'stored'),
+  stored: (collection: Collection, encoder: Encoder) => itemOf(collection, 'stored', encoder),
   properties: propertiesOf,
   version: onlyVersionOf,
 }

@@ -107,7 +107,7 @@ export const readItem = (
       const [row] = await read('small')
       if (!row) return undefined
       if (row[1] !== null) return storedFeature(row)
-      reserve(Number(row[3]) * TEXT_PER_STORED)
+      reserve(Number(row[4]) * TEXT_PER_STORED)
       const [large] = await read('whole')
       return large && storedFeature(large)
     },

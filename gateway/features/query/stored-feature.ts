@@ -7,15 +7,23 @@ import type { Collection } from '../collections/collection.ts'
 import type { Encoder, GeometryForm } from '../formats/encoder.ts'
 import { geojson } from '../formats/geojson.ts'
 import { columnOf } from '../values/column.ts'
+import { modificationTimeOf } from './modification-time.ts'
 
 /** A feature as it is at some time; `text` is its GeoJSON, see featureOf. */
-export type StoredFeature = { readonly id: string; readonly text: string; readonly version: string }
+export type StoredFeature = {
+  readonly id: string
+  readonly text: string
+  readonly version: string
+  /** Second since 1970 from which on it is so; undefined if the table does not tell, or no calendar has it. */
+  readonly modified?: number | undefined
+}
 
 /** @param row of itemOf */
-export const storedFeature = ([id, text, version]: Row): StoredFeature => ({
+export const storedFeature = ([id, text, version, modified]: Row): StoredFeature => ({
   id: id!,
   text: text!,
   version: version!,
+  modified: modified != null && Number.isFinite(Number(modified)) ? Number(modified) : undefined,
 })
 
 /** Types whose values are hashed directly; others are hashed as their text, which every type has. */
@@ -54,21 +62,21 @@ export function versionOf({ columns, geometry }: Collection): SQL {
 /** Bytes of a geometry, as it is stored, from which on a feature is large: its text has up to four times as many. */
 const LARGE_BYTES = 256 * 1024
 
-/** Returns the columns of a single feature: its id, its text, its version. */
+/** Returns the columns of a single feature: its id, its text, its version, the second of its last change. */
 export const itemOf = (collection: Collection, form: GeometryForm, encoder = geojson): SQL =>
-  sql`${columnOf(collection.idColumn!)}::text, ${encoder.featureOf(collection, collection.properties, form)}, ${versionOf(collection)}`
+  sql`${columnOf(collection.idColumn!)}::text, ${encoder.featureOf(collection, collection.properties, form)}, ${versionOf(collection)}, ${modificationTimeOf(collection)}`
 
 /** Returns the columns of a feature without its geometry: its id, its text. */
 export const propertiesOf = (collection: Collection): SQL =>
   sql`${columnOf(collection.idColumn!)}::text, ${geojson.featureOf(collection, collection.properties, 'none')}, ''`
 
-/** Returns the columns of a feature without its text: its id and its version. */
+/** Returns the columns of a feature without its text: its id, its version, the second of its last change. */
 export const onlyVersionOf = (collection: Collection): SQL =>
-  sql`${columnOf(collection.idColumn!)}::text, null, ${versionOf(collection)}`
+  sql`${columnOf(collection.idColumn!)}::text, null, ${versionOf(collection)}, ${modificationTimeOf(collection)}`
 
 /**
  * Returns the columns of a feature that may be read with others: if its geometry is large, text and version are null,
- * and a fourth column has its bytes. PostgreSQL knows these without reading the geometry.
+ * and a fifth column has its bytes. PostgreSQL knows these without reading the geometry.
  */
 export function itemUnlessLarge(collection: Collection, encoder: Encoder): SQL {
   const { column, type } = collection.geometry
@@ -76,7 +84,7 @@ export function itemUnlessLarge(collection: Collection, encoder: Encoder): SQL {
   const bytes = sql`pg_column_size(${sql.identifier(column)})`
   const unlessLarge = (value: SQL) =>
     sql`case when ${bytes} > ${sql.raw(String(LARGE_BYTES))} then null else ${value} end`
-  return sql`${columnOf(collection.idColumn!)}::text, ${unlessLarge(encoder.featureOf(collection, collection.properties, 'converted'))}, ${unlessLarge(versionOf(collection))}, ${bytes}`
+  return sql`${columnOf(collection.idColumn!)}::text, ${unlessLarge(encoder.featureOf(collection, collection.properties, 'converted'))}, ${unlessLarge(versionOf(collection))}, ${modificationTimeOf(collection)}, ${bytes}`
 }
 
 export const featureNotFound = (collection: Collection, id: string) =>

@@ -67,10 +67,11 @@ export function compileForget(collection: Collection, id: string, home: number):
 export type KeptColumn = { readonly name: string; readonly value: SQL }
 
 /**
- * Composes the removal of a row from its cell: one row with the texts of all columns that stay as they are, or none.
+ * Composes the removal of a row from its cell: one row with all columns that stay as they are, or none. They are not cast to
+ * texts, which rows consist of anyway: such a cast of a time is not immutable, and Citus allows nothing else there.
  * @param where selects the row, with the condition of the change
  */
 export function departure(collection: Collection, kept: readonly KeptColumn[], where: SQL): SQL {
-  const values = kept.map(({ value }) => sql`(${value})::text`)
+  const values = kept.map(({ value }) => value)
   return sql`delete from ${tableOf(collection)} ${where} returning ${values.length > 0 ? sql.join(values, sql.raw(', ')) : sql`1`}`
 }

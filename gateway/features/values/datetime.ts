@@ -54,26 +54,38 @@ const startOfDay = (date: string) => `${date}T00:00:00Z`
 const endOfDay = (date: string) => `${date}T23:59:59.999999Z`
 
 /**
- * True for rows whose value lies in the interval; without bounds, for those that have a value. The bounds are converted
- * to the type of the column and not the column to theirs, so that its index can be used.
+ * True for rows whose time has an instant in common with the interval; without bounds, for those that have a time. The bounds
+ * are converted to the type of the column and not the column to theirs, so that its index can be used.
+ * @param ending column with the end of a time that begins in `column`: either may be null, for a time that is open there
  */
-export function intervalCondition({ start, end }: Interval, column: Column): Condition {
-  const value = columnOf(column)
-  const typed = (bound: SQL) => {
-    const instant = sql`${bound}::timestamptz`
-    if (column.type === 'timestamptz') return instant
-    const inUtc = sql`(${instant} at time zone 'UTC')`
-    return column.type === 'date' ? sql`${inUtc}::date` : inUtc
-  }
-  const isAfter = (bound: SQL) => sql`${value} >= ${typed(bound)}`
-  const isBefore = (bound: SQL) => sql`${value} <= ${typed(bound)}`
+export function intervalCondition({ start, end }: Interval, column: Column, ending = column): Condition {
+  const [first, last] = [columnOf(column), columnOf(ending)]
+  const isPeriod = ending !== column
+  const isAfter = (bound: SQL) => sql`${last} >= ${typed(bound, ending)}`
+  const isBefore = (bound: SQL) => sql`${first} <= ${typed(bound, column)}`
+  const either = sql`(${first} is not null or ${last} is not null)`
+  const orOpen = (side: SQL, condition: SQL) =>
+    isPeriod ? sql`(${condition} or ${side} is null and ${either})` : condition
+  const shape = isPeriod ? 'period ' : ''
   if (start && end)
     return {
-      shape: 'between',
+      shape: `${shape}between`,
       values: [start, end],
-      compose: (start, end) => sql`(${isAfter(start!)} and ${isBefore(end!)})`,
+      compose: (start, end) => sql`(${orOpen(last, isAfter(start!))} and ${orOpen(first, isBefore(end!))})`,
     }
-  if (start) return { shape: 'after', values: [start], compose: (start) => isAfter(start!) }
-  if (end) return { shape: 'before', values: [end], compose: (end) => isBefore(end!) }
-  return { shape: 'dated', values: [], compose: () => sql`${value} is not null` }
+  if (start)
+    return { shape: `${shape}after`, values: [start], compose: (start) => orOpen(last, isAfter(start!)) }
+  if (end) return { shape: `${shape}before`, values: [end], compose: (end) => orOpen(first, isBefore(end!)) }
+  return {
+    shape: `${shape}dated`,
+    values: [],
+    compose: () => (isPeriod ? either : sql`${first} is not null`),
+  }
+}
+
+function typed(bound: SQL, { type }: Column): SQL {
+  const instant = sql`${bound}::timestamptz`
+  if (type === 'timestamptz') return instant
+  const inUtc = sql`(${instant} at time zone 'UTC')`
+  return type === 'date' ? sql`${inUtc}::date` : inUtc
 }

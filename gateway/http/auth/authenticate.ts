@@ -29,6 +29,23 @@ export function authenticate(scope: FastifyInstance, { apiKeys, ...locality }: A
 }
 
 /**
+ * Creates the question whether a caller may make changes to a collection, for answers that only say so. They do not wait
+ * for a database that does not answer.
+ */
+export function makeChangeQuestion({ apiKeys, ...locality }: AuthenticateOptions) {
+  const isFromHere = makeLocality(locality)
+  return async (request: FastifyRequest, reply: FastifyReply, collection: string): Promise<boolean> => {
+    const { authorization } = request.headers
+    if (authorization === undefined)
+      return isFromHere(request) && isOwnSite(request) && !(await apiKeys.remembered.exist())
+    return allows(await findKey(apiKeys.remembered, authorization, reply), collection)
+  }
+}
+
+const allows = ({ canWrite, collections }: ApiKey, collection: string) =>
+  canWrite && (collections === undefined || collections.includes(collection))
+
+/**
  * Creates the check that a caller operates the gateway: it has a key for all collections, or it is on this machine and
  * there is no key at all. It does not wait for a database that does not answer.
  */
@@ -65,10 +82,11 @@ async function findKey(
   return key
 }
 
-function checkAllowed({ id, canWrite, collections }: ApiKey, collection: string) {
+function checkAllowed(key: ApiKey, collection: string) {
+  const { id, canWrite } = key
+  if (allows(key, collection)) return
   if (!canWrite)
     throw gatewayError('permission-missing', `The API key ${id} is for reading only.`, { collection })
-  if (collections === undefined || collections.includes(collection)) return
   throw gatewayError(
     'permission-missing',
     `The API key ${id} is not for the collection ${quoted(collection)}.`,
@@ -80,13 +98,17 @@ function checkAllowed({ id, canWrite, collections }: ApiKey, collection: string)
 
 /** Refuses pages of other sites, which browsers name: without keys, only the gateway's own pages may do everything. */
 function refuseOtherSites(request: FastifyRequest) {
-  const { origin, 'sec-fetch-site': site } = request.headers
-  const isOwn = origin === undefined ? !/^(cross|same)-site$/.test(String(site)) : isOwnOrigin(request)
-  if (isOwn) return
+  const { origin } = request.headers
+  if (isOwnSite(request)) return
   throw gatewayError(
     'origin-forbidden',
     `Pages of ${origin === undefined ? 'other sites' : quoted(origin)} may not do this without an API key; \`tessera keys create\` creates one.`,
   )
+}
+
+function isOwnSite(request: FastifyRequest): boolean {
+  const { origin, 'sec-fetch-site': site } = request.headers
+  return origin === undefined ? !/^(cross|same)-site$/.test(String(site)) : isOwnOrigin(request)
 }
 
 const isOwnOrigin = ({ headers, publicUrl }: FastifyRequest) => headers.origin === new URL(publicUrl).origin

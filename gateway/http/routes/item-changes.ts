@@ -1,5 +1,6 @@
 // Owns the routes that change features: create, replace, patch and remove them.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError, invalidParameter } from '../../errors.ts'
@@ -14,19 +15,30 @@ import { GEOJSON } from '../../features/formats/geojson.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import type { Answers } from '../answers.ts'
-import { type AuthenticateOptions, authenticate } from '../auth/authenticate.ts'
+import { type AuthenticateOptions, authenticate, makeChangeQuestion } from '../auth/authenticate.ts'
 import { acceptBodies, acceptStreams, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
-import { featureTag, featureUrl, parseCondition, sendFeature, systemOfBody } from '../feature-response.ts'
+import {
+  featureTag,
+  featureUrl,
+  parsePrecondition,
+  requirePrecondition,
+  sendFeature,
+  systemOfBody,
+  unmodifiedSinceOf,
+} from '../feature-response.ts'
+import { sendLastModified } from '../http-date.ts'
 import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '../idempotency.ts'
 import { openBody } from '../open-body.ts'
 import { applyPreference, preferenceOf } from '../prefer.ts'
 import {
   changeProblems,
   collectionParams,
+  conditionMissing,
   content,
   contentCrs,
   itemParams,
+  lastModified,
   noQuery,
   notFound,
 } from '../schemas.ts'
@@ -35,7 +47,12 @@ import type { Upload, Uploads } from '../upload.ts'
 import type { Views } from '../view.ts'
 
 /** Classes that were part of Features, and are part of Common now. Clients look for either. */
-const CLASSES = ['create-replace-delete', 'update', 'optimistic-locking-etags']
+const CLASSES = [
+  'create-replace-delete',
+  'update',
+  'optimistic-locking-etags',
+  'optimistic-locking-timestamps',
+]
 export const conformance = [
   ...['ogcapi-common-5', 'ogcapi-features-4'].flatMap((standard) =>
     CLASSES.map((name) => `http://www.opengis.net/spec/${standard}/1.0/conf/${name}`),
@@ -50,6 +67,13 @@ const conditionHeaders = Type.Object({
     Type.String({
       description:
         'ETag of the feature as it was read. If the feature has changed since, nothing is changed, and the answer is 412.',
+    }),
+  ),
+  'if-unmodified-since': Type.Optional(
+    Type.String({
+      description:
+        'Last-Modified of the feature as it was read, with the same effect; it counts only without If-Match, and in collections whose features have Last-Modified.',
+      example: 'Sat, 13 Mar 2021 11:28:17 GMT',
     }),
   ),
 })
@@ -74,6 +98,7 @@ const answerHeaders = Type.Object({
 const changeAnswer = { ...changeConsistency, ...repeatedHeader }
 const etag = {
   ETag: { type: 'string', description: 'Entity tag of the feature after the change.' },
+  ...lastModified,
   ...contentCrs,
   ...changeAnswer,
 }
@@ -94,6 +119,7 @@ const changedItem = (done: string) => ({
     200: feature('The feature after the change.', etag),
     204: nothing(done, etag),
     404: notFound,
+    428: conditionMissing,
     ...changeProblems,
   },
 })
@@ -109,6 +135,8 @@ type Services = AuthenticateOptions & {
   readonly uploads: Uploads
   /** Most bytes of a feature. */
   readonly bodyLimit: number
+  /** True if changes in collections need a condition for which nothing else is set. */
+  readonly requiresPrecondition: boolean
 }
 
 const manyQuery = Type.Object(
@@ -140,7 +168,7 @@ type ItemRoute = { Params: { collectionId: string; featureId: string } }
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, views, answers, unshown, idempotencyKeys, uploads, bodyLimit, ...access },
+  { catalog, views, answers, unshown, idempotencyKeys, uploads, bodyLimit, requiresPrecondition, ...access },
 ) => {
   const change = async (
     request: FastifyRequest,
@@ -156,6 +184,8 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     const done = await make(
       makeItemChanges(await views.openForChange(request), unshown, key, {
         system,
+        takesJsonFg: true,
+        isSystemNamed: request.headers['content-crs'] !== undefined,
         isLenient: handling === 'lenient',
       }),
     )
@@ -209,26 +239,34 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       { allow: allowOf(collection, isItem), collection: collection.id },
     )
   }
+  const requiresCondition = (collection: Collection) =>
+    collection.requiresPrecondition ?? requiresPrecondition
+  const conditionOf = (request: FastifyRequest, collection: Collection) => {
+    if (requiresCondition(collection)) requirePrecondition(request, collection)
+    return parsePrecondition(request, collection)
+  }
   /** Sends the result of a change. */
-  const answer = (
+  const answer = async (
     request: FastifyRequest,
     reply: FastifyReply,
     collection: Collection,
     { kind, item }: Done,
   ) => {
     if (!item) return reply.code(204).send()
+    if (unmodifiedSinceOf(request, collection) !== undefined) await comeTo(item.modified)
     if (kind === 'created') {
       reply.code(201)
       setSpelled(reply, 'Location', featureUrl(request.publicUrl, collection, item.id))
     }
-    const { id, text, version } = item
+    const { id, text, version, modified } = item
     const wanted = preferenceOf(request, 'return')
     if (wanted === 'minimal' || wanted === 'representation') applyPreference(reply, `return=${wanted}`)
     // As the standard recommends, a new feature is shown to a client that asks for it.
     const isWanted = wanted === 'representation' || (wanted !== 'minimal' && request.method !== 'POST')
     if (isWanted && text !== undefined)
-      return sendFeature(reply, request.publicUrl, collection, id, { text, version })
+      return sendFeature(reply, request.publicUrl, collection, id, { text, version, modified })
     reply.header('etag', featureTag(collection, version))
+    sendLastModified(reply, modified)
     return reply.code(kind === 'created' ? 201 : 204).send()
   }
 
@@ -258,9 +296,10 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
-        const condition = parseCondition(request, collection)
-        // A client that sends If-Match, even with *, means a feature that exists.
-        const mayCreate = request.headers['if-match'] === undefined
+        const condition = conditionOf(request, collection)
+        // A client that sends If-Match, even with *, or the date of a feature, means one that exists.
+        const mayCreate =
+          request.headers['if-match'] === undefined && unmodifiedSinceOf(request, collection) === undefined
         const { featureId } = request.params
         const done = await change(request, reply, collection, (changes) =>
           changes.replace(collection, featureId, request.body, condition, mayCreate),
@@ -283,13 +322,14 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
           response: {
             204: nothing('The feature was removed.', changeAnswer),
             404: notFound,
+            428: conditionMissing,
             ...changeProblems,
           },
         },
       },
       async (request, reply) => {
         const collection = find(request, 'canRemove')
-        const condition = parseCondition(request, collection)
+        const condition = conditionOf(request, collection)
         const done = await change(request, reply, collection, (changes) =>
           changes.remove(collection, request.params.featureId, condition),
         )
@@ -301,13 +341,13 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app.register(async (scope) => {
     authenticate(scope as unknown as FastifyInstance, access)
     scope.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
-    acceptStreams(scope as unknown as FastifyInstance, MANY_TYPES)
+    acceptStreams(scope as unknown as FastifyInstance, POST_TYPES)
     scope.post<{ Params: { collectionId: string }; Querystring: { mode?: Mode } }>(
       ITEMS,
       {
         config: {
           body: {
-            types: MANY_TYPES,
+            types: POST_TYPES,
             schema: 'FeatureLines',
             others: Object.fromEntries(FEATURE_TYPES.map((type) => [type, ['NewFeature', 'NewFeatures']])),
           },
@@ -334,6 +374,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
               },
             },
             404: notFound,
+            428: conditionMissing,
             ...changeProblems,
           },
         },
@@ -347,6 +388,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
             'insert in this collection, whose features get their ids from the server',
             'insert',
           )
+        if (mode === 'upsert' && requiresCondition(collection)) requirePrecondition(request, collection)
         const create = async (body: unknown) => {
           const done = await change(request, reply, collection, (changes) => changes.create(collection, body))
           return answer(request, reply, collection, done)
@@ -393,7 +435,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const collection = find(request, 'canUpdate')
-        const condition = parseCondition(request, collection)
+        const condition = conditionOf(request, collection)
         const done = await change(request, reply, collection, (changes) =>
           changes.update(collection, request.params.featureId, request.body, condition),
         )
@@ -402,18 +444,51 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     )
   })
 
+  const mayChange = makeChangeQuestion(access)
+  /** Returns the methods for this caller. The preflight of a browser, which has no key, gets those of the collection. */
+  const methodsFor = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    collection: Collection,
+    isItem: boolean,
+  ) => {
+    const isAllowed =
+      request.headers['access-control-request-method'] !== undefined ||
+      (await mayChange(request, reply, collection.id))
+    return isAllowed ? allowOf(collection, isItem) : READS
+  }
+
   // Editors find out here which changes they can offer. The answer does not depend on whether the feature exists.
   app.options<ItemRoute>(ITEMS, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
-    if (collection.capabilities?.canCreate) reply.header('accept-post', MANY_TYPES.join(', '))
-    return answerOptions(request, reply, allowOf(collection, false))
+    const allow = await methodsFor(request, reply, collection, false)
+    if (allow.includes('POST')) reply.header('accept-post', POST_TYPES.join(', '))
+    return answerOptions(request, reply, allow)
   })
   app.options<ItemRoute>(ITEM, { schema: { hide: true } }, async (request, reply) => {
     const collection = catalog.get(request.params.collectionId)
-    if (collection.capabilities?.canUpdate)
+    const allow = await methodsFor(request, reply, collection, true)
+    if (allow.includes('PUT'))
       reply.header('accept-put', FEATURE_TYPES.join(', ')).header('accept-patch', PATCH_TYPES.join(', '))
-    return answerOptions(request, reply, allowOf(collection, true))
+    return answerOptions(request, reply, allow)
   })
+}
+
+/** Types of bodies with one feature, or with many. */
+const POST_TYPES = [...new Set([...FEATURE_TYPES, ...MANY_TYPES])]
+
+const READS = ['GET', 'HEAD', 'OPTIONS']
+
+/** Most seconds that an answer waits for its date. */
+const MAX_AHEAD_S = 2
+
+/**
+ * Waits until a feature's date is no longer in the future. A client that makes changes by dates can then send this one
+ * with its next change, which the date of now would not allow.
+ */
+async function comeTo(second: number | undefined) {
+  const ahead = (second ?? 0) * 1000 - Date.now()
+  if (ahead > 0 && ahead <= MAX_AHEAD_S * 1000) await sleep(ahead)
 }
 
 function allowOf({ capabilities }: Collection, isItem: boolean): string[] {

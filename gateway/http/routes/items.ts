@@ -12,7 +12,9 @@ import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filt
 import type { FilterFunctions } from '../../features/filter/functions.ts'
 import type { Encoder, Layout } from '../../features/formats/encoder.ts'
 import { encoders } from '../../features/formats/encoders.ts'
+import type { Format } from '../../features/formats/format.ts'
 import { GEOJSON, geojson, parseFeatures } from '../../features/formats/geojson.ts'
+import { JSONFG } from '../../features/formats/jsonfg.ts'
 import { nameCalls } from '../../features/query/call-failure.ts'
 import { explainQuery } from '../../features/query/explanation.ts'
 import {
@@ -37,7 +39,7 @@ import {
 } from '../../features/query/read-page.ts'
 import { featureNotFound } from '../../features/query/stored-feature.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
-import { type CoordinateSystem, systemOf } from '../../features/values/coordinate-system.ts'
+import { systemOf } from '../../features/values/coordinate-system.ts'
 import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, makeOperatorCheck } from '../auth/authenticate.ts'
 import { makeLocality } from '../auth/locality.ts'
@@ -47,7 +49,7 @@ import { closeToOthers } from '../cross-origin.ts'
 import { preferHeader } from '../deadline.ts'
 import { checkVersion, nameFile, takeNoLimit } from '../download.ts'
 import { propertiesParameter, selectionParameters } from '../feature-parameters.ts'
-import { featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-response.ts'
+import { type Asked, featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
 import { sendPage as sendHtml } from '../html/layout.ts'
@@ -55,6 +57,7 @@ import { localOf } from '../html/local.ts'
 import { baseMapOf } from '../html/map.ts'
 import { FEATURE_FORMATS, HTML, negotiate, QUERY_PLAN } from '../negotiate.ts'
 import { type PageUrls, pageLinks, pageUrls, sendPage, sendStream } from '../page-response.ts'
+import { chooseProfile, profileParameter, type Shown } from '../profile.ts'
 import {
   collectionParams,
   content,
@@ -63,6 +66,7 @@ import {
   explainParameter,
   formatParameter,
   itemParams,
+  lastModified,
   notFound,
   orPage,
   problemOf,
@@ -91,6 +95,10 @@ export const conformance = [
     'property-property',
     'arithmetic',
   ].map((name) => `http://www.opengis.net/spec/cql2/1.0/conf/${name}`),
+  ...['core', 'types-schemas', 'profiles', 'api'].map(
+    (name) => `http://www.opengis.net/spec/json-fg-1/1.0/conf/${name}`,
+  ),
+  'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/profile-parameter',
 ]
 
 const itemsQuery = Type.Object(
@@ -170,6 +178,7 @@ const itemsQuery = Type.Object(
       }),
     ),
     f: formatParameter(FEATURE_FORMATS),
+    profile: profileParameter,
     explain: explainParameter,
   },
   {
@@ -186,9 +195,17 @@ const MAX_SHOWN = 1_000
 const MAX_SHOWN_BYTES = 1024 * 1024
 
 const itemQuery = Type.Object(
-  { crs: crsParameter, f: formatParameter(ITEM_FORMATS), explain: explainParameter },
+  {
+    crs: crsParameter,
+    f: formatParameter(ITEM_FORMATS),
+    profile: profileParameter,
+    explain: explainParameter,
+  },
   { additionalProperties: false },
 )
+
+/** Media types of GeoJSON, and of JSON-FG, which is GeoJSON with further members. */
+const JSON_TYPES = [...GEOJSON.types, ...JSONFG.types]
 
 /** A response that can be a query's plan instead. */
 const orExplained = <T extends { content: object }>(response: T) => ({
@@ -372,7 +389,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         headers: readHeaders,
         response: {
           200: orExplained({
-            ...orFile(orPage(content('A page of features.', GEOJSON.types, Type.Ref('FeatureCollection#')))),
+            ...orFile(orPage(content('A page of features.', JSON_TYPES, Type.Ref('FeatureCollection#')))),
             headers: { ...readConsistency, ...contentCrs, ...countHeaders },
           }),
           303: {
@@ -402,8 +419,9 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     async (request, reply) => {
       const collection = catalog.get(request.params.collectionId)
       const { format, type } = negotiate(request, FEATURE_FORMATS)
-      reply.header('link', queryablesLink(request.publicUrl, collection))
-      const found = encoders.find((one) => one.format === format)
+      const { encoder: found, link } = chooseEncoder(format, request.query.profile)
+      const queryables = queryablesLink(request.publicUrl, collection)
+      reply.header('link', link ? `${queryables}, ${link}` : queryables)
       // A page for people has only the first of all features.
       const isWhole = request.isWhole && found !== undefined
       const given = request.query as ItemParameters
@@ -439,6 +457,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         properties: query.properties,
         hasGeometry: query.geometry !== 'none',
         hasByteOrderMark: parameters['csv-bom'] === true,
+        origin: { url: urls.collection },
       }
       if (isWhole) checkVersion(request)
       // Headers cannot follow what they describe: such a page is held in memory, and may end early.
@@ -470,8 +489,8 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         headers: readHeaders,
         response: {
           200: orExplained({
-            ...orPage(content('The feature.', GEOJSON.types, Type.Ref('Feature#'))),
-            headers: { ...readConsistency, ...contentCrs },
+            ...orPage(content('The feature.', JSON_TYPES, Type.Ref('Feature#'))),
+            headers: { ...readConsistency, ...contentCrs, ...lastModified },
           }),
           ...explainProblems,
           404: notFound,
@@ -484,20 +503,22 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       const collection = catalog.get(collectionId)
       const { format, type } = negotiate(request, ITEM_FORMATS)
       if (!collection.idColumn) throw refusedAddress(collection)
-      const { crs } = request.query
+      const { crs, profile } = request.query
       const system = systemOf('crs', crs, collection)
-      const encoder = geojson.inSystem(system)
+      const { encoder: chosen, link } = chooseEncoder(format, profile)
+      const encoder = (chosen ?? geojson).inSystem(system)
       if (request.query.explain) {
         const statement = planLookup(collection, featureId, encoder)
         if (!statement) throw featureNotFound(collection, featureId)
         return explain(request, reply, () => statement)
       }
       const base = request.publicUrl
-      const asked: CoordinateSystem | undefined = crs === undefined ? undefined : system
+      const asked: Asked = { system: crs === undefined ? undefined : system, profile }
       if (format !== HTML) {
         const feature = await find(request, reply, collection, featureId, encoder)
         if (feature === undefined) throw featureNotFound(collection, featureId)
-        return sendFeature(reply, base, collection, featureId, feature, type, asked)
+        if (link) reply.header('link', link)
+        return sendFeature(reply, base, collection, featureId, feature, type, asked, encoder)
       }
       const { database: view, deadline } = await views.open(request, reply, timeoutMs)
       const feature = await before(deadline, readProperties(view, unshown, collection, featureId))
@@ -512,6 +533,12 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       )
     },
   )
+}
+
+/** Returns the encoder of a format, in a profile if it has any; undefined for a page. */
+function chooseEncoder(format: Format, profile: readonly string[] | undefined): Partial<Shown> {
+  const encoder = encoders.find((one) => one.format === format)
+  return encoder ? chooseProfile(encoder, profile) : {}
 }
 
 function refusedAddress({ id, key, isKeyPhysical }: Collection): GatewayError {

@@ -494,7 +494,7 @@ test('/req/create-replace-delete/options-op, /req/create-replace-delete/options-
   assert.equal(status, 200)
   assert.match(headers.get('accept-post')!, /application\/geo\+json/)
   const item = await client('/collections/change_place/items/1', { method: 'OPTIONS' })
-  assert.equal(item.headers.get('accept-put'), 'application/geo+json, application/json')
+  assert.equal(item.headers.get('accept-put'), 'application/geo+json, application/json, application/fg+json')
   assert.equal(item.headers.get('accept-patch'), 'application/merge-patch+json, application/json')
 })
 

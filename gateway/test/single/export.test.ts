@@ -56,7 +56,7 @@ test('without a file, features go to standard output, and messages do not', asyn
 test('what is wrong is said, and nothing is written', async () => {
   for (const [args, message] of [
     [['cities', '-o', join(folder, 'a.shp')], /must end with \.geojson, .*\.parquet/],
-    [['cities', '--format', 'shp'], /--format=shp: must be json, geojsonseq/],
+    [['cities', '--format', 'shp'], /--format=shp: must be json, jsonfg, geojsonseq/],
     [['cities', '-o', join(folder, 'a.csv'), '--filter', 'nothing = 1'], /nothing/],
     [['nowhere', '-o', join(folder, 'a.csv')], /nowhere/],
     [['cities', '-o', join(folder, 'a.csv'), '--bbox=1,2,3'], /--bbox=1,2,3: must be four or six numbers/],

@@ -196,7 +196,13 @@ test('GDAL refuses a file that was cut within a feature, and batches end there',
   assert.equal(ends.length, 3231)
   for (const cut of [-100, -1, 4, 40]) await assert.rejects(readWithGdal(bytes.subarray(0, ends[100]! + cut)))
   const collection = catalog.get('cities')
-  const layout = { collection, properties: [], hasGeometry: true, hasByteOrderMark: false }
+  const layout = {
+    collection,
+    properties: [],
+    hasGeometry: true,
+    hasByteOrderMark: false,
+    origin: { url: undefined },
+  }
   const writer = await flatgeobuf.open(layout)
   const record = '["0101000020E610000000000000000000000000000000000000","1"]'
   const parts = [writer.start(), writer.write([record, record]), writer.write([record])].map((part) =>

@@ -97,6 +97,33 @@ test('a key is shown once, stored as a hash, and permits what it is for', async 
   assert.equal(data!.properties.name, 'by the SDK')
 })
 
+test('OPTIONS lists the changes that the caller may make, and to the preflight of a browser all of them', async () => {
+  const allowed = async (
+    gateway: typeof local,
+    headers: Record<string, string> = {},
+    collection = 'gate',
+  ) => {
+    const answer = await gateway.client(`/collections/${collection}/items/1`, { method: 'OPTIONS', headers })
+    assert.equal(answer.status, 200)
+    return [answer.headers.get('allow'), answer.headers.get('accept-patch') !== null]
+  }
+  const all = ['GET, HEAD, PUT, PATCH, DELETE, OPTIONS', true]
+  const reads = ['GET, HEAD, OPTIONS', false]
+  assert.deepEqual(await allowed(open), reads)
+  assert.deepEqual(await allowed(open, withKey(await create('any'))), all)
+  assert.deepEqual(await allowed(open, withKey(await create('reader', '--read-only'))), reads)
+  const gateOnly = withKey(await create('gate alone', '--collections', 'gate'))
+  assert.deepEqual(await allowed(open, gateOnly), all)
+  assert.deepEqual(await allowed(open, gateOnly, 'lock'), reads)
+  const preflight = { origin: 'https://editor.example', 'access-control-request-method': 'PATCH' }
+  assert.deepEqual(await allowed(open, preflight), all)
+  const unknown = await open.client('/collections/gate/items/1', {
+    method: 'OPTIONS',
+    headers: withKey('tessera_000000000000_00000000000000000000000000000000'),
+  })
+  assert.equal(unknown.status, 401)
+})
+
 test('once a key exists, this machine needs one as well', async () => {
   await sleep(1_100)
   assert.equal((await change(local)).status, 401)

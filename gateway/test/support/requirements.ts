@@ -19,6 +19,8 @@ const EDITING = {
   update: 'methods update-patch-op update-patch-body update-patch-response',
   'optimistic-locking-etags':
     'get-etag-response put-etag-response patch-etag-response ifmatch-put-op ifmatch-put-eval ifmatch-patch-op ifmatch-patch-eval',
+  'optimistic-locking-timestamps':
+    'get-last-modified-response put-last-modified-response patch-last-modified-response ifunmodifiedsince-put-op ifunmodifiedsince-put-eval ifunmodifiedsince-patch-op ifunmodifiedsince-patch-eval',
 }
 
 /** An asterisk stands for a class as a whole, whose requirements have no tests of their own. */
@@ -52,6 +54,13 @@ export const REQUIREMENTS: ReadonlyMap<string, readonly string[]> = new Map([
     'returnables-and-receivables': '*',
     queryables: '*',
     sortables: '*',
+    'profile-parameter': 'profile-param profile-param-response',
+  }),
+  ...of('json-fg-1', {
+    core: 'schema-valid metadata instant interval instant-and-interval utc coordinate-dimension geometry-wgs84 geometry-no-jsonfg-extension valid-geometry place-geometries same-crs fallback axis-order',
+    'types-schemas': 'metadata feature-type geometry-dimension feature-schemas single-feature-schema',
+    profiles: 'rfc7946 jsonfg jsonfg-plus',
+    api: 'profile-parameter',
   }),
   ...of('ogcapi-tiles-1', {
     core: 'conformance-success tc-error tc-op tc-success tc-tilecol-definition tc-tilematrix-definition tc-tilerow-definition',

@@ -1,0 +1,100 @@
+// Owns `tessera collections`: what operators set for single collections.
+
+import { ConfigError, flagOf, readConfig, settings } from '../config.ts'
+import type { Session } from '../database/session.ts'
+import {
+  type CollectionSettings,
+  listSettings,
+  resetCollection,
+  SETTING_NAMES,
+  type SettingName,
+  setCollection,
+} from '../features/collections/settings.ts'
+import { openTerminal } from '../terminal.ts'
+import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+import { writeTable } from './table.ts'
+
+const OPTIONS = {
+  crs: 'value',
+  'require-precondition': 'flag',
+  'modified-column': 'value',
+  'time-columns': 'value',
+  'coordinate-epoch': 'value',
+} as const
+type Options = Readonly<Partial<Record<keyof typeof OPTIONS, string>>>
+
+/** Settings by their names on the command line. */
+const SETTINGS: ReadonlyMap<string, SettingName> = new Map(
+  SETTING_NAMES.map((name) => [flagOf(name).slice(2), name]),
+)
+
+export async function runCollections(args: readonly string[]) {
+  const { config, options, positionals } = readConfig(args, OPTIONS)
+  const work = planWork(positionals, options)
+  const emit = openTerminal(process.stderr)
+  await runUntilSignal(emit, async (cleanup) => {
+    const { addresses } = await findDatabase(config, cleanup, true, emit)
+    await withOwner(addresses, emit, work)
+  })
+}
+
+function planWork(
+  [action, id, ...names]: readonly string[],
+  options: Options,
+): (session: Session) => Promise<void> {
+  const given = settingsIn(options)
+  const hasSettings = Object.keys(given).length > 0
+  if (action === 'list' && id === undefined && !hasSettings) return list
+  if (action === 'set' && id && names.length === 0 && hasSettings)
+    return async (session) => {
+      await setCollection(session, id, given)
+      tellDone(id)
+    }
+  if (action === 'reset' && id && !hasSettings) {
+    const unknown = names.find((name) => !SETTINGS.has(name))
+    if (unknown !== undefined)
+      throw new ConfigError(
+        `There is no setting ${unknown}; collections have ${[...SETTINGS.keys()].join(', ')}.`,
+      )
+    const reset = (names.length > 0 ? names : [...SETTINGS.keys()]).map((name) => SETTINGS.get(name)!)
+    return async (session) => {
+      await resetCollection(session, id, reset)
+      tellDone(id)
+    }
+  }
+  throw new ConfigError(
+    'collections takes list, set NAME with what is set, or reset NAME: tessera collections set parcels --crs EPSG:25832',
+  )
+}
+
+function settingsIn({
+  crs,
+  'require-precondition': requires,
+  'modified-column': modifiedColumn,
+  'time-columns': times,
+  'coordinate-epoch': epoch,
+}: Options): CollectionSettings {
+  const timeColumns = times?.split(',').map((name) => name.trim())
+  if (timeColumns && (timeColumns.length > 2 || timeColumns.includes('')))
+    throw new ConfigError(`--time-columns=${times}: must be one column, or two separated by a comma.`)
+  if (epoch !== undefined && !/^\d{4}(\.\d{1,4})?$/.test(epoch))
+    throw new ConfigError(`--coordinate-epoch=${epoch}: must be a year such as 2017.23.`)
+  return {
+    ...(crs === undefined ? {} : { crs: settings.crs.parse(crs)! }),
+    ...(requires === undefined ? {} : { requirePrecondition: requires === 'true' }),
+    ...(modifiedColumn === undefined ? {} : { modifiedColumn }),
+    ...(timeColumns === undefined ? {} : { timeColumns }),
+    ...(epoch === undefined ? {} : { coordinateEpoch: Number(epoch) }),
+  }
+}
+
+const tellDone = (id: string) =>
+  process.stdout.write(`${id} is changed; gateways follow within two seconds.\n`)
+
+async function list(session: Session) {
+  const rows = (await listSettings(session)).map((settings) => [
+    settings.id,
+    ...SETTING_NAMES.map((name) => String(settings[name] ?? '')),
+  ])
+  writeTable([['COLLECTION', ...[...SETTINGS.keys()].map((name) => name.toUpperCase())], ...rows])
+}

@@ -1,0 +1,156 @@
+// Owns what operators set for single collections: stored in tessera.collection, from where every gateway reads it.
+
+import type { Session } from '../../database/session.ts'
+import { UserError } from '../../errors.ts'
+import { makeSystem } from '../values/coordinate-system.ts'
+import { collectionId } from './collection.ts'
+
+/** Undefined for what holds for all collections. */
+export type CollectionSettings = {
+  /** Codes of coordinate systems in which the collection is served besides those of all, as in `EPSG:25832`. */
+  readonly crs?: readonly string[] | undefined
+  /** True if no change is made without a condition. */
+  readonly requirePrecondition?: boolean | undefined
+  /** Column in which Tessera stores the time of each change. */
+  readonly modifiedColumn?: string | undefined
+  /** Column with the time of a feature, or two with the start and the end of it. */
+  readonly timeColumns?: readonly string[] | undefined
+  /** Year to which the coordinates belong, with decimals, in a system that moves. */
+  readonly coordinateEpoch?: number | undefined
+}
+export type SettingName = keyof CollectionSettings
+
+/** Columns of tessera.collection, and their values. */
+const COLUMNS: Readonly<
+  Record<SettingName, (settings: CollectionSettings) => Readonly<Record<string, unknown>>>
+> = {
+  crs: ({ crs }) => ({ crs }),
+  requirePrecondition: ({ requirePrecondition }) => ({ requires_precondition: requirePrecondition }),
+  modifiedColumn: ({ modifiedColumn }) => ({ modified_column: modifiedColumn }),
+  timeColumns: ({ timeColumns }) => ({
+    temporal_column: timeColumns?.[0],
+    temporal_end_column: timeColumns?.[1],
+  }),
+  coordinateEpoch: ({ coordinateEpoch }) => ({ coordinate_epoch: coordinateEpoch }),
+}
+export const SETTING_NAMES = Object.keys(COLUMNS) as readonly SettingName[]
+
+type Relation = { readonly oid: string; readonly schema: string; readonly table: string }
+
+/** @throws UserError if there is no such collection, or if it cannot have a setting */
+export async function setCollection(session: Session, id: string, given: CollectionSettings) {
+  const relation = await findRelation(session, id)
+  if (given.crs) await checkSystems(session, given.crs)
+  const { modifiedColumn, timeColumns } = given
+  if (modifiedColumn !== undefined)
+    await checkColumns(session, id, relation, [modifiedColumn], [['timestamptz']])
+  if (timeColumns)
+    await checkColumns(session, id, relation, timeColumns, [['date'], ['timestamp', 'timestamptz']])
+  await store(session, relation, given)
+}
+
+/** @param names settings that become those of all collections again */
+export async function resetCollection(session: Session, id: string, names: readonly SettingName[]) {
+  const relation = await findRelation(session, id)
+  await store(session, relation, Object.fromEntries(names.map((name) => [name, undefined])))
+}
+
+export type ListedSettings = CollectionSettings & { readonly id: string }
+
+/** Returns the collections for which anything is set, by their ids. */
+export async function listSettings(session: Session): Promise<ListedSettings[]> {
+  const rows = await session.query<{
+    schema_name: string
+    table_name: string
+    crs: string[] | null
+    requires_precondition: boolean | null
+    modified_column: string | null
+    temporal_column: string | null
+    temporal_end_column: string | null
+    coordinate_epoch: number | null
+  }>(
+    `select schema_name, table_name, crs, requires_precondition, modified_column, temporal_column, temporal_end_column,
+       coordinate_epoch
+     from tessera.collection
+     where num_nonnulls(crs, requires_precondition, modified_column, temporal_column, coordinate_epoch) > 0`,
+    [],
+  )
+  return rows
+    .map((row) => ({
+      id: collectionId(row.schema_name, row.table_name),
+      crs: row.crs ?? undefined,
+      requirePrecondition: row.requires_precondition ?? undefined,
+      modifiedColumn: row.modified_column ?? undefined,
+      timeColumns:
+        row.temporal_column === null
+          ? undefined
+          : [row.temporal_column, ...(row.temporal_end_column === null ? [] : [row.temporal_end_column])],
+      coordinateEpoch: row.coordinate_epoch ?? undefined,
+    }))
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+async function store(session: Session, { schema, table }: Relation, settings: CollectionSettings) {
+  const names = Object.keys(settings) as SettingName[]
+  const stored = names.flatMap((name) => Object.entries(COLUMNS[name](settings)))
+  const columns = stored.map(([column]) => column)
+  const places = columns.map((_, index) => `$${index + 3}`)
+  await session.query(
+    `insert into tessera.collection (schema_name, table_name, changed_at, ${columns.join(', ')})
+     values ($1, $2, clock_timestamp(), ${places.join(', ')})
+     on conflict (schema_name, table_name) do update
+     set changed_at = excluded.changed_at, ${columns.map((column) => `${column} = excluded.${column}`).join(', ')}`,
+    [schema, table, ...stored.map(([, value]) => value ?? null)],
+  )
+}
+
+async function findRelation(session: Session, id: string): Promise<Relation> {
+  const relations = await session.query<Relation>(
+    `select c.oid::text, n.nspname as schema, c.relname as table
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'v', 'm', 'p', 'f') and not c.relispartition
+       and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' and n.nspname <> 'tessera'`,
+    [],
+  )
+  const found = relations.find(({ schema, table }) => collectionId(schema, table) === id)
+  if (found) return found
+  throw new UserError(`There is no collection ${id}; /collections of a gateway lists the existing ones.`)
+}
+
+async function checkSystems(session: Session, codes: readonly string[]) {
+  const rows = await session.query<{ srid: number; authority: string; code: string; text: string }>(
+    `select srid, auth_name as authority, auth_srid::text as code, coalesce(srtext, '') as text from spatial_ref_sys
+     where upper(auth_name) || ':' || auth_srid = any($1::text[])`,
+    [codes],
+  )
+  const known = new Set(
+    rows.filter((row) => makeSystem(row)).map(({ authority, code }) => `${authority}:${code}`.toUpperCase()),
+  )
+  for (const code of codes)
+    if (!known.has(code))
+      throw new UserError(
+        `${code} is no system of the database with positions on the ground. The table spatial_ref_sys of PostGIS lists its systems.`,
+      )
+}
+
+/** @param types of the columns; all of them have types of one of these lists */
+async function checkColumns(
+  session: Session,
+  id: string,
+  { oid }: Relation,
+  names: readonly string[],
+  types: readonly (readonly string[])[],
+) {
+  const columns = await session.query<{ name: string; type: string }>(
+    `select a.attname as name, t.typname as type from pg_attribute a join pg_type t on t.oid = a.atttypid
+     where a.attrelid = $1::oid and a.attnum > 0 and not a.attisdropped and t.typname = any($2::text[])
+     order by a.attnum`,
+    [oid, types.flat()],
+  )
+  const typesOf = names.map((name) => columns.find((column) => column.name === name)?.type)
+  if (types.some((some) => typesOf.every((type) => type !== undefined && some.includes(type)))) return
+  const usable = columns.map(({ name, type }) => `${name} (${type})`)
+  throw new UserError(
+    `${names.join(' and ')} must be of ${id} and of the type ${types.map((some) => some.join(' or ')).join(', or ')}: it has ${usable.join(', ') || 'no such column'}.`,
+  )
+}
