@@ -195,6 +195,7 @@ export async function buildApp({
     idempotencyKeys,
     uploads: makeUploads({ ...config, clientOf }),
     bodyLimit: config.bodyLimit,
+    functions,
     apiKeys,
     ...locality,
   })
