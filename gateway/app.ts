@@ -196,6 +196,7 @@ export async function buildApp({
     uploads: makeUploads({ ...config, clientOf }),
     bodyLimit: config.bodyLimit,
     requiresPrecondition: config.requirePrecondition === true,
+    functions,
     apiKeys,
     ...locality,
   })

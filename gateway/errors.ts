@@ -22,6 +22,7 @@ export const errors = {
   'feature-conflict': { status: 409, title: 'Change conflicts with other features', isRetryable: false },
   'change-in-progress': { status: 409, title: 'Change in progress', isRetryable: true },
   'feature-changed': { status: 412, title: 'Feature has changed in the meantime', isRetryable: false },
+  'too-many-affected': { status: 412, title: 'More features than may be changed', isRetryable: false },
   'body-too-large': { status: 413, title: 'Body too large', isRetryable: false },
   'address-too-long': { status: 414, title: 'Address too long', isRetryable: false },
   'media-type-unsupported': { status: 415, title: 'Media type not supported', isRetryable: false },

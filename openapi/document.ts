@@ -55,7 +55,7 @@ function completeParameters(document: Document) {
   for (const operations of Object.values(document.paths ?? {})) {
     for (const [method, { parameters = [] }] of Object.entries(operations)) {
       for (const parameter of parameters) {
-        if (method === 'get' && parameter.in === 'query')
+        if (method !== 'post' && parameter.in === 'query')
           Object.assign(parameter, { style: 'form', explode: false })
         const pattern = PATTERNS[parameter.name ?? '']
         if (pattern) parameter.schema = { ...parameter.schema, pattern }

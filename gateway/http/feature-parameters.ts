@@ -1,8 +1,31 @@
 // Owns the parameters that choose features and their properties, which items and tiles share.
 
-import { FILTER_LANGUAGES } from '../features/filter/filter.ts'
+import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../features/filter/filter.ts'
 import { CRS84 } from '../features/values/coordinate-system.ts'
 import { Type } from './type.ts'
+
+/** Parameters of a box. */
+export const boxParameters = {
+  bbox: Type.Optional(
+    Type.Array(Type.Number(), {
+      minItems: 4,
+      maxItems: 6,
+      description:
+        'Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. In the system of bbox-crs: the least coordinate of each axis, then the greatest.',
+      example: [5, 45, 11, 48],
+      'x-expected': 'four or six numbers separated by commas',
+    }),
+  ),
+  'bbox-crs': Type.Optional(
+    Type.String({
+      format: 'uri',
+      description:
+        'Coordinate system of bbox, as a URI from the list of the collection; by default CRS84 (longitude, latitude).',
+      example: 'http://www.opengis.net/def/crs/EPSG/0/3857',
+      'x-expected': 'the URI of a coordinate system',
+    }),
+  ),
+}
 
 /** Parameters that select features. */
 export const selectionParameters = {
@@ -48,3 +71,10 @@ export const propertiesParameter = Type.Optional(
     'x-expected': 'names of properties separated by commas',
   }),
 )
+
+/** Takes a filter in the language of the drafts, which GDAL sends, for one of the standard, before it is validated. */
+export function takeDraft(query: Record<string, unknown>) {
+  if (query['filter-lang'] !== DRAFT_LANGUAGE) return
+  query['filter-lang'] = FILTER_LANGUAGES[0]
+  if (typeof query.filter === 'string') query.filter = fromDraft(query.filter)
+}

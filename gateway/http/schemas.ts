@@ -269,6 +269,26 @@ export const StoredFeatures = Type.Object(
   { $id: 'StoredFeatures' },
 )
 
+export const ChangedFeatures = Type.Object(
+  {
+    numberMatched: Type.Integer({ minimum: 0, description: 'Features that meet the conditions.' }),
+    numberChanged: Type.Integer({
+      minimum: 0,
+      description: 'Features that were changed or removed; 0 with `dry-run=true`.',
+    }),
+  },
+  { $id: 'ChangedFeatures' },
+)
+
+export const PropertiesPatch = Type.Object(
+  { type: Type.Optional(Type.Literal('Feature')), properties },
+  {
+    $id: 'PropertiesPatch',
+    description:
+      'RFC 7396: properties that each of the features gets; those that are left out stay as they are.',
+  },
+)
+
 export const FeaturePatch = Type.Object(
   {
     type: Type.Optional(Type.Literal('Feature')),
@@ -297,6 +317,8 @@ export const named: readonly TSchema[] = [
   NewFeatures,
   FeatureLines,
   StoredFeatures,
+  ChangedFeatures,
+  PropertiesPatch,
   FeaturePatch,
 ]
 

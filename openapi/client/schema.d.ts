@@ -194,10 +194,18 @@ export interface paths {
          * @description A single feature is answered with its address. Many features (a FeatureCollection, lines of GeoJSON, or CSV) are stored as they arrive, in one transaction: all of them or none. The answer counts them. With `Prefer: handling=lenient`, features that are not valid are left out and reported.
          */
         post: operations["createFeature"];
-        delete?: never;
+        /**
+         * Remove the features that meet a condition
+         * @description The features that meet all conditions of the parameters are counted and changed in one transaction. There must be a condition.
+         */
+        delete: operations["deleteFeatures"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change the features that meet a condition
+         * @description The features that meet all conditions of the parameters are counted and changed in one transaction. There must be a condition.
+         */
+        patch: operations["updateFeatures"];
         trace?: never;
     };
     "/collections/{collectionId}/items/{featureId}": {
@@ -734,6 +742,21 @@ export interface components {
             numberRefused: number;
             /** @description Why features were left out: at most 100 faults of the first of them. */
             errors: components["schemas"]["Fault"][];
+        };
+        ChangedFeatures: {
+            /** @description Features that meet the conditions. */
+            numberMatched: number;
+            /** @description Features that were changed or removed; 0 with `dry-run=true`. */
+            numberChanged: number;
+        };
+        /** @description RFC 7396: properties that each of the features gets; those that are left out stay as they are. */
+        PropertiesPatch: {
+            /** @enum {string} */
+            type?: "Feature";
+            /** @description The collection's properties. */
+            properties: {
+                [key: string]: unknown;
+            };
         };
         /** @description RFC 7396: members that are left out stay as they are; null removes a value. */
         FeaturePatch: {
@@ -2017,6 +2040,389 @@ export interface operations {
             };
             /** @description The collection takes no change without If-Match or If-Unmodified-Since; nothing has changed. */
             428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; the code shows whether to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    deleteFeatures: {
+        parameters: {
+            query?: {
+                /** @description Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. In the system of bbox-crs: the least coordinate of each axis, then the greatest. */
+                bbox?: number[];
+                /** @description Coordinate system of bbox, as a URI from the list of the collection; by default CRS84 (longitude, latitude). */
+                "bbox-crs"?: string;
+                /** @description Selects features of an instant or an interval, either side of which may be open (..). */
+                datetime?: string;
+                /** @description Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry. */
+                filter?: string;
+                /** @description Language of the filter. */
+                "filter-lang"?: "cql2-text" | "cql2-json";
+                /** @description Coordinate system of the geometries in the filter, as a URI from the list of the collection; positions are in the order of its axes. */
+                "filter-crs"?: string;
+                /** @description Counts the features, and changes none. */
+                "dry-run"?: boolean;
+            };
+            header?: {
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
+                "consistency-token"?: string;
+                /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
+                "idempotency-key"?: string;
+                /** @description `max-affected=5000`: most features that may be changed; more are an error (412), and none is changed. 1000 without it. */
+                prefer?: string;
+            };
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The numbers of features. */
+            200: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
+                    "Idempotent-Replayed"?: "true";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangedFeatures"];
+                };
+            };
+            /** @description The request, a parameter or a header is malformed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A valid API key is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description This key, this site or this role may not make the change. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or feature. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The collection does not allow changes of this kind. */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The change conflicts with another feature; nothing has changed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description More features meet the conditions than may be changed; nothing has changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description Bodies of this type are not accepted. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The feature is not valid: each fault is named; nothing has changed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; the code shows whether to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    updateFeatures: {
+        parameters: {
+            query?: {
+                /** @description Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. In the system of bbox-crs: the least coordinate of each axis, then the greatest. */
+                bbox?: number[];
+                /** @description Coordinate system of bbox, as a URI from the list of the collection; by default CRS84 (longitude, latitude). */
+                "bbox-crs"?: string;
+                /** @description Selects features of an instant or an interval, either side of which may be open (..). */
+                datetime?: string;
+                /** @description Selects features for which the condition is true, in the language of filter-lang. It can name every property of the collection, and its geometry. */
+                filter?: string;
+                /** @description Language of the filter. */
+                "filter-lang"?: "cql2-text" | "cql2-json";
+                /** @description Coordinate system of the geometries in the filter, as a URI from the list of the collection; positions are in the order of its axes. */
+                "filter-crs"?: string;
+                /** @description Counts the features, and changes none. */
+                "dry-run"?: boolean;
+            };
+            header?: {
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
+                "consistency-token"?: string;
+                /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
+                "idempotency-key"?: string;
+                /** @description `max-affected=5000`: most features that may be changed; more are an error (412), and none is changed. 1000 without it. */
+                prefer?: string;
+            };
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/merge-patch+json": components["schemas"]["PropertiesPatch"];
+                "application/json": components["schemas"]["PropertiesPatch"];
+            };
+        };
+        responses: {
+            /** @description The numbers of features. */
+            200: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
+                    "Idempotent-Replayed"?: "true";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangedFeatures"];
+                };
+            };
+            /** @description The request, a parameter or a header is malformed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A valid API key is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description This key, this site or this role may not make the change. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or feature. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The collection does not allow changes of this kind. */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The change conflicts with another feature; nothing has changed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description More features meet the conditions than may be changed; nothing has changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description Bodies of this type are not accepted. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The feature is not valid: each fault is named; nothing has changed. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -170,7 +170,7 @@ export function geometryOf(
   return geometryToStore(column, isNew, inSystem, srid)
 }
 
-const assignProperty = (collection: Collection, { column, value }: ColumnValue): Assignment => ({
+export const assignProperty = (collection: Collection, { column, value }: ColumnValue): Assignment => ({
   name: column.name,
   value: fragmentOf(collection, column, value),
   target: { property: column.name },

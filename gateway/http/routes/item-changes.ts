@@ -9,15 +9,26 @@ import { canUpsert, storeMany } from '../../features/bulk/bulk-change.ts'
 import { MANY_TYPES, readFeatures } from '../../features/bulk/feature-stream.ts'
 import type { Done, IdempotencyKeys } from '../../features/changes/idempotency-key.ts'
 import { type ItemChanges, makeItemChanges } from '../../features/changes/item-change.ts'
+import {
+  changeSelection,
+  countSelection,
+  DEFAULT_MAX_AFFECTED,
+  parseSelectionPatch,
+  type Selection,
+} from '../../features/changes/selection-change.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Capabilities, Collection } from '../../features/collections/collection.ts'
+import type { FilterFunctions } from '../../features/filter/functions.ts'
 import { GEOJSON } from '../../features/formats/geojson.ts'
+import { type ItemParameters, planConditions } from '../../features/query/item-query.ts'
+import { isUnlocated, locate, planPlaces } from '../../features/query/locate.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import type { Answers } from '../answers.ts'
 import { type AuthenticateOptions, authenticate, makeChangeQuestion } from '../auth/authenticate.ts'
 import { acceptBodies, acceptStreams, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
+import { boxParameters, selectionParameters, takeDraft } from '../feature-parameters.ts'
 import {
   featureTag,
   featureUrl,
@@ -41,6 +52,7 @@ import {
   lastModified,
   noQuery,
   notFound,
+  problemOf,
 } from '../schemas.ts'
 import { Type } from '../type.ts'
 import type { Upload, Uploads } from '../upload.ts'
@@ -137,6 +149,8 @@ type Services = AuthenticateOptions & {
   readonly bodyLimit: number
   /** True if changes in collections need a condition for which nothing else is set. */
   readonly requiresPrecondition: boolean
+  /** Returns the functions that filters can call. */
+  readonly functions: () => FilterFunctions
 }
 
 const manyQuery = Type.Object(
@@ -154,6 +168,46 @@ const manyQuery = Type.Object(
   { additionalProperties: false },
 )
 
+const selectionQuery = Type.Object(
+  {
+    ...boxParameters,
+    ...selectionParameters,
+    'dry-run': Type.Optional(
+      Type.Boolean({
+        description: 'Counts the features, and changes none.',
+        default: false,
+        example: true,
+        'x-expected': 'true or false',
+      }),
+    ),
+  },
+  {
+    additionalProperties: Type.String({
+      description: 'Selects features whose property of this name has this value.',
+    }),
+  },
+)
+/** Names of its parameters, which are no properties of a collection. */
+const SELECTION_PARAMETERS = Object.keys(selectionQuery.properties)
+const selectionHeaders = Type.Object({
+  ...changeHeaders,
+  prefer: Type.Optional(
+    Type.String({
+      description: `\`max-affected=5000\`: most features that may be changed; more are an error (412), and none is changed. ${DEFAULT_MAX_AFFECTED} without it.`,
+      example: 'max-affected=5000',
+    }),
+  ),
+})
+const selectionAnswer = {
+  200: {
+    ...content('The numbers of features.', ['application/json'], Type.Ref('ChangedFeatures#')),
+    headers: changeAnswer,
+  },
+  404: notFound,
+  ...changeProblems,
+  412: problemOf('More features meet the conditions than may be changed; nothing has changed.'),
+}
+
 type ManyFeaturesOfBody = {
   readonly type: string
   readonly start: Buffer
@@ -168,7 +222,18 @@ type ItemRoute = { Params: { collectionId: string; featureId: string } }
 
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, views, answers, unshown, idempotencyKeys, uploads, bodyLimit, requiresPrecondition, ...access },
+  {
+    catalog,
+    views,
+    answers,
+    unshown,
+    idempotencyKeys,
+    uploads,
+    bodyLimit,
+    requiresPrecondition,
+    functions,
+    ...access
+  },
 ) => {
   const change = async (
     request: FastifyRequest,
@@ -223,6 +288,47 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     } finally {
       leave()
     }
+  }
+  /** Changes or removes all features that a request selects. */
+  const changeSelected = async (request: FastifyRequest, reply: FastifyReply, collection: Collection) => {
+    for (const header of ['if-match', 'if-none-match'])
+      if (request.headers[header] !== undefined)
+        throw gatewayError('header-invalid', `${header} is for a single feature; leave it out here.`, {
+          header,
+        })
+    const { 'dry-run': isDryRun = false, ...parameters } = request.query as ItemParameters & {
+      'dry-run'?: boolean
+    }
+    const most = maxAffectedOf(request)
+    const patch =
+      request.method === 'PATCH'
+        ? parseSelectionPatch(request.body, collection, {
+            system: collection.defaultSystem,
+            isLenient: preferenceOf(request, 'handling') === 'lenient',
+          })
+        : undefined
+    const places = planPlaces(parameters, collection, functions())
+    const database = await views.openForChange(request)
+    const located = isUnlocated(places)
+      ? await locate({ database, deadline: new AbortController().signal }, places)
+      : places
+    const conditions = planConditions(parameters, collection, functions(), SELECTION_PARAMETERS, located)
+    if (conditions.length === 0)
+      throw gatewayError(
+        'parameter-invalid',
+        `${request.method} of items needs a condition: filter, bbox, datetime or a property; filter=true selects all features.`,
+        { parameter: 'filter', example: "name = 'x'" },
+      )
+    const selection: Selection = { collection, conditions }
+    if (isDryRun) return reply.send(await countSelection(database, selection))
+    if (preferenceOf(request, 'max-affected') !== undefined) applyPreference(reply, `max-affected=${most}`)
+    const key = await keyOfChange(request, idempotencyKeys, [
+      request.url.split('?', 2)[1] ?? '',
+      String(most),
+    ])
+    const done = await changeSelection(database, key, selection, patch, most)
+    tellRepeated(reply, done)
+    return reply.type('application/json').send(done.kind === 'many' ? done.report : '')
   }
   const find = (request: FastifyRequest, action: keyof Capabilities & `can${string}`): Collection => {
     const collection = catalog.get((request.params as { collectionId: string }).collectionId)
@@ -415,6 +521,26 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app.register(async (scope) => {
     authenticate(scope as unknown as FastifyInstance, access)
     acceptBodies(scope as unknown as FastifyInstance, PATCH_TYPES)
+    scope.addHook('preValidation', async ({ query }) => takeDraft(query as Record<string, unknown>))
+    for (const { method, action, operationId, summary, body } of SELECTION_METHODS)
+      scope.route<{ Params: { collectionId: string } }>({
+        method,
+        url: ITEMS,
+        config: body ? { body } : {},
+        schema: {
+          operationId,
+          summary,
+          description:
+            'The features that meet all conditions of the parameters are counted and changed in one transaction. There must be a condition.',
+          tags: ['Changes'],
+          security,
+          params: collectionParams,
+          querystring: selectionQuery,
+          headers: selectionHeaders,
+          response: selectionAnswer,
+        },
+        handler: (request, reply) => changeSelected(request, reply, find(request, action)),
+      })
     scope.patch<ItemRoute>(
       ITEM,
       {
@@ -463,6 +589,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     const collection = catalog.get(request.params.collectionId)
     const allow = await methodsFor(request, reply, collection, false)
     if (allow.includes('POST')) reply.header('accept-post', POST_TYPES.join(', '))
+    if (allow.includes('PATCH')) reply.header('accept-patch', PATCH_TYPES.join(', '))
     return answerOptions(request, reply, allow)
   })
   app.options<ItemRoute>(ITEM, { schema: { hide: true } }, async (request, reply) => {
@@ -491,14 +618,41 @@ async function comeTo(second: number | undefined) {
   if (ahead > 0 && ahead <= MAX_AHEAD_S * 1000) await sleep(ahead)
 }
 
+const SELECTION_METHODS = [
+  {
+    method: 'PATCH',
+    action: 'canUpdate',
+    operationId: 'updateFeatures',
+    summary: 'Change the features that meet a condition',
+    body: { types: PATCH_TYPES, schema: 'PropertiesPatch' },
+  },
+  {
+    method: 'DELETE',
+    action: 'canRemove',
+    operationId: 'deleteFeatures',
+    summary: 'Remove the features that meet a condition',
+    body: undefined,
+  },
+] as const
+
+/** Returns how many features may be changed. @throws GatewayError, because a limit that is not understood protects nothing */
+function maxAffectedOf(request: FastifyRequest): number {
+  const given = preferenceOf(request, 'max-affected')
+  if (given === undefined) return DEFAULT_MAX_AFFECTED
+  if (/^\d{1,9}$/.test(given)) return Number(given)
+  throw gatewayError('header-invalid', 'Prefer: max-affected must be a number, as in max-affected=5000.', {
+    header: 'Prefer',
+  })
+}
+
 function allowOf({ capabilities }: Collection, isItem: boolean): string[] {
   const { canCreate, canUpdate, canRemove } = capabilities ?? {}
   return [
     'GET',
     'HEAD',
     ...(!isItem && canCreate ? ['POST'] : []),
-    ...(isItem && canUpdate ? ['PUT', 'PATCH'] : []),
-    ...(isItem && canRemove ? ['DELETE'] : []),
+    ...(canUpdate ? (isItem ? ['PUT', 'PATCH'] : ['PATCH']) : []),
+    ...(canRemove ? ['DELETE'] : []),
     'OPTIONS',
   ]
 }

@@ -8,7 +8,6 @@ import { errors, GatewayError, gatewayError } from '../../errors.ts'
 import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import type { Extents } from '../../features/collections/extent.ts'
-import { DRAFT_LANGUAGE, FILTER_LANGUAGES, fromDraft } from '../../features/filter/filter.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
 import type { Encoder, Layout } from '../../features/formats/encoder.ts'
 import { encoders } from '../../features/formats/encoders.ts'
@@ -48,7 +47,7 @@ import { consistencyHeaders, readConsistency, requiresNothing } from '../consist
 import { closeToOthers } from '../cross-origin.ts'
 import { preferHeader } from '../deadline.ts'
 import { checkVersion, nameFile, takeNoLimit } from '../download.ts'
-import { propertiesParameter, selectionParameters } from '../feature-parameters.ts'
+import { boxParameters, propertiesParameter, selectionParameters, takeDraft } from '../feature-parameters.ts'
 import { type Asked, featureLinks, ITEM_FORMATS, sendFeature, tellSystem } from '../feature-response.ts'
 import { itemPage, itemsPage, type ShownFeature } from '../html/feature-pages.ts'
 import { addressWithout, type FilterLine, faultyFilterPage } from '../html/filter-line.ts'
@@ -114,25 +113,7 @@ const itemsQuery = Type.Object(
         'x-expected': `an integer from 1 to ${MAX_LIMIT}, or ${NO_LIMIT} for all features at once`,
       }),
     ),
-    bbox: Type.Optional(
-      Type.Array(Type.Number(), {
-        minItems: 4,
-        maxItems: 6,
-        description:
-          'Selects features that intersect the box: west, south, east, north in degrees, or with heights west, south, low, east, north, high. If west is greater than east, the box crosses the antimeridian. In the system of bbox-crs: the least coordinate of each axis, then the greatest.',
-        example: [5, 45, 11, 48],
-        'x-expected': 'four or six numbers separated by commas',
-      }),
-    ),
-    'bbox-crs': Type.Optional(
-      Type.String({
-        format: 'uri',
-        description:
-          'Coordinate system of bbox, as a URI from the list of the collection; by default CRS84 (longitude, latitude).',
-        example: 'http://www.opengis.net/def/crs/EPSG/0/3857',
-        'x-expected': 'the URI of a coordinate system',
-      }),
-    ),
+    ...boxParameters,
     crs: crsParameter,
     ...selectionParameters,
     sortby: Type.Optional(
@@ -406,13 +387,10 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       preValidation: (request, _reply, done) => {
         takeNoLimit(request)
         const query = request.query as Record<string, unknown>
-        const { limit, filter } = query
+        const { limit } = query
         if (typeof limit === 'string' && /^\d+$/.test(limit) && Number(limit) > MAX_LIMIT)
           query.limit = String(MAX_LIMIT)
-        if (query['filter-lang'] === DRAFT_LANGUAGE) {
-          query['filter-lang'] = FILTER_LANGUAGES[0]
-          if (typeof filter === 'string') query.filter = fromDraft(filter)
-        }
+        takeDraft(query)
         done()
       },
     },

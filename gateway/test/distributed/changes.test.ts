@@ -482,7 +482,7 @@ test('numbers keep every digit', async () => {
 test('/req/create-replace-delete/options-op, /req/create-replace-delete/options-response, /req/update/methods, /req/features/resources-endpoint, /req/features/resource-endpoint: only collections that can be changed offer the methods of changes', async () => {
   const allow = async (path: string) =>
     (await client(`/collections/${path}`, { method: 'OPTIONS' })).headers.get('allow')
-  assert.equal(await allow('change_place/items'), 'GET, HEAD, POST, OPTIONS')
+  assert.equal(await allow('change_place/items'), 'GET, HEAD, POST, PATCH, DELETE, OPTIONS')
   assert.equal(await allow('change_place/items/unknown_id'), 'GET, HEAD, PUT, PATCH, DELETE, OPTIONS')
   for (const collection of ['change_summary', 'change_keyless', 'change_closed']) {
     assert.equal(await allow(`${collection}/items`), 'GET, HEAD, OPTIONS', collection)

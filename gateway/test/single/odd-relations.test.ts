@@ -173,8 +173,8 @@ test('OPTIONS offers POST only if a new feature can be complete', async () => {
     revoke insert on demanding from tessera_write; grant insert (id, geom) on demanding to tessera_write`)
   const allowed = async (path: string) =>
     (await client(`/collections/${path}`, { method: 'OPTIONS' })).headers.get('allow')
-  assert.equal(await allowed('shifted/items'), 'GET, HEAD, OPTIONS')
-  assert.equal(await allowed('straight/items'), 'GET, HEAD, POST, OPTIONS')
+  assert.equal(await allowed('shifted/items'), 'GET, HEAD, PATCH, DELETE, OPTIONS')
+  assert.equal(await allowed('straight/items'), 'GET, HEAD, POST, PATCH, DELETE, OPTIONS')
   const { status, json } = await send('POST', 'shifted/items', feature({}, 1))
   assert.deepEqual([status, json.code], [405, 'method-not-allowed'])
 })

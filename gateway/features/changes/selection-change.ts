@@ -1,0 +1,175 @@
+// Owns changes of all features that meet a condition: they are counted first, and changed in the same transaction.
+
+import type { Database } from '../../database/contract.ts'
+import { combine, compileFragment } from '../../database/fragment.ts'
+import { isGeometryFailure, RefusedChange } from '../../database/outcome.ts'
+import { sql } from '../../database/sql.ts'
+import type { Row, Statement } from '../../database/statement.ts'
+import { gatewayError } from '../../errors.ts'
+import { type Collection, cellColumn, tableOf } from '../collections/collection.ts'
+import { nameCalls } from '../query/call-failure.ts'
+import { cellsToLookIn } from '../query/item-query.ts'
+import { homeOf } from '../sharding/feature-id.ts'
+import { compileForget } from '../sharding/forwarding.ts'
+import { cellsCondition } from '../sharding/shard-statement.ts'
+import { columnOf } from '../values/column.ts'
+import { allOf, type Condition } from '../values/condition.ts'
+import { isObject } from '../values/exact-json.ts'
+import { changeManyOnce, type Done, type IdempotencyKey } from './idempotency-key.ts'
+import { type BodyReading, type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
+import { assignProperty, type ChangeStatement } from './item-statement.ts'
+import { describeRefusal } from './refusal.ts'
+
+/** What a client learns of a change of all features that meet a condition. */
+export type SelectionReport = {
+  /** Features that meet the condition. */
+  readonly numberMatched: number
+  /** Features that were changed or removed: none if they were only counted. */
+  readonly numberChanged: number
+}
+
+/** Features that meet all of these conditions, of which there is at least one. */
+export type Selection = { readonly collection: Collection; readonly conditions: readonly Condition[] }
+
+/** Most features that a change concerns if the client allows no other number: a wrong filter then does little harm. */
+export const DEFAULT_MAX_AFFECTED = 1_000
+
+/** Returns the number of features that meet the conditions. @throws GatewayError */
+export async function countSelection(database: Database, selection: Selection): Promise<SelectionReport> {
+  const counted = await database
+    .write(compileCount(selection), { isRepeatable: true })
+    .catch((error) => translate(error, selection))
+  return { numberMatched: countOf(counted), numberChanged: 0 }
+}
+
+/**
+ * Changes or removes all features that meet the conditions.
+ * @param patch a merge patch whose properties each of them gets; undefined to remove them
+ * @throws GatewayError, too-many-affected if they are more than `most`; then nothing has changed
+ */
+export async function changeSelection(
+  database: Database,
+  key: IdempotencyKey | undefined,
+  selection: Selection,
+  patch: ItemBody | undefined,
+  most: number,
+): Promise<Done> {
+  const { collection } = selection
+  const change = patch ? compileUpdate(selection, patch) : compileRemoval(selection)
+  const check = (count: number) => {
+    if (count <= most) return count
+    throw gatewayError(
+      'too-many-affected',
+      `${count} features meet the conditions, and at most ${most} may be changed: nothing was. Allow more with Prefer: max-affected=${count}, or select fewer.`,
+      { numberMatched: count },
+    )
+  }
+  try {
+    return await changeManyOnce(database, key, collection, {
+      begin: async () => {},
+      drain: async () => {},
+      async make(query) {
+        const numberMatched = check(countOf(await query(compileCount(selection))))
+        const rows = await query(change.statement)
+        // Others may have become ones that meet the conditions meanwhile.
+        const numberChanged = check(change.isRemoval ? rows.length : countOf(rows))
+        if (change.isRemoval) for (const statement of forgetMoved(collection, rows)) await query(statement)
+        const report: SelectionReport = { numberMatched, numberChanged }
+        return { kind: 'many', report: JSON.stringify(report) }
+      },
+    })
+  } catch (error) {
+    if (error instanceof RefusedChange) throw await describeRefusal(error, collection, change, database)
+    return translate(error, selection)
+  }
+}
+
+/** Parses the patch of many features. @throws GatewayError feature-invalid */
+export function parseSelectionPatch(given: unknown, collection: Collection, reading: BodyReading): ItemBody {
+  if (isObject(given)) {
+    const fault = (name: string) => ({
+      pointer: `/${name}`,
+      detail: 'must be left out: many features get the same properties, but keep what makes each of them',
+    })
+    const faults = ['id', 'geometry'].filter((name) => name in given).map(fault)
+    if (faults.length > 0) throw invalidFeature(faults)
+  }
+  const body = parseItemBody(given, collection, 'update', '', reading)
+  if (body.assignments.length > 0) return body
+  throw invalidFeature([{ pointer: '/properties', detail: 'must have a property to change' }])
+}
+
+const countOf = ([row]: readonly Row[]) => Number(row![0])
+
+/** @throws GatewayError for a condition that cannot be computed for a feature; otherwise the error itself */
+function translate(error: unknown, { conditions }: Selection): never {
+  if (isGeometryFailure(error))
+    throw gatewayError(
+      'parameter-invalid',
+      'The condition cannot be computed for the geometry of a feature; nothing was changed. Leave such features out by another condition.',
+      { parameter: 'filter' },
+      error as Error,
+    )
+  throw nameCalls(error, { calls: conditions.flatMap(({ calls }) => calls ?? []) })
+}
+
+const partsOf = ({ collection, conditions }: Selection) => {
+  const condition = allOf(conditions)
+  const cells = cellsToLookIn(condition.boxes, collection)
+  return { cells, all: allOf(cells ? [condition, cellsCondition(cells)] : [condition]) }
+}
+
+function compileCount(selection: Selection): Statement {
+  const { collection } = selection
+  const { all, cells } = partsOf(selection)
+  const fragment = combine(
+    `count ${collection.version}`,
+    [all],
+    (where) => sql`select count(*) from ${tableOf(collection)} as item where ${where}`,
+  )
+  return compileFragment(fragment, cells)
+}
+
+function compileUpdate(selection: Selection, patch: ItemBody): ChangeStatement {
+  const { collection } = selection
+  const { all, cells } = partsOf(selection)
+  const assignments = patch.assignments.map((one) => assignProperty(collection, one))
+  const names = JSON.stringify(assignments.map(({ name }) => name))
+  const touched = collection.touched ? [sql`${sql.identifier(collection.touched)} = now()`] : []
+  const fragment = combine(
+    `update all ${collection.version} ${names}`,
+    [all, ...assignments.map(({ value }) => value)],
+    (where, ...values) => {
+      const set = assignments.map(({ name }, index) => sql`${sql.identifier(name)} = ${values[index]!}`)
+      return sql`update ${tableOf(collection)} as item set ${sql.join([...set, ...touched], sql`, `)} where ${where}`
+    },
+  )
+  return {
+    statement: { ...compileFragment(fragment, cells), isCounted: true },
+    targets: [],
+    isRemoval: false,
+    condition: undefined,
+  }
+}
+
+function compileRemoval(selection: Selection): ChangeStatement {
+  const { collection } = selection
+  const { all, cells } = partsOf(selection)
+  const shown = [columnOf(collection.idColumn!), ...(collection.level === undefined ? [] : [cellColumn])]
+  const fragment = combine(
+    `remove all ${collection.version}`,
+    [all],
+    (where) =>
+      sql`delete from ${tableOf(collection)} as item where ${where} returning ${sql.join(shown, sql`, `)}`,
+  )
+  return { statement: compileFragment(fragment, cells), targets: [], isRemoval: true, condition: undefined }
+}
+
+/** Returns the removals of the forwarding rows of features that were not in their home cells. */
+function forgetMoved(collection: Collection, removed: readonly Row[]): Statement[] {
+  if (collection.level === undefined) return []
+  return removed.flatMap(([id, cell]) => {
+    const home = homeOf(id!)
+    return home === undefined || home === Number(cell) ? [] : [compileForget(collection, id!, home)]
+  })
+}
