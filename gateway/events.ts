@@ -30,6 +30,16 @@ export type Event =
       total: number | undefined
     }
   | { type: 'export-finished'; collection: string; features: number; bytes: number; milliseconds: number }
+  /** `total` is the number of tiles of this zoom that are looked at, `tiles` that of all tiles with something in them. */
+  | {
+      type: 'tiles-advanced'
+      collection: string
+      zoom: number
+      seen: number
+      total: number
+      tiles: number
+    }
+  | { type: 'tiles-finished'; collection: string; tiles: number; bytes: number; milliseconds: number }
   | { type: 'catalog-changed'; collections: number }
   | { type: 'catalog-load-failed'; error: Error }
   /** The role of the read port lacks a grant; `effect` is what is missing without it. */

@@ -11,6 +11,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'database-awaited': 'warn',
   'import-advanced': 'debug',
   'export-advanced': 'debug',
+  'tiles-advanced': 'debug',
   'import-skipped-feature': 'warn',
   'import-left-out-ids': 'warn',
   'import-noted': 'warn',

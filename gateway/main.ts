@@ -37,6 +37,11 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --properties NAME,NAME, --sortby NAME      their properties and order
     --output-crs URI                           the system of their coordinates
     --skip-geometry, --csv-bom                 without geometries; with a byte order mark, for spreadsheets
+  tessera tiles COLLECTION                     write the tiles of a collection to a file; again goes on after an interruption
+    -o, --output FILE                          a name that ends with .pmtiles or .mbtiles
+    --zoom 0-10                                the zooms
+    --filter CONDITION, --datetime TIME, --properties NAME,NAME
+                                               the features and their properties
   tessera purge [COLLECTION]                   make all gateways give up the tiles that they keep, of one collection or of all
   tessera keys create NAME                     create an API key for changes; it is shown only once
     --read-only                                a key that allows no changes
@@ -75,6 +80,7 @@ const commands: Record<string, () => Promise<Command>> = {
   serve: async () => (await import('./commands/serve.ts')).serve,
   import: async () => (await import('./commands/import.ts')).runImport,
   export: async () => (await import('./commands/export.ts')).runExport,
+  tiles: async () => (await import('./commands/tiles.ts')).runTiles,
   purge: async () => (await import('./commands/purge.ts')).runPurge,
   keys: async () => (await import('./commands/keys.ts')).runKeys,
   collections: async () => (await import('./commands/collections.ts')).runCollections,

@@ -1,4 +1,4 @@
-// Owns the output for a person at a terminal: the events of the log as sentences, and the progress of an import or an export.
+// Owns the output for a person at a terminal: the events of the log as sentences, and the progress of imports and exports.
 
 import { SingleBar } from 'cli-progress'
 import { type Emit, type Event, withoutSecrets } from './events.ts'
@@ -43,6 +43,8 @@ function sentenceOf(event: Event): string | undefined {
     }
     case 'export-finished':
       return `Exported ${counted(event.features, 'feature')} of ${event.collection}, ${megabytes(event.bytes)} (${seconds(event.milliseconds)}).`
+    case 'tiles-finished':
+      return `Wrote ${counted(event.tiles, 'tile')} of ${event.collection}, ${megabytes(event.bytes)} (${seconds(event.milliseconds)}).`
     case 'catalog-load-failed':
       return `The list of collections could not be read: ${reasonOf(event.error)}`
     case 'grant-missing':
@@ -89,33 +91,44 @@ export function openTerminal(output: NodeJS.WriteStream): Emit {
     bar = undefined
     output.write(`${line}\n`)
   }
-  function advance(collection: string, features: number, done: string, value: number, total: number) {
+  /** @param done the work so far, as in `12 features read` */
+  function advance(collection: string, done: string, stage: string, value: number, total: number) {
     if (!output.isTTY) {
       if (performance.now() - lastLine < LINE_INTERVAL_MS) return
       lastLine = performance.now()
-      return write(`${collection}: ${counted(features, 'feature')} ${done} …`)
+      return write(`${collection}: ${done} …`)
     }
-    const stage = done === 'read' ? 'reading' : 'writing'
     if (!bar) {
       bar = new SingleBar({
-        format: '{bar} {percentage}% | {features} features | {stage}',
+        format: '{bar} {percentage}% | {done} | {stage}',
         stream: output,
         clearOnComplete: true,
         hideCursor: true,
       })
-      bar.start(total, value, { features, stage })
+      bar.start(total, value, { done, stage })
     }
     bar.setTotal(total)
-    bar.update(value, { features: features.toLocaleString('en'), stage })
+    bar.update(value, { done, stage })
   }
   return (event) => {
     if (event.type === 'import-advanced') {
       const { collection, features, bytes, totalBytes } = event
-      return advance(collection, features, 'read', bytes, totalBytes ?? bytes)
+      return advance(
+        collection,
+        `${counted(features, 'feature')} read`,
+        'reading',
+        bytes,
+        totalBytes ?? bytes,
+      )
     }
     if (event.type === 'export-advanced') {
       const { collection, features, total } = event
-      return advance(collection, features, 'written', features, Math.max(total ?? features, features))
+      const most = Math.max(total ?? features, features)
+      return advance(collection, `${counted(features, 'feature')} written`, 'writing', features, most)
+    }
+    if (event.type === 'tiles-advanced') {
+      const { collection, zoom, seen, total, tiles } = event
+      return advance(collection, `${counted(tiles, 'tile')} written`, `zoom ${zoom}`, seen, total)
     }
     if (event.type === 'import-loading') {
       bar?.update({ stage: 'loading into PostGIS' })

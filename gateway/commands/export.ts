@@ -10,7 +10,7 @@ import type { Database } from '../database/contract.ts'
 import { openDatabase } from '../database/database.ts'
 import type { Emit } from '../events.ts'
 import { openCatalog } from '../features/collections/catalog.ts'
-import { FILTER_LANGUAGES } from '../features/filter/filter.ts'
+import { FILTER_LANGUAGES, type FilterLanguage } from '../features/filter/filter.ts'
 import { functionsOf } from '../features/filter/published.ts'
 import type { Encoder } from '../features/formats/encoder.ts'
 import { encoders } from '../features/formats/encoders.ts'
@@ -89,13 +89,10 @@ function parametersOf(
   options: Readonly<Partial<Record<keyof typeof EXPORT_OPTIONS, string>>>,
 ): ItemParameters {
   const { filter, datetime, bbox, properties, sortby } = options
-  const language = options['filter-lang']
-  if (language !== undefined && !(FILTER_LANGUAGES as readonly string[]).includes(language))
-    throw new ConfigError(`--filter-lang=${language}: must be ${FILTER_LANGUAGES.join(' or ')}.`)
   const given = {
     limit: NO_LIMIT,
     filter,
-    'filter-lang': language,
+    'filter-lang': filterLanguageOf(options['filter-lang']),
     datetime,
     crs: options['output-crs'],
     bbox: bbox === undefined ? undefined : numbersIn(bbox),
@@ -106,6 +103,13 @@ function parametersOf(
   return Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined),
   ) as ItemParameters
+}
+
+/** @throws ConfigError */
+export function filterLanguageOf(language: string | undefined): FilterLanguage | undefined {
+  const known = FILTER_LANGUAGES.find((one) => one === language)
+  if (language === undefined || known) return known
+  throw new ConfigError(`--filter-lang=${language}: must be ${FILTER_LANGUAGES.join(' or ')}.`)
 }
 
 /** Returns the format of that name, or that of the ending of the file; GeoJSON for a standard output. */

@@ -30,6 +30,9 @@ export const TILE_PARAMETERS = [
   'f',
 ]
 
+/** Most bytes of a tile before it is compressed: clients decode more of them slowly, and drop frames. */
+export const MAX_TILE_BYTES = 500_000
+
 export type TileQuery = {
   readonly collection: Collection
   readonly tile: Tile

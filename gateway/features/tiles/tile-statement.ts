@@ -250,6 +250,16 @@ export const compileTileCount = (query: TileQuery): Statement =>
     query.cells,
   )
 
+/** Returns the statement for a row if any feature is in the tile, and none otherwise. */
+export const compileAny = (query: TileQuery): Statement =>
+  compileRead(
+    query.collection,
+    'tile any',
+    [matchingOf(query, true)],
+    (from, matching) => sql`select 1 from ${from.table} as item${where(from, matching)} limit 1`,
+    query.cells,
+  )
+
 const cellsPart = ({ cells }: TileQuery) => (cells ? cellsCondition(cells) : undefined)
 
 /** Returns the condition of the features in the tile; undefined for every row. @param isExact false to find all boxes */

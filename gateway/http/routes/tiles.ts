@@ -24,7 +24,7 @@ import {
   tileMatrixSetOf,
   WEB_MERCATOR_QUAD,
 } from '../../features/tiles/tile-matrix-set.ts'
-import { hasPoints, planTile, type TileParameters } from '../../features/tiles/tile-query.ts'
+import { hasPoints, MAX_TILE_BYTES, planTile, type TileParameters } from '../../features/tiles/tile-query.ts'
 import type { Answers } from '../answers.ts'
 import type { ClientOf } from '../client.ts'
 import { consistencyHeaders, readConsistency, requiresNothing } from '../consistency-headers.ts'
@@ -64,8 +64,6 @@ export const conformance = [
   ),
 ]
 
-/** Most bytes of a tile before it is compressed: clients decode more of them slowly, and drop frames. */
-const MAX_TILE_BYTES = 500_000
 /** Most collections in one tile: each is a query. */
 const MAX_LAYERS = 50
 
