@@ -38,6 +38,7 @@ import * as landingRoutes from './http/routes/landing.ts'
 import { map } from './http/routes/map.ts'
 import { operations } from './http/routes/operations.ts'
 import * as schemaRoutes from './http/routes/schemas.ts'
+import { summary } from './http/routes/summary.ts'
 import * as tileRoutes from './http/routes/tiles.ts'
 import { telemetry } from './http/telemetry.ts'
 import { makeUploads } from './http/upload.ts'
@@ -217,6 +218,7 @@ export async function buildApp({
     functions,
     timeoutMs: config.statementTimeoutMs,
   })
+  app.register(summary, { catalog, views, answers, timeoutMs: config.statementTimeoutMs })
   app.register(map, { catalog, extents })
   app.register(operations, { database, readMetrics, apiKeys, ...locality })
   app.register(assets)

@@ -148,7 +148,10 @@ function describeValidation(fault: FastifySchemaValidationError, request: Fastif
       parameter: name,
     })
   }
-  const name = fault.instancePath.split('/')[1] ?? ''
+  const name =
+    fault.keyword === 'required'
+      ? String(fault.params.missingProperty)
+      : (fault.instancePath.split('/')[1] ?? '')
   const schema = parametersOf(request)[name] ?? partsOfPath(request)[name]
   if (!schema) return invalidParameter(name, 'given once', 'value')
   // String() separates the items of a list by commas, as a URL does.

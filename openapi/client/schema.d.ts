@@ -458,6 +458,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/collections/{collectionId}/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Frequent values or classes of a property, from a sample of the features */
+        get: operations["getSummary"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/map": {
         parameters: {
             query?: never;
@@ -4634,6 +4651,118 @@ export interface operations {
                 };
             };
             /** @description There is no such collection or tile matrix set. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug; the log has the details. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getSummary: {
+        parameters: {
+            query: {
+                /** @description Name of a property that is a text, a number or a boolean. */
+                property: string;
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json";
+            };
+            header?: {
+                /** @description `wait=5`: the client does not wait longer than five seconds. `consistency=strong`: the read sees everything that was committed; `monotonic`: it sees what the tokens require, and the response has a new token; `eventual`: it sees whatever a secondary has. `max-staleness=5`: it sees everything that was committed five seconds ago. */
+                prefer?: string;
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
+                "consistency-token"?: string;
+            };
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The summary. */
+            200: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description Role of the servers that were read: `primary` if one of them was a primary. */
+                    "Tessera-Source"?: "secondary" | "primary";
+                    /** @description The data that was read has no primary at present. Changes of the last so many seconds, if there were any, are not seen, as far as this gateway knows. The header is absent if there is a primary. */
+                    "Tessera-Staleness"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        property: string;
+                        /** @description Features of the sample from which all else is computed. */
+                        sampled: number;
+                        /** @description Those among them without a value. */
+                        missing: number;
+                        /** @description The most frequent values, the most frequent first; all values of a number that has at most eight, in their order. */
+                        values: {
+                            value: string | number | boolean;
+                            count: number;
+                        }[];
+                        /** @description For other numbers: the least value, the bounds between classes that have about as many features each, and the greatest value. */
+                        bounds?: number[];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or feature. */
             404: {
                 headers: {
                     [name: string]: unknown;

@@ -191,6 +191,7 @@ function editor({ properties, capabilities, geometry }: Collection): string {
         !${isMovable ? '<p>The point can be dragged on the map, or moved with the arrow keys when it has the focus.</p>' : ''}
         <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
       </form>
+      <section id="conflict" aria-label="Both versions" hidden></section>
       <form id="key-row" hidden>
         <label for="key">API key</label>
         <input id="key" type="password" autocomplete="off" spellcheck="false" placeholder="tessera_…">

@@ -3,6 +3,7 @@
 import { html } from 'ghtml'
 import type { Collection } from '../../features/collections/collection.ts'
 import type { Extent } from '../../features/collections/extent.ts'
+import { isSummarized } from '../../features/query/column-summary.ts'
 import { dimensionOf } from '../../features/tiles/tileset.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { cornersOf } from '../tileset.ts'
@@ -67,6 +68,7 @@ const layerOf = (base: string, collection: Collection) => ({
   label: labelOf(collection)?.name,
   dimension: dimensionOf(collection),
   columns: collection.properties.map(({ name, kind }) => [name, kind]),
+  isTemporal: collection.temporal !== undefined,
   isEditable: collection.capabilities?.canUpdate === true || collection.capabilities?.canRemove === true,
 })
 
@@ -102,7 +104,7 @@ export function exploringMap(
       ? html`<label class="check"><input type="checkbox" name="layer" value="${id}"!${index < MAX_SHOWN ? ' checked' : ''}><span class="swatch" data-swatch></span>${title}</label>
         <a href="${collectionUrl(base, collection)}/items?f=html">Table<span class="unseen"> of ${title}</span></a>`
       : ''
-    return html`<li data-layer="${id}">!${choice}
+    return html`<li data-layer="${id}">!${choice}!${colours(collection, isMany)}
         <p class="fault" role="alert" hidden><span></span> <button type="button">Try again</button></p>
         !${isMany && attribution ? html`<small>${attribution}</small>` : ''}</li>`
   })
@@ -112,6 +114,39 @@ export function exploringMap(
         <p id="tip" aria-hidden="true" hidden></p>
         <section id="chosen" aria-label="Chosen feature" tabindex="-1" hidden></section>
       </div>
-      <form id="controls" aria-label="Map" hidden><ul class="layers">!${controls.join('')}</ul></form>
+      <form id="controls" aria-label="Map" hidden>!${timeOf(shown)}<ul class="layers">!${controls.join('')}</ul></form>
     </div>`
+}
+
+/**
+ * Returns the choice of an interval, for collections with a temporal column whose first and last time are known; time.js
+ * shows it.
+ */
+function timeOf(shown: readonly Shown[]): string {
+  const known = shown.flatMap(({ collection: { temporal }, extent: { interval } }) => {
+    const [start, end] = interval ?? []
+    return temporal && start && end ? [{ kind: temporal.kind, start, end }] : []
+  })
+  if (known.length === 0) return ''
+  // RFC 3339 in UTC is in the order of its text.
+  const start = known.map((one) => one.start).reduce((least, one) => (one < least ? one : least))
+  const end = known.map((one) => one.end).reduce((most, one) => (one > most ? one : most))
+  if (start === end) return ''
+  const kind = known.every((one) => one.kind === 'date') ? 'date' : 'timestamp'
+  return html`<fieldset id="time" data-kind="${kind}" data-start="${start}" data-end="${end}" hidden>
+        <legend>Time</legend>
+        <label>From <input type="range" name="from" min="0" step="1"></label>
+        <label>Until <input type="range" name="until" min="0" step="1"></label>
+        <p><output></output> <button type="button" hidden>All times</button></p>
+      </fieldset>`
+}
+
+/** Returns the choice of the property that features are coloured by, and the place of its legend. */
+function colours({ title, properties }: Collection, isMany: boolean): string {
+  const options = properties
+    .filter(isSummarized)
+    .map(({ name }) => html`<option value="${name}">${name}</option>`)
+  if (options.length === 0) return ''
+  return html`<label class="colours">Colours<span class="!${isMany ? 'unseen' : ''}"> of ${title}</span> <select name="colour"><option value="">one for all</option>!${options.join('')}</select></label>
+        <ul class="legend" aria-label="Legend of ${title}" hidden></ul>`
 }

@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import type { Page, Request } from 'playwright-core'
 import { countPixels, openBrowser, openPage, seriousFindings } from '../support/browser.ts'
 import { startGateway } from '../support/gateway.ts'
+import { until } from '../support/until.ts'
 
 const { client, session, catalog } = await startGateway()
 const browser = await openBrowser()
@@ -261,6 +262,49 @@ test('maps are accessible and fit a phone, in light and dark, with a feature cho
     }
     assert.deepEqual(faults, [])
   }
+})
+
+test('a map follows changes while somebody looks at it, and costs nothing while nobody does', async () => {
+  const { page, faults } = await openPage(browser, client.url)
+  await openAt(page, '/collections/map_pages.faulty', [1, 2])
+  let tiles = 0
+  page.on('request', (sent) => void (isTile('map_pages.faulty')(sent) && tiles++))
+  await session.query("insert into map_pages.faulty values (2, 'SRID=4326;POINT(1.01 2)', 'new')")
+  const box = (await canvas(page).boundingBox())!
+  const x = box.x + box.width / 2 + (0.01 * 512 * 2 ** 11) / 360
+  await until(async () => {
+    await page.mouse.move(x + 50, box.y + 5)
+    await page.mouse.move(x, box.y + box.height / 2)
+    return page.locator('#tip').getByText('new').isVisible()
+  }, 15_000)
+  assert.ok(tiles > 0)
+  const hide = (isHidden: boolean) =>
+    page.evaluate((is) => {
+      Object.defineProperty((globalThis as any).document, 'hidden', { value: is, configurable: true })
+    }, isHidden)
+  await hide(true)
+  await page.waitForTimeout(1_000)
+  tiles = 0
+  await page.waitForTimeout(7_000)
+  assert.equal(tiles, 0)
+  await hide(false)
+  await session.query('delete from map_pages.faulty where id = 2')
+  await until(async () => {
+    await page.mouse.move(x + 50, box.y + 5)
+    await page.mouse.move(x, box.y + box.height / 2)
+    return !(await page.locator('#tip').isVisible())
+  }, 15_000)
+  // Tiles that have failed are drawn again by themselves once the gateway answers.
+  const all = '**/collections/map_pages.faulty/tiles/**'
+  await page.route(all, (route) => route.abort())
+  const alert = page.getByRole('alert')
+  await alert.getByText('the gateway does not answer').waitFor({ timeout: 15_000 })
+  await page.unroute(all)
+  await alert.waitFor({ state: 'hidden', timeout: 15_000 })
+  assert.deepEqual(
+    faults.filter((fault) => !/ERR_FAILED/.test(fault)),
+    [],
+  )
 })
 
 test('/map is a page alone, and its parameters are checked', async () => {

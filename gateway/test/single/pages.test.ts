@@ -166,27 +166,42 @@ test('an edit saved in one tab makes a save in another tab fail, with a message 
   await openEditor(page, 2)
   await openEditor(other, 2)
   await other.getByLabel('name', { exact: true }).fill('the other')
+  await other.getByLabel('mood').fill('calm')
   await save(other)
   await other.getByRole('status').getByText('Saved.').waitFor()
   assert.equal(await other.locator('h1').textContent(), 'the other')
   await page.bringToFront()
   await page.getByLabel('name', { exact: true }).fill('mine')
+  await page.getByLabel('stars').fill('4')
   await save(page)
   await page.getByRole('alert').getByText('Somebody else has changed this feature').waitFor()
   assert.equal((await client('/collections/sight/items/2')).json.properties.name, 'the other')
   const isItem = (sent: Request) => sent.method() === 'GET' && sent.url().endsWith('/2?f=json')
   const [again] = await Promise.all([
     page.waitForRequest(isItem),
-    page.getByRole('button', { name: 'Show what it is now' }).click(),
+    page.getByRole('button', { name: 'Compare with what it is now' }).click(),
   ])
   // The change in the other tab may not have reached the secondary yet.
   assert.equal(again.headers().prefer, 'consistency=strong')
-  const name = page.getByLabel('name', { exact: true })
-  while ((await name.inputValue()) !== 'the other') await page.waitForTimeout(20)
-  await page.getByLabel('name', { exact: true }).fill('both')
-  await save(page)
+  const conflict = page.getByRole('region', { name: 'Both versions' })
+  const differing = conflict.getByRole('row')
+  assert.deepEqual(await differing.allTextContents(), [
+    'PropertyYoursNow stored',
+    'nameminethe other',
+    'stars43',
+    'mood(empty)calm',
+  ])
+  // What only one of them has changed is chosen from that one; both have changed the name.
+  assert.deepEqual(
+    await conflict.getByRole('radio').evaluateAll((radios: any[]) => radios.map(({ checked }) => checked)),
+    [true, false, true, false, false, true],
+  )
+  assert.deepEqual(await seriousFindings(page), [])
+  await conflict.getByRole('radio', { name: 'the other' }).check()
+  await conflict.getByRole('button', { name: 'Save what is chosen' }).click()
   await page.getByRole('status').getByText('Saved.').waitFor()
-  assert.equal((await client('/collections/sight/items/2')).json.properties.name, 'both')
+  const { name, stars, mood } = (await client('/collections/sight/items/2')).json.properties
+  assert.deepEqual({ name, stars, mood }, { name: 'the other', stars: 4, mood: 'calm' })
   assert.deepEqual([...faults, ...otherFaults], [])
 })
 

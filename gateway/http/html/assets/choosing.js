@@ -52,7 +52,7 @@ export function letChoose(map, layers, hover = () => {}) {
     tip.hidden = !found
     if (!found) return
     const { layer, key, feature } = found
-    tip.textContent = [feature.properties[layer.label] ?? key ?? layer.title, found.note]
+    tip.textContent = [feature.properties[layer.label] ?? key ?? layer.title, layer.noteOf(feature)]
       .filter(Boolean)
       .join(' · ')
     // It stays within the map.

@@ -17,10 +17,12 @@ const MAX_OPTIONS = 50
 const { position } = input.dataset
 if (position) input.setSelectionRange(position, position)
 
-// The map may have moved since the page was loaded.
+// The map may have moved since the page was loaded, and show another time.
 form.addEventListener('formdata', ({ formData }) => {
-  const bbox = new URLSearchParams(location.search).get('bbox')
-  if (bbox) formData.set('bbox', bbox)
+  const { searchParams } = new URL(location)
+  for (const name of ['bbox', 'datetime'])
+    if (searchParams.has(name)) formData.set(name, searchParams.get(name))
+    else formData.delete(name)
 })
 
 /* What stands before the caret. */

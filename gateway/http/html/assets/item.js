@@ -1,5 +1,6 @@
 // Owns the page of a feature: its map, and the form that changes it without overwriting changes of others.
 
+import { hideConflict, showConflict } from './conflict.js'
 import { keepToken, withToken } from './consistency.js'
 import { drawFeatures } from './feature-layer.js'
 import { parseJson, shownText, textOf } from './json.js'
@@ -72,21 +73,27 @@ function patchBetween(before, after) {
   return patch
 }
 
-/** Returns the merge patch with everything that was edited. */
-function patchOf() {
-  const properties = {}
-  for (const field of fields()) {
-    if (field.value === field.dataset.shown) continue
-    properties[field.name] = patchBetween(feature.properties[field.name], parseField(field))
-  }
-  const patch = {}
-  if (Object.keys(properties).length > 0) patch.properties = properties
+/** Returns the feature as the form and the map have it. */
+function entered() {
+  const properties = { ...feature.properties }
+  for (const field of fields())
+    if (field.value !== field.dataset.shown) properties[field.name] = parseField(field)
   const [longitude, latitude] = feature.geometry?.coordinates ?? []
   const place = marker?.getLngLat()
-  if (place && (place.lng !== longitude || place.lat !== latitude)) {
-    const { lng, lat } = place.wrap()
-    patch.geometry = { type: 'Point', coordinates: [Number(lng.toFixed(7)), Number(lat.toFixed(7))] }
-  }
+  if (!place || (place.lng === longitude && place.lat === latitude))
+    return { properties, geometry: feature.geometry }
+  const { lng, lat } = place.wrap()
+  const coordinates = [Number(lng.toFixed(7)), Number(lat.toFixed(7))]
+  return { properties, geometry: { type: 'Point', coordinates } }
+}
+
+/** Returns the merge patch that makes of the feature what is wanted. */
+function patchTo({ properties, geometry }) {
+  const patch = {}
+  const changed = patchBetween(feature.properties, { ...feature.properties, ...properties })
+  if (Object.keys(changed).length > 0) patch.properties = changed
+  // A geometry is replaced as a whole.
+  if (geometry !== feature.geometry) patch.geometry = geometry
   return patch
 }
 
@@ -131,12 +138,41 @@ function tell({ code, message, errors = [] }) {
     'Somebody else has changed this feature since you opened it. Your changes were not saved. '
   const again = problem.appendChild(document.createElement('button'))
   again.type = 'button'
-  again.textContent = 'Show what it is now'
-  again.onclick = async () => {
+  again.textContent = 'Compare with what it is now'
+  again.onclick = compare
+}
+
+/** Shows both versions, after somebody else has changed the feature. */
+async function compare() {
+  const versions = { before: feature, mine: entered() }
+  try {
     // Our token does not cover changes of others, so this read must be strong.
     await load({ prefer: 'consistency=strong' })
+  } catch (error) {
+    return tell(error)
+  }
+  problem.hidden = true
+  await draw()
+  fill()
+  form.hidden = true
+  const kinds = new Map(
+    [...document.querySelectorAll('[data-property]')].map(({ dataset }) => [dataset.property, dataset.kind]),
+  )
+  showConflict(kinds, { ...versions, theirs: feature }, save, () => setEditing(true))
+}
+
+/** Stores what is wanted of the feature. */
+async function save(wanted) {
+  try {
+    const { answer, response } = await change('PATCH', patchTo(wanted))
+    take(answer, response)
+    setEditing(false)
     await draw()
-    fill()
+    status.textContent = 'Saved.'
+  } catch (error) {
+    hideConflict()
+    form.hidden = false
+    tell(error)
   }
 }
 
@@ -170,6 +206,7 @@ function placeMarker() {
 }
 
 function setEditing(isEditing) {
+  hideConflict()
   form.hidden = !isEditing
   find('shown').hidden = isEditing
   find('actions').hidden = isEditing
@@ -196,15 +233,7 @@ if (editor) {
   find('cancel').addEventListener('click', () => setEditing(false))
   form.addEventListener('submit', async (event) => {
     event.preventDefault()
-    try {
-      const { answer, response } = await change('PATCH', patchOf())
-      take(answer, response)
-      setEditing(false)
-      await draw()
-      status.textContent = 'Saved.'
-    } catch (error) {
-      tell(error)
-    }
+    await save(entered())
   })
   find('delete')?.addEventListener('click', () => confirmation.showModal())
   confirmation.addEventListener('close', async () => {

@@ -3,9 +3,11 @@
 import { fragment } from './address.js'
 import { letChoose } from './choosing.js'
 import { withToken } from './consistency.js'
+import { follow } from './following.js'
 import { readAnswer, shownText } from './json.js'
 import { addLayers } from './layers.js'
 import { boundsOf, boxIn, data, fit, isByPerson, openMap } from './map.js'
+import { letChooseTime } from './time.js'
 
 const columns = JSON.parse(data.columns)
 const status = document.getElementById('status')
@@ -66,7 +68,9 @@ const inDegrees = (query) => {
   degrees.delete('crs')
   return degrees
 }
-const inSystem = (query) => {
+/** Returns the query of a page for people, from that of its JSON. */
+const asPage = (query) => {
+  query.delete('skipGeometry')
   if (system) query.set('crs', system)
   return query
 }
@@ -102,11 +106,14 @@ async function show(query, hasGeometry = false) {
     body.replaceChildren(...page.features.map(rowOf))
     found.hidden = page.features.length === 0
     none.hidden = !found.hidden
-    if (!isFirst) none.textContent = 'No feature is in this area.'
+    if (!isFirst)
+      none.textContent = query.has('bbox')
+        ? 'No feature is in this area.'
+        : 'No feature meets these conditions.'
     again.hidden = true
     const following = page.links.find(({ rel }) => rel === 'next')
     next.hidden = !following
-    if (following) next.href = addressOf(inSystem(queryOf(following.href)), 'html')
+    if (following) next.href = addressOf(asPage(queryOf(following.href)), 'html')
     everywhere.hidden = !query.has('bbox')
     for (const link of downloads) link.href = fileAddress(link.href, query)
     const { numberReturned, numberMatched } = page
@@ -136,6 +143,16 @@ const { map, maplibre, hasView } = await openMap(box ?? boxIn(data.bounds))
 const layers = map ? addLayers(map, selection) : []
 if (map) letChoose(map, layers, (key) => markRow(key))
 
+if (map)
+  letChooseTime(new URL(location).searchParams.get('datetime'), (interval) => {
+    const chosen = firstPage()
+    if (interval === undefined) chosen.delete('datetime')
+    else chosen.set('datetime', interval)
+    open(chosen)
+    for (const layer of layers) layer.select()
+    show(chosen)
+  })
+
 // Features that are selected may be in one corner of where the collection's are.
 const isSearched = !hasView && !box && selection().size > 0
 const features = await show(query, isSearched)
@@ -150,17 +167,25 @@ map?.on('moveend', (event) => {
   settling = setTimeout(() => show(visibleQuery()), SETTLE_MS)
 })
 
+/** Returns the query of the first page of the address. */
+function firstPage() {
+  const first = queryOf(location)
+  for (const name of ['cursor', 'offset']) first.delete(name)
+  return first
+}
+
+/** Makes a query that of the address. */
+const open = (wanted) => history.replaceState(null, '', addressOf(wanted, 'html') + fragment())
+
 function visibleQuery() {
-  const visible = queryOf(location)
-  visible.delete('cursor')
-  visible.delete('offset')
+  const visible = firstPage()
   visible.delete('bbox-crs')
   const view = map.getBounds()
   const isWorld = view.getEast() - view.getWest() >= 360
   const wrap = (longitude) => new maplibre.LngLat(longitude, 0).wrap().lng.toFixed(6)
   const [west, east] = isWorld ? [-180, 180] : [wrap(view.getWest()), wrap(view.getEast())]
   visible.set('bbox', [west, view.getSouth().toFixed(6), east, view.getNorth().toFixed(6)].join())
-  history.replaceState(null, '', addressOf(visible, 'html') + fragment())
+  open(visible)
   return visible
 }
 
@@ -178,3 +203,5 @@ function markFeature({ target }) {
 body.addEventListener('mouseover', markFeature)
 body.addEventListener('focusin', markFeature)
 body.addEventListener('mouseleave', () => markFeature({ target: body }))
+
+if (map) follow(map, layers)

@@ -3,6 +3,8 @@
 
 import { held, hold } from './address.js'
 import { addFeatureLayers } from './feature-layer.js'
+import { shownText } from './json.js'
+import { colourExpression, readSummary, showLegend } from './legend.js'
 import { data, onScheme, scheme, tileSource } from './map.js'
 
 const form = document.getElementById('controls')
@@ -18,16 +20,26 @@ export function addLayers(map, selectionOf) {
   const [hidden, shown] = ['hidden', 'shown'].map(
     (name) => held(name)?.split(',').map(decodeURIComponent) ?? [],
   )
+  const coloured = new URLSearchParams(held('colour') ?? '')
   const layers = JSON.parse(data.layers).map((description, index) => {
     const part = form.querySelector(`[data-layer="${CSS.escape(description.id)}"]`)
     const box = part.querySelector('[name=layer]')
     if (box && hidden.includes(description.id)) box.checked = false
     if (box && shown.includes(description.id)) box.checked = true
-    return makeLayer(map, description, index, part, selectionOf)
+    const layer = makeLayer(map, description, index, part, selectionOf)
+    layer.colourBy(coloured.get(description.id) ?? '')
+    return layer
   })
   form.hidden = false
   form.addEventListener('submit', (event) => event.preventDefault())
   form.addEventListener('change', ({ target }) => {
+    if (target.name === 'colour') {
+      const { id, colourBy } = layers.find(({ id }) => id === target.closest('[data-layer]').dataset.layer)
+      colourBy(target.value)
+      if (target.value) coloured.set(id, target.value)
+      else coloured.delete(id)
+      hold('colour', String(coloured) || undefined)
+    }
     if (target.name !== 'layer') return
     layers.find(({ id }) => id === target.value).setVisible(target.checked)
     // What is on from the start need not be in the address.
@@ -50,12 +62,16 @@ export function addLayers(map, selectionOf) {
 }
 
 function makeLayer(map, description, index, part, selectionOf) {
-  const { id, url, key, isNumbered, label, dimension } = description
+  const { id, url, key, isNumbered, label, dimension, columns } = description
   const source = `collection ${id}`
   const box = part.querySelector('[name=layer]')
   const swatch = part.querySelector('[data-swatch]')
   const fault = part.querySelector('.fault')
+  const choice = part.querySelector('[name=colour]')
+  const legend = part.querySelector('.legend')
   let drawn
+  /** The column that features are coloured by, and its summary; undefined for one colour. */
+  let coloured
   /** The error of the tiles that have failed; undefined if none has. */
   let failure
   /** The feature that is drawn as being under the pointer. */
@@ -63,11 +79,16 @@ function makeLayer(map, description, index, part, selectionOf) {
 
   const isVisible = () => box?.checked ?? true
   const colour = () => scheme().kinds[index % scheme().kinds.length]
+  const expression = () =>
+    coloured ? colourExpression(coloured.summary, coloured.column, scheme()) : colour()
 
   /** Without a key, a feature is all that its tile has of it. */
   function query() {
     const selection = new URLSearchParams(selectionOf(description))
-    if (key !== undefined) selection.set('properties', label && !label.includes(',') ? label : '')
+    const needed = [...new Set([label, coloured?.column[0]])].filter((name) => name !== undefined)
+    // A list of names has no way to write one with a comma.
+    if (key !== undefined && !needed.some((name) => name.includes(',')))
+      selection.set('properties', needed.join())
     return selection
   }
 
@@ -87,15 +108,50 @@ function makeLayer(map, description, index, part, selectionOf) {
     drawn = addFeatureLayers(map, source, {
       sourceLayer: id,
       dimension,
-      colour: colour(),
+      colour: expression(),
       isVisible: isVisible(),
     })
     paint()
   }
 
   function paint() {
-    drawn.setColour(colour())
-    if (swatch) swatch.style.backgroundColor = colour()
+    drawn.setColour(expression())
+    if (swatch) swatch.style.backgroundColor = coloured ? 'transparent' : colour()
+    if (coloured) showLegend(legend, coloured.summary, coloured.column, scheme())
+    else if (legend) legend.hidden = true
+  }
+
+  /** Selects features anew. */
+  function select() {
+    if (failure) renew()
+    else map.getSource(source).setTiles(tileSource(url, query()).tiles)
+  }
+
+  /** Colours features by a property. @param name empty for one colour */
+  async function colourBy(name) {
+    const column = columns.find(([one]) => one === name)
+    if (!choice || (!column && !coloured)) return
+    choice.value = column ? name : ''
+    try {
+      const summary = column && (await readSummary(url, name))
+      // Another one may have been chosen meanwhile.
+      if (choice.value !== (column ? name : '')) return
+      coloured = column && { column, summary }
+      select()
+      paint()
+    } catch (error) {
+      coloured = undefined
+      choice.value = ''
+      paint()
+      tell(
+        `The values of ${name} cannot be read: ${error instanceof TypeError ? 'the gateway does not answer.' : error.message}`,
+      )
+    }
+  }
+
+  function tell(text) {
+    fault.hidden = false
+    fault.firstElementChild.textContent = text
   }
 
   async function fail(error) {
@@ -104,8 +160,7 @@ function makeLayer(map, description, index, part, selectionOf) {
     const reason = await reasonOf(error)
     // It may have been drawn again meanwhile.
     if (failure !== error) return
-    fault.hidden = false
-    fault.firstElementChild.textContent = `${description.title} cannot be drawn: ${reason}`
+    tell(`${description.title} cannot be drawn: ${reason}`)
   }
   fault.querySelector('button').addEventListener('click', renew)
   renew()
@@ -121,10 +176,12 @@ function makeLayer(map, description, index, part, selectionOf) {
     paint,
     renew,
     fail,
-    /** Selects features anew. */
-    select() {
-      if (failure) renew()
-      else map.getSource(source).setTiles(tileSource(url, query()).tiles)
+    select,
+    colourBy,
+    /** Returns the value of a feature that decides its colour, for people; empty if none does. */
+    noteOf({ properties }) {
+      const [name, kind] = coloured?.column ?? []
+      return name === label ? '' : shownText(properties[name], kind)
     },
     /** Looks whether features have changed; tiles that have not are not sent again. */
     refresh() {

@@ -56,6 +56,8 @@ async function draw(around) {
     locale: {
       'Map.Title': `${element.getAttribute('aria-label')}: arrow keys move it, plus and minus zoom`,
     },
+    // following.js looks for changes, less often than tiles say that they are old.
+    refreshExpiredTiles: false,
     // A person sees their own changes in the next tile.
     transformRequest: (url, type) => (type === 'Tile' ? { url, headers: withToken() } : { url }),
   })

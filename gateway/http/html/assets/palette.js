@@ -24,6 +24,6 @@ export const SCHEMES = {
     rest: '#98a3ad',
     kinds: ['#4fd1ae', '#ffa26b', '#82b4ff', '#f490d0', '#e3cb5b', '#6cd3e8', '#bfa5ff', '#ff9393'],
     /** From few to many: the darkest comes first. */
-    classes: ['#9f86d9', '#dd7fb9', '#ff8f80', '#ffb861', '#fdf08a'],
+    classes: ['#8f78cc', '#dd7fb9', '#ff8f80', '#ffb861', '#fdf08a'],
   },
 }
