@@ -40,7 +40,7 @@ export async function openBody(
   }
   const many = (): OpenBody => {
     const start = Buffer.concat(chunks)
-    // Of JSON-FG, single features are read alone; a collection is one of GeoJSON.
+    // Single features can be JSON-FG; a collection is one of GeoJSON.
     const known = isDocument(type) ? GEOJSON.types[0] : type
     return { isMany: true, type: known, start, bytes: follow(start, upload) }
   }
