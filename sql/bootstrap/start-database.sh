@@ -1,10 +1,19 @@
 #!/bin/sh
-# Starts the database's image, whose own start takes a folder with anything in it for a database that is complete.
-# What was broken off while it was made, with no user's data in it yet, is removed first and made again.
+# Starts the database's image, whose own start takes a folder with a PG_VERSION for a complete database. A marker next to
+# that folder exists from before its creation until the initialization is complete. If the marker is there at a start, the
+# initialization was interrupted: the folder, which has no data of users yet, is removed and initialized again.
 set -eu
 
-if [ -e "$PGDATA/tessera-initializing" ]; then
+volume=$(dirname "$PGDATA")
+marker=$volume/tessera-initializing
+if [ -e "$marker" ]; then
   echo "The last initialization was broken off: it begins again."
-  find "$PGDATA" -mindepth 1 -delete
+  rm -rf "$PGDATA"
+fi
+if [ ! -e "$PGDATA" ]; then
+  # The server's user removes the marker.
+  chown postgres "$volume"
+  touch "$marker"
+  sync
 fi
 exec docker-entrypoint.sh "$@"

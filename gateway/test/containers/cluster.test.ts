@@ -1,11 +1,13 @@
 // Tests the replicated cluster in containers, as `docker compose up` starts it. While features are posted through the
 // gateway, primaries are killed, frozen and cut off, and services next to them are killed. A lost primary is succeeded
-// within seconds, other node groups are not affected, and every acknowledged feature is there.
+// within seconds, other node groups are not affected, and every acknowledged feature is there. A run in which every test
+// passes writes its times to docs/results/containers.md.
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeClient } from '../support/client.ts'
+import { type Measurement, renderLine, writeReport } from '../support/container-report.ts'
 import { openProject, whyNoContainers } from '../support/docker.ts'
 
 const skip = whyNoContainers([
@@ -14,7 +16,7 @@ const skip = whyNoContainers([
   'haproxy:3.2',
   'quay.io/coreos/etcd:v3.6.14',
 ])
-const { compose, docker, url, statisticsUrl } = await openProject('docker-compose.yml', skip)
+const { compose, docker, describeEngine, url, statisticsUrl } = await openProject('docker-compose.yml', skip)
 const client = makeClient(url)
 
 /** Number of concurrent look-ups of the features that were acknowledged. */
@@ -47,12 +49,13 @@ const readStatus = async (): Promise<Status> => {
   return JSON.parse(text)
 }
 
-async function untilWhole(withinMs: number) {
-  const deadline = performance.now() + withinMs
+/** Waits until the cluster is healthy. @returns milliseconds since `start` */
+async function untilWhole(withinMs: number, start = performance.now()): Promise<number> {
   for (;;) {
     const { faults } = await readStatus()
-    if (faults.length === 0) return
-    assert.ok(performance.now() < deadline, faults.join('; '))
+    const ms = performance.now() - start
+    if (faults.length === 0) return ms
+    assert.ok(ms < withinMs, faults.join('; '))
     await sleep(500)
   }
 }
@@ -75,25 +78,45 @@ async function servedBy(group: string): Promise<string | undefined> {
   ]
 }
 
-/** Returns for each worker group a longitude whose features it has. Queries the database, not the gateway. */
+/** Queries the database at the first HAProxy, not through the gateway. @returns rows, with `|` between their fields */
+async function query(sql: string): Promise<readonly string[]> {
+  const at = 'host=proxy1 port=5000 user=postgres dbname=tessera sslmode=require'
+  return (await compose('exec', '--no-TTY', 'cb', 'psql', '-Atc', sql, at)).trim().split('\n')
+}
+
+/** Returns for each worker group a longitude whose features it has. */
 async function findPlaces(): Promise<Readonly<Record<string, number>>> {
-  const sql = `select distinct on (groupid) groupid, x from generate_series(-171, 171, 15) x
+  const rows = await query(`select distinct on (groupid) groupid, x from generate_series(-171, 171, 15) x
     join pg_dist_placement on shardid = get_shard_id_for_distribution_column('cities',
       tessera.cell(st_setsrid(st_makepoint(x, ${LATITUDE}), 4326), (
         select substring(pg_get_constraintdef(oid) from 'cell\\(geom, (\\d+)\\)')::int from pg_constraint
-        where conrelid = 'cities'::regclass and conname like 'cell_of_geom%')))`
-  const at = 'host=proxy1 port=5000 user=postgres dbname=tessera sslmode=require'
-  const rows = await compose('exec', '--no-TTY', 'cb', 'psql', '-Atc', sql, at)
-  const found = rows
-    .trim()
-    .split('\n')
-    .map((row) => row.split('|'))
+        where conrelid = 'cities'::regclass and conname like 'cell_of_geom%')))`)
+  const found = rows.map((row) => row.split('|'))
   return Object.fromEntries(found.map(([group, x]) => [`w${group}`, Number(x)]))
 }
 const LATITUDE = 1
 
+/** Returns the programs that run, with their versions as they report them. */
+async function readSoftware(): Promise<readonly string[]> {
+  const inContainer = (service: string, ...command: string[]) =>
+    compose('exec', '--no-TTY', service, ...command)
+  const versionIn = (text: string) => /\d+\.\d[\d.]*/.exec(text)![0]
+  const [database] = await query(`select concat_ws(', ',
+    'PostgreSQL ' || split_part(current_setting('server_version'), ' ', 1),
+    substring(citus_version() from '^Citus [0-9.]+'), 'PostGIS ' || postgis_lib_version())`)
+  return [
+    database!,
+    `Patroni ${versionIn(await inContainer('ca', '/opt/patroni/bin/patroni', '--version'))}`,
+    `etcd ${versionIn(await inContainer('etcd1', '/usr/local/bin/etcd', '--version'))}`,
+    `HAProxy ${versionIn(await inContainer('proxy1', 'haproxy', '-v'))}`,
+    await describeEngine(),
+  ]
+}
+
 let places: Readonly<Record<string, number>> = {}
 let key = ''
+/** Programs that the containers and the engine run, with their versions. */
+let software: readonly string[] = []
 
 type Poster = { readonly group: string; longestPauseMs: number; readonly acknowledged: string[] }
 
@@ -151,16 +174,65 @@ async function until(
   }
 }
 
-async function expectAll(locations: readonly string[]) {
-  await Promise.all(
-    Array.from({ length: CHECKERS }, async (_, checker) => {
-      for (let index = checker; index < locations.length; index += CHECKERS) {
-        const response = await fetch(locations[index]!)
-        const text = await response.text()
-        assert.equal(response.status, 200, `${locations[index]} is lost: ${text}`)
-      }
-    }),
-  )
+/** @returns for each feature that is not there, its URL and the answer */
+async function findLost(locations: readonly string[]): Promise<readonly string[]> {
+  const lost: string[] = []
+  const check = async (checker: number) => {
+    for (let index = checker; index < locations.length; index += CHECKERS) {
+      const response = await fetch(locations[index]!)
+      const text = await response.text()
+      if (response.status !== 200) lost.push(`${locations[index]}: ${response.status} ${text}`)
+    }
+  }
+  await Promise.all(Array.from({ length: CHECKERS }, (_, checker) => check(checker)))
+  return lost
+}
+
+const measurements: Measurement[] = []
+
+function keep(measurement: Measurement) {
+  measurements.push(measurement)
+  process.stderr.write(`${renderLine(measurement)}\n`)
+}
+
+type Posting = ReturnType<typeof startPosting>
+type Struck = {
+  /** Group that is struck. Without the coordinator, and if there is no such group, changes of all groups pause. */
+  readonly group?: string | undefined
+  /** Time since which nothing keeps the cluster from being healthy. */
+  readonly undoneAt: number
+  readonly succeededMs?: number
+}
+
+/** Plays a fault while features are posted. @returns what it showed, once the cluster is healthy again */
+async function play(fault: string, strike: (posting: Posting) => Promise<Struck>): Promise<Measurement> {
+  const posting = startPosting()
+  try {
+    await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
+    for (const poster of posting.posters) poster.longestPauseMs = 0
+    const { group, undoneAt, succeededMs } = await strike(posting)
+    const wholeMs = await untilWhole(WHOLE_MS, undoneAt)
+    const counts = posting.counts()
+    await until('all groups take features again', 60_000, () => posting.areServedSince(counts))
+    const acknowledged = await posting.stop()
+    const lost = await findLost(acknowledged)
+    assert.deepEqual(lost, [], `${lost.length} of ${acknowledged.length} features are lost`)
+    const isStruck = (poster: Poster) => group === undefined || group === 'c' || poster.group === group
+    const longest = (posters: readonly Poster[]) =>
+      Math.max(...posters.map(({ longestPauseMs }) => longestPauseMs))
+    const others = posting.posters.filter((poster) => !isStruck(poster))
+    return {
+      fault,
+      succeededMs,
+      pauseMs: longest(posting.posters.filter(isStruck)),
+      otherPauseMs: others.length === 0 ? undefined : longest(others),
+      wholeMs,
+      acknowledged: acknowledged.length,
+      lost: lost.length,
+    }
+  } finally {
+    await posting.stop()
+  }
 }
 
 test('one command brings up the cluster, its gateway and the demo data', {
@@ -188,6 +260,7 @@ test('one command brings up the cluster, its gateway and the demo data', {
   assert.deepEqual(Object.keys(places).toSorted(), ['w1', 'w2', 'w3'])
   const inManage = ['run', '--rm', '--no-deps', '--no-TTY', 'manage']
   key = (await compose(...inManage, 'keys', 'create', 'test')).trim()
+  software = await readSoftware()
 })
 
 test('members are reached only through HAProxy, and the gateway does not see the secrets of others', {
@@ -251,6 +324,7 @@ const strikes: readonly [what: keyof typeof inflict, group: string][] = [
   ['frozen', 'w2'],
   ['killed', 'c'],
   ['cut off', 'c'],
+  ['frozen', 'c'],
 ]
 
 for (const [what, group] of strikes) {
@@ -259,45 +333,31 @@ for (const [what, group] of strikes) {
     skip,
     timeout: 400_000,
   }, async () => {
-    const reigns = await readReigns()
-    const posting = startPosting()
-    try {
-      await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
+    const { [group]: before, ...othersBefore } = await readReigns()
+    const measurement = await play(`${whose} primary is ${what}`, async (posting) => {
       const struck = (await servedBy(group))!
-      for (const poster of posting.posters) poster.longestPauseMs = 0
       const undo = await inflict[what](struck)
       try {
-        const successionMs = await until(`${struck} is succeeded`, 60_000, async () => {
+        const succeededMs = await until(`${struck} is succeeded`, 60_000, async () => {
           const now = await servedBy(group)
           return now !== undefined && now !== struck
         })
         const counts = posting.counts()
-        const servedMs =
-          successionMs + (await until('it takes features', 30_000, () => posting.areServedSince(counts)))
-        process.stderr.write(
-          `${group} ${what}: succeeded after ${(successionMs / 1_000).toFixed(1)} s, features after ${(servedMs / 1_000).toFixed(1)} s\n`,
-        )
-        assert.ok(successionMs < SUCCESSION_MS[what], `${group} was succeeded after ${successionMs} ms`)
+        await until('its successor takes features', 30_000, () => posting.areServedSince(counts))
         // Long enough for a wrong failover of another group to show.
         await sleep(15_000)
-        for (const poster of posting.posters)
-          if (group !== 'c' && poster.group !== group)
-            assert.ok(
-              poster.longestPauseMs < UNTOUCHED_PAUSE_MS,
-              `${poster.group}: ${poster.longestPauseMs} ms`,
-            )
+        return { group, succeededMs, undoneAt: performance.now() }
       } finally {
         await undo()
       }
-      await untilWhole(WHOLE_MS)
-      const { [group]: own, ...others } = await readReigns()
-      const { [group]: before, ...othersBefore } = reigns
-      assert.notEqual(own, before)
-      assert.deepEqual(others, othersBefore)
-      await expectAll(await posting.stop())
-    } finally {
-      await posting.stop()
-    }
+    })
+    const { succeededMs, otherPauseMs = 0 } = measurement
+    assert.ok(succeededMs! < SUCCESSION_MS[what], `${group} was succeeded after ${succeededMs} ms`)
+    assert.ok(otherPauseMs < UNTOUCHED_PAUSE_MS, `another group paused for ${otherPauseMs} ms`)
+    const { [group]: own, ...others } = await readReigns()
+    assert.notEqual(own, before)
+    assert.deepEqual(others, othersBefore)
+    keep(measurement)
   })
 }
 
@@ -333,97 +393,108 @@ const COMEBACK_MS = 12_000
 /** Milliseconds in which only the successor takes changes. */
 const REIGN_MS = 600
 
-for (const group of ['w1', 'c'])
-  for (const [order, comeBack] of Object.entries(comebacks))
-    test(`${group}'s primary and then its successor are frozen, and come back (${order}): nothing is lost`, {
-      skip,
-      timeout: 400_000,
-    }, async () => {
-      const posting = startPosting()
-      let former: string | undefined
+const doubles = ['w1', 'c'].flatMap((group) =>
+  Object.keys(comebacks).map((order): [group: string, order: string] => [group, order]),
+)
+
+for (const [group, order] of doubles) {
+  const whose = group === 'c' ? "the coordinator's" : "a worker's"
+  const fault = `${whose} primary and then its successor are frozen, and come back (${order})`
+  test(`${fault}: nothing is lost`, { skip, timeout: 400_000 }, async () => {
+    const measurement = await play(fault, async () => {
+      const former = (await servedBy(group))!
       let successor: string | undefined
       try {
-        await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
-        former = (await servedBy(group))!
         const wakeFormer = await inflict.frozen(former)
-        await until(`${former} is succeeded`, 60_000, async () => {
+        const succeededMs = await until(`${former} is succeeded`, 60_000, async () => {
           successor = await servedBy(group)
           return successor !== undefined && successor !== former
         })
         await sleep(REIGN_MS)
         const wakeSuccessor = await inflict.frozen(successor!)
-        await comeBack(wakeFormer, wakeSuccessor)
-        await untilWhole(WHOLE_MS)
-        const counts = posting.counts()
-        await until('all groups take features again', 60_000, () => posting.areServedSince(counts))
-        await expectAll(await posting.stop())
+        await comebacks[order]!(wakeFormer, wakeSuccessor)
+        return { group, succeededMs, undoneAt: performance.now() }
       } finally {
         for (const name of [former, successor]) if (name) await docker(['unpause'], name).catch(() => {})
-        await posting.stop()
       }
     })
+    keep(measurement)
+  })
+}
 
 /** Kills the master and the worker of HAProxy, in a container without procps. */
 const KILL_PROXY =
   'for name in $(grep -lx haproxy /proc/[0-9]*/comm); do kill -9 $(echo $name | cut -d/ -f3); done'
 
-const neighbours: readonly [what: string, inject: () => Promise<() => Promise<unknown>>][] = [
-  [
-    "a member's proxy",
-    async () => {
+type Neighbour = {
+  readonly what: string
+  /** Group whose primary may be succeeded. */
+  readonly group?: string
+  /** Returns how the fault is undone; nothing if that happens by itself. */
+  inject(): Promise<Undo | undefined>
+}
+
+const neighbours: readonly Neighbour[] = [
+  {
+    what: "a worker's primary loses its proxy",
+    group: 'w1',
+    async inject() {
       // The member's container ends with its proxy, and the engine starts it again.
       await compose('exec', '--no-TTY', (await servedBy('w1'))!, 'bash', '-c', KILL_PROXY)
-      return async () => {}
+      return undefined
     },
-  ],
-  ['an etcd', () => inflict.killed('etcd1')],
-  ['a fencer', () => inflict.killed('fencer1')],
-  ['a gateway', () => inflict.killed('gateway1')],
+  },
+  { what: 'an etcd is killed', inject: () => inflict.killed('etcd1') },
+  { what: 'a fencer is killed', inject: () => inflict.killed('fencer1') },
+  { what: 'the gateway is killed', inject: () => inflict.killed('gateway1') },
 ]
 
-for (const [what, inject] of neighbours) {
-  test(`${what} is killed: nothing is lost`, { skip, timeout: 400_000 }, async () => {
-    const reigns = await readReigns()
-    const posting = startPosting()
-    try {
-      await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
+for (const { what, group, inject } of neighbours) {
+  test(`${what}: nothing is lost, and no other primary is succeeded`, {
+    skip,
+    timeout: 400_000,
+  }, async () => {
+    const before = await readReigns()
+    const measurement = await play(what, async () => {
       const undo = await inject()
+      const injectedAt = performance.now()
       await sleep(5_000)
+      if (!undo) return { group, undoneAt: injectedAt }
+      const undoneAt = performance.now()
       await undo()
-      const counts = posting.counts()
-      await until('all groups take features again', 60_000, () => posting.areServedSince(counts))
-      await untilWhole(WHOLE_MS)
-      const { w1: _, ...others } = await readReigns()
-      const { w1: __, ...othersBefore } = reigns
-      assert.deepEqual(others, othersBefore)
-      await expectAll(await posting.stop())
-    } finally {
-      await posting.stop()
-    }
+      return { group, undoneAt }
+    })
+    const reigns = await readReigns()
+    for (const name of Object.keys(before)) if (name !== group) assert.equal(reigns[name], before[name])
+    keep(measurement)
   })
 }
 
-test('all containers are killed at once: the cluster serves again, and nothing is lost', {
+const allKilled = 'all containers are killed at once'
+
+test(`${allKilled}: the cluster serves again, and nothing is lost`, {
   skip,
   timeout: 600_000,
 }, async () => {
-  const posting = startPosting()
-  try {
-    await until('all groups take features', 30_000, () => posting.areServedSince([0, 0, 0]))
+  const measurement = await play(allKilled, async (posting) => {
     await compose('kill')
+    const undoneAt = performance.now()
     await compose('up', '--detach', '--wait', '--wait-timeout', '300')
     const counts = posting.counts()
-    const ms = await until('all groups take features again', 120_000, () => posting.areServedSince(counts))
-    process.stderr.write(`all killed: features ${(ms / 1_000).toFixed(1)} s after up\n`)
-    await untilWhole(WHOLE_MS)
-    await expectAll(await posting.stop())
-  } finally {
-    await posting.stop()
-  }
+    await until('all groups take features again', 120_000, () => posting.areServedSince(counts))
+    return { undoneAt }
+  })
+  keep(measurement)
 })
 
 test('the cluster stops when it is told to', { skip, timeout: 120_000 }, async () => {
   await compose('stop', '--timeout', '60')
   const codes = await compose('ps', '--all', '--format', '{{.Service}} {{.ExitCode}}')
   for (const line of codes.trim().split('\n')) assert.match(line, / (0|143)$/, line)
+})
+
+after(() => {
+  // An assertion that fails keeps its fault out of the report, so the report is that of a run that kept every promise.
+  if (measurements.length === strikes.length + doubles.length + neighbours.length + 1)
+    writeReport(measurements, software)
 })

@@ -47,6 +47,8 @@ export type Project = {
   compose(...args: string[]): Promise<string>
   /** Runs `docker …` on the container of a service. */
   docker(command: readonly string[], service: string, ...rest: readonly string[]): Promise<string>
+  /** @returns the engine and Compose, with their versions */
+  describeEngine(): Promise<string>
 }
 
 /** @param skip result of whyNoContainers; with a reason to skip nothing is removed */
@@ -75,5 +77,9 @@ export async function openProject(file: string, skip: string | false): Promise<P
     statisticsUrl: `http://127.0.0.1:${ports.TESSERA_STATISTICS_PORT}`,
     compose,
     docker: (command, service, ...rest) => ask(...command, `${NAME}-${service}-1`, ...rest),
+    async describeEngine() {
+      const engine = await ask('version', '--format', '{{.Server.Version}}')
+      return `Docker ${engine.trim()}, Compose ${(await compose('version', '--short')).trim()}`
+    },
   }
 }
