@@ -264,6 +264,9 @@ test('maps are accessible and fit a phone, in light and dark, with a feature cho
   }
 })
 
+/** A map on a busy machine looks for changes less often. */
+const PATIENCE_MS = 150_000
+
 test('a map follows changes while somebody looks at it, and costs nothing while nobody does', async () => {
   const { page, faults } = await openPage(browser, client.url)
   await openAt(page, '/collections/map_pages.faulty', [1, 2])
@@ -276,7 +279,7 @@ test('a map follows changes while somebody looks at it, and costs nothing while 
     await page.mouse.move(x + 50, box.y + 5)
     await page.mouse.move(x, box.y + box.height / 2)
     return page.locator('#tip').getByText('new').isVisible()
-  }, 15_000)
+  }, PATIENCE_MS)
   assert.ok(tiles > 0)
   const hide = (isHidden: boolean) =>
     page.evaluate((is) => {
@@ -293,14 +296,14 @@ test('a map follows changes while somebody looks at it, and costs nothing while 
     await page.mouse.move(x + 50, box.y + 5)
     await page.mouse.move(x, box.y + box.height / 2)
     return !(await page.locator('#tip').isVisible())
-  }, 15_000)
+  }, PATIENCE_MS)
   // Tiles that have failed are drawn again by themselves once the gateway answers.
   const all = '**/collections/map_pages.faulty/tiles/**'
   await page.route(all, (route) => route.abort())
   const alert = page.getByRole('alert')
-  await alert.getByText('the gateway does not answer').waitFor({ timeout: 15_000 })
+  await alert.getByText('the gateway does not answer').waitFor({ timeout: PATIENCE_MS })
   await page.unroute(all)
-  await alert.waitFor({ state: 'hidden', timeout: 15_000 })
+  await alert.waitFor({ state: 'hidden', timeout: PATIENCE_MS })
   assert.deepEqual(
     faults.filter((fault) => !/ERR_FAILED/.test(fault)),
     [],

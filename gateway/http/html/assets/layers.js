@@ -137,8 +137,8 @@ function makeLayer(map, description, index, part, selectionOf) {
       // Another one may have been chosen meanwhile.
       if (choice.value !== (column ? name : '')) return
       coloured = column && { column, summary }
-      select()
-      paint()
+      // Other tiles and other colours at once: MapLibre may draw the old tiles again after it has drawn the new ones.
+      renew()
     } catch (error) {
       coloured = undefined
       choice.value = ''

@@ -58,8 +58,9 @@ async function draw(around) {
     },
     // following.js looks for changes, less often than tiles say that they are old.
     refreshExpiredTiles: false,
-    // A person sees their own changes in the next tile.
-    transformRequest: (url, type) => (type === 'Tile' ? { url, headers: withToken() } : { url }),
+    // A person sees their own changes in the next tile, and nobody sees one that the browser has kept without asking.
+    transformRequest: (url, type) =>
+      type === 'Tile' ? { url, headers: withToken(), cache: 'no-cache' } : { url },
   })
   map.touchZoomRotate.disableRotation()
   map.keyboard.disableRotation()
