@@ -169,7 +169,7 @@ test("a collection's OpenAPI document has its properties, and only what can be d
   const { properties: members } = document.components.schemas.NewFeature.properties.properties
   assert.deepEqual(document.components.schemas.NewFeature.properties.properties.required, ['name'])
   assert.equal('doubled' in members, false)
-  assert.deepEqual(Object.keys(items), ['get', 'post'])
+  assert.deepEqual(Object.keys(items), ['get', 'post', 'patch', 'delete'])
   const { json: view } = await client('/collections/brooks_seen/api')
   assert.deepEqual(Object.keys(view.paths['/collections/brooks_seen/items']), ['get'])
 })

@@ -11,8 +11,8 @@ const LONG_MS = 5_000
 const GROUP = 1
 
 /** Returns a parking in which a first change has found that the group has no primary. */
-async function parkingOfLostGroup() {
-  const parking = makeParking(INTERVAL_MS)
+async function parkingOfLostGroup(intervalMs = INTERVAL_MS) {
+  const parking = makeParking(intervalMs)
   const turn = await parking.enter(GROUP, LONG_MS)
   turn!(false)
   return parking
@@ -74,7 +74,8 @@ test('changes that find it out at the same time wait in one line', async () => {
 })
 
 test('a change that waits for too long is given up, and the next one has its turn', async () => {
-  const parking = await parkingOfLostGroup()
+  // Long enough that no turn comes before the patience of the first one has ended, also on a busy machine.
+  const parking = await parkingOfLostGroup(300)
   assert.equal(await parking.enter(GROUP, 0), undefined)
   const [impatient, patient] = await Promise.all([parking.enter(GROUP, 1), parking.enter(GROUP, LONG_MS)])
   assert.equal(impatient, undefined)

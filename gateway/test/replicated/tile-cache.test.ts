@@ -38,6 +38,12 @@ async function ask({ client, events, database }: TestGateway, path: string, head
   const from = events.slice(seen).flatMap((event) => (event.type === 'tile-served' ? event.from : []))
   return { ...answer, from: from.join(), reads: readsOf() - before }
 }
+/** Requests a tile, again if the gateway's own reads, of which there are some each second, may have been counted. */
+async function askAlone(gateway: TestGateway, path: string, headers?: Headers) {
+  let answer = await ask(gateway, path, headers)
+  for (let tries = 1; answer.reads > 0 && tries < 5; tries++) answer = await ask(gateway, path, headers)
+  return answer
+}
 const numberOf = (answer: Parameters<typeof featuresOf>[0], id: number, layer = 'kept_points') =>
   Number(
     featuresOf(answer, layer).find((feature) => feature.id === id || feature.properties.id === String(id))
@@ -57,9 +63,9 @@ const change = async ({ client }: TestGateway, id: number, number: number) => {
 test('a tile is answered from memory without the database, and so is that it has not changed', async () => {
   const path = fresh()
   assert.equal((await ask(hour, path)).from, 'database')
-  const kept = await ask(hour, path)
+  const kept = await askAlone(hour, path)
   assert.deepEqual([kept.status, kept.from, kept.reads], [200, 'memory', 0])
-  const same = await ask(hour, path, { 'if-none-match': kept.headers.get('etag')! })
+  const same = await askAlone(hour, path, { 'if-none-match': kept.headers.get('etag')! })
   assert.deepEqual([same.status, same.from, same.reads, same.body.length], [304, 'memory', 0, 0])
   assert.match(same.headers.get('tessera-source')!, /primary|secondary/)
 })
@@ -73,7 +79,8 @@ test('when it is too old, one look shows that nothing has changed, for all tiles
     const first = await ask(second, one)
     const next = await ask(second, other)
     if (first.from !== 'look' || next.from !== 'memory') return false
-    assert.deepEqual([first.reads, next.reads], [1, 0])
+    // The gateway reads something by itself each second.
+    if (first.reads !== 1 || next.reads !== 0) return false
     return true
   }, 20_000)
 })

@@ -27,7 +27,7 @@ await catalog.reload()
 
 const ADDRESS = '/collections/lodges/items?f=html&limit=100'
 const lineOf = (page: Page) => page.getByRole('combobox', { name: 'Filter' })
-const options = (page: Page) => page.getByRole('option')
+const options = (page: Page) => page.getByRole('listbox').getByRole('option')
 const rows = (page: Page) => page.locator('#features tbody tr')
 const idsIn = async (page: Page) => (await rows(page).locator('th').allTextContents()).map(Number)
 /** Returns the texts of the options, without the notes, once this one is among them. */
