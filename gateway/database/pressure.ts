@@ -47,17 +47,22 @@ export const SURE = 8
 /** Share by which a probe without pressure raises the limit; each intended wait after the first lowers it by as much. */
 const STEP = 0.1
 const MOST_STEPS_DOWN = 4
+/**
+ * Part of a step by which the share of one client rises while others come. A scheduler lets most probes through at once
+ * even if long queries fill all processors, so one that waited says more than four that did not.
+ */
+const CONTESTED_RISE = 0.2
 
 /**
  * Adapts the limit of reads that one client may run while others use the database too. It falls to one under pressure: a
- * client that fills the server with long queries would slow down the short ones of all others. It rises again without
- * pressure, or if no other client has come for some time.
+ * client that fills the server with long queries would slow down the short ones of all others. It rises again slowly
+ * without pressure, and at once if no other client has come for some time.
  */
-export const adaptShare = (share: number, pressure: number, isContested: boolean, limit: number): number =>
-  Math.max(
-    1,
-    Math.min(limit, share * (1 + STEP * (isContested ? Math.max(-MOST_STEPS_DOWN, 1 - pressure) : 1))),
-  )
+export function adaptShare(share: number, pressure: number, isContested: boolean, limit: number): number {
+  const steps = Math.max(-MOST_STEPS_DOWN, 1 - pressure)
+  const taken = !isContested ? 1 : steps > 0 ? steps * CONTESTED_RISE : steps
+  return Math.max(1, Math.min(limit, share * (1 + STEP * taken)))
+}
 
 /**
  * Adapts the limit of concurrent reads to the pressure. All processes see the same pressure, so each takes the same

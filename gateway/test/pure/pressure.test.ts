@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { adapt, makePressureGauge, SURE } from '../../database/pressure.ts'
+import { adapt, adaptShare, makePressureGauge, SURE } from '../../database/pressure.ts'
 
 const WAY_MS = 0.2
 
@@ -84,4 +84,14 @@ test('the limit does not fall below SURE, and rises only if queries wait for the
   assert.equal(follow(100, { from: 64, most: 64 }).at(-1), SURE)
   assert.deepEqual(new Set(follow(100, { from: 4, most: 4 })), new Set([4]))
   assert.deepEqual(new Set(follow(0, { from: SURE, most: 64, isWanted: false })), new Set([SURE]))
+})
+
+test('the share of a client falls to one if one probe of four waits, and rises at once when it is alone', () => {
+  let share = 8
+  for (let count = 0; count < 40; count++) share = adaptShare(share, count % 4 === 0 ? 3 : 0, true, 8)
+  assert.equal(Math.floor(share), 1)
+  for (let count = 0; count < 8; count++) share = adaptShare(share, 0, true, 8)
+  assert.equal(Math.floor(share), 1, 'others still come')
+  for (let count = 0; count < 24; count++) share = adaptShare(share, 3, false, 8)
+  assert.equal(share, 8)
 })
