@@ -34,6 +34,7 @@ export const errors = {
   /** The client is gone and reads no response; 499 is the status that proxies log in this case. */
   'request-abandoned': { status: 499, title: 'Client went away', isRetryable: false },
   'internal-error': { status: 500, title: 'Internal error', isRetryable: false },
+  'feature-too-large': { status: 500, title: 'Feature too large to be served', isRetryable: false },
   /** Not retryable without a key, because the change may have happened. */
   'change-outcome-unknown': { status: 503, title: 'Outcome of the change unknown', isRetryable: false },
   'collection-changing': { status: 503, title: 'Collection is being changed', isRetryable: true },

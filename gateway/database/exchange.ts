@@ -16,6 +16,16 @@ export class AnswerTooLong extends Error {
   }
 }
 
+/** A row of an answer has more bytes than any row may have. Its statement was executed. */
+export class RowTooLong extends Error {
+  constructor() {
+    super('A row is too long to be held in memory.')
+  }
+}
+
+/** Most bytes of a row: it is in memory some four times for a moment, and a process serves others meanwhile. */
+export const MAX_ROW_BYTES = 64 * 1024 * 1024
+
 /** Bytes before the content of a message: its code, and how long it is without that. */
 const HEAD_BYTES = 5
 /** Code of a message that has a row. */
@@ -37,6 +47,16 @@ class RowMessage {
     this.length = length
     this.#isOwn = isOwn
     return this
+  }
+
+  /** Makes it a row that was dropped, of which there is only the length. */
+  drop(length: number) {
+    this.length = length
+    return this
+  }
+
+  get isTooLong() {
+    return this.length > MAX_ROW_BYTES
   }
 
   /** The values as texts, for the driver's own queries. */
@@ -84,6 +104,8 @@ class MessageReader {
   /** A message that has not arrived completely, or only its head, and how many of its bytes are there. */
   #partial: Buffer | undefined
   #filled = 0
+  /** Bytes that are still to come of a row that is too long, and is dropped while it arrives. */
+  #dropped = 0
 
   constructor(take: (message: Message) => void) {
     this.#take = take
@@ -96,15 +118,31 @@ class MessageReader {
         at = this.#fill(this.#partial, bytes, at)
         continue
       }
+      if (this.#dropped > 0) {
+        const taken = Math.min(this.#dropped, bytes.length - at)
+        this.#dropped -= taken
+        at += taken
+        continue
+      }
       const length = bytes.length - at < HEAD_BYTES ? HEAD_BYTES : lengthOf(bytes, at)
       if (at + length <= bytes.length) {
         this.#give(bytes, at, length, false)
         at += length
+      } else if (this.#isDropped(bytes, at, length)) {
+        at += HEAD_BYTES
       } else {
         this.#partial = Buffer.allocUnsafeSlow(length)
         this.#filled = 0
       }
     }
+  }
+
+  /** Drops a row that is too long: its statement is told, and the rest of it is skipped. */
+  #isDropped(bytes: Buffer, at: number, length: number): boolean {
+    if (length <= MAX_ROW_BYTES || bytes[at] !== DATA_ROW) return false
+    this.#dropped = length - HEAD_BYTES
+    this.#take(this.#row.drop(length))
+    return true
   }
 
   /** @returns where the bytes after those that were taken begin */
@@ -115,7 +153,7 @@ class MessageReader {
     const length = lengthOf(partial, 0)
     this.#partial = undefined
     if (length === partial.length) this.#give(partial, 0, length, true)
-    else {
+    else if (!this.#isDropped(partial, 0, length)) {
       // This was the head alone.
       this.#partial = Buffer.allocUnsafeSlow(length)
       partial.copy(this.#partial)
@@ -172,6 +210,7 @@ class Exchange extends DriverQuery {
   readonly #mostBytes: number
   readonly #rows: Row[] = []
   #bytes = 0
+  #isTooLong = false
 
   constructor(
     { name, text, values, isRaw = false, isCounted = false }: Statement,
@@ -190,7 +229,8 @@ class Exchange extends DriverQuery {
   handleRowDescription() {}
 
   handleDataRow(message: RowMessage) {
-    if (this.#bytes > this.#mostBytes) return
+    if (message.isTooLong) this.#isTooLong = true
+    if (this.#isTooLong || this.#bytes > this.#mostBytes) return
     this.#bytes += message.length
     this.#rows.push(message.read(this.#isRaw) as Row)
   }
@@ -201,7 +241,8 @@ class Exchange extends DriverQuery {
   }
 
   handleReadyForQuery() {
-    if (this.#bytes > this.#mostBytes) this.callback(new AnswerTooLong(this.#rows))
+    if (this.#isTooLong) this.callback(new RowTooLong())
+    else if (this.#bytes > this.#mostBytes) this.callback(new AnswerTooLong(this.#rows))
     else this.callback(null, this.#rows)
   }
 }
@@ -210,7 +251,7 @@ class Exchange extends DriverQuery {
  * Sends a statement, and returns its rows.
  * @param timeoutMs how long the driver waits for them
  * @param mostBytes bytes of rows after which further ones are dropped
- * @throws AnswerTooLong; the driver's error
+ * @throws AnswerTooLong; RowTooLong; the driver's error
  */
 export const exchange = (
   connection: pg.ClientBase,

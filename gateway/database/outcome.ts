@@ -4,6 +4,7 @@
 import pg from 'pg'
 import { GatewayError, gatewayError } from '../errors.ts'
 import { isRefusal } from './addresses.ts'
+import { MAX_ROW_BYTES, RowTooLong } from './exchange.ts'
 
 /** The server is starting or stopping, has crashed, or has no free connection. */
 const UNAVAILABLE = /^(57P0[123]|53300)$/
@@ -115,6 +116,8 @@ function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [O
   /** Outcome of a statement whose connection broke before its answer. */
   const brokenOff = purpose === 'read' ? 'retryable' : phase === 'within' ? 'never-sent' : 'unknown'
   if (cause instanceof DoubtfulSuccess) return ['unknown', 'statement']
+  // The statement was executed, and what it has changed cannot be told.
+  if (cause instanceof RowTooLong && purpose === 'write' && phase === 'whole') return ['unknown', 'statement']
   if (!isAnswer)
     return LOST_CONNECTION.test(`${code} ${cause.message}`) ? [brokenOff, 'endpoint'] : ['final', 'statement']
   // Citus reports this before it queries any node.
@@ -152,6 +155,14 @@ function translate(cause: Error): Error {
   const code = (cause as pg.DatabaseError).code ?? ''
   if (NO_CONNECTION.test(cause.message)) {
     return gatewayError('database-busy', 'All database connections are in use; try again.', {}, cause)
+  }
+  if (cause instanceof RowTooLong) {
+    return gatewayError(
+      'feature-too-large',
+      `A feature has more than ${MAX_ROW_BYTES / 1024 ** 2} MiB of text; name other properties with properties, or leave out its geometry with skipGeometry=true.`,
+      {},
+      cause,
+    )
   }
   if (!(cause instanceof pg.DatabaseError)) return cause
   if (code === CANCELLED) {
@@ -280,6 +291,10 @@ const exhausted = (cause: Error) =>
 
 const unavailable = (cause: Error | undefined) =>
   gatewayError('database-unavailable', 'The database cannot be reached at the moment; try again.', {}, cause)
+
+/** Returns true if an answer had a row that no memory is kept for. */
+export const isRowTooLong = (error: unknown) =>
+  error instanceof GatewayError && error.cause instanceof RowTooLong
 
 /** Returns true if a geometry column has turned out to have another coordinate system than the catalog knows. */
 export const isOtherSystem = (error: unknown) =>

@@ -344,7 +344,7 @@ export const problems = {
   400: problemOf('A parameter is unknown or has a wrong value.'),
   406: problemOf('None of the available formats is acceptable.'),
   414: addressTooLong,
-  500: problemOf('A bug; the log has the details.'),
+  500: problemOf('A bug, of which the log has the details, or a feature that is too large.'),
   503: problemOf('The database cannot answer at the moment; try again.'),
 }
 /** Problems of every change. */
@@ -360,7 +360,7 @@ export const changeProblems = {
   414: addressTooLong,
   415: problemOf('Bodies of this type are not accepted.'),
   422: problemOf('The feature is not valid: each fault is named; nothing has changed.'),
-  500: problemOf('A bug; the log has the details.'),
+  500: problemOf('A bug, of which the log has the details, or a feature that is too large.'),
   503: problemOf('The database cannot answer at the moment; the code shows whether to try again.'),
 }
 /** Problem of changes of features that exist. */

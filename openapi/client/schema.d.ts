@@ -851,7 +851,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -927,7 +927,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1008,7 +1008,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1087,7 +1087,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1174,7 +1174,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1278,7 +1278,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1382,7 +1382,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1486,7 +1486,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1580,7 +1580,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1668,7 +1668,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1846,7 +1846,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2065,7 +2065,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2254,7 +2254,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2448,7 +2448,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2581,7 +2581,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2823,7 +2823,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3009,7 +3009,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3229,7 +3229,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3312,7 +3312,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3417,7 +3417,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3502,7 +3502,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3653,7 +3653,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3783,7 +3783,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3879,7 +3879,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4030,7 +4030,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4172,7 +4172,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4308,7 +4308,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4400,7 +4400,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4502,7 +4502,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4586,7 +4586,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4680,7 +4680,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4792,7 +4792,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4865,7 +4865,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4935,7 +4935,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5174,7 +5174,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5230,7 +5230,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5280,7 +5280,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A bug; the log has the details. */
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
                     [name: string]: unknown;

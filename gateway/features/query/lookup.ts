@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Consistency, type Origin } from '../../database/consistency.ts'
 import type { Database } from '../../database/contract.ts'
 import { AnswerTooLong } from '../../database/exchange.ts'
-import { isGeometryFailure } from '../../database/outcome.ts'
+import { isGeometryFailure, isRowTooLong } from '../../database/outcome.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { GatewayError } from '../../errors.ts'
 import type { Principal } from '../access/principal.ts'
@@ -180,8 +180,9 @@ export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup
       for (const { id, resolve } of batch) resolve(isJoinable ? found.get(id) : found.values().next().value)
     } catch (error) {
       for (const { resolve, reject } of batch) {
-        // If one cannot be shown as it is stored, each is read by itself.
-        if (error instanceof AnswerTooLong || isGeometryFailure(error)) resolve('large')
+        // If one cannot be shown as it is stored, or is too long, each is read by itself.
+        if (error instanceof AnswerTooLong || isRowTooLong(error) || isGeometryFailure(error))
+          resolve('large')
         else if (isNoValue(error)) resolve(undefined)
         else reject(error as Error)
       }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
 import type pg from 'pg'
-import { keepRowsRaw } from '../../database/exchange.ts'
+import { keepRowsRaw, MAX_ROW_BYTES } from '../../database/exchange.ts'
 import { makeRandom } from '../support/random.ts'
 
 const message = (code: string, content: Buffer) => {
@@ -52,6 +52,33 @@ function receive(pieces: readonly Buffer[]) {
   }
   return { names, rows: rows.map(([first, ...rest]) => [first && String(first), ...rest]) }
 }
+
+test('a row that is too long is dropped while it arrives, and what follows is complete', () => {
+  const head = Buffer.from('D....')
+  head.writeInt32BE(MAX_ROW_BYTES + 1, 1)
+  const connection = Object.assign(new EventEmitter(), {
+    attachListeners(_stream: EventEmitter) {},
+    describe() {},
+  })
+  keepRowsRaw({ connection } as unknown as pg.ClientBase)
+  const seen: string[] = []
+  connection.on('dataRow', ({ isTooLong }) => seen.push(isTooLong ? 'long' : 'short'))
+  connection.on('commandComplete', () => seen.push('end'))
+  const stream = new EventEmitter()
+  connection.attachListeners(stream)
+  const row = dataRow(['{}', '1'])
+  const end = message('C', Buffer.from('SELECT 2\0'))
+  const piece = Buffer.alloc(1024 * 1024, 'x')
+  for (const cut of [0, 3, 5]) {
+    seen.length = 0
+    stream.emit('data', head.subarray(0, cut))
+    stream.emit('data', head.subarray(cut))
+    let left = MAX_ROW_BYTES + 1 - 4
+    for (; left > piece.length; left -= piece.length) stream.emit('data', piece)
+    stream.emit('data', Buffer.concat([piece.subarray(0, left), row, end]))
+    assert.deepEqual(seen, ['long', 'short', 'end'])
+  }
+})
 
 test('rows and other messages are complete, however the network has cut them', () => {
   const random = makeRandom(7)

@@ -176,6 +176,28 @@ test('a large feature is served complete, alone and among others', async () => {
   assert.equal((await client('/collections/bigpoly/items/0')).status, 404)
 })
 
+test('a feature that is too large for the memory is a problem of its own, and others are served', async () => {
+  await session.query(`create table giants (id int primary key, name text, body text, geom geometry(Point, 4326));
+    insert into giants values (1, 'small', 'a', 'SRID=4326;POINT(1 1)'),
+      (2, 'giant', repeat('x', 65 * 1024 * 1024), 'SRID=4326;POINT(2 2)')`)
+  await catalog.reload()
+  const [small, giant] = await Promise.all([
+    client('/collections/giants/items/1'),
+    client('/collections/giants/items/2'),
+  ])
+  assert.equal(small.json.properties?.name, 'small', small.text)
+  assert.deepEqual([giant.status, giant.json.code], [500, 'feature-too-large'])
+  assert.match(giant.json.detail, /properties/)
+  // The small one has been sent by then.
+  await assert.rejects(client('/collections/giants/items?limit=2'), /terminated/)
+  const page = await client('/collections/giants/items?limit=2&properties=name')
+  assert.deepEqual(
+    page.json.features.map((feature: { properties: unknown }) => feature.properties),
+    [{ name: 'small' }, { name: 'giant' }],
+  )
+  await session.query('drop table giants')
+})
+
 test('if too many bytes wait for slow clients, requests are refused until some have left', async () => {
   const { client } = await startGateway('--buffer-limit', '1048576')
   const path = '/collections/long_letter/items?limit=150'
