@@ -7,9 +7,7 @@ import { extname } from 'node:path'
 import { finished } from 'node:stream/promises'
 import { ConfigError, readConfig } from '../config.ts'
 import type { Database } from '../database/contract.ts'
-import { openDatabase } from '../database/database.ts'
 import type { Emit } from '../events.ts'
-import { openCatalog } from '../features/collections/catalog.ts'
 import { FILTER_LANGUAGES, type FilterLanguage } from '../features/filter/filter.ts'
 import { functionsOf } from '../features/filter/published.ts'
 import type { Encoder } from '../features/formats/encoder.ts'
@@ -18,7 +16,8 @@ import { type ItemParameters, type ItemQuery, NO_LIMIT, planItems } from '../fea
 import { streamPage, wayOfWhole } from '../features/query/read-page.ts'
 import { makeUnshown } from '../features/query/unshown.ts'
 import { openTerminal } from '../terminal.ts'
-import { findDatabase, INTERRUPTIONS, runUntilSignal } from './lifecycle.ts'
+import { INTERRUPTIONS, runUntilSignal } from './lifecycle.ts'
+import { openCollections } from './open-collections.ts'
 
 const EXPORT_OPTIONS = {
   output: 'value',
@@ -46,11 +45,7 @@ export async function runExport(args: readonly string[]) {
   const encoder = chooseEncoder(options.format, output)
   const emit = openTerminal(process.stderr)
   const interruptedBy = await runUntilSignal(emit, async (cleanup, interrupted) => {
-    const { addresses } = await findDatabase(config, cleanup, true, emit)
-    const database = openDatabase({ ...config, ...addresses, writeUrl: undefined, emit })
-    cleanup.defer(() => database.close())
-    const catalog = await openCatalog({ database, ...config, emit })
-    cleanup.defer(() => catalog.close())
+    const { database, catalog } = await openCollections(config, cleanup, emit)
     const query = planItems(parameters, catalog.get(id), functionsOf(catalog.routines, emit))
     const deadline = new AbortController()
     interrupted.then(() => deadline.abort(new ConfigError('The export was interrupted.')))

@@ -1,11 +1,10 @@
 // Owns `tessera purge`: all processes of all gateways give up what they keep of a collection, or of all.
 
 import { ConfigError, readConfig } from '../config.ts'
-import { openDatabase } from '../database/database.ts'
-import { openCatalog } from '../features/collections/catalog.ts'
 import { purgeCollections } from '../features/collections/purge.ts'
 import { openTerminal } from '../terminal.ts'
-import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+import { runUntilSignal, withOwner } from './lifecycle.ts'
+import { openCollections } from './open-collections.ts'
 
 export async function runPurge(args: readonly string[]) {
   const { config, positionals } = readConfig(args)
@@ -14,11 +13,7 @@ export async function runPurge(args: readonly string[]) {
     throw new ConfigError('purge takes one collection, or none for all: tessera purge cities')
   const emit = openTerminal(process.stderr)
   await runUntilSignal(emit, async (cleanup) => {
-    const { addresses } = await findDatabase(config, cleanup, true, emit)
-    const database = openDatabase({ ...config, ...addresses, writeUrl: undefined, emit })
-    cleanup.defer(() => database.close())
-    const catalog = await openCatalog({ database, ...config, emit })
-    cleanup.defer(() => catalog.close())
+    const { addresses, catalog } = await openCollections(config, cleanup, emit)
     const collections = id === undefined ? catalog.list() : [catalog.get(id)]
     await withOwner(addresses, emit, (session) => purgeCollections(session, collections))
     const what = id === undefined ? 'All collections are' : `${id} is`

@@ -6,9 +6,7 @@ import { extname } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ConfigError, readConfig } from '../config.ts'
-import { openDatabase } from '../database/database.ts'
 import { ANYONE } from '../features/access/principal.ts'
-import { openCatalog } from '../features/collections/catalog.ts'
 import { makeExtents } from '../features/collections/extent.ts'
 import { functionsOf } from '../features/filter/published.ts'
 import { makeUnshown } from '../features/query/unshown.ts'
@@ -20,7 +18,8 @@ import { LARGEST_ZOOM, walkTiles } from '../features/tiles/tile-walk.ts'
 import { renderTileJson } from '../http/tileset.ts'
 import { openTerminal } from '../terminal.ts'
 import { filterLanguageOf } from './export.ts'
-import { findDatabase, INTERRUPTIONS, runUntilSignal } from './lifecycle.ts'
+import { INTERRUPTIONS, runUntilSignal } from './lifecycle.ts'
+import { openCollections } from './open-collections.ts'
 
 const OPTIONS = {
   output: 'value',
@@ -47,11 +46,7 @@ export async function runTiles(args: readonly string[]) {
   const parameters = parametersOf(options)
   const emit = openTerminal(process.stderr)
   const interruptedBy = await runUntilSignal(emit, async (cleanup, interrupted) => {
-    const { addresses } = await findDatabase(config, cleanup, true, emit)
-    const database = openDatabase({ ...config, ...addresses, writeUrl: undefined, emit })
-    cleanup.defer(() => database.close())
-    const catalog = await openCatalog({ database, ...config, emit })
-    cleanup.defer(() => catalog.close())
+    const { database, catalog } = await openCollections(config, cleanup, emit)
     const collection = catalog.get(id)
     const functions = functionsOf(catalog.routines, emit)
     const queryOf = (tile: { row: number; column: number; level: number }) =>

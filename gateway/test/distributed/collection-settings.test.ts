@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setCollection } from '../../features/collections/settings.ts'
+import { changeOf } from '../support/client.ts'
 import { testDatabase } from '../support/database.ts'
 import { distributeById } from '../support/distribute.ts'
 import { startGateway } from '../support/gateway.ts'
@@ -48,17 +49,7 @@ const change = (
   method = 'PATCH',
   body: object = { properties: { name: 'b' } },
   ask = client,
-) =>
-  ask(pathOf(collection), {
-    method,
-    headers: {
-      ...(method === 'DELETE'
-        ? {}
-        : { 'content-type': method === 'PUT' ? 'application/geo+json' : 'application/merge-patch+json' }),
-      ...headers,
-    },
-    ...(method === 'DELETE' ? {} : { body: JSON.stringify(body) }),
-  })
+) => ask(pathOf(collection), changeOf(method, headers, body))
 const feature = {
   type: 'Feature',
   geometry: { type: 'Point', coordinates: [10, 50] },

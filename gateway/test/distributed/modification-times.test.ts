@@ -11,6 +11,7 @@ import { openSource } from '../../features/import/import-source.ts'
 import { geojsonSeq } from '../../features/import/sources/geojson-seq.ts'
 import type { DistributeBy } from '../../features/import/target-table.ts'
 import { nextTime } from '../../features/query/modification-time.ts'
+import { changeOf } from '../support/client.ts'
 import { distributeById } from '../support/distribute.ts'
 import { startGateway } from '../support/gateway.ts'
 
@@ -49,16 +50,7 @@ const create = async (collection: string) => {
 }
 const dateOf = ({ headers }: { headers: Headers }) => headers.get('last-modified')!
 const change = (path: string, headers: Record<string, string> = {}, body: object = {}, method = 'PATCH') =>
-  client(path, {
-    method,
-    headers: {
-      ...(method === 'DELETE'
-        ? {}
-        : { 'content-type': method === 'PUT' ? 'application/geo+json' : 'application/merge-patch+json' }),
-      ...headers,
-    },
-    ...(method === 'DELETE' ? {} : { body: JSON.stringify(body) }),
-  })
+  client(path, changeOf(method, headers, body))
 const since = (date: string) => ({ 'if-unmodified-since': date })
 const withN = (n: number) => ({ properties: { n } })
 const later = (date: string, seconds: number) => new Date(Date.parse(date) + seconds * 1000).toUTCString()

@@ -89,3 +89,16 @@ export const makeSdk = (client: Client, key?: string): TesseraClient =>
       return response
     },
   })
+
+/** Returns the request of a change, with the media type of its method. @param body left out by DELETE */
+export const changeOf = (method: string, headers: Readonly<Record<string, string>>, body: object) =>
+  method === 'DELETE'
+    ? { method, headers }
+    : {
+        method,
+        headers: {
+          'content-type': method === 'PUT' ? 'application/geo+json' : 'application/merge-patch+json',
+          ...headers,
+        },
+        body: JSON.stringify(body),
+      }
