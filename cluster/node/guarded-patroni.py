@@ -16,6 +16,14 @@ after a long sleep.
 operator gives up the members that /sync names, `promote --accept-loss` writes a key below /discarded for each member
 that does not run. The timeline of the new primary may have the same number as theirs, so pg_rewind cannot be trusted
 with their data. A discarded member puts its data aside and is copied again.
+
+A start on an empty disk can be interrupted at any moment, too, after which the original Patroni waits for a person:
+
+- While a member initializes the group's database, no member can have the leader key, so it goes on when etcd is silent.
+  The original makes it a secondary that follows nobody.
+- The key /initialize has the name of that member until it has finished. The original has an empty value. So a member
+  that finds its own name there after a crash puts the unfinished database aside, and initializes again.
+- A file beside the data says that a copy is under way. A member that finds it after a crash removes what was copied.
 """
 import json
 import logging
@@ -30,6 +38,8 @@ from patroni.__main__ import Patroni, check_psycopg
 from patroni.daemon import abstract_main
 from patroni.dcs import SyncState, catch_return_false_exception, etcd3
 from patroni.dcs.etcd import catch_etcd_errors
+from patroni.ha import Ha
+from patroni.postgresql.bootstrap import Bootstrap
 from patroni.postgresql.config import ConfigHandler, ConfigWriter
 
 logger = logging.getLogger('guarded-patroni')
@@ -132,6 +142,26 @@ class Etcd3(etcd3.Etcd3):
         conditions = [has_value(self.leader_path, self._name), is_unchanged(self.sync_path, version)]
         return self._put_if(conditions, self.sync_path, json.dumps(state, separators=(',', ':')), retry)
 
+    # True while this process initializes the group's database.
+    is_initializing = False
+
+    def initialize(self, create_new=True, sysid=''):
+        is_written = super().initialize(create_new, sysid or self._name)
+        if not sysid:
+            self.is_initializing = bool(is_written)
+            return is_written
+        # Whoever finds their name in the key puts the database aside. So no change may be accepted before it is gone.
+        while self.is_initializing and not is_written:
+            time.sleep(RETRY_S)
+            is_written = super().initialize(create_new, sysid)
+        self.is_initializing = False
+        return is_written
+
+    def is_unfinished(self):
+        """Reads from a majority of etcd whether an earlier process of this member has not finished to initialize."""
+        _, owner = self._read(self.initialize_path, self._retry.copy())
+        return owner == self._name and not self.is_initializing
+
     # True if Patroni's view of etcd, which may be outdated, has the key below /discarded.
     seems_discarded = False
 
@@ -160,6 +190,9 @@ class Etcd3(etcd3.Etcd3):
 
     def forget_discard(self):
         self.retry(self._client.deleterange, self.discarded_path)
+
+    def forget_initialization(self):
+        self.retry(self._client.deleterange, self.initialize_path)
 
 
 def complete_until(before, after):
@@ -196,6 +229,49 @@ class Configuration(ConfigHandler):
             raise
 
 
+class Copy(Bootstrap):
+    @property
+    def marker(self):
+        return f'{self._postgresql.data_dir}.copying'
+
+    def clone(self, clone_member, clone_from_leader=False):
+        with open(self.marker, 'w') as marker:
+            os.fsync(marker.fileno())
+        is_copied = super().clone(clone_member, clone_from_leader)
+        # Patroni removes what is left of a copy that failed, but may be killed first.
+        if is_copied:
+            os.remove(self.marker)
+        return is_copied
+
+    def remove_unfinished(self):
+        """Without the file, an incomplete folder may be all that is left of a database, and needs a person."""
+        if not os.path.exists(self.marker):
+            return
+        folder = self._postgresql.data_dir
+        logger.warning('a copy was interrupted: what is in %s is removed', folder)
+        self._postgresql.remove_data_directory()
+        if os.path.exists(folder):
+            sys.exit(f'{folder} could not be removed')
+        os.remove(self.marker)
+
+
+class Availability(Ha):
+    # True if Patroni's view of etcd says that an earlier process of this member has not finished to initialize.
+    seems_unfinished = False
+
+    def load_cluster_from_dcs(self):
+        super().load_cluster_from_dcs()
+        self.seems_unfinished = self.cluster.initialize == self.state_handler.name and not self.dcs.is_initializing
+        # Patroni would take the unfinished database for a finished one.
+        if self.seems_unfinished:
+            raise etcd3.Etcd3Error('the initialization of this member was interrupted')
+
+    def _handle_dcs_error(self):
+        if self.dcs.is_initializing:
+            return 'etcd does not respond; the initialization goes on'
+        return super()._handle_dcs_error()
+
+
 class Member(Patroni):
     # True if etcd itself must be read: at the start, and after a long sleep, when the view of etcd is outdated.
     _must_ask = True
@@ -203,6 +279,8 @@ class Member(Patroni):
     def __init__(self, *options):
         super().__init__(*options)
         self.postgresql.config.__class__ = Configuration
+        self.postgresql.bootstrap.__class__ = Copy
+        self.ha.__class__ = Availability
 
     def _notice_sleep(self):
         while True:
@@ -212,32 +290,38 @@ class Member(Patroni):
                 self._must_ask = True
 
     def run(self):
+        self.postgresql.bootstrap.remove_unfinished()
         threading.Thread(target=self._notice_sleep, daemon=True).start()
         super().run()
 
     def _run_cycle(self):
+        is_suspect = self._must_ask or self.dcs.seems_discarded or self.ha.seems_unfinished
         # If a copy or a start is under way, it ends first.
-        if (self._must_ask or self.dcs.seems_discarded) and not self.ha._async_executor.busy:
+        if is_suspect and not self.ha._async_executor.busy:
             try:
                 if self.dcs.is_discarded():
-                    self._put_data_aside()
+                    self._put_data_aside('this member was given up: its data is put aside, and it is copied again',
+                                         self.dcs.forget_discard)
+                if self.dcs.is_unfinished():
+                    self._put_data_aside('an initialization was interrupted: its data is put aside, and it starts over',
+                                         self.dcs.forget_initialization)
                 self._must_ask = False
             except Exception as error:
                 # Without etcd no member becomes primary, so Patroni may go on; the next cycle reads again.
-                logger.warning('cannot read whether this member was given up: %r', error)
+                logger.warning('cannot read whether the data of this member is of use: %r', error)
         super()._run_cycle()
 
-    def _put_data_aside(self):
-        logger.warning('this member was given up: its data is put aside, and it is copied again')
+    def _put_data_aside(self, reason, forget):
+        logger.warning(reason)
         folder = self.postgresql.data_dir
         self.postgresql.stop('immediate')
         self.postgresql.move_data_directory()
         if os.path.isdir(folder) and os.listdir(folder):
             raise OSError(f'{folder} could not be put aside')
-        # The key is deleted only now, and until etcd confirms it: the next copy must not be put aside, too.
+        # The key is deleted only now, and until etcd confirms it: the next database must not be put aside, too.
         while True:
             try:
-                return self.dcs.forget_discard()
+                return forget()
             except Exception as error:
                 logger.warning('etcd does not respond: %r', error)
                 time.sleep(RETRY_S)

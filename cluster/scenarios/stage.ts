@@ -38,8 +38,16 @@ export type Stage = Trial & {
   readonly seeded: ReadonlyMap<number, readonly number[]>
 }
 
-/** Creates and starts a cluster. @param size in which `workers: 0` means one pair without Citus */
-export async function openTrial(size: Partial<Size>, report: Report): Promise<Trial> {
+/**
+ * Creates and starts a cluster.
+ * @param size in which `workers: 0` means one pair without Citus
+ * @param meanwhile runs while the cluster starts
+ */
+export async function openTrial(
+  size: Partial<Size>,
+  report: Report,
+  meanwhile: (cluster: Cluster) => Promise<void> = async () => {},
+): Promise<Trial> {
   const scratch = mkdtempSync('/var/tmp/tessera-stage-')
   // The cluster's account must be able to pass this folder; the cluster's folder within is closed to all others.
   chmodSync(scratch, 0o711)
@@ -66,7 +74,7 @@ export async function openTrial(size: Partial<Size>, report: Report): Promise<Tr
     const programs = findPrograms(findPlace(undefined, {}))
     makePlace(place)
     const cluster = { place, programs, credentials: await openSecrets(place) }
-    await up(cluster, report)
+    await Promise.all([up(cluster, report), meanwhile(cluster)])
     // On a busy machine there may be a failover between two runs, too.
     const query = (text: string, values: readonly unknown[] = []) =>
       oncePossible(() =>

@@ -126,6 +126,9 @@ test('on a phone and a desktop, light and dark, well and broken, nothing is inac
     changes.mend()
     await faults(page).getByText('Everything serves.').waitFor()
     assert.deepEqual(mistakes, [])
+    await page.route('/cluster', (route) => route.abort())
+    await page.getByText('What you see is as it was at').waitFor()
+    await check('old')
     await page.close()
   }
 })

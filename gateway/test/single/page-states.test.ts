@@ -155,6 +155,23 @@ test('on a phone, facts are cards, and a feature keeps its name while its proper
   }
 })
 
+test('features stay readable while others are loaded', async () => {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    const { page } = await openPage(browser, client.url, { colorScheme })
+    const held = Promise.withResolvers<void>()
+    await page.route(/reading\/items\?.*f=json/, async (route) => {
+      await held.promise
+      await route.continue()
+    })
+    await page.goto('/collections/reading/items')
+    await page.locator('#found[aria-busy=true]').waitFor()
+    assert.deepEqual(await seriousFindings(page), [], colorScheme)
+    held.resolve()
+    await page.locator('#found[aria-busy=false]').waitFor()
+    await page.close()
+  }
+})
+
 test('without features, a page says why, and where there may be some', async () => {
   for (const javaScriptEnabled of [false, true]) {
     const { page, faults } = await openPage(browser, client.url, { javaScriptEnabled })
