@@ -18,6 +18,7 @@ import { makeTileCache } from './features/tiles/tile-cache.ts'
 import { watchMethods } from './http/allowed-methods.ts'
 import { makeAnswers } from './http/answers.ts'
 import { isForThisMachine } from './http/auth/locality.ts'
+import { openTokens } from './http/auth/tokens.ts'
 import { makeClientOf } from './http/client.ts'
 import { conditional } from './http/conditional.ts'
 import { limitConnections } from './http/connections.ts'
@@ -138,6 +139,7 @@ export async function buildApp({
   problem(app, { emit })
   publicUrl(app, { fixed: config.publicUrl, trust })
   const apiKeys = makeApiKeys(database)
+  const tokens = await openTokens(config, emit)
   const clientOf = makeClientOf(apiKeys)
   const views = makeViews(
     app as unknown as FastifyInstance,
@@ -149,6 +151,7 @@ export async function buildApp({
   const completeMethods = watchMethods(app)
   splitLists(app)
   const locality = { host: config.host, publicUrl: config.publicUrl }
+  const access = { apiKeys, tokens, ...locality }
   crossOrigin(app, { cors: config.cors, isForThisMachine: isForThisMachine(locality) })
   conditional(app, { hasFixedUrl: config.publicUrl !== undefined })
   await app.register(compress, {
@@ -185,8 +188,7 @@ export async function buildApp({
     clientOf,
     lookup: makeItemLookup(database, unshown),
     timeoutMs: config.statementTimeoutMs,
-    apiKeys,
-    ...locality,
+    ...access,
   })
   app.register(itemChangeRoutes.itemChanges, {
     catalog,
@@ -198,8 +200,7 @@ export async function buildApp({
     bodyLimit: config.bodyLimit,
     requiresPrecondition: config.requirePrecondition === true,
     functions,
-    apiKeys,
-    ...locality,
+    ...access,
   })
   app.register(tileRoutes.tiles, {
     catalog,
@@ -220,7 +221,7 @@ export async function buildApp({
   })
   app.register(summary, { catalog, views, answers, timeoutMs: config.statementTimeoutMs })
   app.register(map, { catalog, extents })
-  app.register(operations, { database, readMetrics, apiKeys, ...locality })
+  app.register(operations, { database, readMetrics, ...access })
   app.register(assets)
   app.register(health, { database, isDraining })
   app.register(completeMethods)

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { getHeapStatistics } from 'node:v8'
 import { splitUrls } from './database/addresses.ts'
 import { UserError } from './errors.ts'
+import { isSafeAddress } from './http/auth/issuer.ts'
 
 type Setting<T> = {
   /** Purpose of the setting in one line, which docs/reference/configuration.md and `--help` show. */
@@ -133,6 +134,22 @@ export const settings = {
         : undefined
     },
   } as Setting<readonly string[]>,
+  oidcIssuer: {
+    does: 'issuers (OpenID Connect) whose tokens are credentials, as in their claim iss',
+    allowed:
+      'https URLs such as https://login.example.org/realms/geo, or http URLs of this machine, separated by commas',
+    default: [],
+    parse(value: string) {
+      const urls = value.split(',').map((url) => url.trim())
+      const isAllowed = (url: string) => isSafeAddress(url) && !/[?#]/.test(url)
+      return urls.every(isAllowed) && new Set(urls).size === urls.length ? urls : undefined
+    },
+  } as Setting<readonly string[]>,
+  oidcAudience: list('names of this service in the claim aud of tokens, which must have one of them', []),
+  oidcRoles: list(
+    'claims of a token with the roles of its subject; a dot leads into one, as in realm_access.roles',
+    ['roles', 'scope', 'scp'],
+  ),
   requirePrecondition: flag('refuse changes of features without If-Match or If-Unmodified-Since', false),
   processes: integer(
     'number of serving processes; by default one per core, at most four',

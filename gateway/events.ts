@@ -51,6 +51,9 @@ export type Event =
   /** The extent of a collection is not known; it is computed again after `retryMs`. */
   | { type: 'extent-unknown'; collection: string; error: Error; retryMs: number }
   | { type: 'connection-lost'; port: 'read' | 'write'; error: Error }
+  /** The keys of an issuer of tokens cannot be read; those that are known go on to be used. */
+  | { type: 'issuer-missing'; issuer: string; error: Error }
+  | { type: 'issuer-back'; issuer: string }
   /** Answers had null or two numbers where a geometry could not be shown as it is stored; the count since the last one. */
   | { type: 'geometries-unshown'; collection: string; count: number }
   | { type: 'query-cancelled'; port: 'read' | 'write' }
@@ -113,5 +116,9 @@ const KEY = /(tessera(?:_|%5f)[0-9a-f]{12})(?:_|%5f)[\w%-]+/gi
 const SECRET_PARAMETER =
   /([?&](?:access_token|api_?key|apikey|auth|authorization|bearer|key|password|secret|token)=)[^&\s"]+/gi
 
+/** A token (JWT): its header and its claims may be shown, its signature makes it valid. */
+const TOKEN = /(eyJ[\w-]{10,}\.eyJ[\w-]{2,})\.[\w-]+/g
+
 /** Returns a text without secrets that a client has put where they do not belong, such as into an address. */
-export const withoutSecrets = (text: string) => text.replace(KEY, '$1_…').replace(SECRET_PARAMETER, '$1…')
+export const withoutSecrets = (text: string) =>
+  text.replace(KEY, '$1_…').replace(TOKEN, '$1.…').replace(SECRET_PARAMETER, '$1…')

@@ -29,6 +29,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'secondary-behind': 'debug',
   'secondary-missing': 'warn',
   'primary-missing': 'warn',
+  'issuer-missing': 'warn',
   'request-finished': 'debug',
   'tile-served': 'debug',
   // If the database is down or overloaded, there are too many of these to read.

@@ -55,6 +55,10 @@ function sentenceOf(event: Event): string | undefined {
       return `${event.relation} is locked and can be served when the lock is gone.`
     case 'extent-unknown':
       return `The extent of ${event.collection} could not be computed: ${reasonOf(event.error)}`
+    case 'issuer-missing':
+      return `The keys of ${event.issuer} cannot be read: ${reasonOf(event.error)}`
+    case 'issuer-back':
+      return `The keys of ${event.issuer} can be read again.`
     case 'connection-lost':
       return `A ${event.port} connection was lost: ${event.error.message}`
     case 'endpoint-down':

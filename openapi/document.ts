@@ -82,7 +82,8 @@ async function collectRoutes(app: FastifyInstance) {
           apiKey: {
             type: 'http',
             scheme: 'bearer',
-            description: 'A key that `tessera keys create` has created.',
+            description:
+              'A key that `tessera keys create` has created, or a token (JWT) of an issuer that the gateway accepts.',
           },
         },
       },

@@ -4,7 +4,10 @@ import { isIPv6 } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import type { ApiKeys } from '../features/access/api-key.ts'
 
-/** Returns the name of a request's client: its API key; without one, its network as trusted proxies report it. */
+/**
+ * Returns the name of a request's client: its API key, or the subject of its token once that is checked; without one, its
+ * network as trusted proxies report it.
+ */
 export type ClientOf = (request: FastifyRequest) => string
 
 /** Groups of an IPv6 address that name a network: a single machine has all addresses of one (RFC 6177). */
@@ -15,9 +18,9 @@ export const makeClientOf =
   (apiKeys: Pick<ApiKeys, 'recognize'>): ClientOf =>
   (request) => {
     const { authorization } = request.headers
-    const keyId =
+    const id =
       authorization === undefined ? undefined : (request.caller?.id ?? apiKeys.recognize(authorization))
-    return keyId ? `key ${keyId}` : networkOf(request.ip)
+    return id ? `caller ${id}` : networkOf(request.ip)
   }
 
 /** Returns an IPv4 address as it is, and the network of an IPv6 address, always written in the same way. */

@@ -18,6 +18,7 @@ const EXPOSED_HEADERS = [
   'Tessera-Staleness',
   'Server-Timing',
   'Idempotent-Replayed',
+  'WWW-Authenticate',
   'Content-Disposition',
   'OGC-NumberReturned',
   'OGC-NumberMatched',

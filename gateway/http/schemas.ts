@@ -350,8 +350,8 @@ export const problems = {
 /** Problems of every change. */
 export const changeProblems = {
   400: problemOf('The request, a parameter or a header is malformed.'),
-  401: problemOf('A valid API key is needed.'),
-  403: problemOf('This key, this site or this role may not make the change.'),
+  401: problemOf('A valid API key or token is needed.'),
+  403: problemOf('This caller, this site or this role may not make the change.'),
   405: problemOf('The collection does not allow changes of this kind.'),
   408: problemOf('The body took too long to arrive.'),
   409: problemOf('The change conflicts with another feature; nothing has changed.'),

@@ -14,7 +14,7 @@ export type Problem = components['schemas']['Problem']
 export type TesseraOptions = Omit<ClientOptions, 'baseUrl'> & {
   /** URL of the gateway, as in `http://localhost:8080`. */
   readonly url: string
-  /** An API key, for changes: `tessera keys create` makes one. */
+  /** An API key, which `tessera keys create` makes, or a token of an issuer that the gateway accepts. */
   readonly key?: string
 }
 

@@ -501,7 +501,7 @@ export interface paths {
         };
         /**
          * Metrics for Prometheus
-         * @description For clients with an API key for all collections, and while there is no key, for those on this machine.
+         * @description For clients with an API key for all collections or a token with the role tessera:operate. While there are neither keys nor issuers, for those on this machine.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -521,7 +521,7 @@ export interface paths {
         };
         /**
          * The state of the cluster, as this gateway sees it
-         * @description For clients with an API key for all collections, and while there is no key, for those on this machine.
+         * @description For clients with an API key for all collections or a token with the role tessera:operate. While there are neither keys nor issuers, for those on this machine.
          */
         get: operations["getCluster"];
         put?: never;
@@ -1796,7 +1796,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Plans are shown with an API key, once there is one. */
+            /** @description Plans are shown with the credentials of an operator, once there are any. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1945,7 +1945,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A valid API key is needed. */
+            /** @description A valid API key or token is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1955,7 +1955,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not make the change. */
+            /** @description This caller, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2144,7 +2144,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A valid API key is needed. */
+            /** @description A valid API key or token is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2154,7 +2154,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not make the change. */
+            /** @description This caller, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2338,7 +2338,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A valid API key is needed. */
+            /** @description A valid API key or token is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2348,7 +2348,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not make the change. */
+            /** @description This caller, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2531,7 +2531,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Plans are shown with an API key, once there is one. */
+            /** @description Plans are shown with the credentials of an operator, once there are any. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2703,7 +2703,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A valid API key is needed. */
+            /** @description A valid API key or token is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2713,7 +2713,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not make the change. */
+            /** @description This caller, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2889,7 +2889,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A valid API key is needed. */
+            /** @description A valid API key or token is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2899,7 +2899,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not make the change. */
+            /** @description This caller, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3109,7 +3109,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description A valid API key is needed. */
+            /** @description A valid API key or token is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3119,7 +3119,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description This key, this site or this role may not make the change. */
+            /** @description This caller, this site or this role may not make the change. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4915,7 +4915,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description An API key is needed. */
+            /** @description An API key or a token is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4925,7 +4925,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The API key does not allow this, or a page of another site has asked. */
+            /** @description The API key or the token does not allow this, or a page of another site has asked. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5144,7 +5144,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description An API key is needed. */
+            /** @description An API key or a token is needed. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5154,7 +5154,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The API key does not allow this, or a page of another site has asked. */
+            /** @description The API key or the token does not allow this, or a page of another site has asked. */
             403: {
                 headers: {
                     [name: string]: unknown;

@@ -36,8 +36,8 @@ export interface ApiKeys {
   recognize(authorization: string): string | undefined
 }
 
-/** Returns the key of an Authorization header; undefined if it has none. */
-export const keyIn = (authorization: string) => /^Bearer +(\S+)$/i.exec(authorization)?.[1]
+/** Returns the key or token of an Authorization header; undefined if it has neither. */
+export const bearerIn = (authorization: string) => /^Bearer +(\S+)$/i.exec(authorization)?.[1]
 
 /** Prefix of keys, by which people and secret scanners recognize them. */
 const PREFIX = 'tessera'
@@ -195,7 +195,7 @@ export function makeApiKeys(database: Database): ApiKeys {
       },
     },
     recognize(authorization) {
-      const text = keyIn(authorization)
+      const text = bearerIn(authorization)
       if (text === undefined || !KEY.test(text)) return undefined
       // If keys cannot be read, a change that needs one reports why.
       refresh(MAX_AGE_MS).catch(() => {})

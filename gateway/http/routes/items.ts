@@ -217,7 +217,7 @@ const countHeaders = {
   },
 }
 const explainProblems = {
-  401: problemOf('Plans are shown with an API key, once there is one.'),
+  401: problemOf('Plans are shown with the credentials of an operator, once there are any.'),
   403: problemOf('Plans are shown only to clients on the same machine.'),
 }
 

@@ -42,14 +42,14 @@ export const operations: FastifyPluginAsyncTypebox<Services> = async (
   app.addHook('onListen', async () => void access.apiKeys.exist().catch(() => {}))
   const schema = {
     description:
-      'For clients with an API key for all collections, and while there is no key, for those on this machine.',
+      'For clients with an API key for all collections or a token with the role tessera:operate. While there are neither keys nor issuers, for those on this machine.',
     tags: ['Operations'],
     security: [{ apiKey: [] }, {}],
   }
   const refusals = {
     400: problems[400],
-    401: problemOf('An API key is needed.'),
-    403: problemOf('The API key does not allow this, or a page of another site has asked.'),
+    401: problemOf('An API key or a token is needed.'),
+    403: problemOf('The API key or the token does not allow this, or a page of another site has asked.'),
     500: problems[500],
     503: problems[503],
   }

@@ -29,6 +29,9 @@ test('an invalid value is reported with its variable, the value and what is allo
   tell(/^TESSERA_PUBLIC_URL=ftp:\/\/x: must be an http/, () => read([], { TESSERA_PUBLIC_URL: 'ftp://x' }))
   tell(/^TESSERA_TRUST_PROXY=1\.2\.3: must be addresses/, () => read([], { TESSERA_TRUST_PROXY: '1.2.3' }))
   tell(/^TESSERA_CRS=25832: must be codes such as EPSG:25832/, () => read([], { TESSERA_CRS: '25832' }))
+  tell(/^TESSERA_OIDC_ISSUER=http:\/\/login\.example: must be https URLs/, () =>
+    read([], { TESSERA_OIDC_ISSUER: 'http://login.example' }),
+  )
   tell(/Unknown option '--prot'/, () => read(['--prot=1']))
 })
 

@@ -39,6 +39,7 @@ test('a process that serves loads neither what generates documents and serialize
     'cli-progress',
     'csv-parse',
     'hyparquet-writer',
+    'jose',
   ])
     assert.equal(counts[name], undefined, name)
   // Its files are for browsers; the gateway reads its version.
