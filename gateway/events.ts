@@ -13,8 +13,10 @@ export type Event =
       type: 'import-advanced'
       collection: string
       features: number
-      bytes: number
-      totalBytes: number | undefined
+      /** What was read so far, in bytes or in features. */
+      done: number
+      /** Undefined if it is not known. */
+      total: number | undefined
     }
   | { type: 'import-loading'; collection: string; features: number }
   | { type: 'import-left-out-ids'; collection: string; count: number }

@@ -24,6 +24,7 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --title, --description, --license, --attribution TEXT
     --format ${Object.keys(formats).join('|')}
     --object NAME                              object of a topology to import
+    --layer NAME, --source-crs EPSG:25832      layer that GDAL reads, and the system of its coordinates if it names none
     --longitude, --latitude COLUMN             columns of a CSV that hold its coordinates
     --skip-invalid                             leave out features that are not valid
     --distribute-by cell|id|reference          on Citus: store neighbouring features together (cell), spread

@@ -116,13 +116,13 @@ export function openTerminal(output: NodeJS.WriteStream): Emit {
   }
   return (event) => {
     if (event.type === 'import-advanced') {
-      const { collection, features, bytes, totalBytes } = event
+      const { collection, features, done, total = done } = event
       return advance(
         collection,
         `${counted(features, 'feature')} read`,
         'reading',
-        bytes,
-        totalBytes ?? bytes,
+        done,
+        Math.max(done, total),
       )
     }
     if (event.type === 'export-advanced') {

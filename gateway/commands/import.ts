@@ -14,6 +14,8 @@ const IMPORT_OPTIONS = {
   collection: 'value',
   format: 'value',
   object: 'value',
+  layer: 'value',
+  'source-crs': 'value',
   longitude: 'value',
   latitude: 'value',
   id: 'value',
@@ -46,8 +48,15 @@ export async function runImport(args: readonly string[]) {
   const types = parseTypes(lists.type ?? [])
   const distributeBy = parseDistribution(options['distribute-by'], options.level, options.append === 'true')
   const emit = openTerminal(process.stderr)
-  const { object, longitude, latitude } = options
-  const opened = await openSource(source, process.stdin, { format, object, longitude, latitude })
+  const { object, layer, 'source-crs': sourceCrs, longitude, latitude } = options
+  const opened = await openSource(source, process.stdin, {
+    format,
+    object,
+    layer,
+    sourceCrs,
+    longitude,
+    latitude,
+  })
   const existing = options.append ? 'append' : options.replace ? 'replace' : undefined
   const interruptedBy = await runUntilSignal(emit, async (cleanup) => {
     const { addresses } = await findDatabase(config, cleanup, true, emit)

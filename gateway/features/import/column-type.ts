@@ -4,20 +4,26 @@ import { isDay } from '../values/calendar.ts'
 import { ExactNumber, isWithinDouble } from '../values/exact-json.ts'
 
 export const COLUMN_TYPES = [
+  'smallint',
   'integer',
   'bigint',
+  'real',
   'double precision',
   'numeric',
   'boolean',
   'text',
+  'uuid',
   'date',
+  'time',
   'timestamptz',
+  'bytea',
   'jsonb',
 ] as const
 export type ColumnType = (typeof COLUMN_TYPES)[number]
 
 /** Short names, which people type. */
 const ALIASES: ReadonlyMap<string, ColumnType> = new Map([
+  ['int2', 'smallint'],
   ['int', 'integer'],
   ['int4', 'integer'],
   ['int8', 'bigint'],

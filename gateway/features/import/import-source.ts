@@ -1,7 +1,7 @@
 // Owns a source that has been opened: a file, or standard input.
 
 import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { Readable } from 'node:stream'
 import { decode, peek } from './decode.ts'
@@ -23,6 +23,10 @@ export type ImportSource = {
  * few at a time, and a sequence is recognised by its complete first feature; memory holds these bytes twice.
  */
 const START_BYTES = 1 << 20
+/** Bytes that show whether a file is opened by its name. */
+const SIGNATURE_BYTES = 1 << 10
+
+type OpenOptions = SourceOptions & { readonly format?: SourceFormat | undefined }
 
 /**
  * Opens a file, or standard input for `-`, and detects its format if the options name none.
@@ -31,16 +35,22 @@ const START_BYTES = 1 << 20
 export async function openSource(
   name: string,
   standardInput: Readable,
-  options: SourceOptions & { readonly format?: SourceFormat | undefined },
+  options: OpenOptions,
 ): Promise<ImportSource> {
   const file = name === '-' ? undefined : name
   let totalBytes: number | undefined
   if (file !== undefined) {
+    if (options.format?.isOpenedByName) return openByName(file, options.format, options)
     const found = await stat(file).catch((cause) => {
       throw explainFailure(cause, name)
     })
-    if (found.isDirectory()) throw new ImportError(`${name} is a folder; name a file in it.`)
     totalBytes = found.isFile() ? found.size : undefined
+    // The first bytes of a pipe cannot be read a second time, and an empty file has none.
+    const start = totalBytes ? await readStart(file) : Buffer.alloc(0)
+    const format = options.format ?? detectFormat(FORMATS, name, start)
+    if (format?.isOpenedByName && (totalBytes || found.isDirectory()) && !isPacked(name))
+      return openByName(file, format, options)
+    if (found.isDirectory()) throw new ImportError(`${name} is a folder; name a file in it.`)
   }
   const input: Readable =
     file === undefined ? standardInput : createReadStream(file, { highWaterMark: START_BYTES })
@@ -61,12 +71,39 @@ export async function openSource(
   if (start.length === 0) throw new ImportError(`${shownName} is empty.`)
   const format = options.format ?? detectFormat(FORMATS, name, start)
   if (!format) throw new ImportError(`The format of ${name} is not known; name it with --format.`)
+  const { layer, sourceCrs } = options
+  if (!format.isOpenedByName && (layer ?? sourceCrs) !== undefined)
+    throw new ImportError(
+      `${shownName} is read as ${format.name}: ${layer === undefined ? '--source-crs' : '--layer'} only goes with --format gdal.`,
+    )
   const bytes = Readable.from(all, { objectMode: true, highWaterMark: 1 })
   return {
     name: file === undefined ? 'standard input' : basename(file),
     totalBytes,
     bytesRead: () => bytesRead,
     read: (note) => format.read({ file: isConverted ? undefined : file, start, bytes, note }, options),
+  }
+}
+
+/** Its progress is counted in features. */
+const openByName = (name: string, format: SourceFormat, options: OpenOptions): ImportSource => ({
+  name: basename(name),
+  bytesRead: () => 0,
+  read: (note) =>
+    format.read({ file: name, start: Buffer.alloc(0), bytes: Readable.from([]), note }, options),
+})
+
+const isPacked = (name: string) => /\.gz$/i.test(name)
+
+async function readStart(file: string): Promise<Buffer> {
+  const handle = await open(file).catch((cause) => {
+    throw explainFailure(cause, file)
+  })
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(SIGNATURE_BYTES), 0, SIGNATURE_BYTES, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await handle.close()
   }
 }
 

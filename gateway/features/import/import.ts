@@ -98,10 +98,13 @@ async function spoolSource(
   emit: Emit,
 ): Promise<{ readonly spooled: SpooledFeatures; readonly skipped: number }> {
   const note = (text: string) => emit({ type: 'import-noted', collection: options.collection, note: text })
-  const content = await readSource(source, note)
+  const content = await source.read(note).catch((error) => {
+    throw withSource(error, source)
+  })
   const types = new Map([...(content.columnTypes ?? []), ...(options.types ?? [])])
-  const { hasTypes, hasDecimalCommas = false } = content
-  const spool = makeSpool(file, { id: options.id, types, jsonColumns, hasTypes, hasDecimalCommas, note })
+  const { hasTypes, hasDecimalCommas = false, idColumn } = content
+  const id = options.id === idColumn ? undefined : options.id
+  const spool = makeSpool(file, { id, types, jsonColumns, hasTypes, hasDecimalCommas, note })
   let skipped: number
   let spooled: SpooledFeatures
   try {
@@ -124,17 +127,6 @@ async function spoolSource(
   return { spooled, skipped }
 }
 
-async function readSource(source: ImportSource, note: (note: string) => void): Promise<SourceContent> {
-  const content = await source.read(note).catch((error) => {
-    throw withSource(error, source)
-  })
-  if (content.crs === undefined) return content
-  throw new ImportError(
-    `${source.name}: the coordinates are in the CRS ${content.crs}, and not longitude and latitude in WGS 84. ` +
-      'Convert it first, for example with ogr2ogr -t_srs EPSG:4326.',
-  )
-}
-
 /** Adds the features of a source to the spool. @returns the number of features that were left out */
 async function addAll(
   spool: Spool,
@@ -144,14 +136,15 @@ async function addAll(
   emit: Emit,
 ): Promise<number> {
   let skipped = 0
-  const reportProgress = () =>
-    emit({
-      type: 'import-advanced',
-      collection,
-      features: spool.features,
-      bytes: source.bytesRead(),
-      totalBytes: source.totalBytes,
-    })
+  const { featureCount } = content
+  const reportProgress = () => {
+    const { features } = spool
+    const progress =
+      featureCount === undefined
+        ? { done: source.bytesRead(), total: source.totalBytes }
+        : { done: features + skipped, total: featureCount }
+    emit({ type: 'import-advanced', collection, features, ...progress })
+  }
   let lastProgress = 0
   for await (const batch of content.features) {
     for (const feature of batch) {

@@ -230,7 +230,7 @@ function newColumnsOf(
   return added
 }
 
-const isFractional = (type: ColumnType) => type === 'double precision' || type === 'numeric'
+const isFractional = (type: ColumnType) => ['real', 'double precision', 'numeric'].includes(type)
 
 const describeColumn = (
   { property, name, givenType, observer }: Column,

@@ -6,5 +6,6 @@ export const FORMAT_TITLES = {
   geojsonseq: 'GeoJSONSeq',
   topojson: 'TopoJSON',
   csv: 'CSV',
+  gdal: 'what GDAL reads',
 } as const
 export type FormatName = keyof typeof FORMAT_TITLES

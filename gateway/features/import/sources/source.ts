@@ -11,6 +11,8 @@ export type SourceFormat = {
   readonly name: FormatName
   /** Extensions of file names: in lower case, with the dot. */
   readonly extensions: readonly string[]
+  /** True if another program opens the source by its name: it may be a folder, or packed. */
+  readonly isOpenedByName?: boolean | undefined
   /** @returns true if a source that starts with these bytes can be of this format */
   readonly recognises: (start: Buffer) => boolean
   /**
@@ -22,7 +24,7 @@ export type SourceFormat = {
 }
 
 export type SourceInput = {
-  /** Path of the source, for formats that are not read from their first byte to the last; undefined: a stream. */
+  /** Name of the source, for formats that are opened by it; undefined: a stream, or a file that had to be unpacked. */
   readonly file: string | undefined
   /** First bytes of the source, in UTF-8 without a byte order mark if it is text: 1 MiB of them, or all of a shorter source; never empty. */
   readonly start: Buffer
@@ -51,6 +53,10 @@ export type SourceOptions = {
   readonly longitude?: string | undefined
   /** Name of the column of a CSV that holds the latitude; undefined: one of the usual names. */
   readonly latitude?: string | undefined
+  /** Name of the layer to read; undefined: the only one. */
+  readonly layer?: string | undefined
+  /** CRS of the coordinates as PROJ reads it, in place of what the source names. */
+  readonly sourceCrs?: string | undefined
   /** True if nobody can name another object or column, because the source comes without options. */
   readonly isFixed?: boolean | undefined
 }
@@ -62,9 +68,11 @@ export type SourceContent = {
   readonly hasDecimalCommas?: boolean | undefined
   /** Types that the source itself declares, by property; the types of other properties are inferred from values. */
   readonly columnTypes?: ReadonlyMap<string, ColumnType> | undefined
-  /** CRS of the coordinates as PROJ reads it: a code, WKT or PROJJSON; undefined: longitude and latitude in WGS 84. */
-  readonly crs?: string | undefined
-  /** The features in batches, in the order of the source. */
+  /** Name of the column from which features have their ids, and which is none of their properties. */
+  readonly idColumn?: string | undefined
+  /** Number of features, if it is known in advance. */
+  readonly featureCount?: number | undefined
+  /** The features in batches, in the order of the source; coordinates are longitude and latitude in WGS 84. */
   readonly features: AsyncIterable<SourceFeature[]>
 }
 
