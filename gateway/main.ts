@@ -56,6 +56,8 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --coordinate-epoch YEAR                    when its coordinates were true, as in 2017.23
   tessera collections list | reset NAME [SETTING …]
   tessera migrate                              bring Tessera's own tables up to date
+  tessera doctor                               look for what is wrong with database, roles, tables and settings, and say what to do
+    --json                                     for programs
   tessera help, version
 
 Settings, as a flag or a variable; VARIABLE_FILE names a file that holds the value:
@@ -86,6 +88,7 @@ const commands: Record<string, () => Promise<Command>> = {
   keys: async () => (await import('./commands/keys.ts')).runKeys,
   collections: async () => (await import('./commands/collections.ts')).runCollections,
   migrate: async () => (await import('./commands/migrate.ts')).runMigrate,
+  doctor: async () => (await import('./commands/doctor.ts')).runDoctor,
   help: async () => help,
   version: async () => version,
 }

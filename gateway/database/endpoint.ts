@@ -240,4 +240,8 @@ const withSpare = (limit: number) => limit + spareOf(limit)
 /** Returns how many streams are allowed if this many reads are. */
 const streamsOf = (reads: number) => Math.max(1, reads >> 1)
 
+/** Returns how many connections a process opens at an address at most: those of its pools, and that of the probe. */
+export const mostConnections = (port: Port, poolSize: number) =>
+  withSpare(poolSize) + withSpare(streamsOf(poolSize)) + (port === 'write' ? withSpare(poolSize) : 0) + 1
+
 const isFaultOfEndpoint = (error: unknown) => error instanceof DatabaseFailure && error.scope === 'endpoint'

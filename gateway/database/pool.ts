@@ -222,7 +222,7 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
 }
 
 /** Returns the name of an address as the driver reads its URL: `localhost:5432`, or the path of a socket. */
-function nameOf(url: string): string {
+export function nameOf(url: string): string {
   const { host, port } = new pg.Client({ connectionString: url })
   return host.startsWith('/') ? `${host}/.s.PGSQL.${port}` : `${host}:${port}`
 }
