@@ -41,6 +41,7 @@ import { operations } from './http/routes/operations.ts'
 import * as schemaRoutes from './http/routes/schemas.ts'
 import { summary } from './http/routes/summary.ts'
 import * as tileRoutes from './http/routes/tiles.ts'
+import { readStyles } from './http/styles.ts'
 import { telemetry } from './http/telemetry.ts'
 import { makeUploads } from './http/upload.ts'
 import { makeViews } from './http/view.ts'
@@ -106,6 +107,7 @@ export async function buildApp({
   describe,
 }: Services): Promise<FastifyInstance> {
   const trust = compileTrust(config.trustProxy)
+  const styles = await readStyles(config.styles)
   const app = Fastify({
     trustProxy: trust,
     bodyLimit: config.bodyLimit,
@@ -215,6 +217,7 @@ export async function buildApp({
     }),
     caching: config,
     clientOf,
+    styles,
     unshown,
     functions,
     timeoutMs: config.statementTimeoutMs,

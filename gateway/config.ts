@@ -123,6 +123,12 @@ export const settings = {
   demo: flag('import the demo data if it is missing; true by default with the embedded PostGIS', undefined),
   schemas: list('schemas to serve; by default all that the role can read', []),
   excludeSchemas: list('schemas not to serve', []),
+  styles: {
+    does: 'folder with MapLibre styles that take the place of those that are made',
+    allowed: 'a path',
+    default: undefined,
+    parse: (value: string) => value || undefined,
+  } as Setting<string | undefined>,
   crs: {
     does: 'coordinate systems in which all collections are served, besides CRS84, EPSG:4326, EPSG:3857 and their own',
     allowed: 'codes such as EPSG:25832 separated by commas, each once',

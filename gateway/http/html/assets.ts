@@ -1,4 +1,4 @@
-// Owns the files that pages load: our own and MapLibre's, all from this server.
+// Owns the files that pages load: our own and those of packages, all from this server.
 
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -6,15 +6,25 @@ import fastifyStatic from '@fastify/static'
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 
 const require = createRequire(import.meta.url)
-const maplibrePackage = 'maplibre-gl/package.json'
-const swaggerPackage = '@fastify/swagger-ui/package.json'
-const versionOf = (file: string) => (require(file) as { version: string }).version
 const folderOf = (file: string) => dirname(require.resolve(file))
+const maplibre = folderOf('maplibre-gl/package.json')
+const swagger = folderOf('@fastify/swagger-ui/package.json')
+// These two export nothing but their code.
+const terraDraw = join(folderOf('terra-draw'), '..')
+const terraDrawAdapter = join(folderOf('terra-draw-maplibre-gl-adapter'), '..')
+const versionOf = (folder: string) => (require(join(folder, 'package.json')) as { version: string }).version
 
 /** Paths of the files that pages load. Those of packages have a version, so that browsers can keep the files permanently. */
 const ASSETS = '/assets'
-export const MAPLIBRE = `/maplibre-gl-${versionOf(maplibrePackage)}`
-export const SWAGGER_UI = `/swagger-ui-${versionOf(swaggerPackage)}`
+export const MAPLIBRE = `/maplibre-gl-${versionOf(maplibre)}`
+export const SWAGGER_UI = `/swagger-ui-${versionOf(swagger)}`
+const TERRA_DRAW = `/terra-draw-${versionOf(terraDraw)}`
+const TERRA_DRAW_ADAPTER = `/terra-draw-maplibre-gl-adapter-${versionOf(terraDrawAdapter)}`
+/** Scripts that draw on maps, in the order in which they are loaded: their modules name one another as no browser can. */
+export const DRAWING = [
+  `${TERRA_DRAW}/terra-draw.umd.js`,
+  `${TERRA_DRAW_ADAPTER}/terra-draw-maplibre-gl-adapter.umd.js`,
+]
 
 /** Has browsers take a file for what its type says, and for nothing that they recognize in it. */
 export const forbidSniffing: onRequestHookHandler = (_request, reply, done) => {
@@ -42,8 +52,10 @@ export async function assets(app: FastifyInstance) {
     maxAge: 0,
   })
   for (const [root, path, allowed] of [
-    [join(folderOf(maplibrePackage), 'dist'), MAPLIBRE, /^\/maplibre-gl(-worker|-shared)?\.(mjs|css)$/],
-    [join(folderOf(swaggerPackage), 'static'), SWAGGER_UI, /^\/swagger-ui(-bundle)?\.(js|css)$/],
+    [join(maplibre, 'dist'), MAPLIBRE, /^\/maplibre-gl(-worker|-shared)?\.(mjs|css)$/],
+    [join(swagger, 'static'), SWAGGER_UI, /^\/swagger-ui(-bundle)?\.(js|css)$/],
+    [join(terraDraw, 'dist'), TERRA_DRAW, /^\/terra-draw\.umd\.js$/],
+    [join(terraDrawAdapter, 'dist'), TERRA_DRAW_ADAPTER, /^\/terra-draw-maplibre-gl-adapter\.umd\.js$/],
   ] as const)
     await app.register(fastifyStatic, {
       root,

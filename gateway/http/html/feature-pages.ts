@@ -14,7 +14,7 @@ import { collectionUrl, featureUrl } from '../feature-response.ts'
 import { addressWithout, type FilterLine, filterLine } from './filter-line.ts'
 import type { Page } from './layout.ts'
 import type { Local } from './local.ts'
-import { type BaseMap, exploringMap, mapOf } from './map.ts'
+import { type BaseMap, exploringMap, mapOf, withTools } from './map.ts'
 import { trailTo } from './overview-pages.ts'
 
 /** A feature as it is parsed from its JSON. */
@@ -74,7 +74,8 @@ export function itemsPage({
     readonly columns: readonly Column[]
     readonly extent: Extent
   }): Page {
-  const { title, attribution, idColumn } = collection
+  const { title, attribution, idColumn, capabilities } = collection
+  const canAdd = capabilities?.canCreate === true
   const head = [idColumn?.name ?? 'id', ...columns.map(({ name }) => name)]
   const row = ({ id, properties }: ShownFeature) => {
     const name =
@@ -96,21 +97,23 @@ export function itemsPage({
     main: html`!${filterLine({ base, collection, address, parameters })}
       <p><span id="status" role="status" aria-live="polite">${local.number(features.length)} ${features.length === 1 ? 'feature' : 'features'}.</span>
         <button type="button" id="again" hidden>Try again</button></p>
+      !${canAdd ? '<p class="buttons"><button type="button" id="add" hidden>Add a feature</button> <span id="added" role="status"></span></p>' : ''}
       <div class="beside">
         !${exploringMap(base, {
           label: `${title} on a map`,
           baseMap,
           shown: [{ collection, extent }],
+          drawn: canAdd ? collection : undefined,
           own: {
             items: `${collectionUrl(base, collection)}/items`,
             columns: JSON.stringify(columns.map(({ name, kind }) => [name, kind])),
           },
         })}
-        <div>!${isEmpty ? noFeatures(address) : '<p id="none" class="none" hidden><span></span></p>'}
+        <div>!${canAdd ? adder(collection) : ''}<div class="listed">!${isEmpty ? noFeatures(address) : '<p id="none" class="none" hidden><span></span></p>'}
         <div id="found" class="scroll" tabindex="0" role="region" aria-label="Features"!${isEmpty ? ' hidden' : ''}>
           <table id="features"><thead><tr>!${head.map((name) => html`<th scope="col">${name}</th>`).join('')}</tr></thead>
           <tbody>!${features.map(row).join('')}</tbody></table>
-        </div></div>
+        </div></div></div>
       </div>
       <p class="paging">
         <a id="everywhere" class="button"!${address.has('bbox') ? '' : ' hidden'} href="${addressWithout(address, 'bbox', 'bbox-crs')}">Everywhere</a>
@@ -152,6 +155,8 @@ export function itemPage({
       html`<tr><th scope="row">${name}</th><td data-property="${name}" data-kind="${kind}">${local.value(properties[name], kind)}</td></tr>`,
   )
   const name = properties.name ?? properties.title
+  const own = { item: featureUrl(base, collection, id) }
+  const view = html`<div class="view">!${mapOf(base, { label: 'Map of this feature', baseMap, own })}</div>`
   return {
     base,
     title: typeof name === 'string' && name !== '' ? name : `${collection.title}: ${id}`,
@@ -169,34 +174,63 @@ export function itemPage({
           <div class="scroll" id="shown" tabindex="0" role="region" aria-label="Properties"><table><tbody>!${rows.join('')}</tbody></table></div>
           !${capabilities?.canUpdate || capabilities?.canRemove ? editor(collection) : ''}
         </div>
-        !${mapOf(base, { label: 'Map of this feature', baseMap, own: { item: featureUrl(base, collection, id) } })}
+        <div>!${capabilities?.canUpdate ? withTools(base, collection, view) : view}</div>
       </div>
       <p><small>${attribution ?? ''}</small></p>`,
   }
 }
 
-/** Returns the form. It is hidden until item.js shows it, because only a script can send a patch. */
-function editor({ properties, capabilities, geometry }: Collection): string {
-  const { canUpdate, canRemove, columns } = capabilities!
+/** Returns the fields of what a client may set. */
+function fieldsOf({ properties, capabilities, geometry }: Collection): string {
+  const { columns } = capabilities!
   const fields = properties.filter(({ name }) => columns.has(name)).map(field)
-  const isMovable = columns.has(geometry.column) && geometry.type === 'POINT'
+  // The map writes into it; it is also what can be changed of a geometry that the map cannot draw.
+  const place = columns.has(geometry.column)
+    ? html`<details><summary>Place as GeoJSON</summary>
+          <textarea id="place" rows="4" spellcheck="false" aria-label="Place as GeoJSON"></textarea></details>`
+    : ''
+  return fields.join('') + place
+}
+
+/** Returns the row of the API key; change.js shows it. */
+const keyRow = () => html`<form id="key-row" hidden>
+        <label for="key">API key</label>
+        <input id="key" type="password" autocomplete="off" spellcheck="false" placeholder="tessera_…">
+        <small>It is kept in this browser only.</small>
+      </form>`
+
+/** Returns the form of a new feature; adding.js shows it. */
+function adder(collection: Collection): string {
+  const { idFrom, idColumn } = collection
+  const id =
+    idFrom === 'server' || !idColumn
+      ? ''
+      : html`<label>${idColumn.name} <input data-id="${idColumn.kind}" type="text"!${idFrom === 'client' ? ' required' : ''}></label>`
+  return html`<div id="editor" hidden>
+      <form id="form" novalidate aria-label="New feature">
+        <p id="problem" role="alert" hidden></p>
+        !${id}!${fieldsOf(collection)}
+        <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
+      </form>
+      !${keyRow()}
+    </div>`
+}
+
+/** Returns the form. It is hidden until item.js shows it, because only a script can send a patch. */
+function editor(collection: Collection): string {
+  const { canUpdate, canRemove } = collection.capabilities!
   return html`<div id="editor" hidden>
       <p class="buttons" id="actions">
         !${canUpdate ? '<button type="button" id="edit">Edit</button>' : ''}
         !${canRemove ? '<button type="button" id="delete" class="danger">Delete</button>' : ''}
       </p>
-      <form id="form" hidden novalidate!${isMovable ? ' data-movable' : ''}>
+      <form id="form" hidden novalidate>
         <p id="problem" role="alert" hidden></p>
-        !${fields.join('')}
-        !${isMovable ? '<p>The point can be dragged on the map, or moved with the arrow keys when it has the focus.</p>' : ''}
+        !${fieldsOf(collection)}
         <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
       </form>
       <section id="conflict" aria-label="Both versions" hidden></section>
-      <form id="key-row" hidden>
-        <label for="key">API key</label>
-        <input id="key" type="password" autocomplete="off" spellcheck="false" placeholder="tessera_…">
-        <small>It is kept in this browser only.</small>
-      </form>
+      !${keyRow()}
       <dialog id="confirm" aria-labelledby="question">
         <form method="dialog">
           <p id="question">Delete this feature for good?</p>

@@ -7,7 +7,7 @@ import { isSummarized } from '../../features/query/column-summary.ts'
 import { dimensionOf } from '../../features/tiles/tileset.ts'
 import { collectionUrl } from '../feature-response.ts'
 import { cornersOf } from '../tileset.ts'
-import { assetsAt, MAPLIBRE } from './assets.ts'
+import { assetsAt, DRAWING, MAPLIBRE } from './assets.ts'
 
 /** What is below the features: outlines of countries. */
 export type BaseMap = {
@@ -43,6 +43,44 @@ export function mapOf(base: string, { label, baseMap, own = {} }: MapData): stri
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => html` data-${name}="${value}"`)
   return html`<div id="map" aria-label="${label}" role="region"!${attributes.join('')}><noscript>The map and the editing of features need JavaScript.</noscript></div>`
+}
+
+/** Buttons that draw a shape of each kind. */
+const SHAPES = { point: 'Draw a point', line: 'Draw a line', area: 'Draw an area', hole: 'Cut a hole' }
+
+/** Returns the kinds of shapes that a geometry of this type can have; none if it cannot be drawn. */
+function shapesOf(type: string): (keyof typeof SHAPES)[] {
+  if (type === 'GEOMETRY') return ['point', 'line', 'area', 'hole']
+  if (/^(MULTI)?POINT$/.test(type)) return ['point']
+  if (/^(MULTI)?LINESTRING$/.test(type)) return ['line']
+  return /^(MULTI)?POLYGON$/.test(type) ? ['area', 'hole'] : []
+}
+
+/**
+ * Returns a map with the tools with which a feature is drawn on it; drawing.js shows them. They are left out if the
+ * geometry cannot be set, or not be drawn: with heights, for example, which no map shows.
+ * @param view HTML of the map
+ */
+export function withTools(base: string, { geometry, capabilities }: Collection, view: string): string {
+  const { column, type } = geometry
+  const shapes = shapesOf(type)
+  if (shapes.length === 0 || !capabilities?.columns.has(column)) return view
+  const scripts = DRAWING.map((script) => assetsAt(base) + script).join(' ')
+  const isMany = type === 'GEOMETRY' || type.startsWith('MULTI')
+  const hasCorners = shapes.some((shape) => shape !== 'point')
+  const draw = shapes.map(
+    (shape) => html`<button type="button" name="${shape}" aria-pressed="false">${SHAPES[shape]}</button>`,
+  )
+  return html`<div id="tools" role="group" aria-label="Drawing" data-scripts="${scripts}"!${isMany ? ' data-many' : ''} hidden>
+        !${draw.join(' ')}
+        !${hasCorners ? '<button type="button" name="finish">Finish</button> <button type="button" name="corner" aria-pressed="false">Remove points</button>' : ''}
+        <button type="button" name="shape">Remove shape</button>
+        <button type="button" name="undo">Undo</button>
+        <button type="button" name="redo">Redo</button>
+        <label class="check"><input type="checkbox" name="snap" checked>Snap to neighbours</label>
+      </div>
+      !${view}
+      <p id="hint" role="status"></p>`
 }
 
 /** Layers that are on from the start on a map of many collections: each further one costs tiles. */
@@ -83,8 +121,11 @@ export function exploringMap(
     baseMap,
     shown,
     own = {},
+    drawn,
   }: MapData & {
     readonly shown: readonly Shown[]
+    /** Collection whose features are drawn on it. */
+    readonly drawn?: Collection | undefined
   },
 ): string {
   const map = mapOf(base, {
@@ -108,12 +149,13 @@ export function exploringMap(
         <p class="fault" role="alert" hidden><span></span> <button type="button">Try again</button></p>
         !${isMany && attribution ? html`<small>${attribution}</small>` : ''}</li>`
   })
-  return html`<div class="map!${isMany ? ' whole' : ''}">
-      <div class="view">
+  const view = html`<div class="view">
         !${map}
         <p id="tip" aria-hidden="true" hidden></p>
         <section id="chosen" aria-label="Chosen feature" tabindex="-1" hidden></section>
-      </div>
+      </div>`
+  return html`<div class="map!${isMany ? ' whole' : ''}">
+      !${drawn ? withTools(base, drawn, view) : view}
       <form id="controls" aria-label="Map" hidden>!${timeOf(shown)}<ul class="layers">!${controls.join('')}</ul></form>
     </div>`
 }

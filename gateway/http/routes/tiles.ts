@@ -34,6 +34,7 @@ import { collectionUrl } from '../feature-response.ts'
 import { link, ownLinks, selfUrl } from '../links.ts'
 import { type Formats, JSON_FORMAT, MVT, negotiate, TILEJSON } from '../negotiate.ts'
 import { collectionParams, content, formatParameter, jsonQuery, problemOf, problems } from '../schemas.ts'
+import type { Styles } from '../styles.ts'
 import { type Caching, sendTileBody, tellCaches, tileHeaders } from '../tile-response.ts'
 import {
   cornersOf,
@@ -291,6 +292,7 @@ type Services = {
   readonly cache: TileCache
   readonly caching: Caching
   readonly clientOf: ClientOf
+  readonly styles: Styles
   readonly unshown: Unshown
   /** Returns the functions that filters can call. */
   readonly functions: () => FilterFunctions
@@ -300,7 +302,7 @@ type Services = {
 
 export const tiles: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, extents, views, answers, cache, caching, clientOf, unshown, functions, timeoutMs },
+  { catalog, extents, views, answers, cache, caching, clientOf, styles, unshown, functions, timeoutMs },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
 
@@ -674,6 +676,11 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
       },
     )
 
+  /** Returns the operator's style, or one that is made. @param collection undefined for all, or some of them */
+  const styleOf = (source: TileSource, base: string, collection: string | undefined) => {
+    const own = source.choice === '' ? styles.of(base, collection) : undefined
+    return own ? { name: source.title, ...own } : renderStyle(source)
+  }
   const documents = [
     {
       file: 'tilejson.json',
@@ -689,7 +696,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
       summary: 'A style with which MapLibre draws the tiles',
       type: STYLE_TYPE,
       schema: Style,
-      render: renderStyle,
+      render: styleOf,
     },
   ]
   for (const { file, id, summary, type, schema, render } of documents) {
@@ -704,8 +711,10 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
           response: { 200: content('The document.', [type], schema), ...problems },
         },
       },
-      async (request, reply) =>
-        reply.type(type).send(render(await datasetOf(request, request.query.collections))),
+      async (request, reply) => {
+        const source = await datasetOf(request, request.query.collections)
+        return reply.type(type).send(render(source, request.publicUrl, undefined))
+      },
     )
     app.get(
       `/collections/:collectionId/${file}`,
@@ -719,8 +728,11 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
           response: { 200: content('The document.', [type], schema), 404: notHere, ...problems },
         },
       },
-      async (request, reply) =>
-        reply.type(type).send(render(await sourceOf(request, catalog.get(request.params.collectionId)))),
+      async (request, reply) => {
+        const collection = catalog.get(request.params.collectionId)
+        const source = await sourceOf(request, collection)
+        return reply.type(type).send(render(source, request.publicUrl, collection.id))
+      },
     )
   }
 }

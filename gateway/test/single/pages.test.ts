@@ -240,11 +240,14 @@ test('a value that the table refuses is reported at its field', async () => {
 test('a point is moved with the mouse, and with the keyboard', async () => {
   const { page, faults } = await openPage(browser, client.url)
   await openEditor(page, 6)
-  const marker = page.getByRole('button', { name: 'The point' })
-  const place = (await marker.boundingBox())!
-  await page.mouse.move(place.x + place.width / 2, place.y + place.height / 2)
+  const map = page.locator('#map canvas')
+  const isReady = () => page.locator('#hint').getByText('Drag the point').waitFor()
+  await isReady()
+  const box = (await map.boundingBox())!
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2]
+  await page.mouse.move(x, y)
   await page.mouse.down()
-  await page.mouse.move(place.x + place.width / 2 + 80, place.y + place.height / 2, { steps: 5 })
+  await page.mouse.move(x + 80, y, { steps: 5 })
   await page.mouse.up()
   await save(page)
   await page.getByRole('status').getByText('Saved.').waitFor()
@@ -254,8 +257,11 @@ test('a point is moved with the mouse, and with the keyboard', async () => {
     `${longitude} ${latitude}`,
   )
   await page.locator('#edit').click()
-  await marker.focus()
+  await isReady()
+  await map.focus()
+  await page.keyboard.press('Enter')
   for (let step = 0; step < 5; step++) await page.keyboard.press('ArrowUp')
+  await page.keyboard.press('Enter')
   await save(page)
   await page.locator('#form').waitFor({ state: 'hidden' })
   const moved = (await client('/collections/sight/items/6')).json.geometry.coordinates
@@ -375,7 +381,7 @@ test('a page loads its files from the server that sent it, whatever host a proxy
     const { text } = await client('/collections/sight/items', {
       headers: { accept: 'text/html', 'x-forwarded-host': host },
     })
-    for (const [, address] of text.matchAll(/(?:src|data-maplibre|stylesheet" href)="([^"]*)"/g))
+    for (const [, address] of text.matchAll(/(?:src|data-maplibre|data-scripts|stylesheet" href)="([^"]*)"/g))
       assert.match(address!, /^\/assets\//)
   }
 })

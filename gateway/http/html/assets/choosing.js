@@ -42,9 +42,12 @@ export function letChoose(map, layers, hover = () => {}) {
       })
   }
 
+  /** False while somebody draws: a click has another meaning then. */
+  let isActive = true
   let pointed
   /** Marks the feature under the pointer. @param found undefined for none */
   function point(found, { x, y } = {}) {
+    if (!isActive) return
     canvas.style.cursor = found ? 'pointer' : ''
     for (const layer of layers) layer.hover(layer === found?.layer ? found.feature.id : undefined)
     if (found?.key !== pointed) hover(found?.key)
@@ -64,11 +67,13 @@ export function letChoose(map, layers, hover = () => {}) {
   map.on('mouseout', () => point(undefined))
   map.on('movestart', () => point(undefined))
   map.on('click', ({ point: place, originalEvent }) => {
+    if (!isActive) return
     const found = featuresAt(place, REACH[originalEvent.pointerType] ?? REACH.mouse)
     if (found.length > 0) show(found.slice(0, MAX_CHOSEN))
     else close()
   })
   canvas.addEventListener('keydown', ({ key }) => {
+    if (!isActive) return
     if (key === 'Escape') close()
     if (key !== 'Enter') return
     const found = featuresAt(map.project(map.getCenter()), REACH.touch)
@@ -121,7 +126,14 @@ export function letChoose(map, layers, hover = () => {}) {
     return head
   }
 
-  return { close }
+  return {
+    close,
+    setActive(isOn) {
+      close()
+      point(undefined)
+      isActive = isOn
+    },
+  }
 }
 
 /** Returns an element with a text. */

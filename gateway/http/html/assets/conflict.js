@@ -1,6 +1,7 @@
 // Owns a conflict of two changes of a feature: both versions side by side, and the choice between them.
 
 import { shownText } from './json.js'
+import { scheme } from './map.js'
 
 const part = document.getElementById('conflict')
 const areEqual = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(other ?? null)
@@ -34,7 +35,7 @@ export function showConflict(kinds, { before, mine, theirs }, decide, resume) {
         name: `choice ${choices.size}`,
         checked: (side === 0) === isChanged,
       })
-      choice.append(cells[side])
+      choice.append(...[cells[side]].flat())
       return button
     })
     choices.set(name, buttons[0])
@@ -44,7 +45,13 @@ export function showConflict(kinds, { before, mine, theirs }, decide, resume) {
     add(name, !areEqual(mine.properties[name], before.properties[name]), [textIn(mine), textIn(theirs)])
   }
   const place = isMoved ? 'Place' : undefined
-  if (isMoved) add(place, !areEqual(mine.geometry, before.geometry), ['as you moved it', 'as it is stored'])
+  if (isMoved) {
+    const [theirColour, myColour] = scheme().kinds
+    add(place, !areEqual(mine.geometry, before.geometry), [
+      [swatch(myColour), ' as you have drawn it'],
+      [swatch(theirColour), ' as it is stored'],
+    ])
+  }
   const intro = document.createElement('p')
   intro.textContent =
     choices.size > 0
@@ -76,6 +83,14 @@ export function showConflict(kinds, { before, mine, theirs }, decide, resume) {
 
 export const hideConflict = () => {
   part.hidden = true
+}
+
+/** Returns the colour in which the map shows a version. */
+function swatch(colour) {
+  const mark = document.createElement('span')
+  mark.className = 'swatch'
+  mark.style.backgroundColor = colour
+  return mark
 }
 
 function rowOf(name, texts, scope) {

@@ -89,12 +89,17 @@ export function addFeatureLayers(map, source, { sourceLayer, dimension, colour, 
   }
 }
 
-/** Draws features that are at hand in place of those that were drawn before. @param map undefined if there is none */
-export function drawFeatures(map, features) {
+/**
+ * Draws features that are at hand in place of those that were drawn before.
+ * @param map undefined if there is none
+ * @param index of their colour; features of different colours are drawn apart
+ */
+export function drawFeatures(map, features, index = 0) {
   if (!map) return
   const collection = { type: 'FeatureCollection', features }
-  const source = map.getSource('features')
+  const name = `features ${index}`
+  const source = map.getSource(name)
   if (source) return source.setData(collection)
-  map.addSource('features', { type: 'geojson', data: collection })
-  addFeatureLayers(map, 'features', { colour: scheme().kinds[0] })
+  map.addSource(name, { type: 'geojson', data: collection })
+  addFeatureLayers(map, name, { colour: scheme().kinds[index] })
 }

@@ -1,5 +1,6 @@
 // Owns a page of features: its map has all that meet the conditions, and its table those of the visible area.
 
+import { letAdd } from './adding.js'
 import { fragment } from './address.js'
 import { letChoose } from './choosing.js'
 import { withToken } from './consistency.js'
@@ -141,7 +142,27 @@ const box = query.has('bbox-crs') ? undefined : boxIn(query.get('bbox'))
 const { map, maplibre, hasView } = await openMap(box ?? boxIn(data.bounds))
 
 const layers = map ? addLayers(map, selection) : []
-if (map) letChoose(map, layers, (key) => markRow(key))
+const choice = map && letChoose(map, layers, (key) => markRow(key))
+
+/** True while the form of a new feature is in the place of the table. */
+let isAdding = false
+const table = body.closest('.listed')
+letAdd(map, data.items, {
+  opened() {
+    isAdding = true
+    table.hidden = true
+    choice?.setActive(false)
+  },
+  closed() {
+    isAdding = false
+    table.hidden = false
+    choice?.setActive(true)
+  },
+  created() {
+    for (const layer of layers) layer.refresh()
+    show(new URLSearchParams(shown))
+  },
+})
 
 if (map)
   letChooseTime(new URL(location).searchParams.get('datetime'), (interval) => {
@@ -162,7 +183,7 @@ if (bounds) fit(map, bounds)
 let settling
 map?.on('moveend', (event) => {
   // The map also moves when it is fitted to the first page.
-  if (!isByPerson(event)) return
+  if (!isByPerson(event) || isAdding) return
   clearTimeout(settling)
   settling = setTimeout(() => show(visibleQuery()), SETTLE_MS)
 })

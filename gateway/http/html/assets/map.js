@@ -9,8 +9,8 @@ export const data = element.dataset
 
 const darkness = matchMedia('(prefers-color-scheme: dark)')
 export const scheme = () => SCHEMES[darkness.matches ? 'dark' : 'light']
-/** Calls back when the system changes between light and dark. */
-export const onScheme = (paint) => darkness.addEventListener('change', paint)
+/** Calls back when the system changes between light and dark. @param signal ends it */
+export const onScheme = (paint, signal) => darkness.addEventListener('change', paint, { signal })
 
 /** West, south, east and north of what is shown if nothing else is known. */
 const WORLD = [-180, -60, 180, 75]
