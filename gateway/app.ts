@@ -17,6 +17,7 @@ import { makeUnshown } from './features/query/unshown.ts'
 import { makeTileCache } from './features/tiles/tile-cache.ts'
 import { watchMethods } from './http/allowed-methods.ts'
 import { makeAnswers } from './http/answers.ts'
+import { identify } from './http/auth/authenticate.ts'
 import { isForThisMachine } from './http/auth/locality.ts'
 import { openTokens } from './http/auth/tokens.ts'
 import { makeClientOf } from './http/client.ts'
@@ -45,6 +46,7 @@ import { readStyles } from './http/styles.ts'
 import { telemetry } from './http/telemetry.ts'
 import { makeUploads } from './http/upload.ts'
 import { makeViews } from './http/view.ts'
+import { makeVisible } from './http/visible.ts'
 
 export type Services = {
   readonly config: Config
@@ -155,7 +157,8 @@ export async function buildApp({
   const locality = { host: config.host, publicUrl: config.publicUrl }
   const access = { apiKeys, tokens, ...locality }
   crossOrigin(app, { cors: config.cors, isForThisMachine: isForThisMachine(locality) })
-  conditional(app, { hasFixedUrl: config.publicUrl !== undefined })
+  const isRestricted = () => catalog.isRestricted
+  conditional(app, { hasFixedUrl: config.publicUrl !== undefined, isRestricted })
   await app.register(compress, {
     // Bodies are not decompressed: a small one could unpack to any size.
     globalDecompression: false,
@@ -168,32 +171,53 @@ export async function buildApp({
   openapi(app as unknown as FastifyInstance)
   await describe?.(app as unknown as FastifyInstance)
 
+  const visible = makeVisible(catalog)
   const functions = () => functionsOf(catalog.routines, emit)
-  app.register(landingRoutes.landing, {
-    conformsTo,
-    catalog,
-  })
   const extents = makeExtents(database, emit)
-  app.register(collectionRoutes.collections, { catalog, extents })
-  app.register(schemaRoutes.schemas, { catalog })
-  app.register(functionRoutes.functions, { functions })
   const idempotencyKeys = makeIdempotencyKeys(database)
   const unshown = makeUnshown(emit)
   app.addHook('onClose', async () => idempotencyKeys.stop())
-  app.register(itemRoutes.items, {
-    functions,
-    catalog,
-    extents,
-    views,
-    answers,
-    unshown,
-    clientOf,
-    lookup: makeItemLookup(database, unshown),
-    timeoutMs: config.statementTimeoutMs,
-    ...access,
+  app.register(async (reads) => {
+    identify(reads as unknown as FastifyInstance, { ...access, isRestricted })
+    reads.register(landingRoutes.landing, { conformsTo, visible })
+    reads.register(collectionRoutes.collections, { visible, extents })
+    reads.register(schemaRoutes.schemas, { visible })
+    reads.register(functionRoutes.functions, { functions })
+    reads.register(itemRoutes.items, {
+      functions,
+      visible,
+      extents,
+      views,
+      answers,
+      unshown,
+      clientOf,
+      lookup: makeItemLookup(database, unshown),
+      timeoutMs: config.statementTimeoutMs,
+      ...access,
+    })
+    reads.register(tileRoutes.tiles, {
+      visible,
+      extents,
+      views,
+      answers,
+      cache: makeTileCache({
+        database,
+        mostBytes: config.tileCache,
+        maxAgeMs: config.tileMaxAge * 1_000,
+        emit,
+      }),
+      caching: config,
+      clientOf,
+      styles,
+      unshown,
+      functions,
+      timeoutMs: config.statementTimeoutMs,
+    })
+    reads.register(summary, { visible, views, answers, timeoutMs: config.statementTimeoutMs })
+    reads.register(map, { visible, extents })
   })
   app.register(itemChangeRoutes.itemChanges, {
-    catalog,
+    visible,
     views,
     answers,
     unshown,
@@ -204,26 +228,6 @@ export async function buildApp({
     functions,
     ...access,
   })
-  app.register(tileRoutes.tiles, {
-    catalog,
-    extents,
-    views,
-    answers,
-    cache: makeTileCache({
-      database,
-      mostBytes: config.tileCache,
-      maxAgeMs: config.tileMaxAge * 1_000,
-      emit,
-    }),
-    caching: config,
-    clientOf,
-    styles,
-    unshown,
-    functions,
-    timeoutMs: config.statementTimeoutMs,
-  })
-  app.register(summary, { catalog, views, answers, timeoutMs: config.statementTimeoutMs })
-  app.register(map, { catalog, extents })
   app.register(operations, { database, readMetrics, ...access })
   app.register(assets)
   app.register(health, { database, isDraining })

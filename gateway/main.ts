@@ -54,6 +54,8 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --modified-column COLUMN                   keep the time of each change in this column, for Last-Modified
     --time-columns COLUMN | START,END          the time of a feature, for datetime
     --coordinate-epoch YEAR                    when its coordinates were true, as in 2017.23
+    --readers, --creators, --editors, --removers ROLE,ROLE
+                                               roles in tokens of those who may read and change it
   tessera collections list | reset NAME [SETTING …]
   tessera migrate                              bring Tessera's own tables up to date
   tessera doctor                               look for what is wrong with database, roles, tables and settings, and say what to do

@@ -87,8 +87,8 @@ async function collectRoutes(app: FastifyInstance) {
           },
         },
       },
-      // Reads need no key.
-      security: [],
+      // Reads need credentials only where a collection has readers.
+      security: [{}, { apiKey: [] }],
       tags: [
         { name: 'Capabilities', description: 'What this API is and can do.' },
         { name: 'Data', description: 'Collections and their features.' },
@@ -127,6 +127,7 @@ export async function makeDocument(): Promise<string> {
   const database = openDatabase({ ...config, readUrl: 'postgresql://nobody@localhost/none', emit })
   const catalog: Catalog = {
     knowsCapabilities: true,
+    isRestricted: false,
     get() {
       throw new Error('there are no collections in a document')
     },

@@ -2,10 +2,12 @@
 
 import { ConfigError, flagOf, readConfig, settings } from '../config.ts'
 import type { Session } from '../database/session.ts'
+import { GROUPS, type Group } from '../features/access/rules.ts'
 import {
   type CollectionSettings,
   listSettings,
   resetCollection,
+  rolesWithoutRules,
   SETTING_NAMES,
   type SettingName,
   setCollection,
@@ -20,6 +22,10 @@ const OPTIONS = {
   'modified-column': 'value',
   'time-columns': 'value',
   'coordinate-epoch': 'value',
+  readers: 'value',
+  creators: 'value',
+  editors: 'value',
+  removers: 'value',
 } as const
 type Options = Readonly<Partial<Record<keyof typeof OPTIONS, string>>>
 
@@ -49,6 +55,7 @@ function planWork(
     return async (session) => {
       await setCollection(session, id, given)
       tellDone(id)
+      if (given.readers) await warnOfRoles(session, id)
     }
   if (action === 'reset' && id && !hasSettings) {
     const unknown = names.find((name) => !SETTINGS.has(name))
@@ -73,6 +80,7 @@ function settingsIn({
   'modified-column': modifiedColumn,
   'time-columns': times,
   'coordinate-epoch': epoch,
+  ...groups
 }: Options): CollectionSettings {
   const timeColumns = times?.split(',').map((name) => name.trim())
   if (timeColumns && (timeColumns.length > 2 || timeColumns.includes('')))
@@ -85,16 +93,42 @@ function settingsIn({
     ...(modifiedColumn === undefined ? {} : { modifiedColumn }),
     ...(timeColumns === undefined ? {} : { timeColumns }),
     ...(epoch === undefined ? {} : { coordinateEpoch: Number(epoch) }),
+    ...Object.fromEntries(
+      GROUPS.flatMap((group) =>
+        groups[group] === undefined ? [] : [[group, parseRoles(group, groups[group])]],
+      ),
+    ),
   }
 }
 
-const tellDone = (id: string) =>
-  process.stdout.write(`${id} is changed; gateways follow within two seconds.\n`)
+/** Nobody but API keys is among those without a role. */
+const NO_ROLE = 'none'
+
+function parseRoles(group: Group, text: string): string[] {
+  if (text === NO_ROLE) return []
+  const roles = text.split(',').map((role) => role.trim())
+  if (roles.every((role) => /^[^\p{C}]+$/u.test(role)) && !roles.includes(NO_ROLE)) return roles
+  throw new ConfigError(
+    `--${group}=${text}: must be roles separated by commas, or ${NO_ROLE} for API keys alone.`,
+  )
+}
+
+const tellDone = (id: string) => process.stdout.write(`${id} is changed; gateways follow within a second.\n`)
+
+async function warnOfRoles(session: Session, id: string) {
+  for (const role of await rolesWithoutRules(session, id))
+    process.stderr.write(
+      `A gateway that reads as ${role} does not know this rule: grant usage on schema tessera and select on tessera.collection to it.\n`,
+    )
+}
+
+const shown = (value: CollectionSettings[SettingName]) =>
+  Array.isArray(value) && value.length === 0 ? NO_ROLE : String(value ?? '')
 
 async function list(session: Session) {
   const rows = (await listSettings(session)).map((settings) => [
     settings.id,
-    ...SETTING_NAMES.map((name) => String(settings[name] ?? '')),
+    ...SETTING_NAMES.map((name) => shown(settings[name])),
   ])
   writeTable([['COLLECTION', ...[...SETTINGS.keys()].map((name) => name.toUpperCase())], ...rows])
 }

@@ -44,6 +44,12 @@ export const collectionTable = tessera.table(
     temporalEndColumn: text('temporal_end_column'),
     /** Year to which the coordinates belong, with decimals; null if it is not known. */
     coordinateEpoch: doublePrecision('coordinate_epoch'),
+    /** Roles of those who may read it; null for everybody. */
+    readers: text('readers').array(),
+    /** The same for creating features, changing and removing them; null for those who may change all collections. */
+    creators: text('creators').array(),
+    editors: text('editors').array(),
+    removers: text('removers').array(),
     /** Last change of one of these, by which gateways notice it. */
     changedAt: timestamp('changed_at', { withTimezone: true }),
   },

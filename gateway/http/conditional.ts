@@ -12,16 +12,21 @@ const VARY = 'accept, accept-encoding, prefer, consistency-token'
 /** Headers that links depend on, unless the operator has set the public URL. */
 const VARY_BY_PROXY = 'x-forwarded-host, x-forwarded-proto, x-forwarded-port, x-forwarded-prefix'
 
-/**
- * Tags every complete response that has no tag yet, and answers 304 if the client has it already.
- * @param hasFixedUrl true if links do not depend on headers
- */
-export function conditional(app: FastifyInstance, { hasFixedUrl }: { hasFixedUrl: boolean }) {
+type Dependence = {
+  /** True if links do not depend on headers. */
+  readonly hasFixedUrl: boolean
+  /** Returns true if there is a collection that not everybody may read, so that responses depend on who asks. */
+  readonly isRestricted: () => boolean
+}
+
+/** Tags every complete response that has no tag yet, and answers 304 if the client has it already. */
+export function conditional(app: FastifyInstance, { hasFixedUrl, isRestricted }: Dependence) {
   const vary = hasFixedUrl ? VARY : `${VARY}, ${VARY_BY_PROXY}`
   app.addHook('onSend', (request, reply, payload, done) => {
     if (reply.statusCode !== 200 || (request.method !== 'GET' && request.method !== 'HEAD')) return done()
     const before = reply.getHeader('vary')
-    reply.header('vary', before === undefined ? vary : `${before}, ${vary}`)
+    const depends = isRestricted() ? `${vary}, authorization` : vary
+    reply.header('vary', before === undefined ? depends : `${before}, ${depends}`)
     let tag = reply.getHeader('etag') as string | undefined
     if (tag === undefined && (typeof payload === 'string' || Buffer.isBuffer(payload))) {
       tag = entityTag(payload)

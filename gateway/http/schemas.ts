@@ -342,6 +342,7 @@ const addressTooLong = problemOf('A part of the path is longer than 1,000 charac
 /** Problems of every read. */
 export const problems = {
   400: problemOf('A parameter is unknown or has a wrong value.'),
+  401: problemOf('The credentials are not valid.'),
   406: problemOf('None of the available formats is acceptable.'),
   414: addressTooLong,
   500: problemOf('A bug, of which the log has the details, or a feature that is too large.'),

@@ -40,7 +40,10 @@ export function tellCaches(
   collections: readonly Collection[],
   { tileMaxAge, tileStale }: Caching,
 ) {
-  const scope = principalOf(request).view === ANYONE.view ? 'public' : 'private'
+  const isForEverybody =
+    principalOf(request).view === ANYONE.view &&
+    collections.every(({ rules }) => rules?.readers === undefined)
+  const scope = isForEverybody ? 'public' : 'private'
   // A preference such as consistency=strong holds for one answer alone.
   const isCacheable = tile.isSteady && tileMaxAge > 0 && request.headers.prefer === undefined
   const stale = tileStale > 0 ? `, stale-while-revalidate=${tileStale}` : ''

@@ -145,6 +145,11 @@ onlyIn(
   /from '(fastify|@fastify\/[^']+)'/,
   /^gateway\/(http\/|app\.ts|commands\/serve-requests\.ts)/,
 )
+onlyIn(
+  'has the list of all collections',
+  /import (type )?\{[^}]*\bCatalog\b[^}]*\} from '[^']*\/catalog\.ts'/,
+  /^gateway\/(features\/collections\/|http\/visible\.ts|app\.ts|commands\/)/,
+)
 onlyIn('imports prom-client', /'prom-client/, /^gateway\/http\/prometheus\.ts$/)
 onlyIn('imports OpenTelemetry', /@opentelemetry/, /^gateway\/trace\.ts$/)
 onlyIn('reads the environment', /process\.env/, /^gateway\/config\.ts$/)

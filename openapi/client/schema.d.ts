@@ -831,6 +831,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
@@ -899,6 +909,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -988,6 +1008,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
@@ -1067,6 +1097,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
@@ -1136,6 +1176,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1248,6 +1298,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description There is no such collection or feature. */
             404: {
                 headers: {
@@ -1344,6 +1404,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1456,6 +1526,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description There is no such collection or feature. */
             404: {
                 headers: {
@@ -1542,6 +1622,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1640,6 +1730,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1796,7 +1896,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Plans are shown with the credentials of an operator, once there are any. */
+            /** @description The credentials are not valid, or missing: plans are for operators, once there are credentials. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2531,7 +2631,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Plans are shown with the credentials of an operator, once there are any. */
+            /** @description The credentials are not valid, or missing: plans are for operators, once there are credentials. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3292,6 +3392,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
@@ -3387,6 +3497,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description There is no such collection or tile matrix set. */
             404: {
                 headers: {
@@ -3474,6 +3594,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3623,6 +3753,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description There is no such collection or tile matrix set. */
             404: {
                 headers: {
@@ -3753,6 +3893,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description There is no such collection, or the tile is outside of the limits of its tileset. */
             404: {
                 headers: {
@@ -3841,6 +3991,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4000,6 +4160,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description There is no such collection or tile matrix set. */
             404: {
                 headers: {
@@ -4134,6 +4304,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4278,6 +4458,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description There is no such collection, or the tile is outside of the limits of its tileset. */
             404: {
                 headers: {
@@ -4380,6 +4570,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
@@ -4464,6 +4664,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4566,6 +4776,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description None of the available formats is acceptable. */
             406: {
                 headers: {
@@ -4642,6 +4862,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4762,6 +4992,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The credentials are not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description There is no such collection or feature. */
             404: {
                 headers: {
@@ -4837,6 +5077,16 @@ export interface operations {
             };
             /** @description A parameter is unknown or has a wrong value. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The credentials are not valid. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

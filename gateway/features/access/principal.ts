@@ -21,6 +21,13 @@ export type Principal = {
 /** Everything is for everybody to see. */
 const PUBLIC = 'public'
 
+/** Role of those who may change all collections that have no rule about it, as with an API key for all of them. */
+export const WRITE_ROLE = 'tessera:write'
+/** Role of those who operate the gateway. */
+export const OPERATE_ROLE = 'tessera:operate'
+/** Role of every subject of a token that is accepted. */
+export const ANY_SUBJECT_ROLE = 'tessera:any'
+
 /** A caller without credentials. */
 export const ANYONE: Principal = {
   id: '',
@@ -29,6 +36,9 @@ export const ANYONE: Principal = {
   key: undefined,
   roles: new Set(),
 }
+
+/** A caller without credentials on this machine, while there are none. */
+export const LOCAL: Principal = { ...ANYONE, roles: new Set([WRITE_ROLE, OPERATE_ROLE]) }
 
 /** Returns the caller that has an API key. */
 export const holderOf = (key: ApiKey): Principal => ({
@@ -45,17 +55,8 @@ export const subjectOf = (issuer: string, subject: string, roles: Iterable<strin
   title: `The subject of this token`,
   view: PUBLIC,
   key: undefined,
-  roles: new Set(roles),
+  roles: new Set([...roles, ANY_SUBJECT_ROLE]),
 })
-
-/** Role of those who may change all collections, as with an API key for all of them. */
-export const WRITE_ROLE = 'tessera:write'
-/** Role of those who operate the gateway. */
-export const OPERATE_ROLE = 'tessera:operate'
-
-/** Returns true if the caller may change a collection. */
-export const mayChange = ({ key, roles }: Principal, collection: string): boolean =>
-  key ? key.canWrite && key.collections?.includes(collection) !== false : roles.has(WRITE_ROLE)
 
 /** Returns true if the caller operates the gateway: with an API key for all collections, or with the role for it. */
 export const mayOperate = ({ key, roles }: Principal): boolean =>

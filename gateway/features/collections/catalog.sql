@@ -310,10 +310,10 @@ select coalesce(json_agg(json_build_object(
     union all
     select 'the extension postgis', 'there are no collections' where not exists (select from postgis)
     union all
-    select 'USAGE on schema tessera', 'collections have no titles and descriptions'
+    select 'USAGE on schema tessera', 'collections have no titles and descriptions, and no rules about readers'
     from pg_namespace n where n.nspname = 'tessera' and not has_schema_privilege(n.oid, 'usage')
     union all
-    select 'SELECT on tessera.collection', 'collections have no titles and descriptions'
+    select 'SELECT on tessera.collection', 'collections have no titles and descriptions, and no rules about readers'
     from metadata m where not has_table_privilege(m.oid, 'select')
   ) lack (missing, effect)) as lacks,
   -- Whether Citus is installed, so that tables may be distributed over nodes.

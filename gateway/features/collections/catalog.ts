@@ -31,6 +31,8 @@ export interface Catalog {
   get(id: string): Collection
   /** Ordered by id. */
   list(): readonly Collection[]
+  /** True if there is a collection that not everybody may read. */
+  readonly isRestricted: boolean
   /** Coordinate systems in which every collection is served besides the default one. */
   readonly commonSystems: readonly CoordinateSystem[]
   /** Functions of the database that are marked as published; the same list until one of them changes. */
@@ -63,8 +65,11 @@ const FIRST_CHANGEABLE_PATIENCE_MS = 10_000
 /** Two such intervals and a query fit into the five seconds within which a new table must appear. */
 const RELOAD_INTERVAL_MS = 2_000
 
-/** Interval at which it is noticed that an operator has set something for a collection. */
-const SETTINGS_INTERVAL_MS = 1_000
+/**
+ * Interval at which it is noticed that an operator has set something for a collection. A rule must hold within a second, and
+ * the catalog is read in between.
+ */
+const SETTINGS_INTERVAL_MS = 500
 
 /** Something that the role of the read port lacks, as catalog.sql returns it. */
 type Lack = { readonly role: string; readonly grant: string; readonly effect: string }
@@ -91,6 +96,7 @@ export async function openCatalog({
   emit,
 }: CatalogOptions): Promise<Catalog> {
   let collections = new Map<string, Collection>()
+  let isRestricted = false
   let seen = ''
   let routines: readonly Routine[] = []
   let seenRoutines = ''
@@ -108,6 +114,7 @@ export async function openCatalog({
   /** Metadata as it was last read. */
   let registered: Row[] = []
   let hasRegistrations = false
+  let wereRegistrationsRead = false
   /** Time at which anything was last set for a collection; undefined until it is known. */
   let settingsTime: string | null | undefined
   const systems = makeOfferedSystems(database, crs)
@@ -127,7 +134,8 @@ export async function openCatalog({
     seenRoutines = marked
     const distributed = isCitus === 't' ? await database.read(distributions) : []
     hasRegistrations = isRegistered === 't'
-    registered = hasRegistrations ? await readRegistrations() : []
+    if (hasRegistrations) registered = await readRegistrations()
+    wereRegistrationsRead ||= hasRegistrations
     tellLacks(JSON.parse(lacks) as Lack[])
     const relations = completeRelations(JSON.parse(found) as Relation[])
     const notes = new Map(
@@ -186,6 +194,7 @@ export async function openCatalog({
       nextOrigins.set(id, origin)
     }
     collections = nextCollections
+    isRestricted = [...collections.values()].some(({ rules }) => rules?.readers !== undefined)
     origins = nextOrigins
     seen = current
     emit({ type: 'catalog-changed', collections: collections.size })
@@ -219,9 +228,10 @@ export async function openCatalog({
     }
   }
 
-  /** Without its metadata a collection is served all the same. */
+  /** While the metadata cannot be read, that of before holds. Without any, the rules of collections are not known. */
   const readRegistrations = () =>
     database.read(registrations).catch((error) => {
+      if (!wereRegistrationsRead) throw error
       emit({ type: 'catalog-load-failed', error })
       return registered
     })
@@ -294,15 +304,12 @@ export async function openCatalog({
     get(id) {
       const collection = collections.get(id)
       if (collection) return collection
-      throw gatewayError(
-        'collection-not-found',
-        `There is no collection ${quoted(id)}; /collections lists the existing ones.`,
-        {
-          collection: id,
-        },
-      )
+      throw collectionNotFound(id)
     },
     list: () => [...collections.values()],
+    get isRestricted() {
+      return isRestricted
+    },
     get commonSystems() {
       return offered.common
     },
@@ -316,6 +323,14 @@ export async function openCatalog({
     },
   }
 }
+
+/** Returns the error for a collection that is not there, or not for the caller: the two are the same to see. */
+export const collectionNotFound = (id: string) =>
+  gatewayError(
+    'collection-not-found',
+    `There is no collection ${quoted(id)}; /collections lists the existing ones.`,
+    { collection: id },
+  )
 
 /**
  * Returns rows of a table's oid, the column by which Citus distributes it (null if it is on every node), and its shards
@@ -360,6 +375,8 @@ const registrations = statementOf(
             'crs', to_jsonb(registered) -> 'crs', 'requiresPrecondition', to_jsonb(registered) -> 'requires_precondition',
             'modifiedColumn', to_jsonb(registered) -> 'modified_column',
             'temporalEndColumn', to_jsonb(registered) -> 'temporal_end_column',
-            'coordinateEpoch', to_jsonb(registered) -> 'coordinate_epoch')
+            'coordinateEpoch', to_jsonb(registered) -> 'coordinate_epoch',
+            'readers', to_jsonb(registered) -> 'readers', 'creators', to_jsonb(registered) -> 'creators',
+            'editors', to_jsonb(registered) -> 'editors', 'removers', to_jsonb(registered) -> 'removers')
         from tessera.collection registered order by schema_name, table_name`,
 )

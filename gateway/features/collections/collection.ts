@@ -3,6 +3,7 @@
 import { hash } from 'node:crypto'
 import { type HashRange, shardOf } from '../../database/shards.ts'
 import { sql } from '../../database/sql.ts'
+import { GROUPS, type Rules } from '../access/rules.ts'
 import { type Column, type ColumnKind, isRequired } from '../values/column.ts'
 import { type CoordinateSystem, CRS84, CRS84H, DEGREES, WGS84 } from '../values/coordinate-system.ts'
 import type { GeometryColumn } from '../values/geometry-column.ts'
@@ -61,6 +62,8 @@ export type Collection = {
   readonly temporalEnd: Column | undefined
   /** Year to which the coordinates belong; undefined if it is not known. */
   readonly coordinateEpoch: number | undefined
+  /** Who may read and change it; undefined if that is what holds for all collections. */
+  readonly rules: Rules | undefined
   readonly estimatedRows: number
   /** Every column that is read, except the geometry; together with it, they make up a version of a row. */
   readonly columns: readonly Column[]
@@ -176,6 +179,10 @@ export type Registration = {
   readonly modifiedColumn: string | null
   readonly temporalEndColumn: string | null
   readonly coordinateEpoch: number | null
+  readonly readers: readonly string[] | null
+  readonly creators: readonly string[] | null
+  readonly editors: readonly string[] | null
+  readonly removers: readonly string[] | null
 }
 
 const KINDS: Record<string, ColumnKind> = {
@@ -323,6 +330,7 @@ export function makeCollection(
     temporal,
     temporalEnd: temporalEnd?.kind === temporal?.kind ? temporalEnd : undefined,
     coordinateEpoch: registration?.coordinateEpoch ?? undefined,
+    rules: rulesOf(registration),
     estimatedRows: relation.estimatedRows,
     columns,
     // Changes through a view of a table with cells would not keep a feature in the cell in which it is looked for.
@@ -348,6 +356,13 @@ export function makeCollection(
     ]),
     version,
   }
+}
+
+/** Returns the rules; undefined if there are none. */
+function rulesOf(registration: Registration | undefined): Rules | undefined {
+  const [readers, creators, editors, removers] = GROUPS.map((group) => registration?.[group] ?? undefined)
+  const rules = { readers, creators, editors, removers }
+  return Object.values(rules).some((roles) => roles !== undefined) ? rules : undefined
 }
 
 /** Returns the column for the time of changes. If the role may not set the one that is named, there is none. */

@@ -2,11 +2,12 @@
 
 import type { Session } from '../../database/session.ts'
 import { UserError } from '../../errors.ts'
+import type { Rules } from '../access/rules.ts'
 import { makeSystem } from '../values/coordinate-system.ts'
 import { collectionId } from './collection.ts'
 
 /** Undefined for what holds for all collections. */
-export type CollectionSettings = {
+export type CollectionSettings = Partial<Rules> & {
   /** Codes of coordinate systems in which the collection is served besides those of all, as in `EPSG:25832`. */
   readonly crs?: readonly string[] | undefined
   /** True if no change is made without a condition. */
@@ -32,6 +33,10 @@ const COLUMNS: Readonly<
     temporal_end_column: timeColumns?.[1],
   }),
   coordinateEpoch: ({ coordinateEpoch }) => ({ coordinate_epoch: coordinateEpoch }),
+  readers: ({ readers }) => ({ readers }),
+  creators: ({ creators }) => ({ creators }),
+  editors: ({ editors }) => ({ editors }),
+  removers: ({ removers }) => ({ removers }),
 }
 export const SETTING_NAMES = Object.keys(COLUMNS) as readonly SettingName[]
 
@@ -68,11 +73,16 @@ export async function listSettings(session: Session): Promise<ListedSettings[]> 
     temporal_column: string | null
     temporal_end_column: string | null
     coordinate_epoch: number | null
+    readers: string[] | null
+    creators: string[] | null
+    editors: string[] | null
+    removers: string[] | null
   }>(
     `select schema_name, table_name, crs, requires_precondition, modified_column, temporal_column, temporal_end_column,
-       coordinate_epoch
+       coordinate_epoch, readers, creators, editors, removers
      from tessera.collection
-     where num_nonnulls(crs, requires_precondition, modified_column, temporal_column, coordinate_epoch) > 0`,
+     where num_nonnulls(crs, requires_precondition, modified_column, temporal_column, coordinate_epoch, readers, creators,
+       editors, removers) > 0`,
     [],
   )
   return rows
@@ -86,6 +96,10 @@ export async function listSettings(session: Session): Promise<ListedSettings[]> 
           ? undefined
           : [row.temporal_column, ...(row.temporal_end_column === null ? [] : [row.temporal_end_column])],
       coordinateEpoch: row.coordinate_epoch ?? undefined,
+      readers: row.readers ?? undefined,
+      creators: row.creators ?? undefined,
+      editors: row.editors ?? undefined,
+      removers: row.removers ?? undefined,
     }))
     .toSorted((a, b) => (a.id < b.id ? -1 : 1))
 }
@@ -102,6 +116,23 @@ async function store(session: Session, { schema, table }: Relation, settings: Co
      set changed_at = excluded.changed_at, ${columns.map((column) => `${column} = excluded.${column}`).join(', ')}`,
     [schema, table, ...stored.map(([, value]) => value ?? null)],
   )
+}
+
+/**
+ * Returns roles that can read the table of a collection, but not its settings: a gateway that reads as one of them does not
+ * know its rules.
+ */
+export async function rolesWithoutRules(session: Session, id: string): Promise<string[]> {
+  const { oid } = await findRelation(session, id)
+  const rows = await session.query<{ name: string }>(
+    `select rolname as name from pg_roles r join pg_class c on c.oid = $1::oid
+     where rolcanlogin and not rolsuper and has_schema_privilege(r.oid, c.relnamespace, 'usage')
+       and has_table_privilege(r.oid, c.oid, 'select') and not (
+         has_schema_privilege(r.oid, 'tessera', 'usage') and has_table_privilege(r.oid, 'tessera.collection', 'select'))
+     order by 1`,
+    [oid],
+  )
+  return rows.map(({ name }) => name)
 }
 
 async function findRelation(session: Session, id: string): Promise<Relation> {

@@ -3,49 +3,96 @@
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError, listed, quoted } from '../../errors.ts'
+import { bearerIn } from '../../features/access/api-key.ts'
 import {
-  mayChange,
+  ANYONE,
+  LOCAL,
   mayOperate,
   OPERATE_ROLE,
   type Principal,
   WRITE_ROLE,
 } from '../../features/access/principal.ts'
+import { type Group, isAmong, isKeyFor } from '../../features/access/rules.ts'
+import type { Collection } from '../../features/collections/collection.ts'
+import { principalOf } from '../view.ts'
+import type { VisibleCollections } from '../visible.ts'
 import { type CredentialOptions, callerIn, credentialsFor, insufficient, missing } from './credentials.ts'
 import { type LocalityOptions, makeLocality } from './locality.ts'
 
 export type AuthenticateOptions = LocalityOptions & CredentialOptions
 
+/** Groups of callers who may make changes, by the method of the request. PUT also creates, for those who may. */
+const GROUP_OF_METHOD: Readonly<Record<string, Group>> = {
+  POST: 'creators',
+  PUT: 'editors',
+  PATCH: 'editors',
+  DELETE: 'removers',
+}
+
 /** Checks, before a body is read, that the caller may make changes; every route of `scope` makes one. */
-export function authenticate(scope: FastifyInstance, { apiKeys, tokens, ...locality }: AuthenticateOptions) {
+export function authenticate(
+  scope: FastifyInstance,
+  { apiKeys, tokens, visible, ...locality }: AuthenticateOptions & { readonly visible: VisibleCollections },
+) {
   const isFromHere = makeLocality(locality)
 
-  scope.addHook('onRequest', async (request, reply) => {
+  async function callerOf(request: FastifyRequest, reply: FastifyReply): Promise<Principal> {
     const { authorization } = request.headers
-    if (authorization === undefined) {
-      if (!tokens && isFromHere(request) && !(await apiKeys.exist())) return refuseOtherSites(request)
+    if (authorization !== undefined) return callerIn(authorization, reply, apiKeys, tokens)
+    if (tokens || !isFromHere(request) || (await apiKeys.exist()))
       throw missing(
         reply,
         `Changes need ${credentialsFor({ tokens })} here: Authorization: Bearer tessera_…; \`tessera keys create\` creates a key.`,
       )
-    }
-    const caller = await callerIn(authorization, reply, apiKeys, tokens)
-    checkAllowed(caller, (request.params as { collectionId: string }).collectionId, reply)
+    refuseOtherSites(request)
+    return LOCAL
+  }
+
+  scope.addHook('onRequest', async (request, reply) => {
+    const caller = await callerOf(request, reply)
     request.caller = caller
+    const { collectionId } = request.params as { collectionId: string }
+    const group = GROUP_OF_METHOD[request.method]!
+    // The scope of a key does not depend on which collections there are, and neither does this answer.
+    if (caller.key) checkKey(caller, collectionId, group, reply)
+    else checkAmong(group, request, visible.get(request, collectionId), reply)
   })
 }
 
 /**
- * Creates the question whether a caller may make changes to a collection, for answers that only say so. They do not wait
- * for a database that does not answer.
+ * Returns who asks, for answers that only say what the caller may do. They do not wait for a database that does not
+ * answer.
  */
-export function makeChangeQuestion({ apiKeys, tokens, ...locality }: AuthenticateOptions) {
+export function makeIdentification({ apiKeys, tokens, ...locality }: AuthenticateOptions) {
   const isFromHere = makeLocality(locality)
-  return async (request: FastifyRequest, reply: FastifyReply, collection: string): Promise<boolean> => {
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<Principal> => {
     const { authorization } = request.headers
-    if (authorization === undefined)
-      return !tokens && isFromHere(request) && isOwnSite(request) && !(await apiKeys.remembered.exist())
-    return mayChange(await callerIn(authorization, reply, apiKeys.remembered, tokens), collection)
+    if (authorization !== undefined) return callerIn(authorization, reply, apiKeys.remembered, tokens)
+    const isOpen = !tokens && isFromHere(request) && isOwnSite(request) && !(await apiKeys.remembered.exist())
+    return isOpen ? LOCAL : ANYONE
   }
+}
+
+/**
+ * Identifies the callers of the reads of `scope`, while it makes a difference: as long as everybody may read everything,
+ * credentials are not looked at. It does not wait for a database that does not answer.
+ */
+export function identify(scope: FastifyInstance, { apiKeys, tokens, isRestricted }: IdentifyOptions) {
+  scope.addHook('onRequest', (request, reply, done) => {
+    const { authorization } = request.headers
+    if (authorization === undefined || !isRestricted() || bearerIn(authorization) === undefined) return done()
+    callerIn(authorization, reply, apiKeys.remembered, tokens).then((caller) => {
+      request.caller = caller
+      // An answer that is for everybody says so by itself.
+      reply.header('cache-control', 'private')
+      done()
+    }, done)
+  })
+}
+
+export type IdentifyOptions = CredentialOptions & {
+  /** Returns true if there is a collection that not everybody may read. */
+  readonly isRestricted: () => boolean
 }
 
 /**
@@ -72,13 +119,30 @@ export function makeOperatorCheck({ apiKeys, tokens, ...locality }: Authenticate
   }
 }
 
-function checkAllowed(caller: Principal, collection: string, reply: FastifyReply) {
-  if (mayChange(caller, collection)) return
-  const { key, title } = caller
-  if (!key)
-    throw insufficient(reply, `${title} does not have the role ${WRITE_ROLE}.`, { collection }, WRITE_ROLE)
-  const reason = key.canWrite ? `not for the collection ${quoted(collection)}` : 'for reading only'
+function checkKey({ key, title }: Principal, collection: string, group: Group, reply: FastifyReply) {
+  if (isKeyFor(key!, collection, group)) return
+  const reason = key!.canWrite ? `not for the collection ${quoted(collection)}` : 'for reading only'
   throw insufficient(reply, `${title} is ${reason}.`, { collection })
+}
+
+/** Checks that the caller is among those who may do something. @throws GatewayError permission-missing */
+export function checkAmong(
+  group: Group,
+  request: FastifyRequest,
+  collection: Collection,
+  reply: FastifyReply,
+) {
+  const caller = principalOf(request)
+  if (isAmong(group, caller, collection)) return
+  const roles = collection.rules?.[group] ?? [WRITE_ROLE]
+  throw insufficient(
+    reply,
+    roles.length > 0
+      ? `${caller.title} is not among the ${group} of ${collection.id}: it has none of the roles ${listed(roles)}.`
+      : `${caller.title} is not among the ${group} of ${collection.id}, who have API keys.`,
+    { collection: collection.id },
+    roles.join(' ') || undefined,
+  )
 }
 
 /** Refuses pages of other sites, which browsers name: without keys, only the gateway's own pages may do everything. */

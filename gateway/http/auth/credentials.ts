@@ -47,14 +47,17 @@ export function missing(reply: FastifyReply, detail: string): GatewayError {
   return gatewayError('credentials-missing', detail)
 }
 
-/** Returns the refusal of a caller that lacks a right. @param role that would suffice; undefined if none would */
+/** Returns the refusal of a caller that lacks a right. @param role one or more, of which each would suffice; undefined if none would */
 export function insufficient(
   reply: FastifyReply,
   detail: string,
   facts: Readonly<Record<string, string>>,
   role?: string,
 ): GatewayError {
-  challenge(reply, `error="insufficient_scope"${role === undefined ? '' : `, scope="${role}"`}`)
+  challenge(
+    reply,
+    `error="insufficient_scope"${role === undefined ? '' : `, scope="${role.replace(/[^ -~]|["\\]/g, '?')}"`}`,
+  )
   return gatewayError('permission-missing', detail, facts)
 }
 

@@ -2,7 +2,6 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Static } from 'typebox'
-import type { Catalog } from '../../features/collections/catalog.ts'
 import { type Collection, createsByPut, distributionOf } from '../../features/collections/collection.ts'
 import type { Extent, Extents } from '../../features/collections/extent.ts'
 import type { Link } from '../../features/formats/format.ts'
@@ -26,6 +25,7 @@ import {
 import { tileLinks } from '../tileset.ts'
 import { Type } from '../type.ts'
 import { principalOf } from '../view.ts'
+import type { VisibleCollections } from '../visible.ts'
 import { schemaLinks } from './schemas.ts'
 
 export const conformance = ['http://www.opengis.net/spec/ogcapi-features-2/1.0/conf/crs']
@@ -38,10 +38,10 @@ const Collections = Type.Object({
   collections: Type.Array(Type.Ref('Collection#')),
 })
 
-export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents: Extents }> = async (
-  app,
-  { catalog, extents },
-) => {
+export const collections: FastifyPluginAsyncTypebox<{
+  visible: VisibleCollections
+  extents: Extents
+}> = async (app, { visible, extents }) => {
   app.get(
     '/collections',
     {
@@ -57,9 +57,9 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
       const { format, type } = negotiate(request, DOCUMENT_FORMATS)
       const base = request.publicUrl
       const links = ownLinks(selfUrl(base, request.url), format, DOCUMENT_FORMATS)
-      if (format === HTML) return sendPage(reply, collectionsPage(base, catalog.list(), links))
-      const common = [CRS84, ...catalog.commonSystems]
-      const described = catalog.list().map(async (collection) => {
+      if (format === HTML) return sendPage(reply, collectionsPage(base, visible.list(request), links))
+      const common = [CRS84, ...visible.commonSystems]
+      const described = visible.list(request).map(async (collection) => {
         const own = ownLinks(collectionUrl(base, collection), JSON_FORMAT, DOCUMENT_FORMATS)
         return render(collection, await extents.of(collection, principalOf(request)), base, own, common)
       })
@@ -88,7 +88,7 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
     },
     async (request, reply) => {
       const { format, type } = negotiate(request, DOCUMENT_FORMATS)
-      const collection = catalog.get(request.params.collectionId)
+      const collection = visible.get(request, request.params.collectionId)
       const base = request.publicUrl
       const extent = await extents.of(collection, principalOf(request))
       const own = ownLinks(selfUrl(base, request.url), format, DOCUMENT_FORMATS)
@@ -101,7 +101,7 @@ export const collections: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents:
             collection,
             extent,
             document.links as Link[],
-            baseMapOf(base, catalog.list()),
+            baseMapOf(base, visible.list(request)),
             localOf(request),
           ),
         )

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { gatewayError, invalidParameter } from '../../errors.ts'
+import { type Group, isAmong } from '../../features/access/rules.ts'
 import type { Mode } from '../../features/bulk/batch-statement.ts'
 import { canUpsert, storeMany } from '../../features/bulk/bulk-change.ts'
 import { MANY_TYPES, readFeatures } from '../../features/bulk/feature-stream.ts'
@@ -16,7 +17,6 @@ import {
   parseSelectionPatch,
   type Selection,
 } from '../../features/changes/selection-change.ts'
-import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Capabilities, Collection } from '../../features/collections/collection.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
 import { GEOJSON } from '../../features/formats/geojson.ts'
@@ -25,7 +25,12 @@ import { isUnlocated, locate, planPlaces } from '../../features/query/locate.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import type { Answers } from '../answers.ts'
-import { type AuthenticateOptions, authenticate, makeChangeQuestion } from '../auth/authenticate.ts'
+import {
+  type AuthenticateOptions,
+  authenticate,
+  checkAmong,
+  makeIdentification,
+} from '../auth/authenticate.ts'
 import { acceptBodies, acceptStreams, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
 import { boxParameters, selectionParameters, takeDraft } from '../feature-parameters.ts'
@@ -56,7 +61,8 @@ import {
 } from '../schemas.ts'
 import { Type } from '../type.ts'
 import type { Upload, Uploads } from '../upload.ts'
-import type { Views } from '../view.ts'
+import { principalOf, type Views } from '../view.ts'
+import type { VisibleCollections } from '../visible.ts'
 
 /** Classes that were part of Features, and are part of Common now. Clients look for either. */
 const CLASSES = [
@@ -141,7 +147,7 @@ const replacedItem = changedItem('The feature was replaced.')
 type Services = AuthenticateOptions & {
   readonly answers: Answers
   readonly unshown: Unshown
-  readonly catalog: Catalog
+  readonly visible: VisibleCollections
   readonly views: Views
   readonly idempotencyKeys: IdempotencyKeys
   readonly uploads: Uploads
@@ -223,7 +229,7 @@ type ItemRoute = { Params: { collectionId: string; featureId: string } }
 export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   app,
   {
-    catalog,
+    visible,
     views,
     answers,
     unshown,
@@ -331,9 +337,9 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     return reply.type('application/json').send(done.kind === 'many' ? done.report : '')
   }
   const find = (request: FastifyRequest, action: keyof Capabilities & `can${string}`): Collection => {
-    const collection = catalog.get((request.params as { collectionId: string }).collectionId)
+    const collection = visible.get(request, (request.params as { collectionId: string }).collectionId)
     if (collection.capabilities?.[action]) return collection
-    if (!catalog.knowsCapabilities)
+    if (!visible.knowsCapabilities)
       throw gatewayError(
         'database-unavailable',
         'No primary has answered since this gateway started; try again.',
@@ -377,7 +383,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   }
 
   app.register(async (scope) => {
-    authenticate(scope as unknown as FastifyInstance, access)
+    authenticate(scope as unknown as FastifyInstance, { ...access, visible })
     // Before the change is made: its answer has the feature.
     scope.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
     acceptBodies(scope as unknown as FastifyInstance, FEATURE_TYPES)
@@ -405,7 +411,9 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         const condition = conditionOf(request, collection)
         // A client that sends If-Match, even with *, or the date of a feature, means one that exists.
         const mayCreate =
-          request.headers['if-match'] === undefined && unmodifiedSinceOf(request, collection) === undefined
+          request.headers['if-match'] === undefined &&
+          unmodifiedSinceOf(request, collection) === undefined &&
+          isAmong('creators', principalOf(request), collection)
         const { featureId } = request.params
         const done = await change(request, reply, collection, (changes) =>
           changes.replace(collection, featureId, request.body, condition, mayCreate),
@@ -445,7 +453,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   })
 
   app.register(async (scope) => {
-    authenticate(scope as unknown as FastifyInstance, access)
+    authenticate(scope as unknown as FastifyInstance, { ...access, visible })
     scope.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
     acceptStreams(scope as unknown as FastifyInstance, POST_TYPES)
     scope.post<{ Params: { collectionId: string }; Querystring: { mode?: Mode } }>(
@@ -494,6 +502,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
             'insert in this collection, whose features get their ids from the server',
             'insert',
           )
+        if (mode === 'upsert') checkAmong('editors', request, collection, reply)
         if (mode === 'upsert' && requiresCondition(collection)) requirePrecondition(request, collection)
         const create = async (body: unknown) => {
           const done = await change(request, reply, collection, (changes) => changes.create(collection, body))
@@ -519,7 +528,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   })
 
   app.register(async (scope) => {
-    authenticate(scope as unknown as FastifyInstance, access)
+    authenticate(scope as unknown as FastifyInstance, { ...access, visible })
     acceptBodies(scope as unknown as FastifyInstance, PATCH_TYPES)
     scope.addHook('preValidation', async ({ query }) => takeDraft(query as Record<string, unknown>))
     for (const { method, action, operationId, summary, body } of SELECTION_METHODS)
@@ -570,31 +579,27 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     )
   })
 
-  const mayChange = makeChangeQuestion(access)
-  /** Returns the methods for this caller. The preflight of a browser, which has no key, gets those of the collection. */
-  const methodsFor = async (
-    request: FastifyRequest,
-    reply: FastifyReply,
-    collection: Collection,
-    isItem: boolean,
-  ) => {
-    const isAllowed =
-      request.headers['access-control-request-method'] !== undefined ||
-      (await mayChange(request, reply, collection.id))
-    return isAllowed ? allowOf(collection, isItem) : READS
+  const callerOf = makeIdentification(access)
+  /** Returns the methods for this caller. */
+  const methodsFor = async (request: FastifyRequest, reply: FastifyReply, isItem: boolean) => {
+    // The preflight of a browser has no credentials. What it may send does not depend on which collections there are.
+    if (request.headers['access-control-request-method'] !== undefined)
+      return METHODS[isItem ? 'item' : 'items']
+    const caller = await callerOf(request, reply)
+    request.caller = caller
+    const collection = visible.get(request, (request.params as { collectionId: string }).collectionId)
+    return allowOf(collection, isItem, (group) => isAmong(group, caller, collection))
   }
 
   // Editors find out here which changes they can offer. The answer does not depend on whether the feature exists.
   app.options<ItemRoute>(ITEMS, { schema: { hide: true } }, async (request, reply) => {
-    const collection = catalog.get(request.params.collectionId)
-    const allow = await methodsFor(request, reply, collection, false)
+    const allow = await methodsFor(request, reply, false)
     if (allow.includes('POST')) reply.header('accept-post', POST_TYPES.join(', '))
     if (allow.includes('PATCH')) reply.header('accept-patch', PATCH_TYPES.join(', '))
     return answerOptions(request, reply, allow)
   })
   app.options<ItemRoute>(ITEM, { schema: { hide: true } }, async (request, reply) => {
-    const collection = catalog.get(request.params.collectionId)
-    const allow = await methodsFor(request, reply, collection, true)
+    const allow = await methodsFor(request, reply, true)
     if (allow.includes('PUT'))
       reply.header('accept-put', FEATURE_TYPES.join(', ')).header('accept-patch', PATCH_TYPES.join(', '))
     return answerOptions(request, reply, allow)
@@ -604,7 +609,11 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
 /** Types of bodies with one feature, or with many. */
 const POST_TYPES = [...new Set([...FEATURE_TYPES, ...MANY_TYPES])]
 
-const READS = ['GET', 'HEAD', 'OPTIONS']
+/** Methods of the two resources, in any collection. */
+const METHODS = {
+  items: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE', 'OPTIONS'],
+  item: ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
+}
 
 /** Most seconds that an answer waits for its date. */
 const MAX_AHEAD_S = 2
@@ -645,14 +654,15 @@ function maxAffectedOf(request: FastifyRequest): number {
   })
 }
 
-function allowOf({ capabilities }: Collection, isItem: boolean): string[] {
+/** @param may returns true if the caller is in a group */
+function allowOf({ capabilities }: Collection, isItem: boolean, may = (_group: Group) => true): string[] {
   const { canCreate, canUpdate, canRemove } = capabilities ?? {}
   return [
     'GET',
     'HEAD',
-    ...(!isItem && canCreate ? ['POST'] : []),
-    ...(canUpdate ? (isItem ? ['PUT', 'PATCH'] : ['PATCH']) : []),
-    ...(canRemove ? ['DELETE'] : []),
+    ...(!isItem && canCreate && may('creators') ? ['POST'] : []),
+    ...(canUpdate && may('editors') ? (isItem ? ['PUT', 'PATCH'] : ['PATCH']) : []),
+    ...(canRemove && may('removers') ? ['DELETE'] : []),
     'OPTIONS',
   ]
 }

@@ -5,7 +5,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Statement } from '../../database/statement.ts'
 import { before } from '../../database/waiting.ts'
 import { errors, GatewayError, gatewayError } from '../../errors.ts'
-import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import type { Extents } from '../../features/collections/extent.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
@@ -73,6 +72,7 @@ import {
 } from '../schemas.ts'
 import { Type } from '../type.ts'
 import { principalOf, type View, type Views } from '../view.ts'
+import type { VisibleCollections } from '../visible.ts'
 import { queryablesLink } from './schemas.ts'
 
 export const conformance = [
@@ -217,14 +217,16 @@ const countHeaders = {
   },
 }
 const explainProblems = {
-  401: problemOf('Plans are shown with the credentials of an operator, once there are any.'),
+  401: problemOf(
+    'The credentials are not valid, or missing: plans are for operators, once there are credentials.',
+  ),
   403: problemOf('Plans are shown only to clients on the same machine.'),
 }
 
 const readHeaders = Type.Object({ ...preferHeader, ...consistencyHeaders })
 
 type Services = AuthenticateOptions & {
-  readonly catalog: Catalog
+  readonly visible: VisibleCollections
   readonly extents: Extents
   readonly lookup: ItemLookup
   readonly views: Views
@@ -239,7 +241,7 @@ type Services = AuthenticateOptions & {
 
 export const items: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, extents, lookup, views, answers, unshown, clientOf, functions, timeoutMs, ...access },
+  { visible, extents, lookup, views, answers, unshown, clientOf, functions, timeoutMs, ...access },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
   app.decorateRequest('isWhole', false)
@@ -332,7 +334,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const { shown, page } = read
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
-    const baseMap = baseMapOf(base, catalog.list())
+    const baseMap = baseMapOf(base, visible.list(request))
     const extent = await locating
     const local = localOf(request)
     return sendHtml(
@@ -377,10 +379,10 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
             description: 'The filter of an HTML form was empty: the page without it is at Location.',
             type: 'null',
           },
-          ...explainProblems,
           404: notFound,
           505: problemOf('limit=none needs HTTP/1.1.'),
           ...problems,
+          ...explainProblems,
         },
       },
       // The standard requires that a limit beyond the maximum is served, not refused (/req/core/fc-limit-response-1).
@@ -395,7 +397,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       },
     },
     async (request, reply) => {
-      const collection = catalog.get(request.params.collectionId)
+      const collection = visible.get(request, request.params.collectionId)
       const { format, type } = negotiate(request, FEATURE_FORMATS)
       const { encoder: found, link } = chooseEncoder(format, request.query.profile)
       const queryables = queryablesLink(request.publicUrl, collection)
@@ -470,15 +472,15 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
             ...orPage(content('The feature.', JSON_TYPES, Type.Ref('Feature#'))),
             headers: { ...readConsistency, ...contentCrs, ...lastModified },
           }),
-          ...explainProblems,
           404: notFound,
           ...problems,
+          ...explainProblems,
         },
       },
     },
     async (request, reply) => {
       const { collectionId, featureId } = request.params
-      const collection = catalog.get(collectionId)
+      const collection = visible.get(request, collectionId)
       const { format, type } = negotiate(request, ITEM_FORMATS)
       if (!collection.idColumn) throw refusedAddress(collection)
       const { crs, profile } = request.query
@@ -503,7 +505,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const [shown] = parseFeatures([feature.text]) as ShownFeature[]
       const links = featureLinks(base, collection, featureId, HTML, asked)
-      const baseMap = baseMapOf(base, catalog.list())
+      const baseMap = baseMapOf(base, visible.list(request))
       const local = localOf(request)
       return sendHtml(
         reply,

@@ -1,7 +1,6 @@
 // Owns the API's description of itself: landing page, conformance, definition.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { Catalog } from '../../features/collections/catalog.ts'
 import { listCollections } from '../collection-openapi.ts'
 import { sendApiPage } from '../html/api-page.ts'
 import { sendPage } from '../html/layout.ts'
@@ -11,6 +10,7 @@ import { DOCUMENT_FORMATS, HTML, JSON_FORMAT, negotiate, OPENAPI } from '../nego
 import { content, formatQuery, jsonQuery, orPage, problems } from '../schemas.ts'
 import { TILING_SCHEMES, tileLinks } from '../tileset.ts'
 import { Type } from '../type.ts'
+import type { VisibleCollections } from '../visible.ts'
 
 export const conformance = [
   'http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core',
@@ -28,9 +28,9 @@ const LandingPage = Type.Object({
 })
 const Conformance = Type.Object({ conformsTo: Type.Array(Type.String({ format: 'uri' })) })
 
-type Services = { readonly conformsTo: readonly string[]; readonly catalog: Catalog }
+type Services = { readonly conformsTo: readonly string[]; readonly visible: VisibleCollections }
 
-export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { conformsTo, catalog }) => {
+export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { conformsTo, visible }) => {
   app.get(
     '/',
     {
@@ -58,7 +58,7 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
         ...tileLinks(base),
         link(TILING_SCHEMES, `${base}/tileMatrixSets`, JSON_FORMAT.types[0], 'The tile matrix sets'),
       ]
-      if (format === HTML) return sendPage(reply, landingPage(base, catalog.list(), links))
+      if (format === HTML) return sendPage(reply, landingPage(base, visible.list(request), links))
       reply.type(type)
       return { title: 'Tessera', description: 'PostGIS tables as OGC API Features.', links }
     },
@@ -112,7 +112,7 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
       return reply.send(
         Buffer.from(
           JSON.stringify({
-            ...listCollections(app.openapi(), catalog.list()),
+            ...listCollections(app.openapi(), visible.list(request)),
             servers: [{ url: request.publicUrl }],
           }),
         ),

@@ -1,7 +1,6 @@
 // Owns the page with the map of all collections.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Extents } from '../../features/collections/extent.ts'
 import { sendPage } from '../html/layout.ts'
 import { localOf } from '../html/local.ts'
@@ -13,10 +12,11 @@ import { content, formatParameter, problems } from '../schemas.ts'
 import { tileLinks } from '../tileset.ts'
 import { Type } from '../type.ts'
 import { principalOf } from '../view.ts'
+import type { VisibleCollections } from '../visible.ts'
 
-export const map: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents: Extents }> = async (
+export const map: FastifyPluginAsyncTypebox<{ visible: VisibleCollections; extents: Extents }> = async (
   app,
-  { catalog, extents },
+  { visible, extents },
 ) => {
   app.get(
     '/map',
@@ -32,7 +32,7 @@ export const map: FastifyPluginAsyncTypebox<{ catalog: Catalog; extents: Extents
     async (request, reply) => {
       negotiate(request, [HTML])
       const base = request.publicUrl
-      const collections = catalog.list()
+      const collections = visible.list(request)
       const shown = await Promise.all(
         collections.map(async (collection) => ({
           collection,

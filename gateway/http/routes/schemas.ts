@@ -2,7 +2,6 @@
 // those to sort by (OGC API Features Part 3 and Part 5), and the OpenAPI document of this collection alone.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { type Aspect, schemaOf } from '../../features/collections/schema.ts'
 import type { Link } from '../../features/formats/format.ts'
@@ -14,6 +13,7 @@ import { link, ownLinks, selfUrl } from '../links.ts'
 import { HTML, JSON_SCHEMA, negotiate, OPENAPI, SCHEMA_FORMATS } from '../negotiate.ts'
 import { collectionParams, content, formatQuery, jsonQuery, notFound, orPage, problems } from '../schemas.ts'
 import { Type } from '../type.ts'
+import type { VisibleCollections } from '../visible.ts'
 
 export const conformance = [
   'http://www.opengis.net/spec/ogcapi-common-3/1.0/conf/schemas',
@@ -58,7 +58,10 @@ const Schema = Type.Object(
   { additionalProperties: true },
 )
 
-export const schemas: FastifyPluginAsyncTypebox<{ catalog: Catalog }> = async (app, { catalog }) => {
+export const schemas: FastifyPluginAsyncTypebox<{ visible: VisibleCollections }> = async (
+  app,
+  { visible },
+) => {
   for (const { aspect, operationId, title } of ASPECTS)
     app.get(
       `/collections/:collectionId/${aspect}`,
@@ -78,7 +81,7 @@ export const schemas: FastifyPluginAsyncTypebox<{ catalog: Catalog }> = async (a
       },
       async (request, reply) => {
         const { format, type } = negotiate(request, SCHEMA_FORMATS)
-        const collection = catalog.get(request.params.collectionId)
+        const collection = visible.get(request, request.params.collectionId)
         const base = request.publicUrl
         const schema = schemaOf(collection, aspect, `${collectionUrl(base, collection)}/${aspect}`)
         if (format === HTML) {
@@ -111,7 +114,7 @@ export const schemas: FastifyPluginAsyncTypebox<{ catalog: Catalog }> = async (a
     },
     async (request, reply) => {
       const { type } = negotiate(request, [OPENAPI])
-      const collection = catalog.get(request.params.collectionId)
+      const collection = visible.get(request, request.params.collectionId)
       const document = openapiOf(app.openapi(), collection, request.publicUrl)
       // Not as text, because Fastify would then rewrite the parameter of the media type.
       return reply.type(type).send(Buffer.from(JSON.stringify(document)))

@@ -1,7 +1,6 @@
 // Owns the summary of a property: its frequent values or classes, from which maps make their legends.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { Catalog } from '../../features/collections/catalog.ts'
 import { columnToSummarize, readSummary } from '../../features/query/column-summary.ts'
 import type { Answers } from '../answers.ts'
 import { consistencyHeaders, readConsistency } from '../consistency-headers.ts'
@@ -10,6 +9,7 @@ import { JSON_FORMAT, negotiate } from '../negotiate.ts'
 import { collectionParams, content, formatParameter, notFound, problems } from '../schemas.ts'
 import { Type } from '../type.ts'
 import type { Views } from '../view.ts'
+import type { VisibleCollections } from '../visible.ts'
 
 const count = Type.Integer({ minimum: 0 })
 const Summary = Type.Object({
@@ -38,7 +38,7 @@ const Summary = Type.Object({
 })
 
 type Services = {
-  readonly catalog: Catalog
+  readonly visible: VisibleCollections
   readonly views: Views
   readonly answers: Answers
   /** Time limit for an answer. */
@@ -47,7 +47,7 @@ type Services = {
 
 export const summary: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, views, answers, timeoutMs },
+  { visible, views, answers, timeoutMs },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
   app.get(
@@ -79,7 +79,7 @@ export const summary: FastifyPluginAsyncTypebox<Services> = async (
     },
     async (request, reply) => {
       const { type } = negotiate(request, [JSON_FORMAT])
-      const collection = catalog.get(request.params.collectionId)
+      const collection = visible.get(request, request.params.collectionId)
       const { property } = request.query
       const column = columnToSummarize(collection, property)
       const { database, deadline } = await views.open(request, reply, timeoutMs)

@@ -4,7 +4,6 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Origin } from '../../database/consistency.ts'
 import { gatewayError, invalidParameter, quoted } from '../../errors.ts'
-import type { Catalog } from '../../features/collections/catalog.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import type { Extents } from '../../features/collections/extent.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
@@ -48,6 +47,7 @@ import {
 } from '../tileset.ts'
 import { Type } from '../type.ts'
 import { principalOf, type Views } from '../view.ts'
+import type { VisibleCollections } from '../visible.ts'
 
 export const conformance = [
   ...[
@@ -285,7 +285,7 @@ const tileResponses = {
 }
 
 type Services = {
-  readonly catalog: Catalog
+  readonly visible: VisibleCollections
   readonly extents: Extents
   readonly views: Views
   readonly answers: Answers
@@ -302,7 +302,7 @@ type Services = {
 
 export const tiles: FastifyPluginAsyncTypebox<Services> = async (
   app,
-  { catalog, extents, views, answers, cache, caching, clientOf, styles, unshown, functions, timeoutMs },
+  { visible, extents, views, answers, cache, caching, clientOf, styles, unshown, functions, timeoutMs },
 ) => {
   app.addHook('onRequest', (_request, _reply, done) => done(answers.refusal()))
 
@@ -316,7 +316,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
 
   /** Returns the collections that a request names, in their order. */
   const chosen = (request: FastifyRequest, names: readonly string[] | undefined): readonly Collection[] => {
-    if (!names) return catalog.list().slice(0, MAX_LAYERS)
+    if (!names) return visible.list(request).slice(0, MAX_LAYERS)
     const prefix = `${request.publicUrl}/collections/`
     const ids = [
       ...new Set(
@@ -325,7 +325,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
           .map((name) => (name.startsWith(prefix) ? decodeURIComponent(name.slice(prefix.length)) : name)),
       ),
     ]
-    const known = catalog.list()
+    const known = visible.list(request)
     if (ids.length === 0 || ids.length > MAX_LAYERS)
       throw invalidParameter('collections', `1 to ${MAX_LAYERS} ids of collections`, known[0]?.id ?? 'cities')
     return ids.map((id) => {
@@ -605,7 +605,11 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
       },
     },
     async (request, reply) =>
-      sendTilesets(request, reply, await sourceOf(request, catalog.get(request.params.collectionId))),
+      sendTilesets(
+        request,
+        reply,
+        await sourceOf(request, visible.get(request, request.params.collectionId)),
+      ),
   )
   app.get(
     '/collections/:collectionId/tiles/:tileMatrixSetId',
@@ -624,7 +628,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
       },
     },
     async (request, reply) => {
-      const collection = catalog.get(request.params.collectionId)
+      const collection = visible.get(request, request.params.collectionId)
       const set = tileMatrixSetOf(request.params.tileMatrixSetId)
       return sendTileset(request, reply, set, await sourceOf(request, collection))
     },
@@ -646,7 +650,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
     },
     async (request, reply) => {
       const { collectionId, tileMatrixSetId, tileMatrix, tileRow, tileCol } = request.params
-      const collection = catalog.get(collectionId)
+      const collection = visible.get(request, collectionId)
       const tile = parseTile(tileMatrixSetOf(tileMatrixSetId), tileMatrix, tileRow, tileCol)
       return sendCollectionTile(request, reply, collection, tile)
     },
@@ -671,7 +675,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
       },
       async (request, reply) => {
         const { collectionId, z, x, y } = request.params
-        const collection = catalog.get(collectionId)
+        const collection = visible.get(request, collectionId)
         return sendCollectionTile(request, reply, collection, parseTile(WEB_MERCATOR_QUAD, z, y, x))
       },
     )
@@ -729,7 +733,7 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
         },
       },
       async (request, reply) => {
-        const collection = catalog.get(request.params.collectionId)
+        const collection = visible.get(request, request.params.collectionId)
         const source = await sourceOf(request, collection)
         return reply.type(type).send(render(source, request.publicUrl, collection.id))
       },

@@ -100,7 +100,7 @@ test('reads need no token, and are not stopped by one', async () => {
 
 /** Each with the reason in the answer; the signature of most of them is right. */
 const REFUSED: readonly (readonly [string, RegExp, () => string | Promise<string>])[] = [
-  ['expired', /expired/, () => issuer.sign({ ...WRITE, exp: soon() - 120 })],
+  ['expired', /expired/, () => issuer.sign({ ...WRITE, exp: soon() - 3_660 })],
   ['without expiry', /exp/, () => issuer.sign({ ...WRITE, exp: undefined as never })],
   ['not yet valid', /nbf/, () => issuer.sign({ ...WRITE, nbf: soon() + 120 })],
   ['for another audience', /audience/, () => issuer.sign({ ...WRITE, aud: 'https://other.example' })],

@@ -89,8 +89,8 @@ export async function startIssuer(roles: Readonly<Record<string, readonly string
   return issuer
 }
 
-/** Returns the time in a minute, as tokens have it. */
-export const soon = () => Math.floor(Date.now() / 1_000) + 60
+/** Returns the time in an hour, as tokens have it. */
+export const soon = () => Math.floor(Date.now() / 1_000) + 3_600
 
 const privateJwk = async ({ privateKey, kid }: IssuerKey) => ({
   ...(await exportJWK(privateKey)),
@@ -120,7 +120,7 @@ function serveKey(url: string, key: object, roles: Readonly<Record<string, reado
           scope: 'read',
           audience: AUDIENCE,
           accessTokenFormat: 'jwt',
-          accessTokenTTL: 60,
+          accessTokenTTL: 3_600,
           jwt: { sign: { alg: 'RS256' } },
         }),
       },

@@ -1,0 +1,31 @@
+// Owns the rules of a collection: which callers may read it, which may change it, and in which way.
+
+import type { ApiKey } from './api-key.ts'
+import { type Principal, WRITE_ROLE } from './principal.ts'
+
+/**
+ * Roles of those who may read a collection, create features in it, change them and remove them. Undefined is what holds
+ * without a rule: everybody reads, and who may change all collections may change this one.
+ */
+export type Rules = {
+  readonly readers: readonly string[] | undefined
+  readonly creators: readonly string[] | undefined
+  readonly editors: readonly string[] | undefined
+  readonly removers: readonly string[] | undefined
+}
+export type Group = keyof Rules
+export const GROUPS: readonly Group[] = ['readers', 'creators', 'editors', 'removers']
+
+type Ruled = { readonly id: string; readonly rules: Rules | undefined }
+
+/** Returns true if a key is for a collection, and for what the group does. */
+export const isKeyFor = ({ canWrite, collections }: ApiKey, collection: string, group: Group): boolean =>
+  collections?.includes(collection) !== false && (group === 'readers' || canWrite)
+
+/** Returns true if a caller is among those who may do something. A key has rights of its own, whatever the rule. */
+export function isAmong(group: Group, { key, roles }: Principal, { id, rules }: Ruled): boolean {
+  const named = rules?.[group]
+  if (named === undefined && group === 'readers') return true
+  if (key) return isKeyFor(key, id, group)
+  return named === undefined ? roles.has(WRITE_ROLE) : named.some((role) => roles.has(role))
+}
