@@ -34,19 +34,22 @@ import {
 import { ABSENT, isMet, type Precondition } from './precondition.ts'
 import { describeRefusal, notAllowed } from './refusal.ts'
 
+/** It is created; or it is missing, and a condition that it must meet is not met; or it is missing. */
+export type WhenAbsent = 'created' | 'unmatched' | 'missing'
+
 export interface ItemChanges {
   /** @throws GatewayError, as all of these: feature-invalid, feature-conflict, change-forbidden, … */
   create(collection: Collection, body: unknown): Promise<Done>
   /**
    * Replaces a feature. Properties that the body leaves out get the values of a new feature.
-   * @param mayCreate true if a feature that does not exist is created with this id
+   * @param whenAbsent what happens if there is no feature with this id, in a collection whose ids clients choose
    */
   replace(
     collection: Collection,
     id: string,
     body: unknown,
     condition: Precondition,
-    mayCreate: boolean,
+    whenAbsent: WhenAbsent,
   ): Promise<Done>
   /** @param body a merge patch (RFC 7396): what it leaves out stays as it is */
   update(collection: Collection, id: string, body: unknown, condition: Precondition): Promise<Done>
@@ -130,14 +133,14 @@ export function makeItemChanges(
         return stored('created', attempt, collection, row)
       })
     },
-    async replace(collection, text, given, condition, mayCreate) {
+    async replace(collection, text, given, condition, whenAbsent) {
       const id = idOf(collection, text)
       const body = await parse(given, collection, 'replace', id)
       return make(collection, homeIn(collection, id), async (attempt) => {
         const row = await changeItem(attempt, collection, id, body, condition, compileReplace, replaceKept)
         if (row) return stored('changed', attempt, collection, row)
-        if (!createsByPut(collection)) throw featureNotFound(collection, id)
-        if (!mayCreate) throw nothingToMatch(collection, id)
+        if (!createsByPut(collection) || whenAbsent === 'missing') throw featureNotFound(collection, id)
+        if (whenAbsent === 'unmatched') throw nothingToMatch(collection, id)
         return stored(
           'created',
           attempt,

@@ -410,13 +410,13 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         const collection = find(request, 'canUpdate')
         const condition = conditionOf(request, collection)
         // A client that sends If-Match, even with *, or the date of a feature, means one that exists.
-        const mayCreate =
-          request.headers['if-match'] === undefined &&
-          unmodifiedSinceOf(request, collection) === undefined &&
-          isAmong('creators', principalOf(request), collection)
+        const isConditional =
+          request.headers['if-match'] !== undefined || unmodifiedSinceOf(request, collection) !== undefined
+        const isCreator = isAmong('creators', principalOf(request), collection)
+        const whenAbsent = isConditional ? 'unmatched' : isCreator ? 'created' : 'missing'
         const { featureId } = request.params
         const done = await change(request, reply, collection, (changes) =>
-          changes.replace(collection, featureId, request.body, condition, mayCreate),
+          changes.replace(collection, featureId, request.body, condition, whenAbsent),
         )
         return answer(request, reply, collection, done)
       },
