@@ -140,6 +140,26 @@ test('a client that reads too slowly is cut', { timeout: 90_000 }, async () => {
   socket.destroy()
 })
 
+test('an answer that its client does not take in time is cut', { timeout: 60_000 }, async () => {
+  const { client, events } = await startGateway('--answer-timeout-ms', '1000', '--least-rate', '0')
+  const socket = openUnread(client.url, '/collections/long_letter/items?limit=150', 8)
+  await until(
+    () => events.some((event) => event.type === 'answer-cut' && event.reason === 'too-long'),
+    30_000,
+  )
+  socket.destroy()
+})
+
+test('a page for people has at most a thousand features, and a link to the next ones', async () => {
+  await session.query(`create table many_rows as
+    select i as id, st_setsrid(st_makepoint(1, 1), 4326)::geometry(Point, 4326) geom from generate_series(1, 1200) i;
+    alter table many_rows add primary key (id)`)
+  await catalog.reload()
+  const { text } = await client('/collections/many_rows/items?f=html&limit=2000')
+  assert.equal([...text.matchAll(/items\/(\d+)\?f=html/g)].length, 1_000)
+  assert.match(text, /id="next" class="button" href=/)
+})
+
 test('a page for people reads no geometry', async () => {
   const page = await client('/collections/trap/items?f=html')
   assert.equal(page.status, 200)
