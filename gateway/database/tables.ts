@@ -106,6 +106,8 @@ export const changeKeyTable = tessera.table(
     featureId: text('feature_id'),
     feature: text('feature'),
     version: text('version'),
+    /** Second since 1970 of the feature's last change; null if its table does not tell. */
+    modified: doublePrecision('modified'),
     expiresAt: timestamp('expires_at', { withTimezone: true }).notNull(),
   },
   (table) => [

@@ -292,13 +292,18 @@ const unknownUnder = ({ text }: IdempotencyKey, error: GatewayError) =>
     error,
   )
 
-function readResult([request, kind, id, text, version]: Row, key: IdempotencyKey): ChangeResult {
+function readResult([request, kind, id, text, version, modified]: Row, key: IdempotencyKey): ChangeResult {
   if (request !== key.request.toString('hex')) throw reused()
   if (kind === 'removed') return { kind }
   if (kind === 'many') return { kind, report: text! }
   return {
     kind: kind as 'created' | 'changed',
-    item: { id: id!, text: text ?? undefined, version: version! },
+    item: {
+      id: id!,
+      text: text ?? undefined,
+      version: version!,
+      modified: modified == null ? undefined : Number(modified),
+    },
   }
 }
 
@@ -314,14 +319,16 @@ const expiry = sql`now() + make_interval(secs => ${placeholder('lifetime')}::dou
 function compileKeep(key: IdempotencyKey, location: KeyLocation, done: ChangeResult): Statement {
   const template = templateOf(
     'keep a key',
-    () => sql`insert into tessera.change_key (cell, hash, request, outcome, feature_id, feature, version, expires_at)
+    () => sql`insert into tessera.change_key
+        (cell, hash, request, outcome, feature_id, feature, version, modified, expires_at)
       values (${placeholder('cell')}, ${placeholder('hash')}, ${placeholder('request')}, ${placeholder('outcome')},
-        ${placeholder('id')}, ${placeholder('text')}, ${placeholder('version')}, ${expiry})`,
+        ${placeholder('id')}, ${placeholder('text')}, ${placeholder('version')}, ${placeholder('modified')}, ${expiry})`,
   )
   const {
     id,
     text,
     version: itsVersion,
+    modified = null,
   } = done.kind === 'many' ? { ...NOTHING, text: done.report } : (done.item ?? NOTHING)
   const isKept = text != null && Buffer.byteLength(text) <= MAX_KEPT_BYTES
   const values = {
@@ -332,11 +339,12 @@ function compileKeep(key: IdempotencyKey, location: KeyLocation, done: ChangeRes
     id,
     text: isKept ? text : null,
     version: itsVersion,
+    modified,
     lifetime: LIFETIME_S[key.giver],
   }
   return fillTemplate(template, values, location.cells)
 }
-const NOTHING = { id: null, text: null, version: null }
+const NOTHING = { id: null, text: null, version: null, modified: null }
 
 /**
  * Compiles the look-up of a stored outcome: one row, or none. It is an UPDATE, so that an outcome that is returned
@@ -347,7 +355,7 @@ function compileLook({ hash }: IdempotencyKey, location: KeyLocation): Statement
     'look for a key',
     () => sql`update tessera.change_key set expires_at = expires_at
       where cell = ${placeholder('cell')} and hash = ${placeholder('hash')}
-      returning encode(request, 'hex'), outcome, feature_id, feature, version`,
+      returning encode(request, 'hex'), outcome, feature_id, feature, version, modified`,
   )
   return fillTemplate(template, { cell: location.cell, hash }, location.cells)
 }
@@ -400,4 +408,4 @@ export async function removeExpired(database: Database): Promise<void> {
 }
 const OLDEST = statementOf(sql`select min(expires_at)::text from tessera.change_key where expires_at < now()`)
 
-const IS_USABLE = hasRights('change_key', ['select', 'insert', 'update', 'delete'])
+const IS_USABLE = hasRights('change_key', ['select', 'insert', 'update', 'delete'], 'modified')

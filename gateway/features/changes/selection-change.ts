@@ -9,6 +9,7 @@ import { gatewayError } from '../../errors.ts'
 import { type Collection, cellColumn, tableOf } from '../collections/collection.ts'
 import { nameCalls } from '../query/call-failure.ts'
 import { cellsToLookIn } from '../query/item-query.ts'
+import { nextTime } from '../query/modification-time.ts'
 import { homeOf } from '../sharding/feature-id.ts'
 import { compileForget } from '../sharding/forwarding.ts'
 import { cellsCondition } from '../sharding/shard-statement.ts'
@@ -135,7 +136,8 @@ function compileUpdate(selection: Selection, patch: ItemBody): ChangeStatement {
   const { all, cells } = partsOf(selection)
   const assignments = patch.assignments.map((one) => assignProperty(collection, one))
   const names = JSON.stringify(assignments.map(({ name }) => name))
-  const touched = collection.touched ? [sql`${sql.identifier(collection.touched)} = now()`] : []
+  const { touched: name } = collection
+  const touched = name ? [sql`${sql.identifier(name)} = ${nextTime(columnOf({ name }))}`] : []
   const fragment = combine(
     `update all ${collection.version} ${names}`,
     [all, ...assignments.map(({ value }) => value)],

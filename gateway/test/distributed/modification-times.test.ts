@@ -1,6 +1,7 @@
 // Tests Last-Modified and the conditions that clients make with it: a date names one version, although it has only seconds.
 
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -118,15 +119,19 @@ test('changes within one second have different dates, and the one before is not 
   }
 })
 
-test('when 200 patches race by date, exactly one succeeds for each version', async () => {
-  for (const collection of Object.keys(COLLECTIONS)) {
+/** Patches that race in all. Each version takes a second, so that 2,000 of them take two minutes. */
+const PATCHES = Number(process.env.RACING_PATCHES ?? 200)
+const RACERS = 20
+
+test(`when ${PATCHES} patches race by date, exactly one succeeds for each version`, async () => {
+  const collections = Object.keys(COLLECTIONS)
+  for (const collection of collections) {
     const { path, date } = await create(collection)
     let current = date
-    const RACERS = 20
-    for (let round = 0; round < 100 / RACERS; round++) {
+    for (let round = 0; round < PATCHES / collections.length / RACERS; round++) {
       const outcomes = await Promise.all(
         Array.from({ length: RACERS }, (_, racer) =>
-          change(path, since(current), withN(round * 100 + racer)),
+          change(path, since(current), withN(round * RACERS + racer)),
         ),
       )
       const winners = outcomes.filter(({ status }) => status === 200)
@@ -137,6 +142,53 @@ test('when 200 patches race by date, exactly one succeeds for each version', asy
       assert.equal(dateOf(now), dateOf(winners[0]!))
       current = dateOf(now)
     }
+  }
+})
+
+test('a change that is repeated under its key has the date of the first time, also if the feature has changed since', async () => {
+  for (const collection of Object.keys(COLLECTIONS)) {
+    const items = `/collections/${collection}/items`
+    const key = () => ({ 'idempotency-key': randomUUID() })
+    const creating = { ...changeOf('PUT', key(), feature(0)), method: 'POST' }
+    const made = await client(items, creating)
+    const path = `${items}/${made.json.id}`
+    const changing = { ...since(dateOf(made)), ...key() }
+    const changed = await change(path, changing, withN(1))
+    assert.equal(changed.status, 200, changed.text)
+    await change(path, {}, withN(2))
+    for (const [first, again] of [
+      [made, await client(items, creating)],
+      [changed, await change(path, changing, withN(1))],
+    ] as const) {
+      assert.equal(again.headers.get('idempotent-replayed'), 'true')
+      assert.ok(dateOf(first))
+      assert.deepEqual([again.status, dateOf(again)], [first.status, dateOf(first)])
+    }
+    const removing = key()
+    for (const status of [204, 204]) assert.equal((await change(path, removing, {}, 'DELETE')).status, status)
+  }
+})
+
+test('a change of all features that meet a condition gives each a later date than it had', async () => {
+  for (const collection of Object.keys(COLLECTIONS)) {
+    const { path } = await create(collection)
+    const id = path.split('/').at(-1)!
+    const timeOf = async () => {
+      const [row] = await session.query<{ time: number }>(
+        `select extract(epoch from updated_at)::float as time from ${collection} where id::text = $1`,
+        [id],
+      )
+      return row!.time
+    }
+    // As after many changes within a second.
+    await session.query(
+      `update ${collection} set updated_at = date_trunc('second', now()) + interval '10 seconds', n = 77 where id::text = $1`,
+      [id],
+    )
+    const before = await timeOf()
+    const changed = await change(`/collections/${collection}/items?n=77`, {}, { properties: { n: 78 } })
+    assert.deepEqual([changed.status, changed.json.numberChanged], [200, 1], changed.text)
+    assert.equal(await timeOf(), before + 1)
   }
 })
 
