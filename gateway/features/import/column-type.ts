@@ -54,6 +54,9 @@ const isInt8 = (text: string) => {
   return value <= INT8_MAX && value >= -INT8_MAX - 1n
 }
 
+/** True for a type whose numbers can have decimals. */
+export const isFractional = (type: ColumnType) => ['real', 'double precision', 'numeric'].includes(type)
+
 /** Returns the number that a text with a decimal comma means, for example 10.5 for 10,5. */
 export const withDecimalPoint = (text: string) => text.replace(',', '.')
 
@@ -170,24 +173,37 @@ const ESCAPES: Record<string, string> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n'
 export const NULL_TEXT = '\\N'
 
 /**
- * Writes a value in COPY's text format. The text is the same for every type that may be inferred for the column later.
+ * Returns the text of a value, which is the same for every type that may be inferred for its column later.
  * @param type of the column if it is known in advance: in a column of jsonb, a string needs its quotes
  * @param hasTypes false if the source has only text: in a column of jsonb, it is JSON already
- * @returns undefined if PostgreSQL cannot store the value, because it contains NUL or half a surrogate pair
+ * @returns null for no value; undefined if PostgreSQL cannot store it, because it contains NUL or half a surrogate pair
  */
+export function textOfValue(
+  value: unknown,
+  type: ColumnType | undefined,
+  hasTypes: boolean,
+): string | null | undefined {
+  if (value === null || value === undefined) return null
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  if (value instanceof ExactNumber) return value.text
+  const isJson = typeof value === 'object' || type === 'jsonb'
+  const text = typeof value === 'string' && !(isJson && hasTypes) ? value : JSON.stringify(value)
+  return isStorable(text) && !(isJson && text.includes('\\u') && !isStorable(decodeEscapes(text)))
+    ? text
+    : undefined
+}
+
+/** Writes a value in COPY's text format; see textOfValue. */
 export function copyTextOf(
   value: unknown,
   type: ColumnType | undefined,
   hasTypes: boolean,
 ): string | undefined {
-  if (value === null || value === undefined) return NULL_TEXT
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
-  if (value instanceof ExactNumber) return value.text
-  const isJson = typeof value === 'object' || type === 'jsonb'
-  const text = typeof value === 'string' && !(isJson && hasTypes) ? value : JSON.stringify(value)
-  if (!isStorable(text) || (isJson && text.includes('\\u') && !isStorable(decodeEscapes(text))))
-    return undefined
-  return NEEDS_ESCAPE.test(text) ? text.replace(/[\\\t\n\r]/g, (character) => ESCAPES[character]!) : text
+  const text = textOfValue(value, type, hasTypes)
+  if (text === null) return NULL_TEXT
+  return text !== undefined && NEEDS_ESCAPE.test(text)
+    ? text.replace(/[\\\t\n\r]/g, (character) => ESCAPES[character]!)
+    : text
 }
 
 const isStorable = (text: string) => !text.includes('\0') && text.isWellFormed()

@@ -33,6 +33,7 @@ import {
   type Target,
   vacuumTable,
 } from './target-table.ts'
+import { checkTypes } from './type-check.ts'
 
 export type ImportOptions = Description & {
   readonly collection: string
@@ -78,7 +79,14 @@ export async function importFeatures(
     target && options.existing === 'append' ? await findJsonColumns(session, target.oid) : new Set<string>()
   const folder = await mkdtemp(join(tmpdir(), 'tessera-import-'))
   try {
-    const { spooled, skipped } = await spoolSource(source, options, jsonColumns, join(folder, 'spool'), emit)
+    const { spooled, skipped } = await spoolSource(
+      session,
+      source,
+      options,
+      jsonColumns,
+      join(folder, 'spool'),
+      emit,
+    )
     const { features } = spooled
     emit({ type: 'import-loading', collection, features })
     await load(session, spooled, options, emit)
@@ -91,6 +99,7 @@ export async function importFeatures(
 
 /** The first pass. @throws ImportError */
 async function spoolSource(
+  session: Session,
   source: ImportSource,
   options: ImportOptions,
   jsonColumns: ReadonlySet<string>,
@@ -108,7 +117,10 @@ async function spoolSource(
   let skipped: number
   let spooled: SpooledFeatures
   try {
-    skipped = await addAll(spool, content, source, options, emit)
+    // Otherwise COPY finds them: the first one ends the import.
+    const features =
+      options.skipInvalid && options.types ? checkTypes(session, content, options.types) : content.features
+    skipped = await addAll(spool, features, source, options, emit)
     spooled = await spool.end()
   } catch (error) {
     spool.discard()
@@ -130,7 +142,7 @@ async function spoolSource(
 /** Adds the features of a source to the spool. @returns the number of features that were left out */
 async function addAll(
   spool: Spool,
-  content: SourceContent,
+  features: SourceContent['features'],
   source: ImportSource,
   { collection, skipInvalid }: ImportOptions,
   emit: Emit,
@@ -146,7 +158,7 @@ async function addAll(
     emit({ type: 'import-advanced', collection, features, ...progress })
   }
   let lastProgress = 0
-  for await (const batch of content.features) {
+  for await (const batch of features) {
     for (const feature of batch) {
       try {
         await spool.add(feature)

@@ -7,7 +7,14 @@ import { type Footprint, footprintOf } from '../sharding/cell.ts'
 import { ExactNumber } from '../values/exact-json.ts'
 import { GeometryError, type ParsedGeometry, parseGeometry } from '../values/geometry.ts'
 import { columnNameOf } from './column-name.ts'
-import { ColumnObserver, type ColumnType, copyTextOf, findHugeNumber, NULL_TEXT } from './column-type.ts'
+import {
+  ColumnObserver,
+  type ColumnType,
+  copyTextOf,
+  findHugeNumber,
+  isFractional,
+  NULL_TEXT,
+} from './column-type.ts'
 import { ImportError } from './import-error.ts'
 import type { SourceFeature } from './sources/source.ts'
 
@@ -229,8 +236,6 @@ function newColumnsOf(
   }
   return added
 }
-
-const isFractional = (type: ColumnType) => ['real', 'double precision', 'numeric'].includes(type)
 
 const describeColumn = (
   { property, name, givenType, observer }: Column,

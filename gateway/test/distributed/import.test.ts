@@ -4,10 +4,13 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { after, test } from 'node:test'
 import { openSession } from '../../database/session.ts'
+import type { ColumnType } from '../../features/import/column-type.ts'
 import { importFeatures } from '../../features/import/import.ts'
-import type { ImportSource } from '../../features/import/import-source.ts'
+import { type ImportSource, openSource } from '../../features/import/import-source.ts'
+import { csv } from '../../features/import/sources/csv.ts'
 import type { SourceContent } from '../../features/import/sources/source.ts'
 import { cellOf } from '../../features/sharding/cell.ts'
 import { testDatabase } from '../support/database.ts'
@@ -480,6 +483,37 @@ test('an invalid row stops the import, or is left out and counted with --skip-in
     'only:text',
   )
   await fail(/holds no valid feature/, 'bad2', '{"broken"\n', '--skip-invalid', '--format', 'geojsonseq')
+})
+
+test('a value that its --type does not take is left out and counted with --skip-invalid, by what PostgreSQL takes', async () => {
+  const owner = await openSession(ownerUrl, 'test')
+  const importValues = async (type: ColumnType, values: readonly string[]) => {
+    const text = `v,lon,lat\n${values.map((value) => `"${value}",1,2\n`).join('')}`
+    const source = await openSource('-', Readable.from([Buffer.from(text)]), { format: csv })
+    const reasons: string[] = []
+    const { features, skipped } = await importFeatures(
+      owner,
+      source,
+      { collection: 'type_checked', existing: 'replace', skipInvalid: true, types: new Map([['v', type]]) },
+      (event) => event.type === 'import-skipped-feature' && reasons.push(`${event.line} ${event.reason}`),
+    )
+    return { features, skipped, first: reasons[0] }
+  }
+  const cases: [ColumnType, string[], string[]][] = [
+    ['integer', ['1', ' 2 ', '+3'], ['1.5', 'x', '2147483648']],
+    ['double precision', ['1e3', 'NaN', '.5'], ['1e999', '1,5']],
+    ['boolean', ['yes', 'OFF', '1', 't'], ['2', 'o']],
+    ['date', ['2024-02-29', 'Jan 5 2020', 'infinity'], ['2023-02-29', 'x']],
+    ['timestamptz', ['2020-01-01 10:00+02', '2020-01-01'], ['25:00']],
+    ['integer', Array.from({ length: 2_997 }, (_, n) => String(n)), ['a', 'b', 'c']],
+  ]
+  for (const [type, [start, ...good], bad] of cases)
+    assert.deepEqual(await importValues(type, [start!, ...bad, ...good]), {
+      features: good.length + 1,
+      skipped: bad.length,
+      first: `3 has ${JSON.stringify(bad[0])} in v, which is no ${type}`,
+    })
+  await owner.close()
 })
 
 test('files of every format are recognized by their names', async () => {
