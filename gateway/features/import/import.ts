@@ -120,7 +120,7 @@ async function spoolSource(
     // Otherwise COPY finds them: the first one ends the import.
     const features =
       options.skipInvalid && options.types ? checkTypes(session, content, options.types) : content.features
-    skipped = await addAll(spool, features, source, options, emit)
+    skipped = await addAll(spool, { ...content, features }, source, options, emit)
     spooled = await spool.end()
   } catch (error) {
     spool.discard()
@@ -142,13 +142,12 @@ async function spoolSource(
 /** Adds the features of a source to the spool. @returns the number of features that were left out */
 async function addAll(
   spool: Spool,
-  features: SourceContent['features'],
+  { features: batches, featureCount }: Pick<SourceContent, 'features' | 'featureCount'>,
   source: ImportSource,
   { collection, skipInvalid }: ImportOptions,
   emit: Emit,
 ): Promise<number> {
   let skipped = 0
-  const { featureCount } = content
   const reportProgress = () => {
     const { features } = spool
     const progress =
@@ -158,7 +157,7 @@ async function addAll(
     emit({ type: 'import-advanced', collection, features, ...progress })
   }
   let lastProgress = 0
-  for await (const batch of features) {
+  for await (const batch of batches) {
     for (const feature of batch) {
       try {
         await spool.add(feature)
