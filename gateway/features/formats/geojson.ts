@@ -90,13 +90,16 @@ function geometryMember(
 /** The geometry as stored in a feature, which can have no other geometry before it. */
 const STORED_GEOMETRY = /"geometry":"([0-9A-F]*)"/
 
+/** In place of a geometry whose coordinates cannot be degrees: it becomes null as one that is no number, and is counted. */
+const NOWHERE = sql`ST_MakePoint('NaN', 'NaN')`
+
 /**
  * Returns the text of the geometry as GeoJSON wants it: straight lines, rings by the right-hand rule, which holds on the
  * ground whatever the order of the axes is.
  */
 export function geometryOf({ srid, isNorthFirst, decimals }: CoordinateSystem, column: GeometryColumn): SQL {
   const { type } = column
-  let geometry = geometryIn(srid, column, straightened(column))
+  let geometry = geometryIn(srid, column, straightened(column), NOWHERE)
   // ST_ForcePolygonCCW also turns lines round.
   if (/GEOMETRY|CURVE/.test(type))
     geometry = sql`case when ST_Dimension(${storedGeometry(column)}) < 2 then ${geometry} else ST_ForcePolygonCCW(${geometry}) end`

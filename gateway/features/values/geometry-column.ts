@@ -49,8 +49,14 @@ export const isAlwaysConvertible = (column: GeometryColumn, srid: number) =>
  * Returns the column in a coordinate system. An SRID of 0 says nothing: such a row is assumed to be in degrees, but only
  * if it is within the bounds of these; otherwise it has no geometry.
  * @param refine what is done to the geometry before; it keeps the SRID
+ * @param outside the geometry in place of one that is not within the bounds
  */
-export function geometryIn(srid: number, column: GeometryColumn, refine = (geometry: SQL) => geometry): SQL {
+export function geometryIn(
+  srid: number,
+  column: GeometryColumn,
+  refine = (geometry: SQL) => geometry,
+  outside = sql`null`,
+): SQL {
   const stored = storedGeometry(column)
   const refined = refine(stored)
   const transform = (geometry: SQL) => sql`ST_Transform(${geometry}, ${sql.raw(String(srid))})`
@@ -58,7 +64,7 @@ export function geometryIn(srid: number, column: GeometryColumn, refine = (geome
   const isOutside = sql`ST_XMin(${stored}) < -180 or ST_XMax(${stored}) > 180 or ST_YMin(${stored}) < -90 or ST_YMax(${stored}) > 90`
   const inDegrees = sql`ST_SetSRID(${refined}, ${sql.raw(String(DEGREES))})`
   const assumed = srid === DEGREES ? inDegrees : transform(inDegrees)
-  return sql`case when ST_SRID(${stored}) <> 0 then ${transform(refined)} when ${isOutside} then null else ${assumed} end`
+  return sql`case when ST_SRID(${stored}) <> 0 then ${transform(refined)} when ${isOutside} then ${outside} else ${assumed} end`
 }
 
 /**

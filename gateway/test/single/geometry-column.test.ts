@@ -77,6 +77,24 @@ test('each row of a column without a declared system is shown in degrees, and is
   }
 })
 
+test('a row of no system whose coordinates are no degrees is counted among those that cannot be shown', async () => {
+  await make(`create table g_nowhere (id int primary key, geom geometry);
+    insert into g_nowhere values (1, 'POINT(571666 5539109)'), (2, 'POLYGON((0 0, 500 0, 0 500, 0 0))'), (3, 'POINT(1 2)'), (4, null)`)
+  for (const parameters of ['', '?f=jsonfg', '?crs=http://www.opengis.net/def/crs/EPSG/0/3857'])
+    assert.deepEqual(
+      (await page(`g_nowhere/items${parameters}`)).features.map(({ geometry }) => geometry !== null),
+      [false, false, true, false],
+      parameters,
+    )
+  const counted = events.filter(
+    (event) => event.type === 'geometries-unshown' && event.collection === 'g_nowhere',
+  )
+  assert.deepEqual(
+    counted.map((event) => 'count' in event && event.count),
+    [2],
+  )
+})
+
 test('an index of geometries and one of other SRIDs are enough for a box in such a column', async () => {
   await make(`create table indexed_rows (id int primary key, geom geometry);
     insert into indexed_rows select i, st_setsrid(st_makepoint(i % 360 - 180, i % 170 - 85), 4326) from generate_series(1, 20000) i;
