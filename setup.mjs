@@ -57,7 +57,7 @@ function installSystemPackages() {
         '  macOS:          brew install postgis\n' +
         '  Containers:     docker compose -f docker-compose.single.yml up (needs nothing else)\n' +
         (['cluster', 'scenarios'].includes(purpose)
-          ? 'and etcd, HAProxy, tini, Python with venv, OpenSSL from the same places.'
+          ? 'and etcd, HAProxy, pgBackRest, tini, Python with venv, OpenSSL from the same places.'
           : 'Or name a PostGIS that you have in TESSERA_WRITE_URL.'),
     )
   }
@@ -123,6 +123,12 @@ function findMissing() {
       isThere: () => ['etcd', 'haproxy', 'openssl', 'tini'].every(hasProgram) && hasVirtualEnvironments(),
       debian: () => ['etcd-server', 'haproxy', 'openssl', 'python3-venv', 'tini'],
       for: ['test', 'cluster', 'scenarios'],
+    },
+    {
+      what: 'pgBackRest, which backs the cluster up',
+      isThere: () => hasProgram('pgbackrest'),
+      debian: () => ['pgbackrest'],
+      for: ['test', 'cluster'],
     },
     {
       what: 'wrk, which loads the benchmark',

@@ -87,26 +87,40 @@ export async function connect(
 
 const CONNECT_TIMEOUT_MS = 5_000
 
+/** Returns the port of a group's primary at a proxy. @param group its number */
+export const primaryPortOf =
+  (group: number) =>
+  ({ writePort, groupPorts }: Balancer) =>
+    group === 0 ? writePort : groupPorts.get(group)!.write
+
 /** Connects through the first proxy that responds. @param portOf its port, by default of the coordinator's primary */
-export async function withSuperuser<T>(
+export async function openSuperuser(
   { proxies }: Topology,
   credentials: Credentials,
-  work: (client: pg.Client) => Promise<T>,
-  portOf: (proxy: Balancer) => number = ({ writePort }) => writePort,
+  portOf = primaryPortOf(0),
   database = DATABASE,
-): Promise<T> {
-  let client: pg.Client | undefined
+): Promise<pg.Client> {
   let failure: unknown
   for (const proxy of proxies) {
     const where = { host: proxy.host, port: portOf(proxy), database }
-    const options = { connectionTimeoutMillis: CONNECT_TIMEOUT_MS }
-    client = await connect(credentials, 'postgres', where, options).catch((error) => {
+    try {
+      return await connect(credentials, 'postgres', where, { connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+    } catch (error) {
       failure = error
-      return undefined
-    })
-    if (client) break
+    }
   }
-  if (!client) throw failure
+  throw failure
+}
+
+/** Connects as openSuperuser does, for as long as `work` takes. */
+export async function withSuperuser<T>(
+  topology: Topology,
+  credentials: Credentials,
+  work: (client: pg.Client) => Promise<T>,
+  portOf = primaryPortOf(0),
+  database = DATABASE,
+): Promise<T> {
+  const client = await openSuperuser(topology, credentials, portOf, database)
   try {
     return await work(client)
   } finally {

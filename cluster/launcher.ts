@@ -26,8 +26,12 @@ const STORE_TIMEOUT_MS = 20_000
 /** Milliseconds within which a switchover must be complete. */
 const SWITCHOVER_TIMEOUT_MS = 30_000
 
-/** Starts each part that does not run, except gateways, which need the database, and waits until they serve. */
-export async function up(cluster: Cluster, report: Report): Promise<void> {
+/**
+ * Starts each part that does not run, except gateways and the recorder, which need the database, and waits until they
+ * serve.
+ * @param withinMs milliseconds within which every group must have a primary
+ */
+export async function up(cluster: Cluster, report: Report, withinMs: number = UP_TIMEOUT_MS): Promise<void> {
   const { topology } = cluster.place
   await refuseTakenPorts(cluster.place)
   makePlace(cluster.place)
@@ -42,6 +46,7 @@ export async function up(cluster: Cluster, report: Report): Promise<void> {
     topology,
     (line) => report(`${line} (${seconds()})`),
     isStartedIn(cluster.place),
+    withinMs,
   )
   await prepareDatabase(topology, cluster.credentials, members, report)
   report(`the database is prepared (${seconds()})`)
@@ -125,12 +130,14 @@ async function untilStoreAnswers({ place, credentials }: Cluster) {
  * Waits until every group has one primary, and all its other members stream from it. After PATIENCE_MS a primary per
  * group is enough, and the members that are missing are reported.
  * @param isStarted returns true if the process of a member runs
+ * @param withinMs milliseconds within which every group must have a primary
  * @returns the members that serve
  */
 export async function untilMembersRun(
   topology: Topology,
   report: Report,
   isStarted: (name: string) => boolean = () => true,
+  withinMs: number = UP_TIMEOUT_MS,
 ): Promise<readonly Member[]> {
   const start = performance.now()
   const told = new Map<string, string>()
@@ -164,7 +171,7 @@ export async function untilMembersRun(
         throw new ClusterError(
           `All members of group ${name} have ended; see npm run cluster -- logs ${members[0]!.name}.`,
         )
-    if (waitedMs > UP_TIMEOUT_MS) throw new ClusterError('Not all groups came up; see status and their logs.')
+    if (waitedMs > withinMs) throw new ClusterError('Not all groups came up; see status and their logs.')
     await sleep(200)
   }
 }
@@ -220,7 +227,7 @@ export async function down(place: Place, report: Report): Promise<void> {
   const stopAll = (names: readonly { readonly name: string }[], timeoutMs: number) =>
     Promise.all(names.map(({ name }) => stopDaemon(runFolder, name, timeoutMs)))
   heal(place)
-  await stopAll([...topology.gateways, ...topology.fencers], MEMBER_STOP_MS)
+  await stopAll([...topology.gateways, ...topology.recorders, ...topology.fencers], MEMBER_STOP_MS)
   // Secondaries stop first, so that none of them is promoted while its primary ends.
   const states = await Promise.all(topology.members.map((member) => askMember(member)))
   const isPrimary = (_: Member, index: number) => states[index]?.role === 'primary'

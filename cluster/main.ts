@@ -3,9 +3,12 @@
 
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { backUp, mark, renderInventory, startArchiving, takeInventory } from './backup/backup.ts'
+import { claimRepository, defaultKeyFile, needPgBackRest } from './backup/repository.ts'
+import { restore } from './backup/restore.ts'
 import { type FaultName, faults } from './fault.ts'
 import {
   destroy,
@@ -19,7 +22,7 @@ import {
   up,
 } from './launcher.ts'
 import { type Cluster, openSecrets, partsOf } from './parts.ts'
-import { ClusterError, findPlace, findPrograms, isMade, type Place } from './place.ts'
+import { ClusterError, findPlace, findPrograms, folderOf, isMade, type Place } from './place.ts'
 import { promote } from './promote.ts'
 import { addWorker } from './scale.ts'
 import { setUp } from './setup.ts'
@@ -35,12 +38,21 @@ const USAGE = `npm run cluster -- COMMAND [--data FOLDER]
      [--no-gateway]                  only the databases
      [--no-demo]                     without the demo data
      [--disk MIB]                    each member on a small file system in memory, for trials (root)
+     [--backup-to FOLDER]            archive the log there, for backups
+     [--backup-key FILE]             with the key in this file, which is created if it is missing
+     [--backups-kept 2]              and keep this number of full backups
   status [--json] [--watch]          members, lag, what HAProxy and Citus take them for, rows of each worker
   switchover GROUP                   let primary and secondary of c, w1, w2, … change places
   promote NAME                       report the cost of giving up the members that NAME's group waits for
      [--accept-loss]                 and do it: NAME becomes primary with what it has
   restart NAME                       restart a member, proxy, etcd, fencer or gateway
   add-worker                         add one more pair, and move its share of the shards to it
+  backup [--full]                    copy what has changed in all groups, or everything; see up --backup-to
+  backups [--verify] [--json]        backups and restore points, and whether each file of them is as it was written
+  mark NAME                          create a restore point of all groups, and archive everything up to it
+  restore --from FOLDER              create a new cluster in --data FOLDER from backups, as of the last restore point,
+     [--to TIME|NAME]                or of the last one before a time, or of one with a name
+     [--backup-key FILE]
   fault KIND NAME [--seconds 15]     inject a fault and undo it after that time; a group's name means its primary
 ${Object.entries(faults)
   .map(([name, { does }]) => `     ${name.padEnd(32)}${does}`)
@@ -57,6 +69,13 @@ const OPTIONS = {
   gateways: { type: 'string' },
   'base-port': { type: 'string' },
   disk: { type: 'string' },
+  'backup-to': { type: 'string' },
+  'backup-key': { type: 'string' },
+  'backups-kept': { type: 'string' },
+  full: { type: 'boolean' },
+  verify: { type: 'boolean' },
+  from: { type: 'string' },
+  to: { type: 'string' },
   seconds: { type: 'string' },
   'accept-loss': { type: 'boolean' },
   plain: { type: 'boolean' },
@@ -89,9 +108,16 @@ function sizeOf(values: Values): Partial<Size> {
     ...given('gateways', 'gateways', 0, 16),
     ...given('basePort', 'base-port', 1_024, 64_000),
     ...given('disk', 'disk', 256, 65_535),
+    ...given('backupsKept', 'backups-kept', 1, 365),
+    ...backupsOf(values),
     ...(values.plain ? { workers: 0 } : {}),
     ...(values.demo === undefined ? {} : { demo: values.demo }),
   }
+}
+
+function backupsOf({ data, 'backup-to': folder, 'backup-key': key }: Values): Partial<Size> {
+  if (!folder) return {}
+  return { backups: resolve(folder), backupKey: key ? resolve(key) : defaultKeyFile(folderOf(data)) }
 }
 
 /** Opens an existing cluster. @throws ClusterError if there is none */
@@ -148,6 +174,26 @@ async function main() {
       takes()
       await addWorker(await openCluster(place), say)
       return
+    case 'backup': {
+      takes()
+      const run = await backUp(await openCluster(place), values.full === true, say)
+      return say(`${run} can be restored`)
+    }
+    case 'backups': {
+      takes()
+      const inventory = await takeInventory(await openCluster(place), values.verify === true)
+      say(values.json ? JSON.stringify(inventory) : renderInventory(inventory))
+      process.exitCode = inventory.faults.length > 0 ? 1 : 0
+      return
+    }
+    case 'mark': {
+      const [name] = takes('a NAME') as [string]
+      const { at } = await mark(await openCluster(place), name)
+      return say(`everything up to ${name} (${at}) is archived`)
+    }
+    case 'restore':
+      takes()
+      return bringBack(values)
     case 'fault': {
       const [kind, name] = takes('a KIND', 'a NAME') as [string, string]
       const seconds = values.seconds ? integerOf('seconds', values.seconds, 1, 3_600) : DEFAULT_FAULT_SECONDS
@@ -177,8 +223,33 @@ async function bringUp(place: Place, withGateways: boolean) {
   const { topology } = place
   if (topology.isCitus && !programs.hasCitus)
     throw new ClusterError('Citus is not installed: up --plain runs one pair without it.')
+  if (place.size.backups) needPgBackRest(programs)
+  claimRepository(place)
   const cluster = { place, programs, credentials: await openSecrets(place) }
   await up(cluster, say)
+  await serve(cluster, withGateways)
+}
+
+async function bringBack(values: Values) {
+  const { from, to, data } = values
+  if (!from) throw new ClusterError('restore needs the folder of the backups: --from FOLDER.')
+  const cluster = await restore({
+    folder: data,
+    programs: findPrograms(findPlace(data, {})),
+    from: resolve(from),
+    keyFile: values['backup-key'] ? resolve(values['backup-key']) : defaultKeyFile(folderOf(data)),
+    target: to,
+    size: sizeOf(values),
+    report: say,
+  })
+  await serve(cluster, values.gateway)
+}
+
+/** Starts what needs a database: the archive and the gateways. */
+async function serve(cluster: Cluster, withGateways: boolean) {
+  const { place } = cluster
+  const { topology } = place
+  await startArchiving(cluster, say)
   const { host, httpPort, statisticsPort } = topology.proxies[0]!
   if (withGateways) {
     say(`starting gateways${place.size.demo ? ', which import the demo data if it is missing' : ''} …`)

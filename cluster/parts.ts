@@ -1,10 +1,11 @@
 // Owns how each process of the cluster starts on this machine: its options, and its configuration, written each time.
 
 import { execFile } from 'node:child_process'
-import { chownSync, statSync } from 'node:fs'
+import { chownSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import { needPgBackRest, repositoryOf } from './backup/repository.ts'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
 import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
 import {
@@ -17,12 +18,20 @@ import {
 } from './database-urls.ts'
 import { etcdArguments, renderFencer } from './etcd-config.ts'
 import { DRAIN_DELAY_MS, renderBalancer } from './haproxy-config.ts'
-import { configurationOf, filesOf, GUARDED_PATRONI } from './patroni-config.ts'
+import {
+  configurationOf,
+  filesOf,
+  GUARDED_PATRONI,
+  type MemberPlace,
+  RECOVERY_FILES,
+  type Recovery,
+} from './patroni-config.ts'
 import {
   ClusterError,
   dataFolderOf,
   makeFolder,
   makeMemberFolder,
+  memberFolderOf,
   type Place,
   type Programs,
   writeOwned,
@@ -48,11 +57,12 @@ export async function openSecrets(place: Place): Promise<Credentials> {
   return credentials
 }
 
-const passfileOf = (place: Place) => join(credentialsFolder(place), 'pgpass')
+/** Returns the file that has the password of each role. */
+export const passfileOf = (place: Place) => join(credentialsFolder(place), 'pgpass')
 
 /** Returns the names of all parts, in the order in which they start. */
-export const partsOf = ({ store, proxies, fencers, members, gateways }: Topology) =>
-  [...store, ...proxies, ...members, ...fencers, ...gateways].map(({ name }) => name)
+export const partsOf = ({ store, proxies, fencers, members, recorders, gateways }: Topology) =>
+  [...store, ...proxies, ...members, ...fencers, ...recorders, ...gateways].map(({ name }) => name)
 
 /** Returns all processes of one part; for a member, PostgreSQL is included even if its Patroni is gone. */
 export function processesOf(place: Place, name: string): number[] {
@@ -69,12 +79,14 @@ export function startPart(cluster: Cluster, name: string): void {
   const proxy = find(topology.proxies)
   const store = find(topology.store)
   const fencer = find(topology.fencers)
+  const recorder = find(topology.recorders)
   const gateway = find(topology.gateways)
   const part: Part | undefined =
     (member && memberPart(cluster, member)) ??
     (proxy && proxyPart(cluster, proxy.name)) ??
     (store && storePart(cluster, store)) ??
     (fencer && fencerPart(cluster, fencer.name)) ??
+    (recorder && recorderPart(cluster)) ??
     (gateway && gatewayPart(cluster, gateway.port))
   if (!part) throw new ClusterError(`There is no ${name}; there are ${partsOf(topology).join(', ')}.`)
   startDaemon({ name, runFolder, ...part })
@@ -83,7 +95,12 @@ export function startPart(cluster: Cluster, name: string): void {
 function memberPart({ place, programs, credentials }: Cluster, member: Member): Part {
   const folder = makeMemberFolder(place, member.name)
   // All files are copied, because the account of PostgreSQL may be unable to read the checkout.
-  const files = filesOf(place.topology, member, credentials, { ...programs, folder, configFolder: folder })
+  const files = filesOf(place.topology, member, credentials, {
+    ...programs,
+    folder,
+    configFolder: folder,
+    ...backupsOf(place, programs),
+  })
   for (const [name, text] of files) writeOwned(place, join(folder, name), text)
   return {
     // tini reaps PostgreSQL's process as soon as it has ended. Patroni keeps the group's leader key until then, and the
@@ -100,6 +117,37 @@ function memberPart({ place, programs, credentials }: Cluster, member: Member): 
     environment: { PGPASSFILE: passfileOf(place), HOME: folder },
     account: place.account && { ...place.account, gid: networkGroupOf(member) },
   }
+}
+
+/** Returns what a member archives its log with, and what it is restored from, if that is the case. */
+function backupsOf(place: Place, programs: Programs): Pick<MemberPlace, 'archive' | 'recovery'> {
+  const repository = repositoryOf(place)
+  const recovery = readRecovery(place)
+  const program = repository || recovery ? needPgBackRest(programs) : ''
+  return {
+    archive: repository && { program, repository },
+    recovery: recovery && { program, ...recovery },
+  }
+}
+
+/** File that a cluster has while it is restored. */
+const recoveryFileOf = ({ folder }: Place) => join(folder, 'recovery.json')
+
+type RecordedRecovery = Omit<Recovery, 'program'>
+
+const readRecovery = (place: Place): RecordedRecovery | undefined =>
+  existsSync(recoveryFileOf(place)) ? JSON.parse(readFileSync(recoveryFileOf(place), 'utf8')) : undefined
+
+/** Lets members without data begin with a backup. */
+export const beginRecovery = (place: Place, recovery: RecordedRecovery) =>
+  writeOwned(place, recoveryFileOf(place), JSON.stringify(recovery))
+
+/** Removes what only a recovery needs, such as the key of the backups that it reads. */
+export function endRecovery(place: Place) {
+  rmSync(recoveryFileOf(place), { force: true })
+  rmSync(join(place.runFolder, 'backup'), { recursive: true, force: true })
+  for (const { name } of place.topology.members)
+    for (const file of RECOVERY_FILES) rmSync(join(memberFolderOf(place, name), file), { force: true })
 }
 
 /** Returns a group id of the member's own, by which the packet filter recognizes its packets; see fault.ts. */
@@ -132,6 +180,12 @@ function fencerPart({ place, credentials }: Cluster, name: string): Part {
   const file = join(place.runFolder, `${name}.json`)
   writeOwned(place, file, renderFencer(place.topology, name, credentials))
   return { ...ourProgram(place), args: [join(import.meta.dirname, 'fencer.ts'), file] }
+}
+
+function recorderPart({ place, credentials }: Cluster): Part {
+  const file = join(place.runFolder, 'recorder.json')
+  writeOwned(place, file, JSON.stringify(credentials))
+  return { ...ourProgram(place), args: [join(import.meta.dirname, 'backup/recorder.ts'), place.folder, file] }
 }
 
 const gatewayProgram = resolve(import.meta.dirname, '../gateway/main.ts')

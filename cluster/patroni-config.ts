@@ -2,6 +2,7 @@
 // when a primary is replaced.
 
 import { readFileSync } from 'node:fs'
+import { quote, type Repository, renderPgBackRest } from './backup/pgbackrest-config.ts'
 import type { Credentials } from './credentials.ts'
 import { LOOPBACK, listenAddressOf, type Member, type Topology } from './topology.ts'
 
@@ -14,6 +15,23 @@ export type MemberPlace = {
   readonly postgresBinaries: string | undefined
   /** Folder of the files that filesOf returns. */
   readonly configFolder: string
+  /** What the log is archived with; undefined if the cluster has no backups. */
+  readonly archive?: Archive | undefined
+  /** What a group without data begins with; undefined if it begins empty. */
+  readonly recovery?: Recovery | undefined
+}
+
+type Archive = {
+  /** pgBackRest. */
+  readonly program: string
+  readonly repository: Repository
+}
+
+export type Recovery = Archive & {
+  /** Restore point of all groups at which the recovery ends. */
+  readonly point: string
+  /** By the name of each group, the backup to begin with. */
+  readonly sets: Readonly<Record<string, string>>
 }
 
 /** Returns the files of a member by name: the configuration of its Patroni, and what Patroni runs and sends. */
@@ -23,10 +41,22 @@ export function filesOf(
   credentials: Credentials,
   place: MemberPlace,
 ): ReadonlyMap<string, string> {
+  const { archive, recovery, folder } = place
+  const pgbackrest = ({ repository }: Archive) =>
+    renderPgBackRest(repository, groupOf(topology, member).name, folder, [
+      { dataFolder: dataFolder(folder), socketFolder: folder, port: member.postgresPort },
+    ])
   return new Map([
     [configurationOf(member.name), renderPatroni(topology, member, credentials, place)],
     [announcementOf(member.name), renderAnnouncement(member, credentials)],
-    ...[ANNOUNCER, GUARDED_PATRONI].map((name): [string, string] => [
+    ...(archive ? [[ARCHIVE_CONFIGURATION, pgbackrest(archive)] as const] : []),
+    ...(recovery
+      ? [
+          [RECOVERY_CONFIGURATION, pgbackrest(recovery)] as const,
+          [RECOVERY_STATEMENTS, renderNodes(topology)] as const,
+        ]
+      : []),
+    ...[ANNOUNCER, GUARDED_PATRONI, ...(archive ? [ARCHIVER] : [])].map((name): [string, string] => [
       name,
       readFileSync(new URL(`node/${name}`, import.meta.url), 'utf8'),
     ]),
@@ -36,6 +66,12 @@ export function filesOf(
 export const configurationOf = (member: string) => `${member}.json`
 const announcementOf = (member: string) => `${member}.announcement`
 const ANNOUNCER = 'announce-primary.sh'
+const ARCHIVER = 'archive-segment.sh'
+const ARCHIVE_CONFIGURATION = 'archive.conf'
+const RECOVERY_CONFIGURATION = 'recovery.conf'
+const RECOVERY_STATEMENTS = 'recovery.sql'
+/** Files that a member needs only until it is restored. */
+export const RECOVERY_FILES = [RECOVERY_CONFIGURATION, RECOVERY_STATEMENTS]
 /** Program that runs instead of Patroni's own, with the configuration as its argument. */
 export const GUARDED_PATRONI = 'guarded-patroni.py'
 /** Release whose transactions guarded-patroni.py replaces: another one may take the leader key in another way. */
@@ -44,6 +80,7 @@ export const PATRONI_VERSION = '4.1.5'
 const PATRONI_USER = 'patroni'
 
 const dataFolder = (folder: string) => `${folder}/data`
+const groupOf = ({ groups }: Topology, { group }: Member) => groups[group]!
 
 /** Seconds. `loop_wait + 2 * retry_timeout <= ttl` must hold, and Patroni accepts no ttl below 20. */
 const TIMES = { ttl: 20, loop_wait: 1, retry_timeout: 3 }
@@ -103,7 +140,13 @@ export function renderPatroni(
         failsafe_mode: true,
         postgresql: { use_pg_rewind: true, use_slots: true, parameters: parametersOf(topology) },
       },
-      initdb: [{ encoding: 'UTF8' }, { locale: 'C.UTF-8' }, 'data-checksums'],
+      initdb: [
+        { encoding: 'UTF8' },
+        { locale: 'C.UTF-8' },
+        'data-checksums',
+        ...(place.archive ? [{ 'wal-segsize': ARCHIVED_SEGMENT_MIB }] : []),
+      ],
+      ...(place.recovery ? recoveryOf(topology, member, place.recovery, place) : {}),
     },
     ...(topology.isCitus ? { citus: { group: member.group, database: DATABASE } } : {}),
     postgresql: {
@@ -129,6 +172,7 @@ export function renderPatroni(
         ...(topology.isCitus
           ? { 'citus.node_conninfo': `sslmode=verify-ca sslrootcert=${authorityFile}` }
           : {}),
+        ...(place.archive ? archivingOf(topology, member, place.archive, place) : {}),
       },
       pg_hba: [
         // Patroni, whatever account it runs as. As replicator it queries its own position in the log.
@@ -149,6 +193,105 @@ export function renderPatroni(
     watchdog: { mode: 'off' },
   }
   return `${JSON.stringify(configuration, null, 2)}\n`
+}
+
+/**
+ * MiB of a file of the log, if it is archived. A restore point finishes one every few seconds, and PostgreSQL writes the
+ * rest of it as zeros, on each member; with the usual 16 MiB that would be four times as much.
+ */
+const ARCHIVED_SEGMENT_MIB = '4'
+
+/** Returns the settings with which each member archives its log, or keeps it until the primary has; see the script. */
+function archivingOf(
+  topology: Topology,
+  member: Member,
+  { program, repository }: Archive,
+  { folder, configFolder, postgresBinaries }: MemberPlace,
+) {
+  const stanza = groupOf(topology, member).name
+  const words = [
+    `${configFolder}/${ARCHIVER}`,
+    `${repository.folder}/archive/${stanza}`,
+    postgresBinaries ? `${postgresBinaries}/pg_controldata` : 'pg_controldata',
+    dataFolder(folder),
+    program,
+    `${configFolder}/${ARCHIVE_CONFIGURATION}`,
+    stanza,
+  ]
+  return {
+    archive_mode: 'always',
+    // PostgreSQL replaces %p and %f.
+    archive_command: `bash ${words.map((word) => quote(word).replaceAll('%', '%%')).join(' ')} '%p' '%f'`,
+  }
+}
+
+/** Returns how Patroni creates a group from a backup: up to a restore point, and on a timeline of its own from there. */
+function recoveryOf(
+  topology: Topology,
+  member: Member,
+  { program, point, sets }: Recovery,
+  { folder, configFolder, postgresBinaries }: MemberPlace,
+) {
+  const stanza = groupOf(topology, member).name
+  const pgbackrest = [program, `--config=${configFolder}/${RECOVERY_CONFIGURATION}`, `--stanza=${stanza}`]
+  const render = (words: readonly string[]) => words.map(quote).join(' ')
+  const data = dataFolder(folder)
+  const psql = postgresBinaries ? `${postgresBinaries}/psql` : 'psql'
+  return {
+    method: 'backup',
+    backup: {
+      // pgBackRest needs the folder to exist.
+      command: render([
+        'bash',
+        '-c',
+        'mkdir -p -m 700 "$0" && exec "$@"',
+        data,
+        ...pgbackrest,
+        `--set=${sets[stanza]}`,
+        '--type=none',
+        'restore',
+      ]),
+      no_params: true,
+      recovery_conf: {
+        restore_command: `${render(pgbackrest).replaceAll('%', '%%')} archive-get '%f' '%p'`,
+        recovery_target_name: point,
+        recovery_target_timeline: 'latest',
+        recovery_target_action: 'promote',
+      },
+    },
+    ...(topology.isCitus
+      ? {
+          post_init: render([
+            psql,
+            '-X',
+            '-q',
+            '-v',
+            'ON_ERROR_STOP=1',
+            '-f',
+            `${configFolder}/${RECOVERY_STATEMENTS}`,
+          ]),
+        }
+      : {}),
+  }
+}
+
+/**
+ * Renders the statements that a restored node runs before it serves. Its tables name the nodes of the cluster that was
+ * backed up, which may still run, and have its passwords. Each group gets the address of its first member; Patroni
+ * replaces that by its primary's, and registers the secondaries. The passwords are in a passfile.
+ */
+export function renderNodes({ groups }: Topology): string {
+  const addresses = groups.map(({ number, members }) => `(${number}, ${members[0]!.connectPort})`).join(', ')
+  return `\\connect ${DATABASE}
+begin;
+delete from pg_dist_authinfo;
+delete from pg_dist_node where noderole <> 'primary';
+-- First to addresses that no node has, because no two nodes may share one at any time.
+update pg_dist_node set nodename = 'restored', nodeport = groupid + 1;
+update pg_dist_node set nodename = '${LOOPBACK}', nodeport = port
+  from (values ${addresses}) address (number, port) where groupid = number;
+commit;
+`
 }
 
 /** Returns the command with which a worker's Patroni calls node/announce-primary.sh. */

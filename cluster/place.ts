@@ -35,13 +35,15 @@ const DEFAULT_FOLDER =
 const SIZE_FILE = 'tessera-cluster.json'
 
 /** Properties that may differ from the size that a cluster was created with. */
-const CHANGEABLE = ['gateways', 'demo']
+const CHANGEABLE = ['gateways', 'demo', 'backups', 'backupKey', 'backupsKept']
+
+/** Returns the folder of a cluster, or of the usual one if none is named. */
+export const folderOf = (folder: string | undefined) => resolve(folder ?? DEFAULT_FOLDER)
 
 /** Returns the place of a cluster. @param size as requested; an existing cluster keeps the size of its creation */
 export function findPlace(folder: string | undefined, size: Partial<Size>): Place {
-  const place = resolve(folder ?? DEFAULT_FOLDER)
-  const file = join(place, SIZE_FILE)
-  const made = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Size) : undefined
+  const place = folderOf(folder)
+  const made = readSize(place)
   const wanted = { ...DEFAULT_SIZE, ...made, ...size }
   for (const [name, value] of Object.entries(made ?? {})) {
     if (!CHANGEABLE.includes(name) && wanted[name as keyof Size] !== value)
@@ -56,6 +58,12 @@ export function findPlace(folder: string | undefined, size: Partial<Size>): Plac
     size: wanted,
     topology: makeTopology(wanted),
   }
+}
+
+/** Returns the size of the cluster in a folder; undefined if there is none. */
+export function readSize(folder: string): Size | undefined {
+  const file = join(folder, SIZE_FILE)
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Size) : undefined
 }
 
 /** Returns true if a cluster was created here. */
@@ -126,6 +134,8 @@ export type Programs = {
   readonly etcd: string
   readonly haproxy: string
   readonly tini: string
+  /** pgBackRest; undefined if it is not installed. Only backups need it. */
+  readonly pgbackrest: string | undefined
 }
 
 /** Returns the folder of the tools, which is next to the data, so that it survives the destruction of the cluster. */
@@ -149,6 +159,7 @@ export function findPrograms(place: Place): Programs {
     etcd: need('etcd', findProgram('etcd')),
     haproxy: need('HAProxy', findProgram('haproxy')),
     tini: need('tini', findProgram('tini')),
+    pgbackrest: findProgram('pgbackrest'),
   }
   if (missing.length === 0) return programs
   throw new ClusterError(`Missing: ${missing.join(', ')}; \`npm run cluster -- setup\` installs what it can.`)

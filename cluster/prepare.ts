@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client, DatabaseError } from 'pg'
 import type { Credentials } from './credentials.ts'
-import { withSuperuser } from './database-urls.ts'
+import { primaryPortOf, withSuperuser } from './database-urls.ts'
 import { DATABASE } from './patroni-config.ts'
 import { ClusterError } from './place.ts'
 import type { Member, Topology } from './topology.ts'
@@ -66,7 +66,7 @@ async function allowSecondaryReads(topology: Topology, credentials: Credentials)
     client.query('grant set on parameter citus.use_secondary_nodes to tessera_read')
   await withSuperuser(topology, credentials, grant)
   for (const { number } of topology.groups.slice(1))
-    await withSuperuser(topology, credentials, grant, ({ groupPorts }) => groupPorts.get(number)!.write)
+    await withSuperuser(topology, credentials, grant, primaryPortOf(number))
 }
 
 export type RegisteredNode = {

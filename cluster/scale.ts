@@ -2,6 +2,7 @@
 // shards. Every step can be repeated, so after an interruption the same command completes the work.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { startArchiving } from './backup/backup.ts'
 import { findDaemon, signal } from './daemon.ts'
 import { withSuperuser } from './database-urls.ts'
 import { isStartedIn, type Report, restart, untilMembersRun } from './launcher.ts'
@@ -63,6 +64,7 @@ export async function addWorker(cluster: Cluster, report: Report): Promise<Clust
   for (const { name } of place.topology.fencers) await restart(larger, name)
   const members = await untilMembersRun(place.topology, report, isStartedIn(place))
   await prepareDatabase(place.topology, cluster.credentials, members, report)
+  await startArchiving(larger, report)
   await balance(larger, report)
   return larger
 }

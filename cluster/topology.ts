@@ -59,6 +59,8 @@ export type Topology = {
   readonly store: readonly StoreMember[]
   /** One fencer next to each member of etcd; a majority of them must agree. */
   readonly fencers: readonly { readonly name: string }[]
+  /** The process that creates restore points, if the cluster has backups. */
+  readonly recorders: readonly { readonly name: string }[]
   readonly gateways: readonly GatewayPlace[]
 }
 
@@ -113,6 +115,12 @@ export type Size = {
   readonly demo: boolean
   /** MiB of each member's file system in memory, for trials; 0 if members use the cluster's folder. */
   readonly disk: number
+  /** Folder of the backups and the archived log; empty if there are none. */
+  readonly backups: string
+  /** File with the key that encrypts them. */
+  readonly backupKey: string
+  /** Number of full backups of each group that are kept, with all that builds on them. */
+  readonly backupsKept: number
 }
 
 export const DEFAULT_SIZE: Size = {
@@ -124,6 +132,9 @@ export const DEFAULT_SIZE: Size = {
   basePort: 25_000,
   demo: true,
   disk: 0,
+  backups: '',
+  backupKey: '',
+  backupsKept: 2,
 }
 
 /** Largest number of groups, without that of the coordinator. */
@@ -205,6 +216,7 @@ export function makeTopology(size: Size, placement: Placement = 'loopback'): Top
     proxies,
     store,
     fencers: store.map((_, index) => ({ name: `fencer${index + 1}` })),
+    recorders: size.backups ? [{ name: 'recorder' }] : [],
     gateways: Array.from({ length: size.gateways }, (_, index) => {
       const name = `gateway${index + 1}`
       return { name, host: hostOf(name), port: port('gateway', index) }

@@ -3,6 +3,8 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type pg from 'pg'
+import { startArchiving } from '../backup/backup.ts'
+import { claimRepository } from '../backup/repository.ts'
 import { withSuperuser } from '../database-urls.ts'
 import { destroy, type Report, up } from '../launcher.ts'
 import { type Cluster, openSecrets } from '../parts.ts'
@@ -72,9 +74,11 @@ export async function openTrial(
   try {
     // The tools are those of the default place.
     const programs = findPrograms(findPlace(undefined, {}))
+    claimRepository(place)
     makePlace(place)
     const cluster = { place, programs, credentials: await openSecrets(place) }
     await Promise.all([up(cluster, report), meanwhile(cluster)])
+    await startArchiving(cluster, report)
     // On a busy machine there may be a failover between two runs, too.
     const query = (text: string, values: readonly unknown[] = []) =>
       oncePossible(() =>
