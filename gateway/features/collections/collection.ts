@@ -62,7 +62,7 @@ export type Collection = {
   readonly temporalEnd: Column | undefined
   /** Year to which the coordinates belong; undefined if it is not known. */
   readonly coordinateEpoch: number | undefined
-  /** Who may read and change it; undefined if that is what holds for all collections. */
+  /** Rules on who may read and change it; undefined if it has none of its own. */
   readonly rules: Rules | undefined
   readonly estimatedRows: number
   /** Every column that is read, except the geometry; together with it, they make up a version of a row. */
