@@ -126,6 +126,32 @@ export function requirePrecondition(request: FastifyRequest, collection: Collect
   )
 }
 
+/**
+ * Checks the condition of a change of many features that exist. There is only one, `If-Match: *`, by which the client says
+ * that it overwrites whatever they are now.
+ * @param isRequired true in a collection whose changes need a condition
+ * @throws GatewayError header-invalid, precondition-required
+ */
+export function checkConditionOfMany({ headers }: FastifyRequest, { id }: Collection, isRequired: boolean) {
+  if (headers['if-none-match'] !== undefined)
+    throw gatewayError('header-invalid', 'If-None-Match is for a single feature; leave it out here.', {
+      header: 'If-None-Match',
+    })
+  const tags = headers['if-match']?.trim()
+  if (tags !== undefined && tags !== '*')
+    throw gatewayError(
+      'header-invalid',
+      'If-Match can name a single feature alone; send If-Match: * here, or leave it out.',
+      { header: 'If-Match' },
+    )
+  if (isRequired && tags === undefined)
+    throw gatewayError(
+      'precondition-required',
+      `Changes in ${id} need a condition: send If-Match: * to change these features whatever they are now.`,
+      { header: 'If-Match', collection: id },
+    )
+}
+
 /** Returns the second since 1970 that If-Unmodified-Since names; undefined if it does not count. */
 export const unmodifiedSinceOf = ({ headers }: FastifyRequest, { touched }: Collection) =>
   touched === undefined || headers['if-match'] !== undefined

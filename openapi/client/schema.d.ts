@@ -2210,6 +2210,8 @@ export interface operations {
                 "consistency-token"?: string;
                 /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
+                /** @description `*`: the features are changed whatever they are now, which a collection can require to be said (428). */
+                "if-match"?: string;
                 /** @description `max-affected=5000`: most features that may be changed; more are an error (412), and none is changed. 1000 without it. */
                 prefer?: string;
             };
@@ -2354,6 +2356,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The collection takes no change without If-Match or If-Unmodified-Since; nothing has changed. */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -2399,6 +2411,8 @@ export interface operations {
                 "consistency-token"?: string;
                 /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
                 "idempotency-key"?: string;
+                /** @description `*`: the features are changed whatever they are now, which a collection can require to be said (428). */
+                "if-match"?: string;
                 /** @description `max-affected=5000`: most features that may be changed; more are an error (412), and none is changed. 1000 without it. */
                 prefer?: string;
             };
@@ -2540,6 +2554,16 @@ export interface operations {
             };
             /** @description The feature is not valid: each fault is named; nothing has changed. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The collection takes no change without If-Match or If-Unmodified-Since; nothing has changed. */
+            428: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -35,6 +35,7 @@ import { acceptBodies, acceptStreams, FEATURE_TYPES, PATCH_TYPES } from '../body
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
 import { boxParameters, selectionParameters, takeDraft } from '../feature-parameters.ts'
 import {
+  checkConditionOfMany,
   featureTag,
   featureUrl,
   parsePrecondition,
@@ -197,6 +198,13 @@ const selectionQuery = Type.Object(
 const SELECTION_PARAMETERS = Object.keys(selectionQuery.properties)
 const selectionHeaders = Type.Object({
   ...changeHeaders,
+  'if-match': Type.Optional(
+    Type.String({
+      description:
+        '`*`: the features are changed whatever they are now, which a collection can require to be said (428).',
+      example: '*',
+    }),
+  ),
   prefer: Type.Optional(
     Type.String({
       description: `\`max-affected=5000\`: most features that may be changed; more are an error (412), and none is changed. ${DEFAULT_MAX_AFFECTED} without it.`,
@@ -210,6 +218,7 @@ const selectionAnswer = {
     headers: changeAnswer,
   },
   404: notFound,
+  428: conditionMissing,
   ...changeProblems,
   412: problemOf('More features meet the conditions than may be changed; nothing has changed.'),
 }
@@ -297,14 +306,10 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
   }
   /** Changes or removes all features that a request selects. */
   const changeSelected = async (request: FastifyRequest, reply: FastifyReply, collection: Collection) => {
-    for (const header of ['if-match', 'if-none-match'])
-      if (request.headers[header] !== undefined)
-        throw gatewayError('header-invalid', `${header} is for a single feature; leave it out here.`, {
-          header,
-        })
     const { 'dry-run': isDryRun = false, ...parameters } = request.query as ItemParameters & {
       'dry-run'?: boolean
     }
+    checkConditionOfMany(request, collection, !isDryRun && requiresCondition(collection))
     const most = maxAffectedOf(request)
     const patch =
       request.method === 'PATCH'
@@ -502,8 +507,10 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
             'insert in this collection, whose features get their ids from the server',
             'insert',
           )
-        if (mode === 'upsert') checkAmong('editors', request, collection, reply)
-        if (mode === 'upsert' && requiresCondition(collection)) requirePrecondition(request, collection)
+        if (mode === 'upsert') {
+          checkAmong('editors', request, collection, reply)
+          checkConditionOfMany(request, collection, requiresCondition(collection))
+        }
         const create = async (body: unknown) => {
           const done = await change(request, reply, collection, (changes) => changes.create(collection, body))
           return answer(request, reply, collection, done)

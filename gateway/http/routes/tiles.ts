@@ -3,7 +3,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Origin } from '../../database/consistency.ts'
-import { gatewayError, invalidParameter, quoted } from '../../errors.ts'
+import { gatewayError, quoted } from '../../errors.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import type { Extents } from '../../features/collections/extent.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
@@ -101,10 +101,12 @@ const zxyParams = Type.Object({
 })
 
 const collectionsParameter = Type.Optional(
-  Type.Array(Type.String(), {
+  Type.Array(Type.String({ minLength: 1 }), {
+    minItems: 1,
+    maxItems: MAX_LAYERS,
     description: `Ids or URLs of collections, at most ${MAX_LAYERS}, in the order of the layers. Without it, all collections are in the tiles, or the first ${MAX_LAYERS}.`,
     example: ['countries', 'cities'],
-    'x-expected': 'ids of collections separated by commas',
+    'x-expected': `1 to ${MAX_LAYERS} ids of collections separated by commas`,
   }),
 )
 const clusterParameter = Type.Optional(
@@ -318,17 +320,11 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
   const chosen = (request: FastifyRequest, names: readonly string[] | undefined): readonly Collection[] => {
     if (!names) return visible.list(request).slice(0, MAX_LAYERS)
     const prefix = `${request.publicUrl}/collections/`
-    const ids = [
-      ...new Set(
-        names
-          .filter(Boolean)
-          .map((name) => (name.startsWith(prefix) ? decodeURIComponent(name.slice(prefix.length)) : name)),
-      ),
-    ]
+    const ids = new Set(
+      names.map((name) => (name.startsWith(prefix) ? decodeURIComponent(name.slice(prefix.length)) : name)),
+    )
     const known = visible.list(request)
-    if (ids.length === 0 || ids.length > MAX_LAYERS)
-      throw invalidParameter('collections', `1 to ${MAX_LAYERS} ids of collections`, known[0]?.id ?? 'cities')
-    return ids.map((id) => {
+    return [...ids].map((id) => {
       const collection = known.find((one) => one.id === id)
       if (collection) return collection
       throw gatewayError(

@@ -121,6 +121,47 @@ test('a collection can refuse changes without a condition, and the refusal names
   assert.equal((await change('set_plain')).status, 200)
 })
 
+test('a collection whose changes need a condition wants If-Match: * for many features at once, and takes no tag', async () => {
+  await set('set', 'set_parcels', '--require-precondition')
+  const many = (
+    method: string,
+    headers: Record<string, string>,
+    path = '/collections/set_parcels/items?id=1',
+  ) => client(path, changeOf(method, headers, withName))
+  const withName = { properties: { name: 'many' } }
+  for (const method of ['PATCH', 'DELETE']) {
+    const refused = await many(method, {})
+    assert.deepEqual(
+      [refused.status, refused.json.code, refused.json.header],
+      [428, 'precondition-required', 'If-Match'],
+      method,
+    )
+    assert.match(refused.json.detail, /If-Match: \*/)
+    for (const [header, value] of [
+      ['If-Match', '"x.1"'],
+      ['If-None-Match', '*'],
+    ] as const) {
+      const { status, json } = await many(method, { [header]: value })
+      assert.deepEqual([status, json.code, json.header], [400, 'header-invalid', header], method)
+    }
+    const counted = await many(method, {}, '/collections/set_parcels/items?id=1&dry-run=true')
+    assert.deepEqual([counted.status, counted.json.numberMatched], [200, 1], method)
+  }
+  const changed = await many('PATCH', { 'if-match': '*' })
+  assert.deepEqual([changed.status, changed.json.numberChanged], [200, 1])
+  const upsert = (headers: Record<string, string>) =>
+    client('/collections/set_parcels/items?mode=upsert', {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-ndjson', ...headers },
+      body: `${JSON.stringify({ ...feature, id: 1 })}\n`,
+    })
+  assert.equal((await upsert({})).status, 428)
+  assert.equal((await upsert({ 'if-none-match': '*' })).status, 400)
+  assert.equal((await upsert({ 'if-match': '*' })).status, 201)
+  const plain = await client('/collections/set_plain/items?id=1', changeOf('PATCH', {}, withName))
+  assert.equal(plain.status, 200)
+})
+
 test('a collection can be an exception from what holds for all', async () => {
   assert.equal((await change('set_plain', {}, 'PATCH', {}, strict.client)).status, 428)
   await set('set', 'set_plain', '--no-require-precondition')

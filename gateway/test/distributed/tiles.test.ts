@@ -288,6 +288,11 @@ test('/req/collections-selection/query-collections, /req/collections-selection/c
     ['countries'],
   )
   assert.match(linksOf(tileset, 'item')[0]!.href, /\?collections=countries$/)
+  for (const names of ['', ',', 'cities,', Array(51).fill('cities').join()]) {
+    const refused = await client(`${path}?collections=${names}`)
+    assert.deepEqual([refused.status, refused.json.parameter], [400, 'collections'], names)
+    assert.match(refused.json.detail, /1 to 50 ids of collections/)
+  }
   const { status, json: problem } = await client(`${path}?collections=cities,nothing`)
   assert.equal(status, 400)
   assert.equal(problem.parameter, 'collections')
