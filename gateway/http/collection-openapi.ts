@@ -9,7 +9,14 @@ import { collectionUrl } from './feature-response.ts'
 
 type Schema = Record<string, unknown>
 type Parameter = { in: string; name: string; schema?: object }
-type Operation = { operationId?: string; parameters?: Parameter[] }
+type Operation = {
+  operationId?: string
+  summary?: string
+  security?: object
+  parameters?: Parameter[]
+  requestBody?: object
+  responses?: Readonly<Record<string, object>>
+}
 type Document = {
   readonly info: object
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
@@ -77,39 +84,100 @@ function pathsOf({ paths }: Document, collection: Collection): Document['paths']
   )
 }
 
-/** Most collections whose items have a path of their own: it takes some ten kilobytes. */
-const MAX_LISTED = 100
+/** Most collections whose items have a path of their own: each takes one to seven kilobytes. */
+const MAX_LISTED = 1_000
 
 /**
- * Returns the document of the API with the items of each collection, because GDAL sends a filter only for properties that
- * are parameters there. It writes names without quotes, and compares any property with null; a collection with one that
- * cannot be named so is left out.
+ * Returns the function that describes the API with the items of each collection, because GDAL sends a filter only for
+ * properties that are parameters there. It writes names without quotes, and compares any property with null; a collection
+ * with one that cannot be named so is left out. What the paths have in common is referred to. The text is made again only
+ * for other collections.
  * @param document of the whole API
  */
-export function listCollections(document: object, collections: readonly Collection[]): object {
-  const { paths } = document as Document
-  const listed = collections
-    .filter(({ properties }) => properties.every((one) => isPlainName(one.name) && isFilterable(one)))
-    .slice(0, MAX_LISTED)
-    .map((collection): [string, Record<string, Operation>] => {
-      const path = ITEMS.replace(COLLECTION, collectionUrl('', collection))
-      const methods = Object.entries(pathsOf(document as Document, collection)[path]!)
-      return [
-        path,
-        Object.fromEntries(
-          methods.map(([method, operation]) => [
-            method,
-            {
-              ...operation,
-              operationId: `${operation.operationId}.${collection.id}`,
-              parameters: operation.parameters!.map(withDraft),
-            },
-          ]),
-        ),
-      ]
-    })
-  return { ...document, paths: { ...Object.fromEntries(listed), ...paths } }
+export function makeDescription(
+  document: object,
+): (collections: readonly Collection[], base: string) => string {
+  const { servers: _, ...rest } = document as Document & { servers: unknown }
+  const { shared, refer } = shareOperations(rest)
+  let last: { readonly collections: readonly Collection[]; readonly text: string } | undefined
+  return (collections, base) => {
+    if (
+      last?.collections.length !== collections.length ||
+      last.collections.some((one, at) => one !== collections[at])
+    ) {
+      const listed = collections
+        .filter(({ properties }) => properties.every((one) => isPlainName(one.name) && isFilterable(one)))
+        .slice(0, MAX_LISTED)
+        .map((one): [string, object] => [ITEMS.replace(COLLECTION, collectionUrl('', one)), refer(one)])
+      const described = {
+        ...rest,
+        paths: { ...Object.fromEntries(listed), ...rest.paths },
+        components: { ...rest.components, ...shared },
+      }
+      last = { collections, text: JSON.stringify(described) }
+    }
+    return `${last.text.slice(0, -1)},"servers":${JSON.stringify([{ url: base }])}}`
+  }
 }
+
+/**
+ * Returns the parts of the operations on items, by their names in the document, and the operations of a collection that refer
+ * to them.
+ */
+function shareOperations({ paths }: Document) {
+  const parts = { parameters: {}, requestBodies: {}, responses: {} } as Record<string, Record<string, object>>
+  const share = (kind: string, name: string, part: object) => {
+    parts[kind]![name] = part
+    return { $ref: `#/components/${kind}/${name}` }
+  }
+  const methods = Object.entries(paths[ITEMS]!).map(([method, operation]) => {
+    const { operationId, summary, security, parameters = [], requestBody, responses = {} } = operation
+    const own = parameters.filter(({ in: place, name }) => place !== 'path' && name !== ANY_PROPERTY)
+    const referring = {
+      ...(requestBody ? { requestBody: share('requestBodies', method, requestBody) } : {}),
+      responses: Object.fromEntries(
+        Object.entries(responses).map(([status, response]) => [
+          status,
+          share('responses', `${method}.${status}`, response),
+        ]),
+      ),
+    }
+    return {
+      method,
+      operationId,
+      others: { summary, ...(security ? { security } : {}) },
+      referring,
+      taken: new Set(own.map(({ name }) => name)),
+      given: own.map((one) => share('parameters', `${method}.${one.name}`, withDraft(one))),
+      isSelecting: parameters.some(({ name }) => name === ANY_PROPERTY),
+    }
+  })
+  const refer = (collection: Collection) =>
+    Object.fromEntries(
+      methods
+        .filter(({ method }) => !(method in RIGHTS) || collection.capabilities?.[RIGHTS[method]!])
+        .map(({ method, operationId, others, referring, taken, given, isSelecting }) => [
+          method,
+          {
+            operationId: `${operationId}.${collection.id}`,
+            ...others,
+            parameters: [
+              ...given,
+              ...(isSelecting ? parametersOf(collection, taken).map(withoutDescription) : []),
+            ],
+            ...referring,
+          },
+        ]),
+    )
+  return { shared: parts, refer }
+}
+
+/** What a property means is in the document of its collection. */
+const withoutDescription = ({ name, schema }: { name: string; schema: Schema }) => ({
+  name,
+  in: 'query',
+  schema: { type: schema.type },
+})
 
 /** GDAL knows the language of filters by its name in drafts. */
 const withDraft = (parameter: Parameter): Parameter =>

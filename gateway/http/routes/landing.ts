@@ -1,7 +1,7 @@
 // Owns the API's description of itself: landing page, conformance, definition.
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { listCollections } from '../collection-openapi.ts'
+import { makeDescription } from '../collection-openapi.ts'
 import { sendApiPage } from '../html/api-page.ts'
 import { sendPage } from '../html/layout.ts'
 import { conformancePage, landingPage } from '../html/overview-pages.ts'
@@ -89,6 +89,7 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
     },
   )
 
+  let describe: ReturnType<typeof makeDescription> | undefined
   app.get(
     '/api',
     {
@@ -109,14 +110,8 @@ export const landing: FastifyPluginAsyncTypebox<Services> = async (app, { confor
     },
     async (request, reply) => {
       reply.type(negotiate(request, [OPENAPI]).type)
-      return reply.send(
-        Buffer.from(
-          JSON.stringify({
-            ...listCollections(app.openapi(), visible.list(request)),
-            servers: [{ url: request.publicUrl }],
-          }),
-        ),
-      )
+      describe ??= makeDescription(app.openapi())
+      return reply.send(Buffer.from(describe(visible.list(request), request.publicUrl)))
     },
   )
 

@@ -174,6 +174,38 @@ test("a collection's OpenAPI document has its properties, and only what can be d
   assert.deepEqual(Object.keys(view.paths['/collections/brooks_seen/items']), ['get'])
 })
 
+test('the definition of the API has the items of each collection, with what they have in common by reference', async () => {
+  const { json: document, text } = await client('/api')
+  const resolve = ({ $ref }: { $ref: string }) =>
+    $ref
+      .slice(2)
+      .split('/')
+      .reduce((part, name) => part[name], document)
+  const { get, post } = document.paths['/collections/cities/items']
+  const { parameters: general } = document.paths['/collections/{collectionId}/items'].get
+  const named = get.parameters.map((one: { $ref?: string; name?: string }) =>
+    one.$ref === undefined ? one : resolve(one as { $ref: string }),
+  )
+  for (const { name, in: place } of general)
+    if (place === 'query' && name !== 'property')
+      assert.ok(
+        named.some((one: { name: string }) => one.name === name),
+        name,
+      )
+  const name = named.find((one: { name: string }) => one.name === 'name')
+  assert.deepEqual(name, { name: 'name', in: 'query', schema: { type: 'string' } })
+  assert.ok(resolve(get.responses[200]).content['application/geo+json'])
+  assert.ok(resolve(post.requestBody).content)
+  const config = await createConfig({ extends: ['recommended'] })
+  const problems = await lintFromString({ source: text, absoluteRef: 'openapi.json', config })
+  assert.deepEqual(
+    problems
+      .filter(({ severity }) => severity === 'error')
+      .map(({ message, location }) => [message, location[0]?.pointer]),
+    [],
+  )
+})
+
 test('/conf/returnables-and-receivables: features are what their schema says', async () => {
   const { properties: members } = await schemaAt('/collections/brooks/schema')
   const ajv = new Ajv2020({ strict: false, validateFormats: false })

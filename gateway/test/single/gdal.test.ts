@@ -82,25 +82,30 @@ const sentSince = (first: number) =>
 test('GDAL has the gateway evaluate its filters, with the same results as on a file', options, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'tessera-test-'))
   after(() => rmSync(folder, { recursive: true, force: true }))
-  // Its name is among the first, and thus in /api, whatever tables other tests make.
+  // There are more than a hundred collections before it.
   await session.query(`
-    create table a_gdal_place (id int primary key, name text, population int, ratio float8, opened date, seen timestamptz,
+    do $$ begin
+      for i in 1..120 loop
+        execute format('create table gdal_filler_%s (id int primary key, name text, geom geometry(Point, 4326))', i);
+      end loop;
+    end $$;
+    create table zz_gdal_place (id int primary key, name text, population int, ratio float8, opened date, seen timestamptz,
       geom geometry(Point, 4326));
-    insert into a_gdal_place select i,
+    insert into zz_gdal_place select i,
       (array['Bern', 'bergün', 'C:\\temp', 'it''s', 'Zürich', null])[1 + i % 6], i * 1000, i / 7.0, date '2020-01-01' + i,
       timestamptz '2020-01-01T10:00:00Z' + i * interval '1 hour', st_setsrid(st_makepoint(i / 10.0, 47), 4326)
     from generate_series(1, 120) i`)
   await catalog.reload()
   const source = `OAPIF:${client.url}/`
   const file = join(folder, 'places.geojson')
-  await run('ogr2ogr', ['-f', 'GeoJSON', file, source, 'a_gdal_place', '-oo', 'PAGE_SIZE=1000'])
+  await run('ogr2ogr', ['-f', 'GeoJSON', file, source, 'zz_gdal_place', '-oo', 'PAGE_SIZE=1000'])
   const idsIn = async (from: string, where: readonly string[]) => {
     const { stdout } = await run('ogr2ogr', [
       '-f',
       'CSV',
       '/vsistdout/',
       from,
-      'a_gdal_place',
+      'zz_gdal_place',
       '-select',
       'population',
       ...where,
@@ -133,6 +138,11 @@ test('GDAL has the gateway evaluate its filters, with the same results as on a f
   assert.deepEqual(await idsIn(source, box), await idsIn(file, box))
   const [parameters] = sentSince(first).filter((one) => one.has('filter'))
   assert.deepEqual([parameters!.get('bbox'), parameters!.get('filter')], ['2,46,5,48', "name = 'Bern'"])
+  await session.query(`
+    do $$ begin
+      for i in 1..120 loop execute format('drop table gdal_filler_%s', i); end loop;
+    end $$`)
+  await catalog.reload()
 })
 
 test('GDAL filters by itself where a property has a name that it would have to quote', options, async () => {
