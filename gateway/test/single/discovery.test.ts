@@ -126,8 +126,9 @@ test('a role without a grant serves without titles, hears which grant is missing
   await superuser.query('grant usage on schema tessera to bare; grant select on tessera.collection to bare')
   await until(async () => (await title()) === 'A title')
   await superuser.query('revoke usage on schema tessera from bare')
-  await until(async () => (await title()) === 'titled')
-  assert.equal(gateway.events.filter((event) => event.type === 'grant-missing').length, 3)
+  await until(() => gateway.events.filter((event) => event.type === 'grant-missing').length === 3)
+  // Rules come from the same table: what was known of a collection holds on.
+  assert.equal(await title(), 'A title')
   assert.ok(!gateway.events.some(({ type }) => type === 'catalog-load-failed'))
 })
 
