@@ -8,6 +8,7 @@ import type { Config } from './config.ts'
 import type { Database } from './database/contract.ts'
 import type { Emit } from './events.ts'
 import { makeApiKeys } from './features/access/api-key.ts'
+import { makeCollectionChanges } from './features/changes/collection-change.ts'
 import { makeIdempotencyKeys } from './features/changes/idempotency-key.ts'
 import type { Catalog } from './features/collections/catalog.ts'
 import { makeExtents } from './features/collections/extent.ts'
@@ -31,6 +32,7 @@ import { openapi } from './http/openapi.ts'
 import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
+import { collectionChanges } from './http/routes/collection-changes.ts'
 import * as collectionRoutes from './http/routes/collections.ts'
 import * as functionRoutes from './http/routes/functions.ts'
 import { health } from './http/routes/health.ts'
@@ -226,6 +228,17 @@ export async function buildApp({
     bodyLimit: config.bodyLimit,
     requiresPrecondition: config.requirePrecondition === true,
     functions,
+    ...access,
+  })
+  app.register(collectionChanges, {
+    visible,
+    changesFor: (view) =>
+      makeCollectionChanges(view, async (id) => {
+        await catalog.reload()
+        return catalog.list().find((collection) => collection.id === id)
+      }),
+    views,
+    canWrite: database.canWrite,
     ...access,
   })
   app.register(operations, { database, readMetrics, ...access })

@@ -19,6 +19,7 @@ export const errors = {
   'feature-not-addressable': { status: 404, title: 'Features cannot be addressed', isRetryable: false },
   'method-not-allowed': { status: 405, title: 'Method not allowed', isRetryable: false },
   'not-acceptable': { status: 406, title: 'Format not available', isRetryable: false },
+  'collection-conflict': { status: 409, title: 'Collection in conflict with others', isRetryable: false },
   'feature-conflict': { status: 409, title: 'Change conflicts with other features', isRetryable: false },
   'change-in-progress': { status: 409, title: 'Change in progress', isRetryable: true },
   'feature-changed': { status: 412, title: 'Feature has changed in the meantime', isRetryable: false },
@@ -26,6 +27,7 @@ export const errors = {
   'body-too-large': { status: 413, title: 'Body too large', isRetryable: false },
   'address-too-long': { status: 414, title: 'Address too long', isRetryable: false },
   'media-type-unsupported': { status: 415, title: 'Media type not supported', isRetryable: false },
+  'collection-invalid': { status: 422, title: 'Collection not valid', isRetryable: false },
   'feature-invalid': { status: 422, title: 'Feature not valid', isRetryable: false },
   'idempotency-key-reused': { status: 422, title: 'Idempotency-Key already used', isRetryable: false },
   'precondition-required': { status: 428, title: 'Condition required', isRetryable: false },
@@ -63,6 +65,10 @@ export type Fault = {
   /** Line on which the feature begins, if the body is a list of lines. */
   readonly line?: number | undefined
 }
+
+/** Returns the JSON pointer (RFC 6901) to what these names lead to. */
+export const pointerOf = (...names: readonly string[]) =>
+  names.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
 
 /** Most faults of a body that an error names: enough to mend a body, and their search ends there. */
 export const MAX_FAULTS = 20
@@ -131,3 +137,15 @@ export const invalidParameter = (parameter: string, expected: string, example: s
       example,
     },
   )
+
+/** Creates the failure of a body with faults. @param hasMore true if there are faults that are not named */
+export function invalidBody(
+  code: 'feature-invalid' | 'collection-invalid',
+  faults: readonly Fault[],
+  hasMore = false,
+) {
+  const [first] = faults
+  const others = faults.length - 1
+  const rest = hasMore ? ` (and more than ${others} others)` : others > 0 ? ` (and ${others} more)` : ''
+  return gatewayError(code, `${first!.pointer || 'The body'} ${first!.detail}${rest}.`, { errors: faults })
+}

@@ -46,6 +46,7 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
   tessera purge [COLLECTION]                   make all gateways give up the tiles that they keep, of one collection or of all
   tessera keys create NAME                     create an API key for changes; it is shown only once
     --read-only                                a key that allows no changes
+    --manage                                   a key that may also create, change and remove collections
     --collections NAME,NAME                    a key for these collections only
   tessera keys list | revoke ID
   tessera collections set NAME                 set something for one collection

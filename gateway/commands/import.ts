@@ -1,11 +1,11 @@
 // Owns `tessera import`.
 
 import { ConfigError, readConfig } from '../config.ts'
+import { DISTRIBUTIONS, type DistributeBy } from '../features/collections/managed.ts'
 import { COLUMN_TYPES, type ColumnType, parseColumnType } from '../features/import/column-type.ts'
 import { importFeatures } from '../features/import/import.ts'
 import { openSource } from '../features/import/import-source.ts'
 import { FORMATS } from '../features/import/sources/formats.ts'
-import { DISTRIBUTIONS, type DistributeBy } from '../features/import/target-table.ts'
 import { MAX_LEVEL } from '../features/sharding/cell.ts'
 import { openTerminal } from '../terminal.ts'
 import { findDatabase, INTERRUPTIONS, runUntilSignal, withOwner } from './lifecycle.ts'

@@ -7,7 +7,7 @@ import { openTerminal } from '../terminal.ts'
 import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
 import { writeTable } from './table.ts'
 
-const OPTIONS = { 'read-only': 'flag', collections: 'value' } as const
+const OPTIONS = { 'read-only': 'flag', manage: 'flag', collections: 'value' } as const
 
 export async function runKeys(args: readonly string[]) {
   const { config, options, positionals } = readConfig(args, OPTIONS)
@@ -28,10 +28,13 @@ function planWork(
   if (action === 'create' && subject) {
     const collections = options.collections?.split(',').map((name) => name.trim())
     if (collections?.includes('')) throw new ConfigError('--collections must be names separated by commas.')
+    if (options['read-only'] === 'true' && options.manage === 'true')
+      throw new ConfigError('--read-only and --manage exclude each other.')
     return async (session) => {
       const text = await createApiKey(session, {
         name: subject,
         canWrite: options['read-only'] !== 'true',
+        canManage: options.manage === 'true',
         collections,
       })
       // The key is the only text on standard output, so that a script can read it.
@@ -54,10 +57,16 @@ function planWork(
 
 async function list(session: Session) {
   const keys = await listApiKeys(session)
-  const rows = keys.map(({ id, name, canWrite, collections, createdAt, revokedAt }) => [
+  const rows = keys.map(({ id, name, canWrite, canManage, collections, createdAt, revokedAt }) => [
     id,
     name,
-    revokedAt ? `revoked ${revokedAt.toISOString()}` : canWrite ? 'changes' : 'read-only',
+    revokedAt
+      ? `revoked ${revokedAt.toISOString()}`
+      : canManage
+        ? 'manages'
+        : canWrite
+          ? 'changes'
+          : 'read-only',
     collections?.join(',') ?? 'all collections',
     createdAt.toISOString(),
   ])

@@ -224,7 +224,10 @@ const DOUBTFUL = /wait for synchronous replication|failed to commit transaction 
 
 /** Kind of the database's own rule that forbids a change. */
 export type Refusal =
-  /** a value that already exists, a reference to a row that does not exist, or a row that is still referenced */
+  /**
+   * a value or a table that already exists, a reference to a row that does not exist, or a row or a table that is still
+   * referenced
+   */
   | 'conflict'
   /** a missing value, a failed check or trigger, or a value that does not fit */
   | 'invalid'
@@ -261,8 +264,8 @@ export class RefusedChange extends Error {
 const unquoted = (name: string) => name.replace(/^"(.*)"$/s, '$1').replaceAll('""', '"')
 
 const REFUSALS: readonly (readonly [pattern: RegExp, refusal: Refusal])[] = [
-  // unique, foreign key, restrict, exclusion
-  [/^23(505|503|001|P01)$/, 'conflict'],
+  // unique, foreign key, restrict, exclusion; a table that exists, or that a view reads
+  [/^(23(505|503|001|P01)|42P07|2BP01)$/, 'conflict'],
   // not null, check, a view's check option; values that do not fit, or exceed a limit; a computed column; what is not
   // supported; an exception of a trigger
   [/^(23502|23514|44000|22...|54...|428C9|0A000|P0001)$/, 'invalid'],

@@ -65,6 +65,8 @@ export const apiKeyTable = tessera.table('api_key', {
   name: text('name').notNull(),
   secretHash: bytea('secret_hash').notNull(),
   canWrite: boolean('can_write').notNull().default(true),
+  /** True if it may also create, change and remove collections. */
+  canManage: boolean('can_manage').notNull().default(false),
   /** Ids of the collections for which the key is valid; null for all. */
   collections: text('collections').array(),
   createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),

@@ -14,7 +14,7 @@ import { parseHttpDate, sendLastModified } from './http-date.ts'
 import { link, ownLinks } from './links.ts'
 import { type Formats, HTML, JSON_FORMAT } from './negotiate.ts'
 
-export const collectionUrl = (base: string, { id }: Collection) =>
+export const collectionUrl = (base: string, { id }: Pick<Collection, 'id'>) =>
   `${base}/collections/${encodeURIComponent(id)}`
 
 export const featureUrl = (base: string, collection: Collection, id: string) =>

@@ -302,6 +302,64 @@ export const FeaturePatch = Type.Object(
   },
 )
 
+const words = {
+  title: Type.Optional(Type.String()),
+  description: Type.Optional(Type.String()),
+  license: Type.Optional(Type.String({ description: 'An SPDX identifier or a URL.' })),
+  attribution: Type.Optional(Type.String()),
+  crs: Type.Optional(
+    Type.Array(Type.String(), {
+      description:
+        'Coordinate systems in which features are served and taken besides those of all collections, as codes or URIs.',
+      example: ['EPSG:25832'],
+    }),
+  ),
+}
+
+export const NewCollection = Type.Object(
+  {
+    id: Type.String({ description: 'Up to 48 letters, digits, _ and -; it begins with a letter or _.' }),
+    ...words,
+    schema: Type.Object(
+      {},
+      {
+        additionalProperties: true,
+        description:
+          'JSON Schema of the features: properties, one of which is the geometry, and those of them that are required.',
+      },
+    ),
+    distribution: Type.Optional(
+      Type.Object(
+        {
+          by: Type.Optional(Type.Enum(['cell', 'id', 'reference'], { type: 'string' })),
+          level: Type.Optional(Type.Integer({ minimum: 0, maximum: 15 })),
+        },
+        {
+          description:
+            'What decides where features are stored: their cell (of this level), their id, or nothing, because every node has all of them.',
+        },
+      ),
+    ),
+  },
+  { $id: 'NewCollection' },
+)
+
+export const CollectionPatch = Type.Object(
+  {
+    ...words,
+    schema: Type.Optional(
+      Type.Object(
+        {},
+        { additionalProperties: true, description: 'JSON Schema with the properties that are added.' },
+      ),
+    ),
+  },
+  {
+    $id: 'CollectionPatch',
+    description: 'RFC 7396: members that are left out stay as they are; null removes a text.',
+  },
+)
+
 export const named: readonly TSchema[] = [
   Link,
   LinkTemplate,
@@ -320,6 +378,8 @@ export const named: readonly TSchema[] = [
   ChangedFeatures,
   PropertiesPatch,
   FeaturePatch,
+  NewCollection,
+  CollectionPatch,
 ]
 
 /** Describes a response and its media types, for Fastify and the document. */

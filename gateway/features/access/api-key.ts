@@ -13,6 +13,8 @@ export type ApiKey = {
   readonly id: string
   readonly name: string
   readonly canWrite: boolean
+  /** True if it may also create, change and remove collections. */
+  readonly canManage: boolean
   /** Ids of the collections for which the key is valid; undefined for all. */
   readonly collections: readonly string[] | undefined
 }
@@ -53,8 +55,8 @@ export async function createApiKey(session: Session, key: NewApiKey): Promise<st
   const id = randomBytes(ID_BYTES).toString('hex')
   const secret = randomBytes(SECRET_BYTES).toString('base64url')
   await session.query(
-    'insert into tessera.api_key (id, name, secret_hash, can_write, collections) values ($1, $2, $3, $4, $5)',
-    [id, key.name, hashOf(secret), key.canWrite, key.collections ?? null],
+    'insert into tessera.api_key (id, name, secret_hash, can_write, can_manage, collections) values ($1, $2, $3, $4, $5, $6)',
+    [id, key.name, hashOf(secret), key.canWrite, key.canManage, key.collections ?? null],
   )
   return `${PREFIX}_${id}_${secret}`
 }
@@ -66,17 +68,19 @@ export async function listApiKeys(session: Session): Promise<ListedApiKey[]> {
     id: string
     name: string
     can_write: boolean
+    can_manage: boolean
     collections: string[] | null
     created_at: Date
     revoked_at: Date | null
   }>(
-    'select id, name, can_write, collections, created_at, revoked_at from tessera.api_key order by created_at',
+    'select id, name, can_write, can_manage, collections, created_at, revoked_at from tessera.api_key order by created_at',
     [],
   )
   return rows.map((row) => ({
     id: row.id,
     name: row.name,
     canWrite: row.can_write,
+    canManage: row.can_manage,
     collections: row.collections ?? undefined,
     createdAt: row.created_at,
     revokedAt: row.revoked_at ?? undefined,
@@ -104,8 +108,10 @@ type Known = { readonly key: ApiKey; readonly secretHash: Buffer }
 
 const tableExists = statementOf(sql`select to_regclass('tessera.api_key') is not null`)
 const allKeys = statementOf(
-  sql`select id, name, can_write, array_to_json(collections), encode(secret_hash, 'hex'), revoked_at is not null
-      from tessera.api_key`,
+  // A database that was not migrated yet lacks can_manage.
+  sql`select id, name, can_write, array_to_json(collections), encode(secret_hash, 'hex'), revoked_at is not null,
+        coalesce((to_jsonb(k) ->> 'can_manage')::boolean, false)
+      from tessera.api_key k`,
 )
 
 /** Reads keys at the write port, so that the role that reads features need not see their hashes. */
@@ -124,13 +130,14 @@ export function makeApiKeys(database: Database): ApiKeys {
     known = new Map(
       rows
         .filter((row) => row[5] === 'f')
-        .map(([id, name, canWrite, collections, secretHash]) => [
+        .map(([id, name, canWrite, collections, secretHash, , canManage]) => [
           id!,
           {
             key: {
               id: id!,
               name: name!,
               canWrite: canWrite === 't',
+              canManage: canManage === 't',
               collections: collections == null ? undefined : (JSON.parse(collections) as string[]),
             },
             secretHash: Buffer.from(secretHash!, 'hex'),

@@ -23,6 +23,8 @@ const PUBLIC = 'public'
 
 /** Role of those who may change all collections that have no rule about it, as with an API key for all of them. */
 export const WRITE_ROLE = 'tessera:write'
+/** Role of those who create, change and remove collections. */
+export const MANAGE_ROLE = 'tessera:manage'
 /** Role of those who operate the gateway. */
 export const OPERATE_ROLE = 'tessera:operate'
 /** Role of every subject of a token that is accepted. */
@@ -38,7 +40,7 @@ export const ANYONE: Principal = {
 }
 
 /** A caller without credentials on this machine, while there are none. */
-export const LOCAL: Principal = { ...ANYONE, roles: new Set([WRITE_ROLE, OPERATE_ROLE]) }
+export const LOCAL: Principal = { ...ANYONE, roles: new Set([WRITE_ROLE, MANAGE_ROLE, OPERATE_ROLE]) }
 
 /** Returns the caller that has an API key. */
 export const holderOf = (key: ApiKey): Principal => ({
@@ -61,3 +63,7 @@ export const subjectOf = (issuer: string, subject: string, roles: Iterable<strin
 /** Returns true if the caller operates the gateway: with an API key for all collections, or with the role for it. */
 export const mayOperate = ({ key, roles }: Principal): boolean =>
   key ? key.collections === undefined : roles.has(OPERATE_ROLE)
+
+/** Returns true if the caller manages collections: with an API key that may, or with the role for it. */
+export const mayManage = ({ key, roles }: Principal): boolean =>
+  key ? key.canManage : roles.has(MANAGE_ROLE)

@@ -1,6 +1,6 @@
 // Owns the check of a feature's body against its collection, which reports all faults at once.
 
-import { type Fault, gatewayError, listed, MAX_FAULTS, quoted } from '../../errors.ts'
+import { type Fault, invalidBody, listed, MAX_FAULTS, pointerOf, quoted } from '../../errors.ts'
 import { type Collection, isSpread } from '../collections/collection.ts'
 import { type Column, isRequired } from '../values/column.ts'
 import type { CoordinateSystem } from '../values/coordinate-system.ts'
@@ -137,18 +137,8 @@ export function parseItemBody(
 }
 
 /** @param hasMore true if there are faults that are not named */
-export function invalidFeature(faults: readonly Fault[], hasMore = false) {
-  const [first] = faults
-  const others = faults.length - 1
-  const rest = hasMore ? ` (and more than ${others} others)` : others > 0 ? ` (and ${others} more)` : ''
-  return gatewayError('feature-invalid', `${first!.pointer || 'The body'} ${first!.detail}${rest}.`, {
-    errors: faults,
-  })
-}
-
-/** RFC 6901. */
-export const pointerOf = (...names: readonly string[]) =>
-  names.map((name) => `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+export const invalidFeature = (faults: readonly Fault[], hasMore = false) =>
+  invalidBody('feature-invalid', faults, hasMore)
 
 function parseId(
   given: unknown,

@@ -2,9 +2,9 @@
 
 import type { Database } from '../../database/contract.ts'
 import { isOtherSystem, type RefusedChange } from '../../database/outcome.ts'
-import { type Fault, type GatewayError, gatewayError } from '../../errors.ts'
+import { type Fault, type GatewayError, gatewayError, pointerOf } from '../../errors.ts'
 import type { Collection } from '../collections/collection.ts'
-import { invalidFeature, pointerOf } from './item-body.ts'
+import { invalidFeature } from './item-body.ts'
 import type { ChangeStatement, Target } from './item-statement.ts'
 
 /** Returns the error for a change that the table's rules refuse; it names the properties at fault. */

@@ -20,6 +20,27 @@ const compileSystems = (srids: readonly number[], codes: readonly string[]): Sta
   values: [srids, codes],
 })
 
+type Found = { readonly srid: number; readonly name: string; readonly system: CoordinateSystem | undefined }
+
+async function readSystems(
+  database: Database,
+  srids: readonly number[],
+  names: readonly string[],
+): Promise<Found[]> {
+  const rows = await database.read(compileSystems(srids, names))
+  return rows.map(([number, authority, code, text]) => {
+    const srid = Number(number)
+    const system = makeSystem({ srid, authority: authority ?? '', code: code ?? '', text: text ?? '' })
+    return { srid, name: `${authority}:${code}`.toUpperCase(), system }
+  })
+}
+
+/** Returns those of these codes that are no system of the database with positions on the ground. */
+export async function findUnknownCodes(database: Database, codes: readonly string[]): Promise<string[]> {
+  const found = codes.length > 0 ? await readSystems(database, [], codes) : []
+  return codes.filter((code) => !found.some(({ name, system }) => name === code && system))
+}
+
 /** @param codes systems that the operator names, as in `EPSG:25832` */
 export function makeOfferedSystems(database: Database, codes: readonly string[]) {
   const known = new Map<number, CoordinateSystem | undefined>()
@@ -27,7 +48,7 @@ export function makeOfferedSystems(database: Database, codes: readonly string[])
   let common: readonly CoordinateSystem[] | undefined
 
   const readCommon = async () => {
-    const found = await readSystems([WEB_MERCATOR], codes)
+    const found = await readSystems(database, [WEB_MERCATOR], codes)
     const chosen = codes.map((code) => {
       const system = found.find(({ name }) => name === code)?.system
       if (system) return system
@@ -37,15 +58,6 @@ export function makeOfferedSystems(database: Database, codes: readonly string[])
     })
     const web = found.find(({ srid }) => srid === WEB_MERCATOR)?.system
     return [...new Set([WGS84, ...(web ? [web] : []), ...chosen])]
-  }
-
-  const readSystems = async (srids: readonly number[], names: readonly string[]) => {
-    const rows = await database.read(compileSystems(srids, names))
-    return rows.map(([number, authority, code, text]) => {
-      const srid = Number(number)
-      const system = makeSystem({ srid, authority: authority ?? '', code: code ?? '', text: text ?? '' })
-      return { srid, name: `${authority}:${code}`.toUpperCase(), system }
-    })
   }
 
   return {
@@ -60,7 +72,7 @@ export function makeOfferedSystems(database: Database, codes: readonly string[])
       for (const system of common) known.set(system.srid, system)
       const others = [...new Set(srids)].filter((srid) => !known.has(srid))
       if (others.length > 0) {
-        const found = await readSystems(others, [])
+        const found = await readSystems(database, others, [])
         for (const srid of others) known.set(srid, found.find((one) => one.srid === srid)?.system)
       }
       const own = srids.flatMap((srid): [number, CoordinateSystem][] => {
@@ -69,7 +81,7 @@ export function makeOfferedSystems(database: Database, codes: readonly string[])
       })
       const missing = [...new Set(further)].filter((code) => !named.has(code))
       if (missing.length > 0)
-        for (const { srid, name, system } of await readSystems([], missing)) {
+        for (const { srid, name, system } of await readSystems(database, [], missing)) {
           // The same system under both names is one in every list.
           if (!known.get(srid)) known.set(srid, system)
           const one = known.get(srid)

@@ -1,31 +1,15 @@
 // Owns the names of the columns that an import creates.
 
 import { hash } from 'node:crypto'
-
-/** Bytes of the longest name that PostgreSQL does not cut off. */
-export const MAX_NAME_BYTES = 63
-export const GEOMETRY_COLUMN = 'geom'
-
-/** Columns that Tessera or PostgreSQL creates; a property with such a name gets an underscore. */
-const OWN_COLUMNS = new Set([
-  'id',
-  GEOMETRY_COLUMN,
-  'cell',
-  'updated_at',
-  'tableoid',
-  'xmin',
-  'cmin',
-  'xmax',
-  'cmax',
-  'ctid',
-])
+import { MAX_NAME_BYTES, OWN_COLUMNS } from '../collections/managed.ts'
 
 /** Hexadecimal digits of the hash that keeps names distinct of which only the start fits. */
 const HASH_LENGTH = 8
 
 /**
  * Chooses the name of a property's column. A long name is cut and gets a hash of all of it: the same in every import,
- * whichever properties a source names first, because features may be appended later.
+ * whichever properties a source names first, because features may be appended later. A name that Tessera uses itself gets
+ * an underscore.
  * @param index number of the column, from 1, after which a property without a name is called
  * @param taken names of the columns that other properties have
  */

@@ -6,13 +6,13 @@ import { createRequire } from 'node:module'
 import type { MultiPolygon, Polygon } from 'geojson'
 import type { Session } from '../../database/session.ts'
 import type { Emit } from '../../events.ts'
+import type { DistributeBy } from '../collections/managed.ts'
 import { cutPolygon } from './antimeridian.ts'
 import type { Description } from './description.ts'
 import type { ImportSource } from './import-source.ts'
 import { readDocuments } from './sources/json-documents.ts'
 import type { SourceFeature } from './sources/source.ts'
 import { topojson } from './sources/topojson.ts'
-import type { DistributeBy } from './target-table.ts'
 
 type DemoCollection = Description & {
   readonly collection: string

@@ -2,8 +2,8 @@
 
 import type { Session } from '../../database/session.ts'
 import { sql } from '../../database/sql.ts'
+import { SCHEMA } from '../collections/managed.ts'
 import { execute } from './execute.ts'
-import { SCHEMA } from './target-table.ts'
 
 export type Description = {
   readonly title?: string | undefined

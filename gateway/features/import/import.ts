@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Session } from '../../database/session.ts'
 import type { Emit } from '../../events.ts'
+import type { DistributeBy } from '../collections/managed.ts'
 import { chooseLevel } from '../sharding/cell.ts'
 import { type ColumnType, withDecimalPoint } from './column-type.ts'
 import { copySpool } from './copy.ts'
@@ -21,8 +22,6 @@ import {
   checkSameTable,
   checkTarget,
   createTable,
-  type DistributeBy,
-  distributeTable,
   findCitus,
   findJsonColumns,
   finishTable,
@@ -254,9 +253,9 @@ async function create(
       ? (options.level ?? replaced?.level ?? chooseLevel(spooled.footprints, citus?.shards ?? USUAL_SHARDS))
       : undefined
   noteDecimalCommas(spooled.columns, collection, emit)
-  await createTable(session, table, spooled, hasIds, level)
-  if (citus) await distributeTable(session, table, distributeBy)
-  const { multi, namesSystem } = geometryColumnOf(spooled)
+  await createTable(session, table, spooled, hasIds, level, distributeBy)
+  const { type, multi } = geometryColumnOf(spooled)
+  const namesSystem = type === undefined
   await copySpool(session, table, spooled, { level, hasIds, isAppend: false, multi, namesSystem })
   if (replaced) await replaceTable(session, collection, replaced)
   await finishTable(session, collection, level)

@@ -3,22 +3,18 @@
 import type { Session } from '../../database/session.ts'
 import { type SQL, sql } from '../../database/sql.ts'
 import { statementOf } from '../../database/template.ts'
-import { isMarked, MANAGED_COMMENT, TOUCHED_COLUMN } from '../collections/managed.ts'
-import { GEOMETRY_COLUMN } from './column-name.ts'
+import {
+  COLLECTION_NAME,
+  type DistributeBy,
+  GEOMETRY_COLUMN,
+  isMarked,
+  SCHEMA,
+  type TableDefinition,
+  TOUCHED_COLUMN,
+} from '../collections/managed.ts'
 import { execute } from './execute.ts'
 import { ImportError } from './import-error.ts'
 import type { SpooledColumn, SpooledFeatures } from './spool.ts'
-
-/** Schema of the tables that imports create: names of collections there have no prefix. */
-export const SCHEMA = 'public'
-
-/**
- * How Citus distributes features. `cell`: features that are near each other are stored together. `id`: features are
- * spread by their ids, which suits features that move all the time or whose ids clients choose. `reference`: every node
- * has all features, which suits small collections.
- */
-export const DISTRIBUTIONS = ['cell', 'id', 'reference'] as const
-export type DistributeBy = (typeof DISTRIBUTIONS)[number]
 
 /** @property level of the cells, if the features of the table are distributed by cell */
 export type Target = { readonly oid: string; readonly managed: boolean; readonly level: number | undefined }
@@ -28,8 +24,7 @@ const textOf = (statement: SQL) => statementOf(statement).text
 
 /** @throws ImportError if no collection can have this name */
 export function checkCollectionName(name: string) {
-  // PostgreSQL allows 63 bytes; the names of the collection's indexes and its sequence need the rest.
-  if (/^[A-Za-z_][A-Za-z0-9_-]{0,47}$/.test(name)) return
+  if (COLLECTION_NAME.test(name)) return
   throw new ImportError(
     `"${name}" cannot name a collection: use up to 48 letters, digits, _ and -, the first a letter, for example my_roads.`,
   )
@@ -89,26 +84,26 @@ export async function checkTarget(
 /**
  * Returns the type of a column that holds these geometries. Point and MultiPoint together are stored as MultiPoint, and
  * so on for lines and polygons; other mixtures need a column of any type.
+ * @property type undefined for any type and dimension: such a column has no place for the coordinate system
  * @property multi the type of single geometries that are stored as multiple ones, for example Point
- * @property namesSystem true if the type has no place for the coordinate system
  */
 export function geometryColumnOf({ geometryTypes, dimensions }: SpooledFeatures): {
-  readonly type: string
+  readonly type: string | undefined
   readonly multi: string | undefined
-  readonly namesSystem: boolean
 } {
-  if (dimensions.size > 1) return { type: 'geometry', multi: undefined, namesSystem: true }
+  if (dimensions.size > 1) return { type: undefined, multi: undefined }
   const suffix = dimensions.has(3) ? 'Z' : ''
   const families = new Set([...geometryTypes].map((type) => type.replace('Multi', '')))
   const [family] = families
   const isMixed = families.size !== 1
   const multi = !isMixed && geometryTypes.size === 2 ? family : undefined
-  const type = isMixed ? 'Geometry' : multi ? `Multi${family}` : [...geometryTypes][0]
-  return { type: `geometry(${type}${suffix},4326)`, multi, namesSystem: false }
+  const type = isMixed ? 'Geometry' : multi ? `Multi${family}` : [...geometryTypes][0]!
+  return { type: type + suffix, multi }
 }
 
 /**
- * Creates a table without keys and indexes, which are faster to create when the rows are there; see `finishTable`.
+ * Creates a table without keys and indexes, which are faster to create when the rows are there; see `finishTable`. On Citus
+ * it is distributed.
  * @param hasIds true if the features bring their ids
  * @param level of the cells; undefined: features are not distributed by cell
  * @throws ImportError if another import has created the table since `checkTarget`
@@ -119,44 +114,24 @@ export async function createTable(
   spooled: SpooledFeatures,
   hasIds: boolean,
   level: number | undefined,
+  distribution: DistributeBy,
 ) {
-  const columns = spooled.columns.map(
-    ({ name, type, isComplete }) =>
-      sql`, ${sql.identifier(name)} ${sql.raw(type)}${sql.raw(isComplete ? ' not null' : '')}`,
-  )
-  const { type, namesSystem } = geometryColumnOf(spooled)
-  // The catalog finds the coordinate system in this check.
-  const declared = namesSystem ? ` constraint srid_of_geom check (st_srid(${GEOMETRY_COLUMN}) = 4326)` : ''
-  const geometry = sql.raw(`${type}${spooled.hasNullGeometry ? '' : ' not null'}${declared}`)
-  const key = level === undefined ? sql.raw(`id ${idTypeOf(spooled, hasIds)}`) : cellColumns(level)
-  await execute(
-    session,
-    sql`create table ${tableName(table)} (
-          ${key}, ${sql.identifier(GEOMETRY_COLUMN)} ${geometry}${sql.join(columns)},
-          ${sql.identifier(TOUCHED_COLUMN)} timestamptz not null default now())`,
-  ).catch((cause) => {
-    if (cause.code !== '42P07') throw cause
-    throw new ImportError(`The collection ${collectionOf(table)} is being made by another import.`, { cause })
-  })
-  await execute(
-    session,
-    sql`comment on column ${tableName(table)}.${sql.identifier(TOUCHED_COLUMN)} is '${sql.raw(MANAGED_COMMENT)}'`,
-  )
+  const definition: TableDefinition = {
+    columns: spooled.columns.map(({ name, type, isComplete }) => ({ name, type, isRequired: isComplete })),
+    geometry: { type: geometryColumnOf(spooled).type ?? null, isRequired: !spooled.hasNullGeometry },
+    idType: /^(integer|bigint)$/.test(hasIds ? spooled.idType : 'bigint') ? 'bigint' : 'text',
+    level: level ?? null,
+    distribution,
+  }
+  await session
+    .query('select tessera.create_table($1, $2)', [table, JSON.stringify(definition)])
+    .catch((cause) => {
+      if (cause.code !== '42P07') throw cause
+      throw new ImportError(`The collection ${collectionOf(table)} is being made by another import.`, {
+        cause,
+      })
+    })
 }
-
-const idTypeOf = ({ idType }: SpooledFeatures, hasIds: boolean) =>
-  /^(integer|bigint)$/.test(hasIds ? idType : 'bigint')
-    ? 'bigint generated by default as identity'
-    : 'text not null default gen_random_uuid()'
-
-/**
- * The catalog finds the level of the cells in the check constraint (collections/catalog.sql). The constraint also keeps
- * other SQL clients from storing a feature in a cell in which no query looks for it.
- */
-const cellColumns = (level: number) =>
-  sql.raw(
-    `cell integer not null, id text collate "C" not null, constraint cell_of_geom check (cell = tessera.cell(${GEOMETRY_COLUMN}, ${level}))`,
-  )
 
 /** @returns undefined without Citus; else the number of shards that a new table gets */
 export async function findCitus(session: Session): Promise<{ readonly shards: number } | undefined> {
@@ -164,18 +139,6 @@ export async function findCitus(session: Session): Promise<{ readonly shards: nu
     "select current_setting('citus.shard_count', true) as shards",
   )
   return row?.shards ? { shards: Number(row.shards) } : undefined
-}
-
-/** Distributes a table on Citus. It must be empty: rows then go to their shard, or to every node, as they come. */
-export async function distributeTable(session: Session, table: string, by: DistributeBy) {
-  const name = textOf(tableName(table))
-  const statements: Record<DistributeBy, string> = {
-    // Each shard is on the same node as the shard of tessera.moved_feature that has the forwarding rows of its cells.
-    cell: "select create_distributed_table($1::regclass, 'cell', colocate_with => 'tessera.moved_feature')",
-    id: "select create_distributed_table($1::regclass, 'id')",
-    reference: 'select create_reference_table($1::regclass)',
-  }
-  await session.query(statements[by], [name])
 }
 
 /**
@@ -265,29 +228,10 @@ export async function replaceTable(session: Session, collection: string, checked
  * @throws ImportError if two features have the same id
  */
 export async function finishTable(session: Session, collection: string, level: number | undefined) {
-  const table = tableName(collection)
-  const indexOf = (column: string) => sql.identifier(`${collection}_${column}_idx`)
-  // Forwarding rows of an earlier table of this name: somebody may have dropped it with SQL.
-  if (level !== undefined)
-    await execute(
-      session,
-      sql`delete from tessera.moved_feature where schema_name = ${SCHEMA} and table_name = ${collection}`,
-    )
-  // `id` alone identifies a feature, because it begins with the cell in which it was created.
-  const columns = sql.raw(level === undefined ? 'id' : 'cell, id')
-  await execute(
-    session,
-    sql`alter table ${table} add constraint ${sql.identifier(`${collection}_pkey`)} primary key (${columns})`,
-  ).catch((cause) => {
+  await session.query('select tessera.finish_table($1, $2)', [collection, level ?? null]).catch((cause) => {
     if (cause.code !== '23505') throw cause
     throw sameId(cause.detail ?? cause.message, cause)
   })
-  await execute(
-    session,
-    sql`create index ${indexOf(GEOMETRY_COLUMN)} on ${table} using gist (${sql.identifier(GEOMETRY_COLUMN)})`,
-  )
-  // The key serves pages within a cell; this index serves pages of all cells, and look-ups by id on a single node.
-  if (level !== undefined) await execute(session, sql`create index ${indexOf('id')} on ${table} (id)`)
 }
 
 const sameId = (detail: string, cause?: Error) =>

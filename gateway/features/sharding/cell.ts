@@ -40,7 +40,7 @@ export function cellAt(footprint: Footprint | undefined, level: number): number 
 export const cellOf = (extent: Box | undefined, level: number) => cellAt(extent && footprintOf(extent), level)
 
 /** A cell is about the size of a large city and its surroundings, so that a single shard answers for them. */
-const DEFAULT_LEVEL = 8
+export const DEFAULT_LEVEL = 8
 /** Enough cells per shard that hashing evens out shard sizes. */
 const CELLS_PER_SHARD = 8
 /** Average features per cell that are enough, so that a few features do not get one cell each. */

@@ -1,4 +1,4 @@
-// Owns the authentication of changes and of operators: by an API key or a token, or without one if only this machine can
+// Owns the authentication of changes, of managers and of operators: by an API key or a token, or without one if only this machine can
 // reach the gateway.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -7,6 +7,8 @@ import { bearerIn } from '../../features/access/api-key.ts'
 import {
   ANYONE,
   LOCAL,
+  MANAGE_ROLE,
+  mayManage,
   mayOperate,
   OPERATE_ROLE,
   type Principal,
@@ -29,14 +31,10 @@ const GROUP_OF_METHOD: Readonly<Record<string, Group>> = {
   DELETE: 'removers',
 }
 
-/** Checks, before a body is read, that the caller may make changes; every route of `scope` makes one. */
-export function authenticate(
-  scope: FastifyInstance,
-  { apiKeys, tokens, visible, ...locality }: AuthenticateOptions & { readonly visible: VisibleCollections },
-) {
+/** Creates the question who sends a change. Without credentials only this machine does, and only while there are none. */
+function makeSender({ apiKeys, tokens, ...locality }: AuthenticateOptions) {
   const isFromHere = makeLocality(locality)
-
-  async function callerOf(request: FastifyRequest, reply: FastifyReply): Promise<Principal> {
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<Principal> => {
     const { authorization } = request.headers
     if (authorization !== undefined) return callerIn(authorization, reply, apiKeys, tokens)
     if (tokens || !isFromHere(request) || (await apiKeys.exist()))
@@ -47,9 +45,16 @@ export function authenticate(
     refuseOtherSites(request)
     return LOCAL
   }
+}
 
+/** Checks, before a body is read, that the caller may change features; every route of `scope` changes some. */
+export function authenticate(
+  scope: FastifyInstance,
+  { visible, ...access }: AuthenticateOptions & { readonly visible: VisibleCollections },
+) {
+  const senderOf = makeSender(access)
   scope.addHook('onRequest', async (request, reply) => {
-    const caller = await callerOf(request, reply)
+    const caller = await senderOf(request, reply)
     request.caller = caller
     const { collectionId } = request.params as { collectionId: string }
     const group = GROUP_OF_METHOD[request.method]!
@@ -57,6 +62,34 @@ export function authenticate(
     if (caller.key) checkKey(caller, collectionId, group, reply)
     else checkAmong(group, request, visible.get(request, collectionId), reply)
   })
+}
+
+/**
+ * Checks, before a body is read, that the caller manages collections; every route of `scope` changes one. A route whose
+ * address names none calls `checkScope` when it knows which one it is.
+ */
+export function authenticateManager(scope: FastifyInstance, access: AuthenticateOptions) {
+  const senderOf = makeSender(access)
+  scope.addHook('onRequest', async (request, reply) => {
+    const caller = await senderOf(request, reply)
+    request.caller = caller
+    if (!mayManage(caller))
+      throw caller.key
+        ? insufficient(
+            reply,
+            `${caller.title} may not change collections themselves; \`tessera keys create --manage\` creates one that may.`,
+            {},
+          )
+        : insufficient(reply, `${caller.title} does not have the role ${MANAGE_ROLE}.`, {}, MANAGE_ROLE)
+    const { collectionId } = request.params as { collectionId?: string }
+    if (collectionId !== undefined) checkScope(request, collectionId, reply)
+  })
+}
+
+/** Checks that the key of a request, if it has one, is for this collection. @throws GatewayError permission-missing */
+export function checkScope(request: FastifyRequest, collection: string, reply: FastifyReply) {
+  const caller = principalOf(request)
+  if (caller.key) checkKey(caller, collection, 'editors', reply)
 }
 
 /**

@@ -14,6 +14,7 @@ import { until } from '../support/until.ts'
 
 const issuer = await startIssuer({
   stranger: ['tessera:write', 'tessera:operate'],
+  manager: ['tessera:manage'],
   reader: ['secret-readers'],
   editor: ['secret-readers', 'secret-editors'],
   blind: ['secret-editors', 'secret-creators', 'secret-removers'],
@@ -33,9 +34,24 @@ before(async () => {
     insert into aa_open values (1, 'SRID=4326;POINT(10 50)', 'open');
     insert into aa_secret values (1, 'SRID=4326;POINT(20 60)', 'hidden word')`)
   await distributeById(session, 'aa_open', 'aa_secret')
-  keys.all = await createApiKey(session, { name: 'all', canWrite: false, collections: undefined })
-  keys.secret = await createApiKey(session, { name: 'secret', canWrite: true, collections: ['aa_secret'] })
-  keys.open = await createApiKey(session, { name: 'open', canWrite: true, collections: ['aa_open'] })
+  keys.all = await createApiKey(session, {
+    name: 'all',
+    canWrite: false,
+    canManage: false,
+    collections: undefined,
+  })
+  keys.secret = await createApiKey(session, {
+    name: 'secret',
+    canWrite: true,
+    canManage: false,
+    collections: ['aa_secret'],
+  })
+  keys.open = await createApiKey(session, {
+    name: 'open',
+    canWrite: true,
+    canManage: false,
+    collections: ['aa_open'],
+  })
   await set('--readers', 'secret-readers, others', '--editors', 'secret-editors')
 })
 // Other tests read all collections, and change features without a key.
@@ -335,4 +351,38 @@ test('the command lists rules, and refuses roles that cannot be', async () => {
   const wrong = await run('set', 'aa_secret', '--readers', 'a,,b')
   assert.equal(wrong.code, 1)
   assert.match(wrong.output, /--readers=a,,b: must be roles separated by commas, or none/)
+})
+
+test('managers have a role of their own, and a collection that they may not read is not there', async () => {
+  const manage = async (method: string, path: string, name: string, body?: object) =>
+    client(path, {
+      method,
+      headers: { ...(body ? { 'content-type': 'application/json' } : {}), ...(await as(name)) },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    })
+  const definition = {
+    id: 'rules_made',
+    schema: { properties: { geom: { 'x-ogc-role': 'primary-geometry', format: 'geometry-point' } } },
+  }
+  const refused = await manage('POST', '/collections', 'stranger', definition)
+  assert.deepEqual([refused.status, refused.json.code], [403, 'permission-missing'])
+  assert.match(refused.headers.get('www-authenticate')!, /scope="tessera:manage"/)
+  for (const [method, path, body] of [
+    ['PATCH', '', { title: 'Mine' }],
+    ['DELETE', '?confirm=aa_secret', undefined],
+  ] as const) {
+    const hidden = await manage(method, SECRET + path, 'manager', body)
+    assert.deepEqual([hidden.status, hidden.json.code], [404, 'collection-not-found'])
+    for (const name of ['stranger', 'secret'])
+      assert.equal((await manage(method, SECRET + path, name, body)).status, 403, `${method} ${name}`)
+    const theirs = await manage(
+      method,
+      `/collections/aa_open${path.replace('secret', 'open')}`,
+      'manager',
+      body,
+    )
+    assert.deepEqual([theirs.status, theirs.json.code], [403, 'change-forbidden'])
+  }
+  assert.equal((await manage('POST', '/collections', 'manager', definition)).status, 201)
+  assert.equal((await manage('DELETE', '/collections/rules_made?confirm=rules_made', 'manager')).status, 204)
 })

@@ -226,7 +226,12 @@ test('numbers and times are in the language of the reader', async () => {
 
 test('where a key is needed, the page asks for it, and keeps it in the browser', async () => {
   const owner = await openSession(testDatabase().ownerUrl, 'test')
-  const key = await createApiKey(owner, { name: 'operator', canWrite: false, collections: undefined })
+  const key = await createApiKey(owner, {
+    name: 'operator',
+    canWrite: false,
+    canManage: false,
+    collections: undefined,
+  })
   const guarded = await startGateway('--host=0.0.0.0')
   try {
     const { page, faults: mistakes } = await openPage(browser, guarded.client.url)

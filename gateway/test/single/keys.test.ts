@@ -187,6 +187,35 @@ test('text that is no key, or almost one, is refused', async () => {
   assert.equal((await change(open, { authorization: `Basic ${btoa(`x:${key}`)}` })).status, 401)
 })
 
+test('a key for features changes no collections, and one that manages may be limited to some', async () => {
+  const key = await create('features')
+  const manager = await create('everything', '--manage')
+  const limited = await create('one', '--manage', '--collections', 'key_one')
+  const make = (id: string, headers: Record<string, string> = {}) =>
+    open.client('/collections', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify({ id, schema: { properties: { geom: { format: 'geometry-any' } } } }),
+    })
+  const codeOf = async (id: string, headers?: Record<string, string>) => {
+    const { status, json } = await make(id, headers)
+    return json?.code ?? status
+  }
+  assert.equal(await codeOf('key_one'), 'credentials-missing')
+  assert.equal(await codeOf('key_one', withKey(key)), 'permission-missing')
+  assert.equal(await codeOf('key_two', withKey(limited)), 'permission-missing')
+  assert.equal(await codeOf('key_one', withKey(limited)), 201)
+  assert.equal(await codeOf('key_two', withKey(manager)), 201)
+  const remove = async (id: string, headers: Record<string, string>) =>
+    (await open.client(`/collections/${id}?confirm=${id}`, { method: 'DELETE', headers })).status
+  assert.equal(await remove('key_one', withKey(key)), 403)
+  assert.equal(await remove('key_two', withKey(limited)), 403)
+  assert.equal(await remove('key_one', withKey(limited)), 204)
+  assert.equal(await remove('key_two', withKey(manager)), 204)
+  assert.match((await tessera('keys', 'list')).output, /everything +manages/)
+  assert.equal((await tessera('keys', 'create', 'both', '--manage', '--read-only')).code, 1)
+})
+
 test('a revoked key permits nothing after a second', async () => {
   const key = await create('lost phone')
   assert.equal((await change(open, withKey(key))).status, 200)

@@ -467,7 +467,12 @@ test('behind a proxy with a path prefix, pages find their assets', async () => {
 
 test('if changes need a key, the page asks for it once and keeps it in the browser', async () => {
   const owner = await openSession(testDatabase().ownerUrl, 'test')
-  const key = await createApiKey(owner, { name: 'browser', canWrite: true, collections: ['sight'] })
+  const key = await createApiKey(owner, {
+    name: 'browser',
+    canWrite: true,
+    canManage: false,
+    collections: ['sight'],
+  })
   const guarded = await startGateway('--host=0.0.0.0')
   try {
     const { page, faults } = await openPage(browser, guarded.client.url)

@@ -83,7 +83,12 @@ test('operators have a role of their own', async () => {
 })
 
 test('API keys are credentials next to tokens', async () => {
-  const key = await createApiKey(session, { name: 'x', canWrite: true, collections: ['token_place'] })
+  const key = await createApiKey(session, {
+    name: 'x',
+    canWrite: true,
+    canManage: false,
+    collections: ['token_place'],
+  })
   assert.equal((await patch(key)).status, 200)
   assert.equal((await patch(`${key}x`)).status, 401)
 })
