@@ -8,17 +8,18 @@ import type { Encoder } from '../formats/encoder.ts'
 import { geojson } from '../formats/geojson.ts'
 import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { columnOf } from '../values/column.ts'
-import { itemOf, itemUnlessLarge, onlyVersionOf, propertiesOf } from './stored-feature.ts'
+import { itemOf, itemUnlessLarge, onlyVersionOf, pageOf } from './stored-feature.ts'
 
 /**
- * What is read of features: those that are not large, with others; all of a single one; the same with its geometry as
- * stored; all but its geometry; or its version.
+ * What is read of features: those that are not large, with others; all of a single one, for a page of people too; each of
+ * these with its geometry as stored; or its version.
  */
 const PARTS = {
   small: itemUnlessLarge,
   whole: (collection: Collection, encoder: Encoder) => itemOf(collection, 'converted', encoder),
   stored: (collection: Collection, encoder: Encoder) => itemOf(collection, 'stored', encoder),
-  properties: propertiesOf,
+  page: (collection: Collection, encoder: Encoder) => pageOf(collection, encoder, 'converted'),
+  'stored page': (collection: Collection, encoder: Encoder) => pageOf(collection, encoder, 'stored'),
   version: onlyVersionOf,
 }
 export type Part = keyof typeof PARTS

@@ -16,7 +16,7 @@ import { homeOf } from '../sharding/feature-id.ts'
 import { compileWhereabouts } from '../sharding/forwarding.ts'
 import { parseStored } from '../values/value.ts'
 import { compileLookup, type Part } from './lookup-statement.ts'
-import { type StoredFeature, storedFeature } from './stored-feature.ts'
+import { type PageFeature, pageFeature, type StoredFeature, storedFeature } from './stored-feature.ts'
 import { mendItems, readItems } from './stored-geometry.ts'
 import type { Unshown } from './unshown.ts'
 
@@ -111,25 +111,31 @@ export const readItem = (
       const [large] = await read('whole')
       return large && storedFeature(large)
     },
-    atPrimary: (feature) => feature,
+    parts: WHOLE,
+    finish: storedFeature,
   })
 
-/** Returns a feature without its geometry as `view` must see it; undefined if there is none. @param id as in the URL */
-export const readProperties = (
+/** Returns a feature for a page, as `view` must see it; undefined if there is none. @param id as in the URL */
+export const readForPage = (
   view: Database,
   unshown: Unshown,
   collection: Collection,
   id: string,
-): Promise<StoredFeature | undefined> =>
+  encoder: Encoder,
+): Promise<PageFeature | undefined> =>
   findFeature(collection, id, {
     view,
     unshown,
-    encoder: geojson,
+    encoder,
     async lookUp(value, cell) {
-      const [row] = await readOne(view, collection, value, cell, 'properties')
-      return row && storedFeature(row)
+      const reading = { database: view, encoder, unshown }
+      const [row] = await readItems(reading, collection, (form) =>
+        readOne(view, collection, value, cell, form === 'stored' ? PAGE.stored : PAGE.converted, encoder),
+      )
+      return row && pageFeature(row)
     },
-    atPrimary: (feature) => feature,
+    parts: PAGE,
+    finish: pageFeature,
   })
 
 const readOne = (
@@ -237,7 +243,8 @@ export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup
         unshown,
         encoder,
         lookUp: lookUp(principal, client, collection, encoder),
-        atPrimary: (feature) => ({ ...feature, origin: PRIMARY }),
+        parts: WHOLE,
+        finish: (row) => ({ ...storedFeature(row), origin: PRIMARY }),
       }),
   }
 }
@@ -272,9 +279,13 @@ type Way<T> = {
   readonly encoder: Encoder
   /** Reads a feature from this cell, if the collection is distributed by cell. */
   readonly lookUp: (value: string, cell: number | undefined) => Promise<T | undefined>
-  /** Returns what was read at the primary. */
-  readonly atPrimary: (feature: StoredFeature) => T
+  /** What is read of it at the primary, with its geometry in each of both forms. */
+  readonly parts: Readonly<Record<'converted' | 'stored', Part>>
+  /** Returns what was read there. */
+  readonly finish: (row: Row) => T
 }
+const WHOLE = { converted: 'whole', stored: 'stored' } as const
+const PAGE = { converted: 'page', stored: 'stored page' } as const
 
 async function findFeature<T>(collection: Collection, id: string, way: Way<T>): Promise<T | undefined> {
   const key = keyOf(collection, id)
@@ -293,7 +304,7 @@ async function search<T>(
   collection: Collection,
   id: string,
   home: number,
-  { view, unshown, encoder, lookUp, atPrimary }: Way<T>,
+  { view, unshown, encoder, lookUp, parts, finish }: Way<T>,
 ): Promise<T | undefined> {
   for (let search = 0; search < MAX_SEARCHES; search++) {
     if (search > 0) await sleep(SEARCH_INTERVAL_MS * 2 ** search)
@@ -309,11 +320,17 @@ async function search<T>(
   const [found] = row
     ? await readItems(reading, collection, (form) =>
         view.write(
-          compileOne(collection, id, Number(row[0]), form === 'stored' ? 'stored' : 'whole', encoder),
+          compileOne(
+            collection,
+            id,
+            Number(row[0]),
+            form === 'stored' ? parts.stored : parts.converted,
+            encoder,
+          ),
         ),
       )
     : []
-  return found && atPrimary(storedFeature(found))
+  return found && finish(found)
 }
 
 /** Cells in the same shard share one statement. */

@@ -66,10 +66,6 @@ const LARGE_BYTES = 256 * 1024
 export const itemOf = (collection: Collection, form: GeometryForm, encoder = geojson): SQL =>
   sql`${columnOf(collection.idColumn!)}::text, ${encoder.featureOf(collection, collection.properties, form)}, ${versionOf(collection)}, ${modificationTimeOf(collection)}`
 
-/** Returns the columns of a feature without its geometry: its id, its text. */
-export const propertiesOf = (collection: Collection): SQL =>
-  sql`${columnOf(collection.idColumn!)}::text, ${geojson.featureOf(collection, collection.properties, 'none')}, ''`
-
 /** Returns the columns of a feature without its text: its id, its version, the second of its last change. */
 export const onlyVersionOf = (collection: Collection): SQL =>
   sql`${columnOf(collection.idColumn!)}::text, null, ${versionOf(collection)}, ${modificationTimeOf(collection)}`
@@ -85,6 +81,30 @@ export function itemUnlessLarge(collection: Collection, encoder: Encoder): SQL {
   const unlessLarge = (value: SQL) =>
     sql`case when ${bytes} > ${sql.raw(String(LARGE_BYTES))} then null else ${value} end`
   return sql`${columnOf(collection.idColumn!)}::text, ${unlessLarge(encoder.featureOf(collection, collection.properties, 'converted'))}, ${unlessLarge(versionOf(collection))}, ${modificationTimeOf(collection)}, ${bytes}`
+}
+
+/** Bytes of a geometry, as it is stored, up to which a page shows its coordinates: about a thousand positions. */
+const SHOWN_BYTES = 16 * 1024
+
+/** A feature as a page shows it. */
+export type PageFeature = {
+  readonly text: string
+  /** True if its geometry is left out, because it is long. */
+  readonly isLong: boolean
+}
+
+/** @param row of pageOf; of itemOf if the feature was found on its way to another cell */
+export const pageFeature = ([, text, , , isLong]: Row): PageFeature => ({
+  text: text!,
+  isLong: isLong === 't',
+})
+
+/** Returns the columns of a feature for a page: those of itemOf, without the version, and whether its geometry is left out. */
+export function pageOf(collection: Collection, encoder: Encoder, form: GeometryForm): SQL {
+  const bytes = sql`pg_column_size(${sql.identifier(collection.geometry.column)})`
+  const isLong = sql`coalesce(${bytes} > ${sql.raw(String(SHOWN_BYTES))}, false)`
+  const featureIn = (one: GeometryForm) => encoder.featureOf(collection, collection.properties, one)
+  return sql`${columnOf(collection.idColumn!)}::text, case when ${isLong} then ${featureIn('none')} else ${featureIn(form)} end, '', null, ${isLong}`
 }
 
 export const featureNotFound = (collection: Collection, id: string) =>

@@ -14,6 +14,8 @@ export type CoordinateSystem = {
    * systems.
    */
   readonly isNorthFirst: boolean
+  /** What its first and second coordinate are called, for people. */
+  readonly axes: readonly [string, string]
   /** True if positions are angles, and not lengths on a plane. */
   readonly isGeographic: boolean
   /** Decimals of a coordinate, which leave a tenth of a millimetre. */
@@ -22,6 +24,8 @@ export type CoordinateSystem = {
 
 /** SRID of longitude and latitude in WGS 84. */
 export const DEGREES = 4326
+
+const [LONGITUDE, LATITUDE] = ['Longitude', 'Latitude']
 
 const degrees = {
   srid: DEGREES,
@@ -35,17 +39,20 @@ export const CRS84: CoordinateSystem = {
   ...degrees,
   uri: 'http://www.opengis.net/def/crs/OGC/1.3/CRS84',
   isNorthFirst: false,
+  axes: [LONGITUDE, LATITUDE],
 }
 /** The same for positions with a height. */
 export const CRS84H: CoordinateSystem = {
   ...degrees,
   uri: 'http://www.opengis.net/def/crs/OGC/0/CRS84h',
   isNorthFirst: false,
+  axes: [LONGITUDE, LATITUDE],
 }
 export const WGS84: CoordinateSystem = {
   ...degrees,
   uri: 'http://www.opengis.net/def/crs/EPSG/0/4326',
   isNorthFirst: true,
+  axes: [LATITUDE, LONGITUDE],
 }
 
 /** A row of spatial_ref_sys. */
@@ -68,28 +75,52 @@ export function makeSystem({ srid, authority, code, text }: Definition): Coordin
   const unit = unitOf(ground, isGeographic)
   if (unit === undefined) return undefined
   const uri = `http://www.opengis.net/def/crs/${authority}/0/${code}`
+  const axes = axesIn(ground)
+  const northFirst = isNorthFirst(axes, ground)
   return {
     uri,
     srid,
     authority,
     code,
-    isNorthFirst: isNorthFirst(ground),
+    isNorthFirst: northFirst,
+    axes: nameAxes(axes, isGeographic, northFirst),
     isGeographic,
     decimals: decimalsOf(unit),
   }
 }
 
+type Axis = { readonly name: string; readonly to: string }
+
+/** Returns the axes that a text names: those of a plane come after those of the geographic system on which it is based. */
+const axesIn = (ground: string): Axis[] =>
+  [...ground.matchAll(/AXIS\["([^"]*)",\s*(north|south|east|west)\b/gi)]
+    .map(([, name, to]) => ({ name: name!, to: to!.toLowerCase() }))
+    .slice(-2)
+
 /**
  * Returns true if north comes before east. GDAL, which has written most of these texts, leaves out the axes if north is
  * first, and for some that have the order in their name.
  */
-function isNorthFirst(ground: string): boolean {
-  const axes = [...ground.matchAll(/AXIS\["[^"]*",\s*(north|south|east|west)\b/gi)].map(([, to]) =>
-    to!.toLowerCase(),
-  )
-  // A plane comes after the geographic system on which it is based.
-  const [first, second] = axes.slice(-2)
-  return second === undefined ? !/\(lon-lat\)/i.test(ground) : first === 'north' && second === 'east'
+function isNorthFirst([first, second]: readonly Axis[], ground: string): boolean {
+  return second === undefined ? !/\(lon-lat\)/i.test(ground) : first!.to === 'north' && second.to === 'east'
+}
+
+/** Returns what the axes are called. A letter alone means nothing to people without the direction. */
+function nameAxes(
+  [first, second]: readonly Axis[],
+  isGeographic: boolean,
+  northFirst: boolean,
+): readonly [string, string] {
+  if (first === undefined || second === undefined) {
+    const [east, north] = isGeographic ? [LONGITUDE, LATITUDE] : ['Easting', 'Northing']
+    return northFirst ? [north!, east!] : [east!, north!]
+  }
+  const nameOfAxis = ({ name, to }: Axis) => {
+    // The second form of these texts has an abbreviation in parentheses, after the name or in its place.
+    const word = name.replace(/\s*\((.*)\)$/, (_all, short: string, at: number) => (at === 0 ? short : ''))
+    return word.length > 2 ? word[0]!.toUpperCase() + word.slice(1) : `${word} (${to})`
+  }
+  return [nameOfAxis(first), nameOfAxis(second)]
 }
 
 const EARTH_RADIUS_METRES = 6_378_137
@@ -115,8 +146,11 @@ const URN = /^urn:ogc:def:crs:(\w+):[\w.]*:(\w+)$/
 /** Returns authority and code of a URI, which has the one form or the other; undefined for any other text. */
 function codeOf(uri: string): string | undefined {
   const [, authority, code] = HTTP.exec(uri) ?? URN.exec(uri) ?? []
-  return authority && `${authority} ${code}`
+  return authority && `${authority}:${code}`
 }
+
+/** Returns the name of a system for people, as in `EPSG:25832`. */
+export const nameOfSystem = ({ uri }: CoordinateSystem) => codeOf(uri) ?? uri
 
 /** Returns the system that a URI names, in either form and any version; undefined if it is none of these. */
 export function findSystem(uri: string, systems: readonly CoordinateSystem[]): CoordinateSystem | undefined {

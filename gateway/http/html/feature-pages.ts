@@ -6,22 +6,31 @@ import type { Extent } from '../../features/collections/extent.ts'
 import { CSV } from '../../features/formats/csv.ts'
 import { encoders } from '../../features/formats/encoders.ts'
 import type { Link } from '../../features/formats/format.ts'
+import { GEOJSON } from '../../features/formats/geojson.ts'
 import { NO_LIMIT } from '../../features/query/item-query.ts'
 import type { Column } from '../../features/values/column.ts'
+import type { CoordinateSystem } from '../../features/values/coordinate-system.ts'
 import type { ExactNumber } from '../../features/values/exact-json.ts'
 import { describeValue } from '../../features/values/value.ts'
 import { collectionUrl, featureUrl } from '../feature-response.ts'
+import type { ListedGeometry } from './assets/positions.js'
 import { addressWithout, type FilterLine, filterLine } from './filter-line.ts'
 import type { Page } from './layout.ts'
 import type { Local } from './local.ts'
 import { type BaseMap, exploringMap, mapOf, withTools } from './map.ts'
 import { trailTo } from './overview-pages.ts'
+import { isOfMaps, type Place, placeFields, placeSection } from './place.ts'
 
 /** A feature as it is parsed from its JSON. */
 export type ShownFeature = {
   readonly id?: string | number | ExactNumber
+  readonly geometry: ListedGeometry | null
   readonly properties: Readonly<Record<string, unknown>>
 }
+
+/** Returns the address of a page of features. @param crs the URI of the coordinate system that a person has chosen */
+const pageAt = (path: string, crs: string | undefined) =>
+  `${path}?f=html${crs === undefined ? '' : `&crs=${encodeURIComponent(crs)}`}`
 
 /** What both pages need. */
 type Surroundings = {
@@ -62,6 +71,7 @@ export function itemsPage({
   collection,
   address,
   parameters,
+  system,
   features,
   columns,
   links,
@@ -70,6 +80,8 @@ export function itemsPage({
   local,
 }: Surroundings &
   FilterLine & {
+    /** The system of the coordinates of the page. */
+    readonly system: CoordinateSystem
     readonly features: readonly ShownFeature[]
     readonly columns: readonly Column[]
     readonly extent: Extent
@@ -77,11 +89,12 @@ export function itemsPage({
   const { title, attribution, idColumn, capabilities } = collection
   const canAdd = capabilities?.canCreate === true
   const head = [idColumn?.name ?? 'id', ...columns.map(({ name }) => name)]
+  const crs = address.get('crs') ?? undefined
   const row = ({ id, properties }: ShownFeature) => {
     const name =
       id === undefined
         ? ''
-        : html`<a href="${featureUrl(base, collection, String(id))}?f=html">${String(id)}</a>`
+        : html`<a href="${pageAt(featureUrl(base, collection, String(id)), crs)}">${String(id)}</a>`
     const cells = columns.map((column) => html`<td>${local.value(properties[column.name], column.kind)}</td>`)
     return html`<tr><th scope="row">!${name}</th>!${cells.join('')}</tr>`
   }
@@ -103,13 +116,14 @@ export function itemsPage({
           label: `${title} on a map`,
           baseMap,
           shown: [{ collection, extent }],
-          drawn: canAdd ? collection : undefined,
+          drawn: canAdd && isOfMaps(system) ? collection : undefined,
           own: {
             items: `${collectionUrl(base, collection)}/items`,
+            crs: formSystem(system),
             columns: JSON.stringify(columns.map(({ name, kind }) => [name, kind])),
           },
         })}
-        <div>!${canAdd ? adder(collection) : ''}<div class="listed">!${isEmpty ? noFeatures(address) : '<p id="none" class="none" hidden><span></span></p>'}
+        <div>!${canAdd ? adder(collection, system) : ''}<div class="listed">!${isEmpty ? noFeatures(address) : '<p id="none" class="none" hidden><span></span></p>'}
         <div id="found" class="scroll" tabindex="0" role="region" aria-label="Features"!${isEmpty ? ' hidden' : ''}>
           <table id="features"><thead><tr>!${head.map((name) => html`<th scope="col">${name}</th>`).join('')}</tr></thead>
           <tbody>!${features.map(row).join('')}</tbody></table>
@@ -145,17 +159,24 @@ export function itemPage({
   collection,
   id,
   feature: { properties },
+  place,
   links,
   baseMap,
   local,
-}: Surroundings & { readonly id: string; readonly feature: ShownFeature }): Page {
+}: Surroundings & {
+  readonly id: string
+  readonly feature: ShownFeature
+  readonly place: Place
+}): Page {
   const { attribution, capabilities } = collection
   const rows = collection.properties.map(
     ({ name, kind }) =>
       html`<tr><th scope="row">${name}</th><td data-property="${name}" data-kind="${kind}">${local.value(properties[name], kind)}</td></tr>`,
   )
   const name = properties.name ?? properties.title
-  const own = { item: featureUrl(base, collection, id) }
+  const crs = place.isChosen ? place.system.uri : undefined
+  const file = links.find(({ type }) => type === GEOJSON.types[0])?.href
+  const own = { item: featureUrl(base, collection, id), crs: formSystem(place.system) }
   const view = html`<div class="view">!${mapOf(base, { label: 'Map of this feature', baseMap, own })}</div>`
   return {
     base,
@@ -163,7 +184,7 @@ export function itemPage({
     language: local.language,
     trail: [
       ...trailTo(base, collection),
-      { name: 'Features', href: `${collectionUrl(base, collection)}/items?f=html` },
+      { name: 'Features', href: pageAt(`${collectionUrl(base, collection)}/items`, crs) },
       { name: id },
     ],
     links,
@@ -172,25 +193,24 @@ export function itemPage({
       <div class="beside">
         <div>
           <div class="scroll" id="shown" tabindex="0" role="region" aria-label="Properties"><table><tbody>!${rows.join('')}</tbody></table></div>
-          !${capabilities?.canUpdate || capabilities?.canRemove ? editor(collection) : ''}
+          !${placeSection(collection, place, file)}
+          !${capabilities?.canUpdate || capabilities?.canRemove ? editor(collection, place.system) : ''}
         </div>
-        <div>!${capabilities?.canUpdate ? withTools(base, collection, view) : view}</div>
+        <div>!${capabilities?.canUpdate && isOfMaps(place.system) ? withTools(base, collection, view) : view}</div>
       </div>
       <p><small>${attribution ?? ''}</small></p>`,
   }
 }
 
 /** Returns the fields of what a client may set. */
-function fieldsOf({ properties, capabilities, geometry }: Collection): string {
-  const { columns } = capabilities!
-  const fields = properties.filter(({ name }) => columns.has(name)).map(field)
-  // The map writes into it; it is also what can be changed of a geometry that the map cannot draw.
-  const place = columns.has(geometry.column)
-    ? html`<details><summary>Place as GeoJSON</summary>
-          <textarea id="place" rows="4" spellcheck="false" aria-label="Place as GeoJSON"></textarea></details>`
-    : ''
-  return fields.join('') + place
+function fieldsOf(collection: Collection, system: CoordinateSystem): string {
+  const { properties, capabilities } = collection
+  const fields = properties.filter(({ name }) => capabilities!.columns.has(name)).map(field)
+  return fields.join('') + placeFields(collection, system)
 }
+
+/** Returns the URI of the system of a form, for its script; undefined if it is that of the map. */
+const formSystem = (system: CoordinateSystem) => (isOfMaps(system) ? undefined : system.uri)
 
 /** Returns the row of the API key; change.js shows it. */
 const keyRow = () => html`<form id="key-row" hidden>
@@ -200,7 +220,7 @@ const keyRow = () => html`<form id="key-row" hidden>
       </form>`
 
 /** Returns the form of a new feature; adding.js shows it. */
-function adder(collection: Collection): string {
+function adder(collection: Collection, system: CoordinateSystem): string {
   const { idFrom, idColumn } = collection
   const id =
     idFrom === 'server' || !idColumn
@@ -209,7 +229,7 @@ function adder(collection: Collection): string {
   return html`<div id="editor" hidden>
       <form id="form" novalidate aria-label="New feature">
         <p id="problem" role="alert" hidden></p>
-        !${id}!${fieldsOf(collection)}
+        !${id}!${fieldsOf(collection, system)}
         <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
       </form>
       !${keyRow()}
@@ -217,7 +237,7 @@ function adder(collection: Collection): string {
 }
 
 /** Returns the form. It is hidden until item.js shows it, because only a script can send a patch. */
-function editor(collection: Collection): string {
+function editor(collection: Collection, system: CoordinateSystem): string {
   const { canUpdate, canRemove } = collection.capabilities!
   return html`<div id="editor" hidden>
       <p class="buttons" id="actions">
@@ -226,7 +246,7 @@ function editor(collection: Collection): string {
       </p>
       <form id="form" hidden novalidate>
         <p id="problem" role="alert" hidden></p>
-        !${fieldsOf(collection)}
+        !${fieldsOf(collection, system)}
         <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
       </form>
       <section id="conflict" aria-label="Both versions" hidden></section>

@@ -25,7 +25,7 @@ import {
   planItems,
 } from '../../features/query/item-query.ts'
 import { isUnlocated, locate, planPlaces } from '../../features/query/locate.ts'
-import { type ItemLookup, planLookup, readItem, readProperties } from '../../features/query/lookup.ts'
+import { type ItemLookup, planLookup, readForPage, readItem } from '../../features/query/lookup.ts'
 import { compileItems, compilePage, MAX_PAGE_BYTES, type Page } from '../../features/query/page.ts'
 import {
   completePosition,
@@ -332,6 +332,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
       return sendHtml(reply, faultyFilterPage(line, error))
     }
     const { shown, page } = read
+    const { system, properties } = shown
     const features = parseFeatures(page.features) as ShownFeature[]
     const links = pageLinks(page, shown, urls)
     const baseMap = baseMapOf(base, visible.list(request))
@@ -339,7 +340,7 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
     const local = localOf(request)
     return sendHtml(
       reply,
-      itemsPage({ ...line, features, columns: shown.properties, links, baseMap, extent, local }),
+      itemsPage({ ...line, system, features, columns: properties, links, baseMap, extent, local }),
     )
   }
 
@@ -501,15 +502,17 @@ export const items: FastifyPluginAsyncTypebox<Services> = async (
         return sendFeature(reply, base, collection, featureId, feature, type, asked, encoder)
       }
       const { database: view, deadline } = await views.open(request, reply, timeoutMs)
-      const feature = await before(deadline, readProperties(view, unshown, collection, featureId))
+      const feature = await before(deadline, readForPage(view, unshown, collection, featureId, encoder))
       if (feature === undefined) throw featureNotFound(collection, featureId)
       const [shown] = parseFeatures([feature.text]) as ShownFeature[]
       const links = featureLinks(base, collection, featureId, HTML, asked)
       const baseMap = baseMapOf(base, visible.list(request))
       const local = localOf(request)
+      const { geometry } = shown!
+      const place = { system, isChosen: crs !== undefined, geometry, isLong: feature.isLong }
       return sendHtml(
         reply,
-        itemPage({ base, collection, id: featureId, feature: shown!, links, baseMap, local }),
+        itemPage({ base, collection, id: featureId, feature: shown!, place, links, baseMap, local }),
       )
     },
   )

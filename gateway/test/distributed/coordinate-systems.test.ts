@@ -539,3 +539,43 @@ test('a body in a system that the collection does not list, or with wrong number
   )
   assert.equal(status, 422)
 })
+
+test('a client can edit a layer in another system: it reads in that system, and sends its changes there', async () => {
+  // As desktop programs such as QGIS work, written by hand and not recorded: the box of the canvas is in bbox-crs, and each
+  // change has Content-Crs.
+  const crs = epsg(25832)
+  const headers = { 'content-crs': `<${crs}>` }
+  const made = await client('/collections/crs_metres/items', {
+    method: 'POST',
+    headers: { 'content-type': 'application/geo+json', ...headers },
+    body: '{"geometry":{"coordinates":[600000.25,5600000.5],"type":"Point"},"id":9000,"properties":{},"type":"Feature"}',
+  })
+  assert.equal(made.status, 201, made.text)
+  const id = made.headers.get('location')!.split('/items/').at(-1)!
+  const visible = async (west: number) =>
+    ids(
+      await page('crs_metres', {
+        bbox: `${west},5599999,${west + 2},5600001`,
+        'bbox-crs': crs,
+        crs,
+        limit: '1000',
+      }),
+    )
+  assert.deepEqual(await visible(599999), [9000])
+  const moved = await client(`/collections/crs_metres/items/${id}`, {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/merge-patch+json', ...headers },
+    body: '{"geometry":{"coordinates":[700000.25,5600000.5],"type":"Point"}}',
+  })
+  assert.equal(moved.status, 200, moved.text)
+  assert.deepEqual([await visible(599999), await visible(699999)], [[], [9000]])
+  await isAt(`crs_metres/items/${id}`, 25832, [700000.25, 5600000.5])
+  const replaced = await client(`/collections/crs_metres/items/${id}`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/geo+json', ...headers },
+    body: `{"geometry":{"coordinates":[600000.25,5600000.5],"type":"Point"},"id":${id},"properties":{},"type":"Feature"}`,
+  })
+  assert.equal(replaced.status, 200, replaced.text)
+  assert.deepEqual(await visible(599999), [9000])
+  assert.equal((await client(`/collections/crs_metres/items/${id}`, { method: 'DELETE' })).status, 204)
+})

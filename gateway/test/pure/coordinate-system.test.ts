@@ -26,6 +26,22 @@ test('north is first in a text without axes, and where the axes say so', () => {
   assert.deepEqual(describe(geographic('').replace('"x"', '"RGSPM06 (lon-lat)"')), [false, true, 9])
 })
 
+test('axes are called as the text calls them, and otherwise as is usual in their order', () => {
+  const axesOf = (text: string) => makeSystem({ srid: 1, authority: 'EPSG', code: '1', text })?.axes
+  assert.deepEqual(axesOf(projected(METRE, ',AXIS["Easting",EAST],AXIS["Northing",NORTH]')), [
+    'Easting',
+    'Northing',
+  ])
+  assert.deepEqual(axesOf(projected(METRE, '')), ['Northing', 'Easting'])
+  assert.deepEqual(axesOf(projected(METRE, ',AXIS["X",NORTH],AXIS["Y",EAST]')), ['X (north)', 'Y (east)'])
+  assert.deepEqual(axesOf(geographic('')), ['Latitude', 'Longitude'])
+  assert.deepEqual(axesOf(geographic('').replace('"x"', '"RGSPM06 (lon-lat)"')), ['Longitude', 'Latitude'])
+  assert.deepEqual(
+    axesOf(projected(METRE, ',AXIS["(E)",east,ORDER[1]],AXIS["northing (N)",north,ORDER[2]]')),
+    ['E (east)', 'Northing'],
+  )
+})
+
 test('the heights of a compound system, and the system to which one is bound, do not count', () => {
   const heights = 'VERT_CS["h",VERT_DATUM["h",2005],UNIT["foot",0.3048],AXIS["Up",UP]]'
   assert.deepEqual(describe(`COMPD_CS["c",${projected('"km",1000', EAST_FIRST)},${heights}]`), [

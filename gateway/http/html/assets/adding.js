@@ -3,6 +3,7 @@
 import { sendChange, showKey } from './change.js'
 import { openDrawing } from './drawing.js'
 import { editedProperties, enteredGeometry, fillForm, parseField, tellProblem } from './form.js'
+import { itemAddress } from './page-address.js'
 
 const find = (id) => document.getElementById(id)
 const [add, editor, form, added] = ['add', 'editor', 'form', 'added'].map(find)
@@ -60,11 +61,11 @@ export function letAdd(map, items, { opened, closed, created }) {
         body,
       })
       sent = {}
-      const address = response.headers.get('location')
+      const id = decodeURIComponent(response.headers.get('location').replace(/^.*\//, ''))
       close()
       const link = Object.assign(document.createElement('a'), {
-        href: `${address}?f=html`,
-        textContent: decodeURIComponent(address.replace(/^.*\//, '')),
+        href: itemAddress(items, id),
+        textContent: id,
       })
       added.replaceChildren('Added as ', link, '.')
       created()

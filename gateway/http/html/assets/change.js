@@ -3,6 +3,7 @@
 import { keepToken, withToken } from './consistency.js'
 import { parseJson } from './json.js'
 import { keepKey, storedKey, withKey } from './key.js'
+import { data } from './map.js'
 
 const [keyRow, keyInput] = ['key-row', 'key'].map((id) => document.getElementById(id))
 
@@ -14,7 +15,7 @@ export function showKey() {
 }
 
 /**
- * Sends a change; if it needs a key, the page asks for it.
+ * Sends a change, in the coordinate system of the form; if it needs a key, the page asks for it.
  * @param type media type of the body
  * @throws Error with the problem's code and errors
  */
@@ -28,6 +29,7 @@ export async function sendChange(address, method, { headers = {}, type, body } =
       ...headers,
       ...withKey(key),
       ...(body ? { 'content-type': type } : {}),
+      ...(body && data.crs ? { 'content-crs': `<${data.crs}>` } : {}),
     }),
     ...(body ? { body: JSON.stringify(body) } : {}),
   })

@@ -2,6 +2,7 @@
 
 import { withToken } from './consistency.js'
 import { readAnswer, shownText } from './json.js'
+import { itemAddress } from './page-address.js'
 
 const [tip, panel] = ['tip', 'chosen'].map((id) => document.getElementById(id))
 /** Pixels around a point in which features are found: a finger is less exact than a mouse. */
@@ -174,7 +175,7 @@ function contentOf({ url, key, columns, isEditable }, { id, properties }) {
   if (key === undefined || id === undefined) return [list]
   const links = document.createElement('p')
   links.className = 'buttons'
-  const address = `${url}/items/${encodeURIComponent(id)}?f=html`
+  const address = itemAddress(`${url}/items`, id)
   const linkTo = (text, href) =>
     Object.assign(links.appendChild(textOf('a', text)), { href, className: 'button' })
   linkTo('Open', address)

@@ -1,7 +1,7 @@
 // Owns a conflict of two changes of a feature: both versions side by side, and the choice between them.
 
 import { shownText } from './json.js'
-import { scheme } from './map.js'
+import { data, scheme } from './map.js'
 
 const part = document.getElementById('conflict')
 const areEqual = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(other ?? null)
@@ -48,7 +48,8 @@ export function showConflict(kinds, { before, mine, theirs }, decide, resume) {
   if (isMoved) {
     const [theirColour, myColour] = scheme().kinds
     add(place, !areEqual(mine.geometry, before.geometry), [
-      [swatch(myColour), ' as you have drawn it'],
+      // The map shows what is in degrees alone.
+      data.crs ? 'as you have entered it' : [swatch(myColour), ' as you have drawn it'],
       [swatch(theirColour), ' as it is stored'],
     ])
   }

@@ -1,8 +1,7 @@
 // Owns drawing on a map: a person draws, moves and removes the shapes of one geometry with a mouse, a finger or the
 // keyboard. What is drawn is written into the form, which is all that is sent.
 
-import { enteredGeometry } from './form.js'
-import { textOf } from './json.js'
+import { enteredGeometry, setGeometry } from './form.js'
 import { onScheme, scheme } from './map.js'
 import { areaAround, geometryOf, isShape, shapesOf } from './shapes.js'
 import { openSnapping } from './snapping.js'
@@ -180,7 +179,7 @@ function draw(map, items, own, { TerraDraw, TerraDrawMapLibreGLAdapter, ...modes
 
   /** Writes what is drawn into the form. */
   function write() {
-    place.value = textOf(geometryOf(shapes(), isMany))
+    setGeometry(geometryOf(shapes(), isMany))
   }
 
   function select(id) {

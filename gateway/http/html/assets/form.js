@@ -2,7 +2,9 @@
 
 import { textOf } from './json.js'
 
+/** `place` has the GeoJSON that is sent. The map writes it, and so do the fields of the coordinates of a point. */
 const [form, problem, place] = ['form', 'problem', 'place'].map((id) => document.getElementById(id))
+const axes = [...document.querySelectorAll('[data-axis]')]
 const fields = () => [...form.querySelectorAll('[data-kind]')]
 
 /** Returns the JSON value of a field: null if it is empty, its text if it has no other kind or cannot be parsed. */
@@ -31,6 +33,8 @@ export function fillForm({ properties, geometry }) {
   }
   for (const field of fields()) show(field, textOf(properties[field.name]))
   if (place) show(place, textOf(geometry))
+  showCoordinates()
+  for (const axis of axes) axis.removeAttribute('aria-invalid')
   problem.hidden = true
 }
 
@@ -50,6 +54,36 @@ export const editedGeometry = () => (place && isEdited(place) ? enteredGeometry(
 /** Returns the geometry as the form has it. */
 export const enteredGeometry = () => parseField({ value: place.value.trim(), dataset: { kind: 'json' } })
 
+/** Writes a geometry into the form. */
+export function setGeometry(geometry) {
+  place.value = textOf(geometry)
+  showCoordinates()
+}
+
+/** Shows the coordinates of the geometry in the form. */
+function showCoordinates() {
+  for (const [index, axis] of axes.entries()) axis.value = textOf(enteredGeometry()?.coordinates?.[index])
+}
+
+/** Makes the geometry in the form of the coordinates. What is none is left to the server, as in other fields. */
+function takeCoordinates() {
+  const isEmpty = axes.every(({ value }) => value.trim() === '')
+  place.value = textOf(isEmpty ? null : { type: 'Point', coordinates: axes.map(parseCoordinate) })
+}
+
+/** Returns the number in a field, also with the comma of other languages; its text if it is none. */
+function parseCoordinate({ value }) {
+  const number = value.trim() === '' ? Number.NaN : Number(value.trim().replace(',', '.'))
+  return Number.isFinite(number) ? number : value
+}
+
+place?.addEventListener('input', showCoordinates)
+for (const axis of axes) {
+  axis.addEventListener('input', takeCoordinates)
+  // The map follows the field of the place.
+  axis.addEventListener('change', () => place.dispatchEvent(new Event('change')))
+}
+
 /** Shows why a change was refused, at the fields that are at fault. @param errors faults with their JSON pointers */
 export function tellProblem({ message, errors = [] }) {
   problem.hidden = false
@@ -66,7 +100,7 @@ export function tellProblem({ message, errors = [] }) {
     )
   }
   const isPlaceFaulty = errors.some(({ pointer }) => pointer?.startsWith('/geometry'))
-  if (place) mark(place, isPlaceFaulty)
+  if (place) for (const field of [place, ...axes]) mark(field, isPlaceFaulty)
   if (place && isPlaceFaulty) place.closest('details').open = true
   if (errors.length > 0)
     problem.textContent = errors

@@ -8,6 +8,8 @@ import { drawFeatures } from './feature-layer.js'
 import { editedGeometry, editedProperties, fillForm, tellProblem } from './form.js'
 import { parseJson, shownText } from './json.js'
 import { boundsOf, data, fit, openMap } from './map.js'
+import { itemsAddress } from './page-address.js'
+import { listPositions } from './positions.js'
 
 const find = (id) => document.getElementById(id)
 const [status, editor, form, problem, confirmation] = ['status', 'editor', 'form', 'problem', 'confirm'].map(
@@ -16,24 +18,53 @@ const [status, editor, form, problem, confirmation] = ['status', 'editor', 'form
 /** Address of the features of the collection. */
 const items = data.item.replace(/\/[^/]*$/, '')
 
+/** The feature in the coordinate system of the form; the same in degrees, which the map draws; and its entity tag. */
 let feature
+let drawn
 let etag
 
 async function load(headers = withToken()) {
-  const response = await fetch(`${data.item}?f=json`, { cache: 'no-store', headers })
-  const answer = parseJson(await response.text())
-  if (!response.ok) throw new Error(answer.detail)
-  take(answer, response)
+  const [inDegrees, inSystem] = await Promise.all([
+    read('', headers),
+    data.crs && read(`&crs=${encodeURIComponent(data.crs)}`, headers),
+  ])
+  take(inSystem ?? inDegrees, inDegrees.answer)
 }
 
-/** Keeps and shows the feature as the server returned it. */
-function take(answer, response) {
+async function read(query, headers) {
+  const response = await fetch(`${data.item}?f=json${query}`, { cache: 'no-store', headers })
+  const answer = parseJson(await response.text())
+  if (!response.ok) throw new Error(answer.detail)
+  return { answer, response }
+}
+
+/** Keeps and shows the feature as the server returned it. @param inDegrees the same for the map */
+function take({ answer, response }, inDegrees = answer) {
   feature = answer
+  drawn = inDegrees
   etag = response.headers.get('etag')
   for (const cell of document.querySelectorAll('[data-property]'))
     cell.textContent = shownText(feature.properties[cell.dataset.property], cell.dataset.kind)
   const name = feature.properties.name ?? feature.properties.title
   if (typeof name === 'string' && name !== '') document.querySelector('h1').textContent = name
+  showPositions()
+}
+
+/** Shows the coordinates of the feature; a page that has too many of them has no table. */
+function showPositions() {
+  const table = find('positions')
+  if (!table) return
+  const { head, rows } = listPositions(feature.geometry, JSON.parse(table.dataset.axes))
+  const rowOf = (name, texts) => {
+    const row = document.createElement('tr')
+    for (const text of texts) row.appendChild(document.createElement(name)).textContent = text
+    return row
+  }
+  table.tHead.replaceChildren(rowOf('th', head))
+  for (const cell of table.tHead.rows[0].cells) cell.scope = 'col'
+  table.tBodies[0].replaceChildren(...rows.map((row) => rowOf('td', row)))
+  find('listed').hidden = rows.length === 0
+  find('nowhere').hidden = rows.length > 0
 }
 
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -102,7 +133,7 @@ async function compare({ properties, geometry }) {
   fillForm(feature)
   form.hidden = true
   draw()
-  if (JSON.stringify(mine.geometry) !== JSON.stringify(feature.geometry))
+  if (!data.crs && JSON.stringify(mine.geometry) !== JSON.stringify(feature.geometry))
     drawFeatures(map, [{ type: 'Feature', properties: {}, geometry: mine.geometry }], 1)
   const kinds = new Map(
     [...document.querySelectorAll('[data-property]')].map(({ dataset }) => [dataset.property, dataset.kind]),
@@ -113,8 +144,10 @@ async function compare({ properties, geometry }) {
 /** Stores what is wanted of the feature. */
 async function save(wanted) {
   try {
-    const { answer, response } = await change('PATCH', patchTo(wanted))
-    take(answer, response)
+    const changed = await change('PATCH', patchTo(wanted))
+    // The answer is in degrees.
+    if (data.crs) await load()
+    else take(changed)
     setEditing(false)
     status.textContent = 'Saved.'
   } catch (error) {
@@ -131,9 +164,9 @@ let isDrawing = false
 
 /** Shows the feature on the map, as it is stored. */
 function draw() {
-  drawFeatures(map, [feature])
+  drawFeatures(map, [drawn])
   drawFeatures(map, [], 1)
-  const bounds = boundsOf([feature])
+  const bounds = boundsOf([drawn])
   if (bounds) fit(map, bounds)
 }
 
@@ -158,6 +191,7 @@ function setEditing(isEditing) {
   endDrawing()
   form.hidden = !isEditing
   find('shown').hidden = isEditing
+  find('coordinates').hidden = isEditing
   find('actions').hidden = isEditing
   draw()
   if (!isEditing) return
@@ -184,7 +218,7 @@ if (editor) {
     if (confirmation.returnValue !== 'delete') return
     try {
       await change('DELETE')
-      location.assign(`${items}?f=html`)
+      location.assign(itemsAddress(items))
     } catch (error) {
       if (form.hidden) setEditing(true)
       tell(error, entered())

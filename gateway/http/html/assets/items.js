@@ -8,6 +8,7 @@ import { follow } from './following.js'
 import { readAnswer, shownText } from './json.js'
 import { addLayers } from './layers.js'
 import { boundsOf, boxIn, data, fit, isByPerson, openMap } from './map.js'
+import { itemAddress, system } from './page-address.js'
 import { letChooseTime } from './time.js'
 
 const columns = JSON.parse(data.columns)
@@ -42,7 +43,6 @@ function fileAddress(address, query) {
   return file
 }
 const count = (number) => shownText(number, 'integer')
-const itemAddress = (id) => `${data.items}/${encodeURIComponent(id)}?f=html`
 
 function rowOf({ id, properties }) {
   const row = document.createElement('tr')
@@ -50,7 +50,7 @@ function rowOf({ id, properties }) {
   head.scope = 'row'
   if (id !== undefined) {
     const link = head.appendChild(document.createElement('a'))
-    link.href = itemAddress(id)
+    link.href = itemAddress(data.items, id)
     link.textContent = id
   }
   for (const [name, kind] of columns)
@@ -62,8 +62,7 @@ let asking = new AbortController()
 /** The query whose features the table shows: at first those that the server has sent. */
 let shown = String(queryOf(location))
 
-/** The system of coordinates in addresses: a map needs degrees. */
-const system = new URL(location).searchParams.get('crs')
+/** Returns the query without the system of its coordinates: a map needs degrees. */
 const inDegrees = (query) => {
   const degrees = new URLSearchParams(query)
   degrees.delete('crs')
