@@ -159,7 +159,7 @@ function shareOperations({ paths }: Document) {
         .map(({ method, operationId, others, referring, taken, given, isSelecting }) => [
           method,
           {
-            operationId: `${operationId}.${collection.id}`,
+            operationId: `${operationId}.${inOperationId(collection.id)}`,
             ...others,
             parameters: [
               ...given,
@@ -171,6 +171,9 @@ function shareOperations({ paths }: Document) {
     )
   return { shared: parts, refer }
 }
+
+/** An id of an operation becomes the name of a method in clients, and has no percent signs. */
+const inOperationId = (id: string) => encodeURIComponent(id).replaceAll('~', '%7E').replaceAll('%', '~')
 
 /** What a property means is in the document of its collection. */
 const withoutDescription = ({ name, schema }: { name: string; schema: Schema }) => ({

@@ -175,7 +175,14 @@ test("a collection's OpenAPI document has its properties, and only what can be d
 })
 
 test('the definition of the API has the items of each collection, with what they have in common by reference', async () => {
+  // A name that no id of an operation may have as it is.
+  await session.query('create table "schemas~ 100%" (id int primary key, geom geometry(Point, 4326))')
+  await catalog.reload()
   const { json: document, text } = await client('/api')
+  assert.equal(
+    document.paths['/collections/schemas~%20100%25/items'].get.operationId,
+    'getFeatures.schemas~7E~20100~25',
+  )
   const resolve = ({ $ref }: { $ref: string }) =>
     $ref
       .slice(2)
@@ -204,6 +211,7 @@ test('the definition of the API has the items of each collection, with what they
       .map(({ message, location }) => [message, location[0]?.pointer]),
     [],
   )
+  await session.query('drop table "schemas~ 100%"')
 })
 
 test('/conf/returnables-and-receivables: features are what their schema says', async () => {
