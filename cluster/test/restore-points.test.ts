@@ -20,10 +20,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Backup, choosePoint } from '../backup/backup.ts'
 import { isArchived, keepPoint, type Point, readPoints, removePointsBefore } from '../backup/points.ts'
 import { claimRepository } from '../backup/repository.ts'
-import type { Credentials } from '../credentials.ts'
 import { renderNodes, renderPatroni } from '../patroni-config.ts'
 import { findPlace, makePlace } from '../place.ts'
 import { DEFAULT_SIZE, makeTopology } from '../topology.ts'
+import { credentials } from './credentials.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'tessera-points-'))
 after(() => rmSync(scratch, { recursive: true, force: true }))
@@ -159,20 +159,6 @@ test('a secondary keeps a finished file until the archive has it, and never push
   assert.equal(isPushed(), false)
 })
 
-const credentials: Credentials = {
-  passwords: {
-    postgres: 'p1',
-    replicator: 'p2',
-    rewinder: 'p3',
-    tessera_owner: 'p4',
-    tessera_write: 'p5',
-    tessera_read: 'p6',
-  },
-  patroniPassword: 'p7',
-  authorityFile: '/c/ca.crt',
-  certificateFile: '/c/server.crt',
-  keyFile: '/c/server.key',
-}
 const repository = { folder: '/b', key: 'secret', kept: 2 }
 
 test('only a cluster with backups archives its log, and only one that is restored begins with a backup', () => {

@@ -8,11 +8,11 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { renderCompose } from '../compose.ts'
 import { containerTopology } from '../containers.ts'
-import type { Credentials } from '../credentials.ts'
 import { etcdArguments, renderFencer } from '../etcd-config.ts'
 import { renderBalancer, renderMemberProxy } from '../haproxy-config.ts'
 import { PATRONI_VERSION, renderPatroni } from '../patroni-config.ts'
 import { DEFAULT_SIZE, makeTopology, portsOf } from '../topology.ts'
+import { credentials } from './credentials.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'tessera-topology-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -22,20 +22,6 @@ const sizes = [
   { ...DEFAULT_SIZE, workers: 0 },
   { ...DEFAULT_SIZE, workers: 9, members: 4, gateways: 16, store: 5 },
 ]
-const credentials: Credentials = {
-  passwords: {
-    postgres: 'p1',
-    replicator: 'p2',
-    rewinder: 'p3',
-    tessera_owner: 'p4',
-    tessera_write: 'p5',
-    tessera_read: 'p6',
-  },
-  patroniPassword: 'p7',
-  authorityFile: '/c/ca.crt',
-  certificateFile: '/c/server.crt',
-  keyFile: '/c/server.key',
-}
 
 test('the usual cluster is a coordinator pair and three worker pairs', () => {
   const { groups, members } = makeTopology(DEFAULT_SIZE)

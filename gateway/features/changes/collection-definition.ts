@@ -12,6 +12,7 @@ import {
 } from '../collections/managed.ts'
 import { DEFAULT_LEVEL, MAX_LEVEL } from '../sharding/cell.ts'
 import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
+import { GEOMETRY_TYPES } from '../values/geometry.ts'
 
 /** What people read of a collection, and how it is served; null removes what was set before. */
 export type Words = {
@@ -321,24 +322,16 @@ const PROPERTY_MEMBERS = [
 
 const GEOMETRY_FORMAT = /^geometry-/
 /** Types of PostGIS by the ends of the formats that the standard has for geometries. */
-const GEOMETRY_TYPES: ReadonlyMap<unknown, string> = new Map(
-  [
-    'Point',
-    'MultiPoint',
-    'LineString',
-    'MultiLineString',
-    'Polygon',
-    'MultiPolygon',
-    'GeometryCollection',
-  ].map((type) => [`geometry-${type.toLowerCase()}`, type]),
+const TYPES_BY_FORMAT: ReadonlyMap<unknown, string> = new Map(
+  GEOMETRY_TYPES.map((type) => [`geometry-${type.toLowerCase()}`, type]),
 )
 
 function readGeometryType(format: unknown, pointer: string, report: Report): string {
-  const type = format === 'geometry-any' ? 'Geometry' : GEOMETRY_TYPES.get(format)
+  const type = format === 'geometry-any' ? 'Geometry' : TYPES_BY_FORMAT.get(format)
   if (type === undefined)
     report(
       `${pointer}/format`,
-      `must be one of ${listed([...(GEOMETRY_TYPES.keys() as Iterable<string>), 'geometry-any'])}`,
+      `must be one of ${listed([...(TYPES_BY_FORMAT.keys() as Iterable<string>), 'geometry-any'])}`,
     )
   return type ?? 'Geometry'
 }
