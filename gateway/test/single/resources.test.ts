@@ -156,7 +156,7 @@ test('a page for people has at most a thousand features, and a link to the next 
     alter table many_rows add primary key (id)`)
   await catalog.reload()
   const { text } = await client('/collections/many_rows/items?f=html&limit=2000')
-  assert.equal([...text.matchAll(/items\/(\d+)\?f=html/g)].length, 1_000)
+  assert.equal([...text.matchAll(/items\/(\d+)\?f/g)].length, 1_000)
   assert.match(text, /id="next" class="button" href=/)
 })
 
@@ -174,7 +174,7 @@ test('a page for people ends early if its features are long, and the next pages 
     const { status, text }: { status: number; text: string } = await client(path)
     assert.equal(status, 200, text)
     assert.ok(text.length < 2_000_000, String(text.length))
-    ids.push(...[...text.matchAll(/items\/(\d+)\?f=html/g)].map(([, id]) => Number(id)))
+    ids.push(...[...text.matchAll(/items\/(\d+)\?f/g)].map(([, id]) => Number(id)))
     path = /id="next" class="button" href="([^"]+)"/
       .exec(text)?.[1]
       ?.replaceAll(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)))
