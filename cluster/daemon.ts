@@ -83,9 +83,7 @@ export async function stopDaemon(runFolder: string, name: string, timeoutMs: num
     const deadline = performance.now() + timeoutMs
     signal(pid, 'SIGTERM')
     while (findDaemon(runFolder, name) !== undefined && performance.now() < deadline) await sleep(50)
-    // The session includes processes that outlived their parent.
-    for (const member of sessionOf(pid)) signal(member, 'SIGKILL')
-    while (sessionOf(pid).length > 0) await sleep(20)
+    await killSessions([pid])
   }
   rmSync(fileOf(runFolder, name), { force: true })
 }
@@ -99,6 +97,19 @@ export function signal(pid: number, name: NodeJS.Signals) {
   }
 }
 
+/**
+ * Kills these processes and all below them, and returns when none is left: a process that was just killed still seems
+ * to run, and one that was created meanwhile does. Processes that outlived their parent are found by their session.
+ */
+export async function killSessions(pids: readonly number[]): Promise<void> {
+  for (;;) {
+    const left = sessionsOf(pids)
+    if (left.length === 0) return
+    for (const pid of left) signal(pid, 'SIGKILL')
+    await sleep(20)
+  }
+}
+
 /** Returns the process id of the PostgreSQL in this folder, if one runs. Its Patroni may have ended without it. */
 export function findPostmaster(dataFolder: string): number | undefined {
   try {
@@ -109,13 +120,17 @@ export function findPostmaster(dataFolder: string): number | undefined {
   }
 }
 
-/** Returns a process and all below it. PostgreSQL has a session of its own, so children are also found by parent. */
-export function sessionOf(pid: number): number[] {
-  const rows = execFileSync('ps', ['-eo', 'pid=,ppid=,sid='], { encoding: 'utf8' })
+/**
+ * Returns processes and all below them, but none that has ended and is not yet reaped. PostgreSQL has a session of its
+ * own, so children are also found by parent.
+ */
+export function sessionsOf(pids: readonly number[]): number[] {
+  const rows = execFileSync('ps', ['-eo', 'stat=,pid=,ppid=,sid='], { encoding: 'utf8' })
     .trim()
     .split('\n')
-    .map((line) => line.trim().split(/\s+/).map(Number) as [number, number, number])
-  const found = new Set([pid])
+    .filter((line) => !line.startsWith('Z'))
+    .map((line) => line.trim().split(/\s+/).slice(1).map(Number) as [number, number, number])
+  const found = new Set(pids)
   for (let size = 0; size !== found.size; ) {
     size = found.size
     for (const [child, parent, session] of rows) if (found.has(parent) || found.has(session)) found.add(child)

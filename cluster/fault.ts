@@ -4,8 +4,8 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { findPostmaster, sessionOf, signal } from './daemon.ts'
-import { type Cluster, networkGroupOf, processesOf, startPart } from './parts.ts'
+import { findPostmaster, killSessions, sessionsOf, signal } from './daemon.ts'
+import { type Cluster, killParts, networkGroupOf, processesOf, startPart } from './parts.ts'
 import { ClusterError, dataFolderOf, isMounted, memberFolderOf, type Place } from './place.ts'
 import type { Member } from './topology.ts'
 
@@ -29,29 +29,29 @@ export const faults = {
 
 export type FaultName = keyof typeof faults
 
-function signalAll(place: Place, name: string, signalName: NodeJS.Signals) {
+function needProcesses(place: Place, name: string): number[] {
   const pids = processesOf(place, name)
   if (pids.length === 0) throw new ClusterError(`${name} does not run.`)
-  for (const pid of pids) signal(pid, signalName)
+  return pids
 }
 
 async function kill(cluster: Cluster, name: string): Promise<Undo> {
-  signalAll(cluster.place, name, 'SIGKILL')
+  needProcesses(cluster.place, name)
+  await killParts(cluster.place, [name])
   return async () => startPart(cluster, name)
 }
 
 async function crash({ place }: Cluster, name: string): Promise<Undo> {
   const postmaster = findPostmaster(dataFolderOf(place, name))
   if (postmaster === undefined) throw new ClusterError(`${name} has no running PostgreSQL.`)
-  for (const pid of sessionOf(postmaster)) signal(pid, 'SIGKILL')
+  await killSessions([postmaster])
   // Patroni recovers PostgreSQL by itself.
   return async () => {}
 }
 
 async function freeze({ place }: Cluster, name: string): Promise<Undo> {
-  signalAll(place, name, 'SIGSTOP')
   // The second pass stops processes that were created during the first.
-  signalAll(place, name, 'SIGSTOP')
+  for (let pass = 0; pass < 2; pass++) for (const pid of needProcesses(place, name)) signal(pid, 'SIGSTOP')
   return async () => {
     for (const pid of processesOf(place, name)) signal(pid, 'SIGCONT')
   }
@@ -117,7 +117,7 @@ export function healNetwork(place: Place) {
 /** Stops the process that replays, so that received WAL accumulates. Patroni would end a pause of PostgreSQL's own. */
 async function lag(cluster: Cluster, name: string): Promise<Undo> {
   const postmaster = findPostmaster(dataFolderOf(cluster.place, memberOf(cluster, name).name))
-  const replaying = postmaster === undefined ? undefined : sessionOf(postmaster).find(isReplaying)
+  const replaying = postmaster === undefined ? undefined : sessionsOf([postmaster]).find(isReplaying)
   if (replaying === undefined)
     throw new ClusterError(`${name} replays nothing: it is not a running secondary.`)
   signal(replaying, 'SIGSTOP')

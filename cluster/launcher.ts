@@ -4,10 +4,10 @@
 import { existsSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { findDaemon, findPostmaster, sessionOf, signal, stopDaemon } from './daemon.ts'
+import { findDaemon, findPostmaster, killSessions, signal, stopDaemon } from './daemon.ts'
 import { isStoreWell } from './etcd-config.ts'
 import { healNetwork } from './fault.ts'
-import { type Cluster, migrate, partsOf, processesOf, startPart } from './parts.ts'
+import { type Cluster, killParts, migrate, partsOf, processesOf, startPart } from './parts.ts'
 import { askMember, switchOver as askToSwitchOver, type MemberState } from './patroni-client.ts'
 import { ClusterError, dataFolderOf, isMade, makePlace, type Place, unmountMembers } from './place.ts'
 import { prepareDatabase } from './prepare.ts'
@@ -248,7 +248,7 @@ async function stopPostgres(dataFolder: string) {
   signal(pid, 'SIGINT')
   const deadline = performance.now() + STOP_MS
   while (findPostmaster(dataFolder) === pid && performance.now() < deadline) await sleep(50)
-  if (findPostmaster(dataFolder) === pid) for (const member of sessionOf(pid)) signal(member, 'SIGKILL')
+  if (findPostmaster(dataFolder) === pid) await killSessions([pid])
 }
 
 /** Removes the cluster, and kills its processes: nothing is needed again. @returns once no process or file is left */
@@ -256,9 +256,7 @@ export async function destroy(place: Place, report: Report): Promise<void> {
   if (existsSync(place.folder) && !isMade(place))
     throw new ClusterError(`There is no cluster in ${place.folder}; nothing was removed.`)
   healNetwork(place)
-  const names = partsOf(place.topology)
-  for (const name of names) for (const pid of processesOf(place, name)) signal(pid, 'SIGKILL')
-  while (names.some((name) => processesOf(place, name).length > 0)) await sleep(20)
+  await killParts(place, partsOf(place.topology))
   unmountMembers(place)
   rmSync(place.folder, { recursive: true, force: true })
   report(`${place.folder} has been removed`)

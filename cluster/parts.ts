@@ -7,7 +7,14 @@ import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { needPgBackRest, repositoryOf } from './backup/repository.ts'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
-import { type DaemonOptions, findDaemon, findPostmaster, sessionOf, startDaemon } from './daemon.ts'
+import {
+  type DaemonOptions,
+  findDaemon,
+  findPostmaster,
+  killSessions,
+  sessionsOf,
+  startDaemon,
+} from './daemon.ts'
 import {
   GATEWAY_URLS,
   type GatewayUrl,
@@ -65,10 +72,16 @@ export const partsOf = ({ store, proxies, fencers, members, recorders, gateways 
   [...store, ...proxies, ...members, ...fencers, ...recorders, ...gateways].map(({ name }) => name)
 
 /** Returns all processes of one part; for a member, PostgreSQL is included even if its Patroni is gone. */
-export function processesOf(place: Place, name: string): number[] {
-  const roots = [findDaemon(place.runFolder, name), findPostmaster(dataFolderOf(place, name))]
-  return [...new Set(roots.filter((pid) => pid !== undefined).flatMap(sessionOf))]
-}
+export const processesOf = (place: Place, name: string): number[] => sessionsOf(rootsOf(place, name))
+
+/** Kills all processes of parts, and returns when none is left. */
+export const killParts = (place: Place, names: readonly string[]): Promise<void> =>
+  killSessions(names.flatMap((name) => rootsOf(place, name)))
+
+const rootsOf = (place: Place, name: string) =>
+  [findDaemon(place.runFolder, name), findPostmaster(dataFolderOf(place, name))].filter(
+    (pid) => pid !== undefined,
+  )
 
 /** Starts one part by its name, unless it runs. @throws ClusterError if the cluster has no part of this name */
 export function startPart(cluster: Cluster, name: string): void {

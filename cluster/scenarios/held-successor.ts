@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client, ClientConfig } from 'pg'
-import { findPostmaster, sessionOf, signal } from '../daemon.ts'
+import { findPostmaster, sessionsOf, signal } from '../daemon.ts'
 import { connect } from '../database-urls.ts'
 import { openStore } from '../etcd-client.ts'
 import { storeAccessOf } from '../etcd-config.ts'
@@ -73,7 +73,7 @@ export async function holdSuccessor(cluster: Cluster, group: Group): Promise<Hel
 
   const client = await open(cluster, successor)
   // The processes are found beforehand, because Patroni must be held at once, before its next cycle.
-  const postgres = new Set(sessionOf(findPostmaster(dataFolderOf(place, successor.name))!))
+  const postgres = new Set(sessionsOf([findPostmaster(dataFolderOf(place, successor.name))!]))
   const patroni = processesOf(place, successor.name).filter((pid) => !postgres.has(pid))
   const wakeFormer = await faults.freeze.inject(cluster, former.name)
   await until(`${successor.name} is promoted`, PROMOTION_TIMEOUT_MS, async () => {
