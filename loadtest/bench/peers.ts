@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { keepPicture } from '../../cluster/scenarios/report.ts'
 import { type Duration, startGateway, writeReport } from './measure.ts'
+import { bareNode } from './peers/bare-node.ts'
 import { makeCases } from './peers/cases.ts'
 import { psql } from './peers/floor.ts'
 import { findProgram, PEERS_VARIABLE, type Peer } from './peers/peer.ts'
@@ -19,7 +20,7 @@ import { tessera } from './peers/tessera.ts'
 import { tipg } from './peers/tipg.ts'
 import { measureCase, measureReads, measureStarts } from './peers/turns.ts'
 
-const PEERS: readonly Peer[] = [pgFeatureserv, tipg, pgTileserv]
+const PEERS: readonly Peer[] = [pgFeatureserv, tipg, pgTileserv, bareNode]
 const CLIENTS = [1, 8, 64]
 /** Characters of a message of a program that the report shows. */
 const LONGEST_REASON = 400

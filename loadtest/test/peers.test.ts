@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
+import { bareNode } from '../bench/peers/bare-node.ts'
 import type { Peer } from '../bench/peers/peer.ts'
 import { renderPicture } from '../bench/peers/picture.ts'
 import { tablesOf } from '../bench/peers/results.ts'
@@ -32,7 +33,7 @@ test('every side is measured in every case, unless it is not found or its answer
     growth: [2_000],
     clients: [2],
     cities: 2_000,
-    candidates: [shortPages, missing],
+    candidates: [shortPages, missing, bareNode],
   })
   const { results, reads, notes } = found
   const sidesOf = (name: string) =>
@@ -42,13 +43,14 @@ test('every side is measured in every case, unless it is not found or its answer
   const all = [
     ['Tessera', true],
     ['short pages', true],
+    ['bare Node.js', true],
     ['floor', true],
   ]
   for (const name of ['item by id', 'insert', 'update']) assert.deepEqual(sidesOf(name), all, name)
   for (const name of ['points', 'polygons', 'country', 'CQL2'])
-    assert.deepEqual(sidesOf(name), [all[0], all[2]], name)
+    assert.deepEqual(sidesOf(name), [all[0], all[2], all[3]], name)
   // The plain table, and the collection that Tessera imported.
-  assert.deepEqual(sidesOf('2,000 rows'), [all[0], all[2], all[0], all[2]])
+  assert.deepEqual(sidesOf('2,000 rows'), [all[0], all[2], all[3], all[0], all[2], all[3]])
   assert.equal(reads.length, 6)
   for (const { rates } of reads) assert.ok(rates[0]! > 0)
 

@@ -79,6 +79,24 @@ test('a page of few features that are large has all of them, or ends early with 
   assert.deepEqual(ids, all(POLYGONS))
 })
 
+test('a page whose features become large ends early, and the next pages have the rest', async () => {
+  const small = 3_000
+  await session.query(`
+    create table growing as
+      select i as id, st_setsrid(st_makepoint(1, 1), 4326)::geometry(Geometry, 4326) geom from generate_series(1, ${small}) i;
+    insert into growing select ${small} + id, geom from bigpoly;
+    alter table growing add primary key (id)`)
+  await catalog.reload()
+  const counts: number[] = []
+  const ids: number[] = []
+  for await (const page of followPages(client, '/collections/growing/items?limit=5000')) {
+    counts.push(page.numberReturned)
+    ids.push(...idsOf(page))
+  }
+  assert.deepEqual(ids, all(small + POLYGONS))
+  assert.ok(counts[0]! > small && counts[0]! < small + POLYGONS, String(counts))
+})
+
 test('clients that do not read pages of few large features hold less than 100 MB', async () => {
   await (await open(`${client.url}/collections/bigpoly/items?limit=50`)).resume()
   await sleep(1_000)
