@@ -1,4 +1,4 @@
-// Tests the reader of CQL2 text against another one: the package cql2 of Python, if it is installed.
+// Tests the reader of CQL2 text against another one: the package cql2 of Python.
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { printJson } from '../../features/filter/cql2-json.ts'
 import { parseText } from '../../features/filter/cql2-text.ts'
+import { needsReaders, python } from '../support/python.ts'
 
 const read = (name: string) =>
   JSON.parse(readFileSync(new URL(`../data/cql2/${name}`, import.meta.url), 'utf8'))
@@ -22,8 +23,6 @@ const filters: string[] = [
 ]
 const PROGRAM =
   'import cql2,json,sys;print(json.dumps([cql2.parse_text(t).to_json() for t in json.load(sys.stdin)]))'
-const python = process.env.CQL2_PYTHON ?? 'python3'
-const isThere = spawnSync(python, ['-c', 'import cql2']).status === 0
 
 /** Spells both alike: the other reader keeps the sign of a zero and the zeros of fractions, and joins nested chains. */
 const alike = (json: unknown): unknown => {
@@ -44,12 +43,8 @@ const alike = (json: unknown): unknown => {
   return Object.fromEntries(Object.entries(json).map(([name, value]) => [name, alike(value)]))
 }
 
-test('the reader of the Python package cql2 reads every filter alike', {
-  skip: isThere
-    ? false
-    : 'cql2 is not installed: pip install cql2==0.6.0, and name its Python in CQL2_PYTHON',
-}, () => {
-  const { stdout, stderr, status } = spawnSync(python, ['-c', PROGRAM], {
+test('the reader of the Python package cql2 reads every filter alike', needsReaders, () => {
+  const { stdout, stderr, status } = spawnSync(python!, ['-c', PROGRAM], {
     input: JSON.stringify(filters),
     encoding: 'utf8',
   })

@@ -1,23 +1,19 @@
-// Tests GeoParquet with programs that read it: pyarrow, and geopandas if it is there. PYTHON names a Python that has them.
+// Tests GeoParquet with programs that read it: pyarrow and geopandas.
 
 import assert from 'node:assert/strict'
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
 import { startGateway } from '../support/gateway.ts'
+import { needsReaders, python } from '../support/python.ts'
 
 const { client, session, catalog } = await startGateway()
 const run = promisify(execFile)
 const folder = mkdtempSync(join(tmpdir(), 'tessera-test-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
-const python = process.env.PYTHON ?? 'python3'
-const has = (name: string) => spawnSync(python, ['-c', `import ${name}`]).status === 0
-const needs = (name: string) => ({
-  skip: !has(name) && `SKIPPED: Python has no ${name}, so it did not read GeoParquet`,
-})
 
 before(async () => {
   await session.query(`
@@ -46,11 +42,11 @@ async function readWithPython(path: string, program: string) {
   const file = join(folder, 'items.parquet')
   writeFileSync(file, Buffer.from(await response.arrayBuffer()))
   const source = `import json, sys\nimport pyarrow.parquet as pq\nfile = sys.argv[1]\n${program}`
-  const { stdout } = await run(python, ['-c', source, file], { maxBuffer: 1 << 29 })
+  const { stdout } = await run(python!, ['-c', source, file], { maxBuffer: 1 << 29 })
   return JSON.parse(stdout)
 }
 
-test('pyarrow reads values of each type', needs('pyarrow'), async () => {
+test('pyarrow reads values of each type', needsReaders, async () => {
   const { types, rows, geo } = await readWithPython(
     'pq_columns/items?f=parquet&sortby=id',
     `table = pq.read_table(file)
@@ -138,28 +134,24 @@ for (const [collection, count] of [
   ['countries', 241],
   ['counties', 3231],
 ] as const)
-  test(
-    `geopandas reads ${count} features of ${collection} as they are stored`,
-    needs('geopandas'),
-    async () => {
-      const read = (await readWithPython(
-        `${collection}/items?f=parquet&limit=none`,
-        `import geopandas
+  test(`geopandas reads ${count} features of ${collection} as they are stored`, needsReaders, async () => {
+    const read = (await readWithPython(
+      `${collection}/items?f=parquet&limit=none`,
+      `import geopandas
 frame = geopandas.read_parquet(file)
 print(json.dumps([[str(id), name, geometry.wkb.hex()] for id, name, geometry in zip(frame['id'], frame['name'], frame.geometry)]))`,
-      )) as [string, string, string][]
-      assert.equal(read.length, count)
-      const rows = await session.query<{ id: string; name: string; wkb: string }>(
-        `select id::text, name, encode(st_asbinary(geom), 'hex') as wkb from ${collection}`,
-      )
-      const stored = new Map(rows.map(({ id, name, wkb }) => [id, `${name} ${wkb}`]))
-      for (const [id, name, wkb] of read) assert.equal(`${name} ${wkb}`, stored.get(id))
-    },
-  )
+    )) as [string, string, string][]
+    assert.equal(read.length, count)
+    const rows = await session.query<{ id: string; name: string; wkb: string }>(
+      `select id::text, name, encode(st_asbinary(geom), 'hex') as wkb from ${collection}`,
+    )
+    const stored = new Map(rows.map(({ id, name, wkb }) => [id, `${name} ${wkb}`]))
+    for (const [id, name, wkb] of read) assert.equal(`${name} ${wkb}`, stored.get(id))
+  })
 
 test(
   'geopandas reads only what a box covers, lines without measures, and empty ones',
-  needs('geopandas'),
+  needsReaders,
   async () => {
     const found = await readWithPython(
       'cities/items?f=parquet&limit=none',
@@ -178,7 +170,7 @@ print(json.dumps([geometry.wkt for geometry in geopandas.read_parquet(file).geom
   },
 )
 
-test('a file without geometries, and one without features', needs('pyarrow'), async () => {
+test('a file without geometries, and one without features', needsReaders, async () => {
   const count = 'table = pq.read_table(file)\nprint(json.dumps([table.num_rows, table.column_names]))'
   const columns = ['id', 'name']
   assert.deepEqual(
@@ -191,14 +183,14 @@ test('a file without geometries, and one without features', needs('pyarrow'), as
   )
 })
 
-test('a file that was cut cannot be read', needs('pyarrow'), async () => {
+test('a file that was cut cannot be read', needsReaders, async () => {
   const bytes = Buffer.from(
     await (await fetch(`${client.url}/collections/cities/items?f=parquet&limit=none`)).arrayBuffer(),
   )
   const file = join(folder, 'cut.parquet')
   writeFileSync(file, bytes.subarray(0, bytes.length >> 1))
   await assert.rejects(
-    run(python, ['-c', `import pyarrow.parquet as pq; pq.read_table('${file}')`]),
+    run(python!, ['-c', `import pyarrow.parquet as pq; pq.read_table('${file}')`]),
     /footer|magic/,
   )
 })
