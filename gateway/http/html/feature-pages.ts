@@ -230,7 +230,7 @@ function adder(collection: Collection, system: CoordinateSystem): string {
       <form id="form" novalidate aria-label="New feature">
         <p id="problem" role="alert" hidden></p>
         !${id}!${fieldsOf(collection, system)}
-        <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
+        <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel" class="secondary">Cancel</button></p>
       </form>
       !${keyRow()}
     </div>`
@@ -247,14 +247,14 @@ function editor(collection: Collection, system: CoordinateSystem): string {
       <form id="form" hidden novalidate>
         <p id="problem" role="alert" hidden></p>
         !${fieldsOf(collection, system)}
-        <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel">Cancel</button></p>
+        <p class="buttons"><button type="submit">Save</button> <button type="button" id="cancel" class="secondary">Cancel</button></p>
       </form>
       <section id="conflict" aria-label="Both versions" hidden></section>
       !${keyRow()}
       <dialog id="confirm" aria-labelledby="question">
         <form method="dialog">
           <p id="question">Delete this feature for good?</p>
-          <p class="buttons"><button value="delete" class="danger">Delete</button> <button value="keep" autofocus>Keep it</button></p>
+          <p class="buttons"><button value="delete" class="danger">Delete</button> <button value="keep" class="secondary" autofocus>Keep it</button></p>
         </form>
       </dialog>
     </div>`
