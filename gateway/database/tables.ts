@@ -70,6 +70,8 @@ export const apiKeyTable = tessera.table('api_key', {
   /** Ids of the collections for which the key is valid; null for all. */
   collections: text('collections').array(),
   createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
+  /** From when on it is valid no more; null if it never expires. */
+  expiresAt: timestamp('expires_at', { withTimezone: true }),
   revokedAt: timestamp('revoked_at', { withTimezone: true }),
 })
 

@@ -1,4 +1,4 @@
-// Owns API keys: the owner of the database creates, lists and revokes them, and gateways check them.
+// Owns API keys: the owner of the database creates, lists, rotates and revokes them, and gateways check them.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,6 +17,8 @@ export type ApiKey = {
   readonly canManage: boolean
   /** Ids of the collections for which the key is valid; undefined for all. */
   readonly collections: readonly string[] | undefined
+  /** From when on it is valid no more; undefined if it never expires. */
+  readonly expiresAt?: Date | undefined
 }
 
 export type NewApiKey = Omit<ApiKey, 'id'>
@@ -24,7 +26,10 @@ export type NewApiKey = Omit<ApiKey, 'id'>
 export interface ApiKeys {
   /** Returns true if there ever was a key. @throws GatewayError if keys cannot be read */
   exist(): Promise<boolean>
-  /** Returns the key with this text, if it exists and has not been revoked. @throws GatewayError as `exist` */
+  /**
+   * Returns the key with this text, if it exists and has not been revoked.
+   * @throws GatewayError credentials-invalid if it has expired; else as `exist`
+   */
   find(text: string): Promise<ApiKey | undefined>
   /**
    * The same for what shows the state of the database: if the keys cannot be read at once, those that were last read
@@ -52,13 +57,50 @@ const hashOf = (secret: string) => createHash('sha256').update(secret).digest()
 
 /** Creates a key. @returns its text, which is not stored and cannot be shown again */
 export async function createApiKey(session: Session, key: NewApiKey): Promise<string> {
+  const { id, secret, text } = drawKey()
+  await session.query(
+    `insert into tessera.api_key (id, name, secret_hash, can_write, can_manage, collections, expires_at)
+     values ($1, $2, $3, $4, $5, $6, $7)`,
+    [
+      ...[id, key.name, hashOf(secret), key.canWrite, key.canManage],
+      ...[key.collections ?? null, key.expiresAt ?? null],
+    ],
+  )
+  return text
+}
+
+function drawKey() {
   const id = randomBytes(ID_BYTES).toString('hex')
   const secret = randomBytes(SECRET_BYTES).toString('base64url')
-  await session.query(
-    'insert into tessera.api_key (id, name, secret_hash, can_write, can_manage, collections) values ($1, $2, $3, $4, $5, $6)',
-    [id, key.name, hashOf(secret), key.canWrite, key.canManage, key.collections ?? null],
+  return { id, secret, text: `${PREFIX}_${id}_${secret}` }
+}
+
+/**
+ * Creates a key that may do the same as another one, and lets that one expire.
+ * @param until when the old key expires, unless it does earlier
+ * @param expiresAt when the new key does; undefined if it lives as long as the old one was meant to
+ * @returns the text of the new key; undefined if there is no such key, or it has been revoked or has expired
+ */
+export async function rotateApiKey(
+  session: Session,
+  oldId: string,
+  until: Date,
+  expiresAt: Date | undefined,
+): Promise<string | undefined> {
+  const { id, secret, text } = drawKey()
+  const created = await session.query(
+    `with old as (
+       select * from tessera.api_key
+       where id = $1 and revoked_at is null and (expires_at is null or expires_at > now()) for update
+     ), expiring as (
+       update tessera.api_key k set expires_at = least(k.expires_at, $4) from old where k.id = old.id
+     )
+     insert into tessera.api_key (id, name, secret_hash, can_write, can_manage, collections, expires_at)
+     select $2, name, $3, can_write, can_manage, collections, coalesce($5, now() + (expires_at - created_at))
+     from old returning id`,
+    [oldId, id, hashOf(secret), until, expiresAt ?? null],
   )
-  return `${PREFIX}_${id}_${secret}`
+  return created.length > 0 ? text : undefined
 }
 
 export type ListedApiKey = ApiKey & { readonly createdAt: Date; readonly revokedAt: Date | undefined }
@@ -71,9 +113,11 @@ export async function listApiKeys(session: Session): Promise<ListedApiKey[]> {
     can_manage: boolean
     collections: string[] | null
     created_at: Date
+    expires_at: Date | null
     revoked_at: Date | null
   }>(
-    'select id, name, can_write, can_manage, collections, created_at, revoked_at from tessera.api_key order by created_at',
+    `select id, name, can_write, can_manage, collections, created_at, expires_at, revoked_at
+     from tessera.api_key order by created_at`,
     [],
   )
   return rows.map((row) => ({
@@ -83,6 +127,7 @@ export async function listApiKeys(session: Session): Promise<ListedApiKey[]> {
     canManage: row.can_manage,
     collections: row.collections ?? undefined,
     createdAt: row.created_at,
+    expiresAt: row.expires_at ?? undefined,
     revokedAt: row.revoked_at ?? undefined,
   }))
 }
@@ -96,6 +141,10 @@ export async function revokeApiKey(session: Session, id: string): Promise<boolea
   return rows.length > 0
 }
 
+/** Returns true if a key is valid no more by its time. */
+export const hasExpired = ({ expiresAt }: Pick<ApiKey, 'expiresAt'>): boolean =>
+  expiresAt !== undefined && expiresAt.getTime() <= Date.now()
+
 /** How long loaded keys are used before they are read again: a revoked key works no longer than this. */
 const MAX_AGE_MS = 1_000
 /** Least interval between reads for keys that are not known: such a key may be new, or invented. */
@@ -108,9 +157,10 @@ type Known = { readonly key: ApiKey; readonly secretHash: Buffer }
 
 const tableExists = statementOf(sql`select to_regclass('tessera.api_key') is not null`)
 const allKeys = statementOf(
-  // A database that was not migrated yet lacks can_manage.
+  // A database that was not migrated yet lacks can_manage and expires_at.
   sql`select id, name, can_write, array_to_json(collections), encode(secret_hash, 'hex'), revoked_at is not null,
-        coalesce((to_jsonb(k) ->> 'can_manage')::boolean, false)
+        coalesce((to_jsonb(k) ->> 'can_manage')::boolean, false),
+        extract(epoch from (to_jsonb(k) ->> 'expires_at')::timestamptz) * 1000
       from tessera.api_key k`,
 )
 
@@ -130,7 +180,7 @@ export function makeApiKeys(database: Database): ApiKeys {
     known = new Map(
       rows
         .filter((row) => row[5] === 'f')
-        .map(([id, name, canWrite, collections, secretHash, , canManage]) => [
+        .map(([id, name, canWrite, collections, secretHash, , canManage, expiresMs]) => [
           id!,
           {
             key: {
@@ -139,6 +189,7 @@ export function makeApiKeys(database: Database): ApiKeys {
               canWrite: canWrite === 't',
               canManage: canManage === 't',
               collections: collections == null ? undefined : (JSON.parse(collections) as string[]),
+              expiresAt: expiresMs == null ? undefined : new Date(Number(expiresMs)),
             },
             secretHash: Buffer.from(secretHash!, 'hex'),
           },
@@ -171,10 +222,20 @@ export function makeApiKeys(database: Database): ApiKeys {
     await Promise.race([refreshed.catch(() => {}), sleep(PATIENCE_MS, undefined, { ref: false })])
   }
 
-  const valid = (text: string) => {
+  const keyOf = (text: string) => {
     const [, id, secret] = KEY.exec(text) ?? []
     const found = id === undefined ? undefined : known.get(id)
     return found && timingSafeEqual(found.secretHash, hashOf(secret!)) ? found.key : undefined
+  }
+  /** @throws GatewayError credentials-invalid */
+  const valid = (text: string) => {
+    const key = keyOf(text)
+    if (key && hasExpired(key))
+      throw gatewayError(
+        'credentials-invalid',
+        `The API key ${key.id} expired at ${key.expiresAt!.toISOString()}.`,
+      )
+    return key
   }
 
   return {
@@ -206,7 +267,8 @@ export function makeApiKeys(database: Database): ApiKeys {
       if (text === undefined || !KEY.test(text)) return undefined
       // If keys cannot be read, a change that needs one reports why.
       refresh(MAX_AGE_MS).catch(() => {})
-      return valid(text)?.id
+      const key = keyOf(text)
+      return key && !hasExpired(key) ? key.id : undefined
     },
   }
 }

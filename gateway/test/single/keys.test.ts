@@ -229,6 +229,56 @@ test('a revoked key permits nothing after a second', async () => {
   assert.equal((await tessera('keys', 'frobnicate')).code, 1)
 })
 
+test('a key that has expired permits nothing, and says so to its holder alone', async () => {
+  const key = await create('for a day', '--expires', '24h')
+  assert.equal((await change(open, withKey(key))).status, 200)
+  const expire = `update tessera.api_key set expires_at = now() + interval '1.5 seconds' where id = '${idOf(key)}'`
+  await local.session.query(expire)
+  await sleep(1_100)
+  assert.equal((await change(open, withKey(key))).status, 200)
+  await sleep(600)
+  const answer = await change(open, withKey(key))
+  assert.deepEqual([answer.status, answer.json.code], [401, 'credentials-invalid'])
+  assert.match(answer.json.detail, new RegExp(`^The API key ${idOf(key)} expired at 20`))
+  assert.match(
+    answer.headers.get('www-authenticate')!,
+    /error="invalid_token", error_description=".* expired at/,
+  )
+  const guess = await change(open, withKey(`tessera_${idOf(key)}_${'A'.repeat(32)}`))
+  assert.match(guess.json.detail, /^The API key does not exist/)
+  assert.match((await tessera('keys', 'list')).output, /for a day +nothing more/)
+  assert.equal((await tessera('keys', 'rotate', idOf(key))).code, 1)
+  for (const wrong of ['soon', '2020-01-01', '0h', '2031-13-01']) {
+    const { code, output } = await tessera('keys', 'create', 'wrong', '--expires', wrong)
+    assert.equal(code, 1, wrong)
+    assert.match(output, /--expires must be /)
+  }
+})
+
+test('a key is replaced while the old one stays valid for a time', async () => {
+  const old = await create('mill', '--collections', 'gate', '--expires', '30d')
+  const { code, output } = await tessera('keys', 'rotate', idOf(old), '--overlap', '1h')
+  assert.equal(code, 0, output)
+  const key = /tessera_[0-9a-f]{12}_[\w-]{32}/.exec(output)![0]
+  for (const one of [old, key]) {
+    assert.equal((await change(open, withKey(one), 'gate')).status, 200)
+    assert.equal((await change(open, withKey(one), 'lock')).status, 403)
+  }
+  const left = await local.session.query<{ id: string; hours: number }>(
+    `select id, round(extract(epoch from expires_at - now()) / 3600)::int as hours from tessera.api_key where name = 'mill'`,
+  )
+  assert.deepEqual(Object.fromEntries(left.map(({ id, hours }) => [id, hours])), {
+    [idOf(old)]: 1,
+    [idOf(key)]: 720,
+  })
+  // One that lives for ever is replaced by one that does.
+  const endless = await create('endless')
+  assert.equal((await tessera('keys', 'rotate', idOf(endless))).code, 0)
+  assert.match((await tessera('keys', 'list')).output, /endless +changes .* never/)
+  assert.equal((await tessera('keys', 'rotate', '000000000000')).code, 1)
+  assert.equal((await tessera('keys', 'rotate', idOf(endless), '--overlap', 'long')).code, 1)
+})
+
 test('the role that writes features cannot create keys, and the role that reads them cannot see keys', async () => {
   for (const [url, sql] of [
     [writeUrl, `insert into tessera.api_key (id, name, secret_hash) values ('x', 'x', '')`],

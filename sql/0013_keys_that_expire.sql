@@ -1,0 +1,1 @@
+ALTER TABLE "tessera"."api_key" ADD COLUMN "expires_at" timestamp with time zone;
