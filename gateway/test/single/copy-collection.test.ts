@@ -143,7 +143,7 @@ test('a collection of Tessera arrives with its values, types, geometries and tex
     'select title, license, is_managed from tessera.collection where table_name = $1',
     [collection],
   )
-  assert.deepEqual([texts!.title, texts!.is_managed], ['Things', true])
+  assert.deepEqual([texts!.title, texts!.license, texts!.is_managed], ['Things', 'CC0-1.0', true])
 })
 
 for (const [how, behaviour] of [

@@ -72,7 +72,7 @@ export async function describeRemote(
     return new Map<string, ColumnType>()
   })
   const { title, description, attribution } = document
-  const texts = { title, description, attribution, license: linkOf(document, ['license'])?.href }
+  const texts = { title, description, attribution, license: licenseOf(document) }
   return {
     description: Object.fromEntries(
       Object.entries(texts).filter(([, text]) => typeof text === 'string' && text !== ''),
@@ -80,6 +80,12 @@ export async function describeRemote(
     columnTypes: Object.fromEntries([...types].filter(([, type]) => type === 'jsonb')),
     declaredTypes: Object.fromEntries([...types].filter(([, type]) => type !== 'jsonb')),
   }
+}
+
+/** Returns the identifier of SPDX if the link has one, so that the copy shows what the source shows. */
+function licenseOf(document: JsonObject): string | undefined {
+  const href = linkOf(document, ['license'])?.href
+  return /^https?:\/\/spdx\.org\/licenses\/([\w.+-]+?)(?:\.html|\.json)?$/.exec(href ?? '')?.[1] ?? href
 }
 
 async function readDescription(requests: Requests, address: string): Promise<JsonObject> {
