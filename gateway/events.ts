@@ -22,7 +22,13 @@ export type Event =
   | { type: 'import-left-out-ids'; collection: string; count: number }
   | { type: 'import-noted'; collection: string; note: string }
   | { type: 'import-finished'; collection: string; features: number; skipped: number; milliseconds: number }
-  | { type: 'import-skipped-feature'; collection: string; line: number; reason: string }
+  | {
+      type: 'import-skipped-feature'
+      collection: string
+      unit: 'Line' | 'Feature'
+      line: number
+      reason: string
+    }
   /** `total` is an estimate; undefined if none is known. */
   | {
       type: 'export-advanced'

@@ -30,6 +30,14 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --distribute-by cell|id|reference          on Citus: store neighbouring features together (cell), spread
                                                them by id (id), or keep all of them on every node (reference)
     --level 8                                  level of the cells, 0 (coarse) to 15 (fine); by default the import chooses it
+  tessera copy FROM NAME                       copy a collection of another server of OGC API Features; again goes on after an
+                                               interruption. FROM is its address, as in https://example.org/collections/roads
+    --headers FILE                             headers for that server, one in a line, for example with credentials
+    --folder FOLDER                            what was read is kept here until all is stored [NAME.copy]
+    --restart                                  forget what was read
+    --new-ids                                  leave out the ids of the source
+    --keeps-order                              a server without links to further pages has an order of its own
+    and those of import about the collection: --append, --replace, --id, --type, --title, --skip-invalid, --distribute-by, …
   tessera export COLLECTION                    write a collection to a file, or to stdout
     -o, --output FILE                          its ending chooses the format
     --format ${exported.join('|')}
@@ -85,6 +93,7 @@ const version = async () => {
 const commands: Record<string, () => Promise<Command>> = {
   serve: async () => (await import('./commands/serve.ts')).serve,
   import: async () => (await import('./commands/import.ts')).runImport,
+  copy: async () => (await import('./commands/copy.ts')).runCopy,
   export: async () => (await import('./commands/export.ts')).runExport,
   tiles: async () => (await import('./commands/tiles.ts')).runTiles,
   purge: async () => (await import('./commands/purge.ts')).runPurge,

@@ -32,7 +32,7 @@ function sentenceOf(event: Event): string | undefined {
     case 'import-started':
       return `Importing ${event.collection} from ${event.source} …`
     case 'import-skipped-feature':
-      return `Line ${event.line} ${event.reason}: left out.`
+      return `${event.unit} ${event.line} ${event.reason}: left out.`
     case 'import-left-out-ids':
       return `Only ${counted(event.count, 'feature')} of ${event.collection} had an id; all of them get new ids.`
     case 'import-noted':

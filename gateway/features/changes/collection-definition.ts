@@ -382,6 +382,10 @@ const TYPES: ReadonlyMap<string, string> = new Map([
   ['object', 'jsonb'],
 ])
 
+/** Returns the type of PostgreSQL for values of a type of JSON Schema; undefined if there is none. */
+export const columnTypeOf = (type: string, format?: string): string | undefined =>
+  TYPES.get(format === undefined ? type : `${type} ${format}`)
+
 function readType(property: JsonObject, pointer: string, report: Report): string | undefined {
   const { type, format, items } = property
   if (Array.isArray(type)) return 'jsonb'
@@ -392,7 +396,7 @@ function readType(property: JsonObject, pointer: string, report: Report): string
     if (element === undefined) report(`${pointer}/items`, 'must be an object with the type of the elements')
     return element === undefined || element === 'jsonb' ? 'jsonb' : `${element}[]`
   }
-  const found = TYPES.get(format === undefined ? String(type) : `${type} ${format}`)
+  const found = columnTypeOf(String(type), format === undefined ? undefined : String(format))
   if (found !== undefined) return found
   const types = new Set([...TYPES.keys()].map((name) => name.split(' ')[0]!))
   const isKnown = types.has(String(type))

@@ -47,12 +47,50 @@ const COMMA_NUMBER = /^-?(0|[1-9]\d*)(,\d+)?$/
 const LONG_DIGITS = /^-?\d{19,}$/
 const INT4_MAX = 2_147_483_647
 
+const INT2_MAX = 32_767
 const INT8_MAX = 9_223_372_036_854_775_807n
 const isInt8 = (text: string) => {
   if (text.length > 20 || !/^-?\d+$/.test(text)) return false
   const value = BigInt(text)
   return value <= INT8_MAX && value >= -INT8_MAX - 1n
 }
+
+const CLOCK = /^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?$/
+const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i
+const BYTES = /^\\x([\da-f]{2})*$/i
+const isIntegerTo = (value: unknown, most: number) =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value <= most && value >= -most - 1
+const isText = (value: unknown, test: (text: string) => boolean) => typeof value === 'string' && test(value)
+
+/** Returns whether a value of JSON, not null, is one of a type, so that a column of it keeps the value as it is. */
+const IS_OF_TYPE: Readonly<Record<ColumnType, (value: unknown) => boolean>> = {
+  smallint: (value) => isIntegerTo(value, INT2_MAX),
+  integer: (value) => isIntegerTo(value, INT4_MAX),
+  bigint: (value) =>
+    value instanceof ExactNumber ? isInt8(value.text) : typeof value === 'number' && isBigint(value),
+  real: (value) => typeof value === 'number' && isWithinReal(value),
+  'double precision': (value) =>
+    value instanceof ExactNumber ? isWithinDouble(value.text) : typeof value === 'number',
+  numeric: (value) => typeof value === 'number' || value instanceof ExactNumber,
+  boolean: (value) => typeof value === 'boolean',
+  text: (value) => typeof value === 'string',
+  uuid: (value) => isText(value, (text) => UUID.test(text)),
+  date: (value) => isText(value, isDay),
+  time: (value) => isText(value, (text) => CLOCK.test(text)),
+  timestamptz: (value) => isText(value, (text) => isDay(text, TIMESTAMP) || isDay(text)),
+  bytea: (value) => isText(value, (text) => BYTES.test(text)),
+  jsonb: () => true,
+}
+
+/** Real numbers have a smaller range; PostgreSQL refuses what would be 0 in it, too. */
+const isWithinReal = (value: number) =>
+  Number.isFinite(Math.fround(value)) && (Math.fround(value) !== 0 || value === 0)
+
+export const isOfType = (value: unknown, type: ColumnType) => IS_OF_TYPE[type](value)
+
+/** Beyond 2^53 a number is one that JavaScript has exactly: others are kept as their text. */
+const isBigint = (value: number) =>
+  Number.isSafeInteger(value) || (Number.isInteger(value) && isInt8(String(value)))
 
 /** True for a type whose numbers can have decimals. */
 export const isFractional = (type: ColumnType) => ['real', 'double precision', 'numeric'].includes(type)
@@ -106,7 +144,7 @@ export class ColumnObserver {
     }
     if (typeof value !== 'number') this.#isNumber = this.#isInteger = false
     else {
-      if (!Number.isSafeInteger(value)) this.#isInteger = false
+      if (!isBigint(value)) this.#isInteger = false
       if (Math.abs(value) > INT4_MAX) this.#isSmall = false
     }
     if (typeof value !== 'boolean') this.#isBoolean = false

@@ -104,7 +104,7 @@ async function describeFailure(error: CopyFailure, table: string, spooled: Spool
     passed += lines.length
     if (line === undefined) continue
     const column = /column (.+?)(:|$)/.exec(error.where ?? '')?.[1]
-    const place = `Line ${parseLine(line).line}${column ? `, ${column}` : ''}`
+    const place = `${spooled.unit} ${parseLine(line).line}${column ? `, ${column}` : ''}`
     const reason = error.message.replaceAll(table, collectionOf(table))
     return new ImportError(`${place}: ${reason}. Nothing was imported.`, { cause: error })
   }

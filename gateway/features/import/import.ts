@@ -46,6 +46,8 @@ export type ImportOptions = Description & {
   readonly skipInvalid?: boolean | undefined
   /** `cell` by default. */
   readonly distributeBy?: DistributeBy | undefined
+  /** Runs in the transaction that fills the table, as the last step before it is committed. */
+  readonly beforeCommit?: (() => Promise<void>) | undefined
   /** Level of the cells; undefined: `chooseLevel` of cell.ts chooses it from the features. */
   readonly level?: number | undefined
 }
@@ -110,9 +112,18 @@ async function spoolSource(
     throw withSource(error, source)
   })
   const types = new Map([...(content.columnTypes ?? []), ...(options.types ?? [])])
-  const { hasTypes, hasDecimalCommas = false, idColumn } = content
+  const { hasTypes, hasDecimalCommas = false, idColumn, declaredTypes, unit } = content
   const id = options.id === idColumn ? undefined : options.id
-  const spool = makeSpool(file, { id, types, jsonColumns, hasTypes, hasDecimalCommas, note })
+  const spool = makeSpool(file, {
+    id,
+    types,
+    declaredTypes,
+    unit,
+    jsonColumns,
+    hasTypes,
+    hasDecimalCommas,
+    note,
+  })
   let skipped: number
   let spooled: SpooledFeatures
   try {
@@ -141,7 +152,7 @@ async function spoolSource(
 /** Adds the features of a source to the spool. @returns the number of features that were left out */
 async function addAll(
   spool: Spool,
-  { features: batches, featureCount }: Pick<SourceContent, 'features' | 'featureCount'>,
+  { features: batches, featureCount, unit = 'Line' }: SourceContent,
   source: ImportSource,
   { collection, skipInvalid }: ImportOptions,
   emit: Emit,
@@ -166,12 +177,12 @@ async function addAll(
         const reason = cause.message
         if (!skipInvalid) {
           throw new ImportError(
-            `Line ${line} of ${source.name} ${reason}. Nothing was imported; --skip-invalid would leave such features out.`,
+            `${unit} ${line} of ${source.name} ${reason}. Nothing was imported; --skip-invalid would leave such features out.`,
             { cause },
           )
         }
         skipped++
-        emit({ type: 'import-skipped-feature', collection, line, reason })
+        emit({ type: 'import-skipped-feature', collection, unit, line, reason })
       }
     }
     if (performance.now() - lastProgress > PROGRESS_INTERVAL_MS) {
@@ -201,6 +212,7 @@ async function load(session: Session, spooled: SpooledFeatures, options: ImportO
       : await create(session, target, spooled, hasIds, options, emit)
     if (hasIds && level === undefined) await advanceSequence(session, collection)
     await describeCollection(session, collection, options, appendedTo === undefined)
+    await options.beforeCommit?.()
   })
   await vacuumTable(session, collection)
 }

@@ -13,16 +13,21 @@ import {
   copyTextOf,
   findHugeNumber,
   isFractional,
+  isOfType,
   NULL_TEXT,
 } from './column-type.ts'
 import { ImportError } from './import-error.ts'
-import type { SourceFeature } from './sources/source.ts'
+import type { SourceFeature, SourceUnit } from './sources/source.ts'
 
 export type SpoolOptions = {
   /** Property that identifies a feature; undefined: the features' own ids. */
   readonly id: string | undefined
   /** Types of columns that are known in advance, by property. */
   readonly types: ReadonlyMap<string, ColumnType>
+  /** See SourceContent. */
+  readonly declaredTypes?: ReadonlyMap<string, ColumnType> | undefined
+  /** See SourceContent. */
+  readonly unit?: SourceUnit | undefined
   /** Names of the columns of type json and jsonb in the table that the features are appended to. */
   readonly jsonColumns: ReadonlySet<string>
   /** See SourceContent. */
@@ -61,6 +66,8 @@ export type SpooledFeatures = {
   readonly geometryTypes: ReadonlySet<string>
   readonly dimensions: ReadonlySet<2 | 3>
   readonly hasNullGeometry: boolean
+  /** What the lines of features count. */
+  readonly unit: SourceUnit
   /** Footprints of at most MAX_FOOTPRINTS features, drawn at random. */
   readonly footprints: readonly Footprint[]
   /** Reads the file, some lines at a time; see `parseLine`. */
@@ -93,6 +100,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
   const geometryTypes = new Set<string>()
   const dimensions = new Set<2 | 3>()
   const footprints = makeSample<Footprint>(MAX_FOOTPRINTS)
+  const { unit = 'Line' } = options
   let hasNullGeometry = false
   let hasFurtherNumbers = false
   let features = 0
@@ -110,9 +118,11 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
   }
 
   function learn({ line, id, geometry, footprint, properties }: Row) {
-    for (const { property, observer } of columns.values()) {
+    for (const { property, observer, declared } of columns.values()) {
       const value = propertyOf(properties, property)
-      if (value !== null && value !== undefined) observer.observe(value)
+      if (value === null || value === undefined) continue
+      observer.observe(value)
+      if (declared?.holds) declared.holds = isOfType(value, declared.type)
     }
     if (id !== null && id !== undefined) identifiers.observe(id)
     if (footprint) footprints.add(footprint)
@@ -122,7 +132,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
       if (geometry.hasFurtherNumbers && !hasFurtherNumbers) {
         hasFurtherNumbers = true
         options.note(
-          `Line ${line} has positions of more than three numbers: the further ones, which have no meaning in GeoJSON, are left out.`,
+          `${unit} ${line} has positions of more than three numbers: the further ones, which have no meaning in GeoJSON, are left out.`,
         )
       }
     } else hasNullGeometry = true
@@ -150,6 +160,11 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
       await flush()
       output.end()
       await written
+      for (const { property, declared, observer } of columns.values())
+        if (declared?.holds === false)
+          options.note(
+            `The source declares the type ${declared.type} for ${property}, but has other values, too: the column is ${observer.type}.`,
+          )
       return {
         features,
         columns: [...columns.values()].map((column) => describeColumn(column, features)),
@@ -158,6 +173,7 @@ export function makeSpool(file: string, options: SpoolOptions): Spool {
         geometryTypes,
         dimensions,
         hasNullGeometry,
+        unit,
         footprints: footprints.values,
         lines: () => readLines(file),
       }
@@ -212,13 +228,15 @@ type Column = {
   readonly name: string
   readonly observer: ColumnObserver
   readonly givenType: ColumnType | undefined
+  /** The type that the source declares, and whether all values so far are of it. */
+  readonly declared: { readonly type: ColumnType; holds: boolean } | undefined
 }
 
 /** Returns a column for each property that has none yet. @throws InvalidFeature or ImportError */
 function newColumnsOf(
   properties: Row['properties'],
   columns: ReadonlyMap<string, Column>,
-  { id, types, jsonColumns, hasTypes, hasDecimalCommas }: SpoolOptions,
+  { id, types, declaredTypes, jsonColumns, hasTypes, hasDecimalCommas }: SpoolOptions,
 ): Column[] {
   const added: Column[] = []
   let taken: Set<string> | undefined
@@ -232,18 +250,19 @@ function newColumnsOf(
     taken.add(name)
     const observer = new ColumnObserver(hasTypes, hasDecimalCommas)
     const givenType = jsonColumns.has(name) ? 'jsonb' : types.get(property)
-    added.push({ property, name, observer, givenType })
+    const type = givenType ? undefined : declaredTypes?.get(property)
+    added.push({ property, name, observer, givenType, declared: type && { type, holds: true } })
   }
   return added
 }
 
 const describeColumn = (
-  { property, name, givenType, observer }: Column,
+  { property, name, givenType, declared, observer }: Column,
   features: number,
 ): SpooledColumn => ({
   property,
   name,
-  type: givenType ?? observer.type,
+  type: givenType ?? (declared?.holds ? declared.type : observer.type),
   isComplete: observer.count === features,
   commaExample: givenType === undefined || isFractional(givenType) ? observer.commaExample : undefined,
 })

@@ -236,7 +236,7 @@ export async function finishTable(session: Session, collection: string, level: n
 
 const sameId = (detail: string, cause?: Error) =>
   new ImportError(
-    `Two features have the same id: ${detail} Nothing was imported; choose a property that is unique with --id, or leave out the ids.`,
+    `Two features have the same id: ${detail} Nothing was imported; choose a property that is unique with --id, or leave out the ids (tessera copy does so with --new-ids).`,
     { cause },
   )
 

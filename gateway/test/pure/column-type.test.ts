@@ -2,7 +2,14 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ColumnObserver, copyTextOf, parseColumnType } from '../../features/import/column-type.ts'
+import {
+  COLUMN_TYPES,
+  ColumnObserver,
+  type ColumnType,
+  copyTextOf,
+  isOfType,
+  parseColumnType,
+} from '../../features/import/column-type.ts'
 import { ExactNumber } from '../../features/values/exact-json.ts'
 
 const typeOf = (values: unknown[], hasTypes = true) => {
@@ -16,7 +23,8 @@ const cases: [unknown[], string][] = [
   [[1, -2], 'integer'],
   [[1, 3e9], 'bigint'],
   [[1, 2.5], 'double precision'],
-  [[1, 2 ** 60], 'double precision'],
+  [[1, 2 ** 60], 'bigint'],
+  [[1, 2 ** 63], 'double precision'],
   [[true, false], 'boolean'],
   [[true, 1], 'text'],
   [['a'], 'text'],
@@ -31,6 +39,32 @@ const cases: [unknown[], string][] = [
 ]
 for (const [values, type] of cases)
   test(`${JSON.stringify(values)} get the type ${type}`, () => assert.equal(typeOf(values), type))
+
+test('a value is of the types that keep it as it is', () => {
+  const exact = new ExactNumber('9007199254740993')
+  const fits: [unknown, ColumnType[]][] = [
+    [7, ['smallint', 'integer', 'bigint', 'real', 'double precision', 'numeric']],
+    [-32769, ['integer', 'bigint', 'real', 'double precision', 'numeric']],
+    [2 ** 60, ['bigint', 'real', 'double precision', 'numeric']],
+    [exact, ['bigint', 'numeric']],
+    [1e300, ['double precision', 'numeric']],
+    [1e-60, ['double precision', 'numeric']],
+    [true, ['boolean']],
+    ['x', ['text']],
+    ['2024-02-29', ['text', 'date', 'timestamptz']],
+    ['2023-02-29', ['text']],
+    ['10:00:00.5', ['text', 'time']],
+    ['00000000-0000-0000-0000-00000000000A', ['text', 'uuid']],
+    ['\\x00ff', ['text', 'bytea']],
+    [{ a: 1 }, []],
+  ]
+  for (const [value, types] of fits)
+    assert.deepEqual(
+      COLUMN_TYPES.filter((type) => isOfType(value, type)),
+      [...types, 'jsonb'],
+      String(value),
+    )
+})
 
 test('types have the names of the list and some short ones, and no others', () => {
   assert.equal(parseColumnType('double'), 'double precision')

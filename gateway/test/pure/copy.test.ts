@@ -18,6 +18,7 @@ async function copyInto(table: string, failure: { message: string; where?: strin
     done(Object.assign(new Error(failure.message), failure))
   const session = { copyInto: () => new Writable({ write: refuse }) } as unknown as Session
   const spooled = {
+    unit: 'Line',
     columns: [{ property: 'n', name: 'n', type: 'integer', isComplete: true, commaExample: undefined }],
     lines: async function* () {
       yield [lineOf(5), lineOf(7)]

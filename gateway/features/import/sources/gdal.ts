@@ -63,6 +63,7 @@ export const gdal: SourceFormat = {
       columnTypes: layer.columnTypes,
       idColumn: layer.idColumn,
       featureCount: layer.features,
+      unit: 'Feature',
       features: withBytes(sequence.features, layer.binary),
     }
   },

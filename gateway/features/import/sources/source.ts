@@ -68,6 +68,13 @@ export type SourceContent = {
   readonly hasDecimalCommas?: boolean | undefined
   /** Types that the source itself declares, by property; the types of other properties are inferred from values. */
   readonly columnTypes?: ReadonlyMap<string, ColumnType> | undefined
+  /**
+   * Types that the source declares without keeping to them: a column whose values are others gets its type from the
+   * values.
+   */
+  readonly declaredTypes?: ReadonlyMap<string, ColumnType> | undefined
+  /** What `line` of a feature counts; lines if it is left out. */
+  readonly unit?: SourceUnit | undefined
   /** Name of the column from which features have their ids, and which is none of their properties. */
   readonly idColumn?: string | undefined
   /** Number of features, if it is known in advance. */
@@ -75,6 +82,9 @@ export type SourceContent = {
   /** The features in batches, in the order of the source; coordinates are longitude and latitude in WGS 84. */
   readonly features: AsyncIterable<SourceFeature[]>
 }
+
+/** What places in a source are called in messages. */
+export type SourceUnit = 'Line' | 'Feature'
 
 export type SourceFeature = {
   /** Line on which the feature starts, from 1; in formats without lines, the number of the feature. */
