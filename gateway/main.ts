@@ -51,6 +51,7 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --zoom 0-10                                the zooms
     --filter CONDITION, --datetime TIME, --properties NAME,NAME
                                                the features and their properties
+  tessera tiles COLLECTION --prepare           create indexes for tiles of a collection with millions of points
   tessera purge [COLLECTION]                   make all gateways give up the tiles that they keep, of one collection or of all
   tessera keys create NAME                     create an API key for changes; it is shown only once
     --read-only                                a key that allows no changes

@@ -224,6 +224,23 @@ select coalesce(json_agg(json_build_object(
     join pg_opclass o on o.oid = x.indclass[0] and o.opcname = 'gist_geometry_ops_2d'
     where x.indrelid = r.oid and x.indkey[0] = r.geometry_number and x.indisvalid and x.indpred is null
   ),
+  -- The limits of indexes that find boxes of a sample alone: of the features whose key has a smaller hash.
+  'sampleLimits', (
+    select coalesce(json_agg(predicate.parts[2]::int order by predicate.parts[2]::int), '[]')
+    from pg_index x
+    join pg_opclass o on o.oid = x.indclass[0] and o.opcname = 'gist_geometry_ops_2d'
+    cross join lateral (
+      select regexp_match(
+        case when not r.is_locked then pg_get_expr(x.indpred, x.indrelid) end,
+        '^\(hash_record\(ROW\((.+)\)\) < ''(-?\d+)''::integer\)$'
+      )
+    ) predicate (parts)
+    where x.indrelid = r.oid and x.indkey[0] = r.geometry_number and x.indisvalid
+      and predicate.parts[1] = (
+        select string_agg(quote_ident(named.name), ', ' order by named.position)
+        from unnest(k.columns) with ordinality named (name, position)
+      )
+  ),
   'isAnyGeometry', r.geometry_modifier = -1,
   'key', coalesce(k.columns, v.columns),
   'level', c.level,

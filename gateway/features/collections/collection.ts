@@ -9,6 +9,7 @@ import { type CoordinateSystem, CRS84, CRS84H, DEGREES, WGS84 } from '../values/
 import type { GeometryColumn } from '../values/geometry-column.ts'
 import { limitsOf } from '../values/limits.ts'
 import { TOUCHED_COLUMN } from './managed.ts'
+import { samplesOf } from './sample.ts'
 
 /** Changes of features that are allowed, and the columns that they may set. */
 export type Capabilities = {
@@ -38,6 +39,8 @@ export type Collection = {
   readonly geometry: GeometryColumn
   /** True if an index finds bounding boxes of geometries. */
   readonly isGeometryIndexed: boolean
+  /** Samples of the features that indexes have, the thinnest first; see sample.ts. */
+  readonly samples: readonly number[]
   /** Systems in which features are served. */
   readonly systems: readonly CoordinateSystem[]
   /** The one of them that coordinates are in if a request names none. */
@@ -115,6 +118,8 @@ export type Relation = {
   readonly isGeometryDomain: boolean
   readonly isGeometryRequired: boolean
   readonly isGeometryIndexed: boolean
+  /** Limits of the hashes of indexes that have a sample of the features. */
+  readonly sampleLimits: readonly number[]
   /** True if the column does not restrict the type of its geometries. */
   readonly isAnyGeometry: boolean
   readonly key: readonly string[] | null
@@ -315,6 +320,7 @@ export function makeCollection(
       isNullable: !relation.isGeometryRequired,
     },
     isGeometryIndexed: relation.isGeometryIndexed,
+    samples: named.length > 0 ? samplesOf(relation.sampleLimits) : [],
     ...systemsOf(relation, registration?.crs ?? [], offered),
     key,
     isKeyPhysical,
@@ -453,7 +459,7 @@ const fingerprintOf = (facts: unknown) =>
   hash('sha1', JSON.stringify(facts), 'base64url').slice(0, FINGERPRINT_LENGTH)
 
 /** Returns the quoted name of the table for a statement. */
-export const tableOf = ({ schema, table }: Collection) =>
+export const tableOf = ({ schema, table }: Pick<Collection, 'schema' | 'table'>) =>
   sql`${sql.identifier(schema)}.${sql.identifier(table)}`
 
 /** Quoted name of the column with the cell of a row. */

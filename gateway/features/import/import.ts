@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Session } from '../../database/session.ts'
 import type { Emit } from '../../events.ts'
-import type { DistributeBy } from '../collections/managed.ts'
+import { createFirstSamples } from '../collections/create-samples.ts'
+import { type DistributeBy, GEOMETRY_COLUMN, SCHEMA } from '../collections/managed.ts'
 import { chooseLevel } from '../sharding/cell.ts'
 import { type ColumnType, withDecimalPoint } from './column-type.ts'
 import { copySpool } from './copy.ts'
@@ -271,6 +272,14 @@ async function create(
   await copySpool(session, table, spooled, { level, hasIds, isAppend: false, multi, namesSystem })
   if (replaced) await replaceTable(session, collection, replaced)
   await finishTable(session, collection, level)
+  if (/^PointZ?$/.test(type ?? ''))
+    await createFirstSamples(session, {
+      schema: SCHEMA,
+      table: collection,
+      key: [{ name: 'id' }],
+      geometry: { column: GEOMETRY_COLUMN },
+      samples: [],
+    })
   if (hasIds && level !== undefined) await checkOwnIds(session, collection, false)
   return level
 }

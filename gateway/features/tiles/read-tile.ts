@@ -8,6 +8,7 @@ import { checkLiterals } from '../query/read-page.ts'
 import type { Unshown } from '../query/unshown.ts'
 import { tryInParts } from '../values/in-parts.ts'
 import { isInOneTable, type TileQuery, withoutIndex } from './tile-query.ts'
+import { allOfTile, surveyTile } from './tile-sample.ts'
 import {
   amongNames,
   compileNames,
@@ -55,7 +56,8 @@ export async function readLayers(reading: TileReading, queries: readonly TileQue
 }
 
 /** Returns true if one statement reads the layer. */
-const isAtOnce = (query: TileQuery) => query.isClustered || isInOneTable(query)
+const isAtOnce = (query: TileQuery) =>
+  query.isClustered || (query.samples.length === 0 && isInOneTable(query))
 
 async function readLayer(reading: TileReading, query: TileQuery): Promise<Buffer> {
   for (const way of [query, withoutIndex(query)]) {
@@ -72,11 +74,15 @@ async function readLayer(reading: TileReading, query: TileQuery): Promise<Buffer
 async function readAtOnce({ database, deadline }: TileReading, query: TileQuery): Promise<Buffer> {
   const demand = { signal: deadline, priority: 'usual' } as const
   if (isAtOnce(query)) return tileOf(await database.read(compileTile(query, undefined), demand))
+  const hasSamples = query.samples.length > 0
+  const survey = hasSamples ? await surveyTile(database, query, deadline) : undefined
+  if (survey) return tileOf(await database.read(compileTile(query, { ...survey, isThinned: true }), demand))
   const [row] = await database.read(compileTileCount(query), demand)
   const total = Number(row![0])
   if (total === 0) return EMPTY
-  const counted = { total, isThinned: isThinnedAt(total) }
-  return tileOf(await database.read(compileTile(query, counted), demand))
+  const isThinned = isThinnedAt(total)
+  const parts = hasSamples && isThinned ? allOfTile(query) : undefined
+  return tileOf(await database.read(compileTile(query, { total, isThinned, parts }), demand))
 }
 
 /** Reads a layer without the rows that PostGIS cannot convert or compare, which are found by trying. */

@@ -5,6 +5,7 @@ import { type Collection, isSpread, shardOfCells } from '../collections/collecti
 import { type FilterFunctions, OWN_FUNCTIONS } from '../filter/functions.ts'
 import { cellsToLookIn, type ItemParameters, planConditions, planProperties } from '../query/item-query.ts'
 import type { Located } from '../query/locate.ts'
+import { cellsCondition } from '../sharding/shard-statement.ts'
 import { bboxCondition } from '../values/bbox.ts'
 import { textOfBox } from '../values/box.ts'
 import type { Column } from '../values/column.ts'
@@ -47,6 +48,8 @@ export type TileQuery = {
   readonly calls: readonly string[]
   /** The cells that hold all of these features; undefined if they can be anywhere. */
   readonly cells: readonly number[] | undefined
+  /** Samples from which points can be taken if they are many, the thinnest first; none if all must be read. */
+  readonly samples: readonly number[]
   /** True if points that are close to each other become one, which has their number. */
   readonly isClustered: boolean
   /** True if the layer changes with stored rows alone, so that it can be kept until one of them changes. */
@@ -90,6 +93,11 @@ export function planTile(
     condition: conditions.length > 0 ? allOf(conditions) : undefined,
     exact,
     place: rough,
+    // A filter that few features meet must find those that are in no sample. Clusters have exact numbers.
+    samples:
+      !isClustered && rough && conditions.length === 1 && canBeSampled(collection, tile)
+        ? collection.samples
+        : [],
     calls: conditions.flatMap(({ calls }) => calls ?? []),
     // Whatever else confines the query, the tile does.
     cells: cellsToLookIn([groundOf(tile)], collection),
@@ -100,7 +108,8 @@ export function planTile(
 }
 
 /** Returns true if the system of a column is that of the tile or degrees, so that both are compared by their numbers. */
-export const hasPlainSystem = ({ srid }: GeometryColumn, { set }: Tile) => srid === 4326 || srid === set.srid
+export const hasPlainSystem = ({ srid }: GeometryColumn, { set }: Pick<Tile, 'set'>) =>
+  srid === 4326 || srid === set.srid
 
 /** Returns left, bottom, right and top of the tile in the system of a column that has a plain one. */
 export function sidesOf(tile: Tile, { srid }: GeometryColumn): Bounds {
@@ -108,6 +117,21 @@ export function sidesOf(tile: Tile, { srid }: GeometryColumn): Bounds {
   const { minLongitude, minLatitude, maxLongitude, maxLatitude } = groundOf(tile)
   return [minLongitude, minLatitude, maxLongitude, maxLatitude]
 }
+
+/** Indexes of samples find boxes in the system of the column. */
+const canBeSampled = ({ geometry }: Collection, tile: Tile) =>
+  hasPoints(geometry) && hasPlainSystem(geometry, tile) && !geometry.isGeography
+
+/** True for the cells that hold all features of the tile; undefined if these can be anywhere. */
+export const cellsPart = ({ cells }: TileQuery) => (cells ? cellsCondition(cells) : undefined)
+
+/** More than a grid has cells in a direction. */
+export const CELL_BASE = 1_000
+
+/** Returns the cell of a point in a grid, from 1 in both directions; around the grid it is 0, and one more than it has. */
+export const cellOfGrid = (point: SQL, across: SQL, up: SQL): SQL =>
+  sql`width_bucket(ST_X(${point}), ${across}::float8[]) * ${sql.raw(String(CELL_BASE))}
+      + width_bucket(ST_Y(${point}), ${up}::float8[])`
 
 /** The conditions of a tile's place. */
 type Where = {

@@ -9,12 +9,16 @@ import { bound, type Fragment } from '../../database/fragment.ts'
 import { type SQL, sql } from '../../database/sql.ts'
 import type { Statement } from '../../database/statement.ts'
 import { cellColumn, isSpreadByCell } from '../collections/collection.ts'
-import { cellsCondition, compileRead, type From, where } from '../sharding/shard-statement.ts'
+import { hashOfKey } from '../collections/sample.ts'
+import { compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { type Column, columnOf, freeName } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
 import { type GeometryColumn, geometryInDegrees, storedGeometry } from '../values/geometry-column.ts'
 import { boundsOf, gridOf, groundOf, type Tile } from './tile-matrix-set.ts'
 import {
+  CELL_BASE,
+  cellOfGrid,
+  cellsPart,
   drawable,
   hasPlainSystem,
   hasPoints,
@@ -24,6 +28,7 @@ import {
   type TileQuery,
   transformed,
 } from './tile-query.ts'
+import { type Survey, selectSurveyed } from './tile-sample.ts'
 
 /** Steps of a tile's grid, as most tiles have them. */
 export const EXTENT = 4096
@@ -35,8 +40,6 @@ const SIMPLIFIED = 4
 const THINNED = 6
 /** The same for clusters, which are drawn as large symbols. */
 const CLUSTERED = 4
-/** More than there are cells in a direction. */
-const CELL_BASE = 1_000
 /** Points that are all shown. */
 const MAX_UNTHINNED = 4_000
 /** Lines and polygons that are drawn, the largest ones: no more fit into a tile. */
@@ -168,9 +171,7 @@ function placeOf(query: TileQuery, place: Place) {
   return {
     drawn: drawn(geometry, tile, place),
     position,
-    /** The cell of a point in the grid, from 1 in both directions; those around the grid are 0, and one more than it has. */
-    cell: sql`width_bucket(ST_X(${position}), ${place.across}::float8[]) * ${sql.raw(String(CELL_BASE))}
-      + width_bucket(ST_Y(${position}), ${place.up}::float8[])`,
+    cell: cellOfGrid(position, place.across, place.up),
     /** An area, which lines have too. */
     size: sql`(${extent('X')} + ${place.least}::float8) * (${extent('Y')} + ${place.least}::float8)`,
     isVisible: sql`(greatest(${extent('X')}, ${extent('Y')}) >= ${place.least}::float8 or ST_Dimension(${stored}) = 0)`,
@@ -179,8 +180,12 @@ function placeOf(query: TileQuery, place: Place) {
   }
 }
 
-/** How many features there are, if they are counted before the tile is read. */
-export type Counted = { readonly total: number; readonly isThinned: boolean }
+/** How many features there are, if they are counted before the tile is read; and where they are read, if that was found out. */
+export type Counted = {
+  readonly total: number
+  readonly isThinned: boolean
+  readonly parts?: Survey['parts'] | undefined
+}
 
 export const isThinnedAt = (total: number) => total > MAX_UNTHINNED
 
@@ -237,7 +242,7 @@ export function amongNames(query: TileQuery, names: readonly string[]): TileQuer
     values: [names],
     compose: (list) => sql`${name} = any(${list}${type})`,
   }
-  return { ...query, condition, place: condition }
+  return { ...query, condition, place: condition, samples: [] }
 }
 
 /** Returns the statement that counts the features that the tile may show. */
@@ -260,8 +265,6 @@ export const compileAny = (query: TileQuery): Statement =>
     query.cells,
   )
 
-const cellsPart = ({ cells }: TileQuery) => (cells ? cellsCondition(cells) : undefined)
-
 /** Returns the condition of the features in the tile; undefined for every row. @param isExact false to find all boxes */
 function matchingOf(query: TileQuery, isExact: boolean): Fragment | undefined {
   const parts = [query.condition, isExact ? query.exact : undefined, cellsPart(query)].filter(
@@ -279,15 +282,22 @@ export function compileTile(query: TileQuery, counted: Counted | undefined): Sta
   const values = valuesOf(query)
   const names = Object.keys(values) as (keyof typeof values)[]
   const list = properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
-  const way = isClustered ? 'clustered' : counted ? `counted ${counted.isThinned}` : 'in one table'
+  const parts = counted?.parts ?? []
+  const samples = parts.map(({ sample }) => sample)
+  const sampled = samples.length > 0 ? `${isInOneTable(query)} ${samples}` : ''
+  const way = isClustered ? 'clustered' : counted ? `counted ${counted.isThinned} ${sampled}` : 'in one table'
   const compose = (from: From, ...texts: (SQL | undefined)[]): SQL => {
     const [matching, boxed, cells, total, ...rest] = texts
     const place = Object.fromEntries(names.map((name, index) => [name, rest[index]!])) as Place
+    const surveyed =
+      samples.length > 0 ? { samples, cells, boxes: rest.slice(names.length) as SQL[] } : undefined
     const rows = isClustered
       ? selectClusters(query, from, place, matching)
-      : counted
-        ? selectCounted(query, from, place, matching, total!, counted.isThinned)
-        : selectInOneTable(query, from, place, { matching, boxed, cells })
+      : surveyed && isInOneTable(query)
+        ? selectSampled(query, from, place, surveyed, total!)
+        : counted
+          ? selectCounted(query, from, place, { matching, total: total!, surveyed }, counted.isThinned)
+          : selectInOneTable(query, from, place, { matching, boxed, cells })
     return encode(query, place, rows)
   }
   return compileRead(
@@ -299,6 +309,7 @@ export function compileTile(query: TileQuery, counted: Counted | undefined): Sta
       cellsPart(query),
       counted && bound(counted.total),
       ...names.map((name) => bound(values[name])),
+      ...parts.map(({ boxes }) => bound(boxes)),
     ],
     compose,
     query.cells,
@@ -335,6 +346,16 @@ function drawnColumns(query: TileQuery, place: Place, fields: readonly Field[]):
 /** Conditions of the rows of a tile: of what is in it, of what has its box in it, and of the cells that these are in. */
 type Conditions = Readonly<Record<'matching' | 'boxed' | 'cells', SQL | undefined>>
 
+/** Returns a query for the rows at these positions. */
+const selectAt = (from: From, cells: SQL | undefined, columns: SQL, places: SQL) =>
+  sql`select ${columns} from ${from.table} as item${where(from, cells, sql`item.ctid = any(array(${places}))`)}`
+
+/** True for a cell that is not around the grid. */
+const isInGrid = (cell: string) => {
+  const within = (number: string) => `${number} between 1 and ${2 ** THINNED}`
+  return sql.raw(`${within(`${cell} / ${CELL_BASE}`)} and ${within(`${cell} % ${CELL_BASE}`)}`)
+}
+
 /** Finds the positions of rows first, and reads only those that are shown. */
 function selectInOneTable(
   query: TileQuery,
@@ -347,8 +368,7 @@ function selectInOneTable(
   const { cell, size, isVisible, mixed } = placeOf(query, place)
   const columns = drawnColumns(query, place, fields)
   const hasId = idColumn?.kind === 'integer'
-  const readAt = (places: SQL) =>
-    sql`select ${columns} from ${from.table} as item${where(from, cells, sql`item.ctid = any(array(${places}))`)}`
+  const readAt = (places: SQL) => selectAt(from, cells, columns, places)
   if (!hasPoints(geometry)) {
     const found = sql`select item.ctid as place, ${size} as size, ${isVisible} as is_visible, ${mixed} as mixed
       from ${from.table} as item${where(from, matching)}`
@@ -362,10 +382,9 @@ function selectInOneTable(
       total: sql`select count(*) from found`,
     }
   }
-  const side = (number: string) => sql.raw(`${number} between 1 and ${2 ** THINNED}`)
   const found = sql`select min(placed.place) as place, count(*) as held
     from (select item.ctid as place, ${cell} as cell from ${from.table} as item${where(from, boxed)}) as placed
-    group by placed.cell having ${side(`placed.cell / ${CELL_BASE}`)} and ${side(`placed.cell % ${CELL_BASE}`)}`
+    group by placed.cell having ${isInGrid('placed.cell')}`
   const isThinned = sql.raw(`(select sum(found.held) from found) > ${MAX_UNTHINNED}`)
   // Only one of the two is run.
   return {
@@ -378,13 +397,49 @@ function selectInOneTable(
   }
 }
 
+/** Places that a survey has found, and the cells of the tile. */
+type Surveyed = {
+  readonly samples: readonly number[]
+  readonly cells: SQL | undefined
+  readonly boxes: readonly SQL[]
+}
+
+/** Finds the positions of rows that are in the samples of their blocks, and of each cell reads that with the least hash. */
+function selectSampled(query: TileQuery, from: From, place: Place, surveyed: Surveyed, total: SQL): Rows {
+  const { idColumn, key } = query.collection
+  const fields = fieldsOf(query)
+  const columns = sql`item.ctid as place, ${placeOf(query, place).cell} as cell, ${hashOfKey(key)} as picked`
+  const found = sql`select distinct on (placed.cell) placed.place
+    from (${selectSurveyed(query, from, surveyed.samples, { ...surveyed, columns })} offset 0) as placed
+    where ${isInGrid('placed.cell')} order by placed.cell, placed.picked, placed.place`
+  return {
+    before: sql`found as materialized (${found}), `,
+    drawn: selectAt(
+      from,
+      surveyed.cells,
+      drawnColumns(query, place, fields),
+      sql`select found.place from found`,
+    ),
+    fields,
+    hasId: idColumn?.kind === 'integer',
+    total: sql`select ${total}::bigint`,
+  }
+}
+
 /** Reads rows of several shards, or of a view: each shard thins its own, and what they return is thinned again. */
 function selectCounted(
   query: TileQuery,
   from: From,
   place: Place,
-  matching: SQL | undefined,
-  total: SQL,
+  {
+    matching,
+    total,
+    surveyed,
+  }: {
+    readonly matching: SQL | undefined
+    readonly total: SQL
+    readonly surveyed: Surveyed | undefined
+  },
   isThinned: boolean,
 ): Rows {
   const { collection } = query
@@ -416,16 +471,20 @@ function selectCounted(
     columnOf({ name: collection.geometry.column }),
     ...(isSpreadByCell(collection) ? [cellColumn] : []),
   ]
-  const placed = sql`(select ${sql.join(read, sql.raw(', '))}, ${cell} as tessera_cell, ${mixed} as tessera_mixed
-    from ${from.table} as item${where(from, matching)})`
+  const wanted = (picked: SQL) =>
+    sql`${sql.join(read, sql.raw(', '))}, ${cell} as tessera_cell, ${picked} as tessera_picked`
+  const placed = surveyed
+    ? sql`(select sampled.* from (${selectSurveyed(query, from, surveyed.samples, { ...surveyed, columns: wanted(hashOfKey(collection.key)) })}) as sampled
+        where ${isInGrid('sampled.tessera_cell')})`
+    : sql`(select ${wanted(mixed)} from ${from.table} as item${where(from, matching)})`
   const keys = sql`${cellColumn}, tessera_cell`
   const rows = isSpreadByCell(collection)
-    ? sql`(select distinct on (${keys}) placed.* from ${placed} as placed order by ${keys}, tessera_mixed)`
+    ? sql`(select distinct on (${keys}) placed.* from ${placed} as placed order by ${keys}, tessera_picked)`
     : placed
   return {
     ...common,
-    before: sql`sent as materialized (select ${columns}, item.tessera_cell as cell from ${rows} as item), `,
-    drawn: sql`select distinct on (sent.cell) sent.* from sent order by sent.cell, sent.mixed`,
+    before: sql`sent as materialized (select ${columns}, item.tessera_cell as cell, item.tessera_picked as picked from ${rows} as item), `,
+    drawn: sql`select distinct on (sent.cell) sent.* from sent order by sent.cell, sent.picked`,
   }
 }
 
@@ -488,7 +547,7 @@ function encode(query: TileQuery, { layer, most }: Place, rows: Rows): SQL {
   const all = fields.map((_, index) => sql`, ${alias(index)}`)
   const count = query.isClustered ? sql`sum(${alias(fields.length - 1)}) over ()` : sql`count(*) over ()`
   const leftOut = hasLeftOut
-    ? sql`, case when reached = bytes then nullif(counted.total - ${count}, 0)::bigint end as ${named(LEFT_OUT)}`
+    ? sql`, case when reached = bytes then nullif(greatest(counted.total - ${count}, 0), 0)::bigint end as ${named(LEFT_OUT)}`
     : sql``
   // Rows of `ranked` come in its order.
   const upTo = (

@@ -62,6 +62,7 @@ export const tableOf = (
   hasInsertTrigger: false,
   isGeometryRequired: false,
   isGeometryIndexed: false,
+  sampleLimits: [],
   isAnyGeometry: false,
   level: null,
   isOverCells: false,
