@@ -41,7 +41,7 @@ const USAGE = `npm run cluster -- COMMAND [--data FOLDER]
      [--backup-to FOLDER]            archive the log there, for backups
      [--backup-key FILE]             with the key in this file, which is created if it is missing
      [--backups-kept 2]              and keep this number of full backups
-  status [--json] [--watch]          members, lag, what HAProxy and Citus take them for, rows of each worker
+  status [--json] [--watch]          members, lag, what HAProxy and Citus take them for, rows of each worker, backups
   switchover GROUP                   let primary and secondary of c, w1, w2, … change places
   promote NAME                       report the cost of giving up the members that NAME's group waits for
      [--accept-loss]                 and do it: NAME becomes primary with what it has

@@ -5,6 +5,7 @@ import { chownSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import type { Repository } from './backup/pgbackrest-config.ts'
 import { needPgBackRest, repositoryOf } from './backup/repository.ts'
 import { type Credentials, openCredentials, renderPassfile } from './credentials.ts'
 import {
@@ -195,9 +196,22 @@ function fencerPart({ place, credentials }: Cluster, name: string): Part {
   return { ...ourProgram(place), args: [join(import.meta.dirname, 'fencer.ts'), file] }
 }
 
-function recorderPart({ place, credentials }: Cluster): Part {
+/** What the recorder needs besides the place of the cluster; its account may be unable to read the file of the key. */
+export type RecorderSettings = {
+  readonly credentials: Credentials
+  readonly repository: Repository
+  /** pgBackRest. */
+  readonly program: string
+}
+
+function recorderPart({ place, programs, credentials }: Cluster): Part {
   const file = join(place.runFolder, 'recorder.json')
-  writeOwned(place, file, JSON.stringify(credentials))
+  const settings: RecorderSettings = {
+    credentials,
+    repository: repositoryOf(place)!,
+    program: needPgBackRest(programs),
+  }
+  writeOwned(place, file, JSON.stringify(settings))
   return { ...ourProgram(place), args: [join(import.meta.dirname, 'backup/recorder.ts'), place.folder, file] }
 }
 

@@ -1,6 +1,7 @@
 // Owns the status of the cluster: the role of each member, what the proxies and Citus take it for, and where rows are.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { describeProtection, judgeProtection, type Protection } from './backup/protection.ts'
 import type { Credentials } from './credentials.ts'
 import { withSuperuser } from './database-urls.ts'
 import { type KeyValue, openStore } from './etcd-client.ts'
@@ -14,6 +15,7 @@ import {
   type Group,
   lifeKeyOf,
   type Member,
+  type Recorder,
   storeFolderOf,
   type Topology,
   urlOf,
@@ -39,11 +41,14 @@ export type Status = {
   readonly members: readonly MemberStatus[]
   /** Rows of each distributed table, by worker group. */
   readonly rows: readonly { readonly table: string; readonly byGroup: Readonly<Record<string, number>> }[]
+  /** What the recorder reports; undefined if the cluster has no backups, or if it does not answer. */
+  readonly backups: Protection | undefined
   /** One sentence for each thing that is wrong. */
   readonly faults: readonly string[]
 }
 
 const PROXY_TIMEOUT_MS = 1_000
+const RECORDER_TIMEOUT_MS = 1_000
 /** Counting is optional: if it takes longer, the status is shown without it. */
 const COUNT_TIMEOUT_MS = 2_000
 
@@ -53,11 +58,12 @@ export async function readStatus(topology: Topology, credentials: Credentials): 
     .readKeys('/')
     .catch(() => undefined)
   const states = new Map<Member, MemberState | undefined>()
-  const [nodes, rows, ports, storeFaults] = await Promise.all([
+  const [nodes, rows, ports, storeFaults, protections] = await Promise.all([
     isCitus ? readNodes(topology, credentials).catch(() => undefined) : [],
     isCitus ? countRows(topology, credentials).catch(() => []) : [],
     readProxies(topology),
     findStoreFaults(topology, credentials, storeKeys),
+    Promise.all(topology.recorders.map(readRecorder)),
     ...topology.members.map(async (member) => states.set(member, await askMember(member))),
   ])
   const faults = nodes ? [] : ['the write port of the coordinator does not answer']
@@ -92,7 +98,15 @@ export async function readStatus(topology: Topology, credentials: Credentials): 
       }
     })
   })
-  return { members, rows, faults }
+  const [backups] = protections
+  if (backups) faults.push(...judgeProtection(backups, Date.now()))
+  else
+    faults.push(
+      ...topology.recorders.map(
+        ({ name }) => `${name} does not answer, so that there are no new restore points: restart it`,
+      ),
+    )
+  return { members, rows, backups, faults }
 }
 
 const LOOK_MS = 200
@@ -197,6 +211,16 @@ async function readProxy({ host, statisticsPort }: Balancer) {
   }
 }
 
+/** Returns what the recorder knows of the backups; undefined if it does not respond. */
+async function readRecorder({ host, port }: Recorder): Promise<Protection | undefined> {
+  try {
+    const response = await fetch(urlOf(host, port), { signal: AbortSignal.timeout(RECORDER_TIMEOUT_MS) })
+    return response.ok ? ((await response.json()) as Protection) : undefined
+  } catch {
+    return undefined
+  }
+}
+
 function countRows(topology: Topology, credentials: Credentials) {
   const nameOf = (number: number) => topology.groups.find((group) => group.number === number)?.name ?? ''
   return withSuperuser(topology, credentials, async (client) => {
@@ -221,7 +245,7 @@ function countRows(topology: Topology, credentials: Credentials) {
 
 const HEADINGS = ['MEMBER', 'GROUP', 'ROLE', 'STATE', 'TIMELINE', 'LAG', 'BEHIND', 'HAPROXY', 'PG_DIST_NODE']
 
-export function renderStatus({ members, rows, faults }: Status): string {
+export function renderStatus({ members, rows, backups, faults }: Status): string {
   const table = [
     HEADINGS,
     ...members.map((member) => [
@@ -240,7 +264,8 @@ export function renderStatus({ members, rows, faults }: Status): string {
     const parts = Object.entries(byGroup).map(([group, count]) => `${group} ${count}`)
     return `${name}: ${parts.join(', ')} rows`
   })
-  return [...alignColumns(table), ...counts, ...faults.map((fault) => `! ${fault}`)].join('\n')
+  const protection = backups ? describeProtection(backups, Date.now()) : []
+  return [...alignColumns(table), ...counts, ...protection, ...faults.map((fault) => `! ${fault}`)].join('\n')
 }
 
 export function alignColumns(table: readonly (readonly string[])[]): string[] {

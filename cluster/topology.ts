@@ -42,6 +42,8 @@ export type StoreMember = {
   readonly peerPort: number
 }
 
+export type Recorder = { readonly name: string; readonly host: string; readonly port: number }
+
 export type GatewayPlace = { readonly name: string; readonly host: string; readonly port: number }
 
 /** All parts on one machine's loopback, distinguished by ports; or each in a container, distinguished by its name. */
@@ -59,8 +61,8 @@ export type Topology = {
   readonly store: readonly StoreMember[]
   /** One fencer next to each member of etcd; a majority of them must agree. */
   readonly fencers: readonly { readonly name: string }[]
-  /** The process that creates restore points, if the cluster has backups. */
-  readonly recorders: readonly { readonly name: string }[]
+  /** The process that creates restore points, if the cluster has backups, and the port of what it knows of them. */
+  readonly recorders: readonly Recorder[]
   readonly gateways: readonly GatewayPlace[]
 }
 
@@ -83,7 +85,7 @@ export const listenAddressOf = ({ placement }: Topology) => (placement === 'loop
 export const storeUrlOf = (host: string, port: number) => `https://${host}:${port}`
 
 /** Returns all ports at which the cluster's processes listen. */
-export const portsOf = ({ members, store, proxies, gateways }: Topology): readonly number[] => [
+export const portsOf = ({ members, store, proxies, recorders, gateways }: Topology): readonly number[] => [
   ...store.flatMap(({ clientPort, peerPort }) => [clientPort, peerPort]),
   ...members.flatMap(({ postgresPort, patroniPort, connectPort }) => [
     postgresPort,
@@ -97,7 +99,7 @@ export const portsOf = ({ members, store, proxies, gateways }: Topology): readon
     statisticsPort,
     ...[...groupPorts.values()].flatMap(({ write, read }) => [write, read]),
   ]),
-  ...gateways.map(({ port }) => port),
+  ...[...recorders, ...gateways].map(({ port }) => port),
 ]
 
 export type Size = {
@@ -216,7 +218,10 @@ export function makeTopology(size: Size, placement: Placement = 'loopback'): Top
     proxies,
     store,
     fencers: store.map((_, index) => ({ name: `fencer${index + 1}` })),
-    recorders: size.backups ? [{ name: 'recorder' }] : [],
+    // Its port follows those of the last proxy.
+    recorders: size.backups
+      ? [{ name: 'recorder', host: hostOf('recorder'), port: port('proxy', size.proxies * ROOM) }]
+      : [],
     gateways: Array.from({ length: size.gateways }, (_, index) => {
       const name = `gateway${index + 1}`
       return { name, host: hostOf(name), port: port('gateway', index) }

@@ -4,12 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { primaryPortOf, withSuperuser } from '../database-urls.ts'
 import { type Report, up } from '../launcher.ts'
 import { beginRecovery, type Cluster, endRecovery, openSecrets } from '../parts.ts'
-import { ClusterError, findPlace, isMade, makeFolder, type Place, type Programs } from '../place.ts'
+import { ClusterError, findPlace, isMade, type Programs } from '../place.ts'
 import { oncePossible } from '../prepare.ts'
 import type { Size } from '../topology.ts'
 import { choosePoint, listBackups } from './backup.ts'
 import { isArchived, readPoints } from './points.ts'
-import { claimRepository, needPgBackRest, openRepository, type Runner, readOwner } from './repository.ts'
+import { claimRepository, needPgBackRest, openReader, openRepository, readOwner } from './repository.ts'
 
 export type RestoreOptions = {
   /** Folder of the new cluster. */
@@ -55,7 +55,7 @@ export async function restore(options: RestoreOptions): Promise<Cluster> {
     throw new ClusterError(
       `There is a cluster in ${place.folder} already: name another folder with --data, or destroy it first.`,
     )
-  const runner = openReader(place, program, repository)
+  const runner = openReader(place, program, repository, 'backup')
   const { point, sets } = choosePoint(target, points, await listBackups(runner, groups), (group, file) =>
     isArchived(repository.folder, group, file),
   )
@@ -73,12 +73,6 @@ export async function restore(options: RestoreOptions): Promise<Cluster> {
   await settle(cluster)
   report('no transaction is left open')
   return cluster
-}
-
-/** Opens pgBackRest to read backups that may be another cluster's. */
-function openReader(place: Place, program: string, repository: Runner['repository']): Runner {
-  const workFolder = makeFolder(place, 'run', 'backup')
-  return { repository, program, workFolder, account: place.account, environment: {} }
 }
 
 /**

@@ -42,6 +42,13 @@ select json_build_object(
     from pg_replication_slots
     where not pg_is_in_recovery() and not active and restart_lsn is not null
   ),
+  -- Whether the write-ahead log is archived, and when that succeeded and failed at last.
+  'archive', (
+    select json_build_object('mode', current_setting('archive_mode'),
+      'succeededMs', extract(epoch from last_archived_time) * 1000,
+      'failedMs', extract(epoch from last_failed_time) * 1000)
+    from pg_stat_archiver
+  ),
   'oldestTransaction', (select max(age(datfrozenxid)) from pg_database),
   'database', (
     select json_build_object(

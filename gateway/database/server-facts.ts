@@ -19,6 +19,13 @@ export type ServerFacts = {
   readonly prepared: number
   readonly isReplayPaused: boolean
   readonly idleSlots: readonly { readonly name: string; readonly bytes: number }[]
+  readonly archive: {
+    /** `off`, `on`, or `always` if secondaries archive, too. */
+    readonly mode: string
+    /** When a file of the log was archived at last, and when an attempt failed at last. */
+    readonly succeededMs: number | null
+    readonly failedMs: number | null
+  }
   /** Age of the oldest transaction that is not frozen, in transactions. */
   readonly oldestTransaction: number
   readonly database: {

@@ -12,12 +12,12 @@ import { connect, withSuperuser } from '../../database-urls.ts'
 import { faults } from '../../fault.ts'
 import { destroy, findPrimary, startGateways, untilGatewaysServe } from '../../launcher.ts'
 import type { Cluster } from '../../parts.ts'
-import { findPlace, findProgram, isMade } from '../../place.ts'
+import { findPlace, isMade } from '../../place.ts'
 import { openTrial, prepareStage } from '../../scenarios/stage.ts'
 import { TABLE } from '../../scenarios/traffic.ts'
 import { untilWhole } from '../../status.ts'
 import { urlOf } from '../../topology.ts'
-import { whyNot } from '../requirements.ts'
+import { whyNotBackups } from '../requirements.ts'
 
 const BASE_PORT = 31_000
 /** First port of the restored cluster: others, so that it must not look for its nodes where the old one had them. */
@@ -27,14 +27,6 @@ const PAUSE_MS = 10
 /** Milliseconds of writes around each step, so that there is something in all logs. */
 const BETWEEN_MS = 2_000
 const WHOLE_TIMEOUT_MS = 60_000
-
-function whyNotHere(): string | false {
-  const reason = whyNot(true)
-  if (reason || findProgram('pgbackrest')) return reason
-  const missing = 'SKIPPED: pgBackRest is not installed; backups were not tested'
-  process.stderr.write(`\n*** ${missing} ***\n\n`)
-  return missing
-}
 
 /** A change: the ids that one transaction inserted, when it was sent, and when it was acknowledged, if it was. */
 type Change = { readonly ids: readonly number[]; readonly sentAt: number; acknowledgedAt?: number }
@@ -85,7 +77,7 @@ async function write(
 }
 
 test('a cluster that was destroyed is restored to a point of all its groups', {
-  skip: whyNotHere(),
+  skip: whyNotBackups(true),
   timeout: 1_200_000,
 }, async (t) => {
   const scratch = mkdtempSync('/var/tmp/tessera-drill-')

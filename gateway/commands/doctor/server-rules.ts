@@ -17,6 +17,8 @@ const CLOCK_TOLERANCE_MS = 1_000
 /** PostgreSQL begins to freeze by force at 200 million, warns from 2,107 million on, and stops at 2,144 million. */
 const OLD_TRANSACTIONS = 1_000_000_000
 const WRAPPING_TRANSACTIONS = 1_900_000_000
+/** PostgreSQL tries each minute to archive what it could not; a failure that is older than this is over. */
+const ARCHIVE_RETRY_MS = 10 * 60_000
 /** Log that a slot may keep while its reader restarts. */
 const SLOT_BYTES = 1_073_741_824
 
@@ -125,6 +127,21 @@ export function judgeServer(subject: string, { facts, fromMs, untilMs }: Sightin
       'idle-slot',
       `The replication slot ${name} has no reader and keeps ${megabytes(bytes)} of the write-ahead log: the disk will fill.`,
       `Bring its reader back, or: select pg_drop_replication_slot('${name.replaceAll("'", "''")}');`,
+    )
+  const { mode, succeededMs, failedMs } = facts.archive
+  // A secondary that archives, too, may fail until its primary has done so.
+  if (
+    mode !== 'off' &&
+    !facts.isSecondary &&
+    failedMs !== null &&
+    failedMs > (succeededMs ?? 0) &&
+    facts.clockMs - failedMs < ARCHIVE_RETRY_MS
+  )
+    add(
+      'warning',
+      'archive-fails',
+      `It has archived none of its write-ahead log ${succeededMs === null ? 'yet' : `since ${new Date(succeededMs).toISOString()}`}: what has changed since then could not be restored, and its disk will fill.`,
+      'Its log has what archive_command reported; make room where it archives to, or bring that back.',
     )
   if (facts.isReplayPaused)
     add(

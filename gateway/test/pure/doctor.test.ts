@@ -48,6 +48,7 @@ const sound: ServerFacts = {
   prepared: 0,
   isReplayPaused: false,
   idleSlots: [],
+  archive: { mode: 'on', succeededMs: NOW_MS - 1_000, failedMs: NOW_MS - 9_000 },
   oldestTransaction: 20_000_000,
   database: {
     name: 'geo',
@@ -90,6 +91,11 @@ test('each fact of a server that is wrong is found, with its severity', () => {
     [{ idleInTransaction: 2 }, 'warning idle-in-transaction'],
     [{ idleSlots: [{ name: 'old', bytes: 5e9 }] }, 'warning idle-slot'],
     [{ idleSlots: [{ name: 'restarting', bytes: 5e6 }] }, ''],
+    [{ archive: { mode: 'on', succeededMs: null, failedMs: NOW_MS } }, 'warning archive-fails'],
+    [{ archive: { mode: 'on', succeededMs: NOW_MS - 9, failedMs: NOW_MS - 5 } }, 'warning archive-fails'],
+    [{ archive: { mode: 'on', succeededMs: null, failedMs: NOW_MS - 660_000 } }, ''],
+    [{ archive: { mode: 'off', succeededMs: null, failedMs: NOW_MS } }, ''],
+    [{ isSecondary: true, archive: { mode: 'always', succeededMs: null, failedMs: NOW_MS } }, ''],
     [{ isReplayPaused: true }, 'fault replay-paused'],
     [{ extensions: [] }, 'fault postgis-missing'],
     [

@@ -1,5 +1,5 @@
-// Tests the alerts and the dashboard for Prometheus: they name what gateways export, each alert has its entry in the runbook,
-// and promtool plays them.
+// Tests the alerts and the dashboard for Prometheus: they name what gateways and the recorder export, each alert has its entry
+// in the runbook, and promtool plays them.
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -7,6 +7,7 @@ import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { homedir, tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { after, test } from 'node:test'
+import { makeRecorderMetrics } from '../../../cluster/backup/recorder-metrics.ts'
 import type { DatabaseStatus } from '../../database/contract.ts'
 import { makeMetrics } from '../../http/metrics.ts'
 
@@ -25,7 +26,8 @@ const names = [...alerts.matchAll(/^ +- alert: (\w+)$/gm)].map(([, name]) => nam
 const exported = new Map<string, readonly string[]>()
 const metrics = makeMetrics()
 metrics.watch({ status: () => ({}) as DatabaseStatus, lag: async () => new Map() })
-for (const metric of metrics.registry.getMetricsAsArray()) {
+const recorderMetrics = makeRecorderMetrics(() => assert.fail('nothing is scraped here'))
+for (const metric of [...metrics.registry.getMetricsAsArray(), ...recorderMetrics.getMetricsAsArray()]) {
   const { name, type, labelNames } = metric as unknown as { name: string; type: string; labelNames: string[] }
   const series = String(type) === 'histogram' ? ['_count', '_sum', '_bucket'] : ['']
   for (const suffix of series)
@@ -34,7 +36,7 @@ for (const metric of metrics.registry.getMetricsAsArray()) {
 
 const metricsIn = (text: string) => new Set([...text.matchAll(/\btessera_\w+/g)].map(([name]) => name))
 
-test('alerts and the dashboard name only metrics that gateways export', () => {
+test('alerts and the dashboard name only metrics that gateways and the recorder export', () => {
   assert.ok(exported.size > 20)
   for (const text of [alerts, trials, ...expressions])
     for (const name of metricsIn(text)) assert.ok(exported.has(name), name)
@@ -53,7 +55,7 @@ test('the dashboard shows every metric', () => {
   assert.deepEqual(missing, [])
 })
 
-test('trials of alerts have the labels of what gateways export', () => {
+test('trials of alerts have the labels of what is exported', () => {
   for (const [, name, labels] of trials.matchAll(/^ +- series: '(tessera_\w+)\{(.*)\}'$/gm)) {
     const given = [...labels!.matchAll(/(\w+)="/g)].map(([, label]) => label!).sort()
     assert.deepEqual(given, [...exported.get(name!)!, 'instance', 'job'].sort(), name)
