@@ -1,6 +1,7 @@
 // Owns `npm run scenarios`: plays the requested scenarios, as often as requested, and writes the results.
 
 import { parseArgs } from 'node:util'
+import { playBulk } from './bulk.ts'
 import { GATEWAYS, type NemesisResult, type NemesisStage, playNemesis, prepareNemesis } from './nemesis.ts'
 import { type Measurement, play } from './play.ts'
 import { addToTally, keepReport, renderNemesis, renderPauses, renderReport, seconds } from './report.ts'
@@ -10,6 +11,7 @@ import { DISK_MIB, openTrial, prepareStage, type Trial } from './stage.ts'
 
 const USAGE = `npm run scenarios -- [nemesis | nemesis sequences] [NAME …] [--repeats 1] [--seconds 0]
 npm run scenarios -- nemesis random [--seed 1] [--minutes 10]
+npm run scenarios -- bulk [--features 1000000] [--repeats 1]
      [--plain | --workers 3] [--members 2]
 
 Without nemesis, it measures how long bare connections pause. With it, it measures what clients of the gateways are
@@ -24,10 +26,12 @@ A run of the nemesis lasts at least --seconds from its fault on.
 
 random draws sequences of faults: the first one by --seed, each further one by the next number, until --minutes are
 over. The same seed draws the same faults. The results are added to docs/results/random.md.
+
+bulk sends bodies with --features, and kills the primary of a worker in the middle of one, and at the end of others.
 `
 
-const SUITES = ['nemesis', 'sequences', 'random']
-type Suite = 'pauses' | 'nemesis' | 'sequences' | 'random'
+const SUITES = ['nemesis', 'sequences', 'random', 'bulk']
+type Suite = 'pauses' | 'nemesis' | 'sequences' | 'random' | 'bulk'
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
@@ -53,6 +57,8 @@ type Words = {
   readonly seconds: number
   readonly seed: number
   readonly minutes: number
+  /** Features of a body. */
+  readonly features: number
   /** True if all scenarios are played; only such results are kept. */
   readonly areAll: boolean
 }
@@ -66,6 +72,7 @@ function readWords(): Words {
         seconds: { type: 'string', default: '0' },
         seed: { type: 'string', default: '1' },
         minutes: { type: 'string', default: '10' },
+        features: { type: 'string', default: '1000000' },
         workers: { type: 'string', default: '3' },
         members: { type: 'string', default: '2' },
         plain: { type: 'boolean', default: false },
@@ -73,7 +80,7 @@ function readWords(): Words {
       allowPositionals: true,
     })
     const number = (
-      name: 'repeats' | 'seconds' | 'seed' | 'minutes' | 'workers' | 'members',
+      name: 'repeats' | 'seconds' | 'seed' | 'minutes' | 'features' | 'workers' | 'members',
       least: number,
     ) => {
       const value = Number(values[name])
@@ -83,11 +90,12 @@ function readWords(): Words {
     const names = [...positionals]
     let suite: Suite = 'pauses'
     while (SUITES.includes(names[0]!)) suite = names.shift() as Suite
-    if (suite === 'random' && names.length > 0) throw new Error('random takes no names.')
+    if ((suite === 'random' || suite === 'bulk') && names.length > 0)
+      throw new Error(`${suite} takes no names.`)
     if (suite === 'random' && process.getuid?.() !== 0)
       throw new Error('random needs root: it cuts members off, and fills their disks.')
     const ofNemesis = [...scenarios, ...gatewayScenarios]
-    const all = { pauses: scenarios, nemesis: ofNemesis, sequences, random: [] }[suite]
+    const all = { pauses: scenarios, nemesis: ofNemesis, sequences, random: [], bulk: [] }[suite]
     const among = suite === 'nemesis' ? [...ofNemesis, ...sequences] : all
     const chosen = names.length === 0 ? all : choose(among, names)
     return {
@@ -97,6 +105,7 @@ function readWords(): Words {
       seconds: number('seconds', 0),
       seed: number('seed', 0),
       minutes: number('minutes', 1),
+      features: number('features', 1),
       workers: values.plain ? 0 : number('workers', 1),
       members: number('members', 2),
       areAll: names.length === 0,
@@ -206,6 +215,31 @@ async function playRandom(words: Words, trial: Trial): Promise<boolean> {
   return isKept
 }
 
+/** When a node is lost: in the middle of a body, and at several times after its end, while it is committed. */
+const STRIKES = [
+  { struckAt: 0.5, delayMs: 0 },
+  { struckAt: 1, delayMs: 0 },
+  { struckAt: 1, delayMs: 300 },
+  { struckAt: 1, delayMs: 700 },
+  { struckAt: 1, delayMs: 1_200 },
+]
+
+/** Sends bodies with many features that lose a node. @returns true if every promise was kept */
+async function playBodies({ features, repeats }: Words, trial: Trial): Promise<boolean> {
+  const stage = await prepareNemesis(trial)
+  let isKept = true
+  for (let repeat = 0; repeat < repeats; repeat++)
+    for (const strike of STRIKES) {
+      const { outcome, stored, againMs, broken } = await playBulk(stage, { features, ...strike })
+      say(
+        `${features} features, struck at ${100 * strike.struckAt} % and ${strike.delayMs} ms: ${outcome}, ${stored} stored; sent again within ${seconds(againMs)} s`,
+      )
+      for (const sentence of broken) say(`  BROKEN: ${sentence}`)
+      isKept &&= broken.length === 0
+    }
+  return isKept
+}
+
 const words = readWords()
 const trial = await openTrial(
   {
@@ -222,6 +256,7 @@ const playSuite = {
   nemesis: playAgainstNemesis,
   sequences: playAgainstNemesis,
   random: playRandom,
+  bulk: playBodies,
 }
 const isKept = await playSuite[words.suite](words, trial).finally(trial.close)
 process.exit(isKept ? 0 : 1)

@@ -19,6 +19,7 @@ import { prepareDatabase } from '../prepare.ts'
 import { promote } from '../promote.ts'
 import { addWorker } from '../scale.ts'
 import { findLeftovers } from '../scenarios/aftermath.ts'
+import { playBulk } from '../scenarios/bulk.ts'
 import { type HeldSuccession, holdSuccessor, readHeld } from '../scenarios/held-successor.ts'
 import { COLLECTION } from '../scenarios/http-clients.ts'
 import { GATEWAYS, type NemesisStage, playNemesis, prepareNemesis } from '../scenarios/nemesis.ts'
@@ -46,6 +47,8 @@ const SILENCE_MS = 8_000
 const isRoot = process.getuid?.() === 0
 /** Seeds of short random sequences that strike both members of a group. */
 const SEEDS = [20, 55]
+/** Enough that a body takes some seconds, of which the node is lost in the middle. */
+const BULK_FEATURES = 100_000
 /** More than the checks of all proxies, fencers and members that a frozen or cut-off machine can leave behind. */
 const SILENT_CONNECTIONS = 30
 
@@ -262,6 +265,13 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     const play = (scenario: Scenario) =>
       t.test(scenario.name, () => keepAll(nemesis, scenario).then(() => {}))
     await play(named('worker-kill'))
+    await t.test(
+      'a body with many features is stored as a whole or not at all, and once under its key',
+      async () => {
+        const { broken } = await playBulk(nemesis, { features: BULK_FEATURES, struckAt: 0.5 })
+        assert.deepEqual(broken, [])
+      },
+    )
     for (const seed of isRoot ? SEEDS : []) await play(randomScenario(seed, trial.cluster.place.topology))
     await play(named('worker-added-kill'))
   })

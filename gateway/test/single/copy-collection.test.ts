@@ -208,7 +208,7 @@ test('a page that fails for a while is read again, after growing pauses or those
   const { collection, notes } = await copy(server.collection, { pausesMs: [50, 5_000, 100, 1, 1, 1] })
   assert.deepEqual(await numbersOf(collection), all)
   const pauses = times.slice(1).map((time, index) => time - times[index]!)
-  assert.ok(pauses[0]! >= 45 && pauses[1]! < 1_000 && pauses[2]! >= 95, `${pauses}`)
+  assert.ok(pauses[0]! >= 45 && pauses[1]! < 4_000 && pauses[2]! >= 95, `${pauses}`)
   assert.equal(notes.length, 6, notes.join('\n'))
   assert.match(notes[0]!, /items\?limit=10000&offset=40 answered with 503: busy\. Repeating it in 0\.1 s …/)
   assert.match(notes[1]!, /429: Too many requests\. Repeating it in 0\.0 s/)
@@ -261,7 +261,7 @@ test('a copy that is killed goes on where it was, and --restart starts over', as
   for (const signal of ['SIGKILL', 'SIGINT'] as const) {
     const before = server.requests.filter((path) => path.includes('offset=40')).length
     const tessera = startTessera(args, environment)
-    await until(() => server.requests.filter((path) => path.includes('offset=40')).length > before, 20_000)
+    await until(() => server.requests.filter((path) => path.includes('offset=40')).length > before, 60_000)
     tessera.child.kill(signal)
     assert.equal(await tessera.ended, signal === 'SIGINT' ? 130 : null, tessera.output())
     if (signal === 'SIGINT')
@@ -279,7 +279,7 @@ test('a copy that is killed goes on where it was, and --restart starts over', as
   assert.equal(existsSync(place), false)
   isHeld = true
   const again = startTessera([...args, '--append', '--new-ids'], environment)
-  await until(() => existsSync(join(place, 'copy.json')), 20_000)
+  await until(() => existsSync(join(place, 'copy.json')), 60_000)
   again.child.kill('SIGKILL')
   await again.ended
   isHeld = false

@@ -115,7 +115,7 @@ const LOCK = 1_735_289_203
 const LOCK_ATTEMPTS = 12
 const LOCK_PAUSE_MS = 250
 
-/** Lets one copy into a collection run at a time; the one before it, if it was killed, has then ended in the database, too. */
+/** Lets one copy into a collection run at a time; one that was killed before has then ended in the database, too. */
 async function lockCopy(session: Session, collection: string) {
   for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
     const [row] = await session.query<{ isLocked: boolean }>(
