@@ -160,7 +160,10 @@ export async function buildApp({
   const access = { apiKeys, tokens, ...locality }
   crossOrigin(app, { cors: config.cors, isForThisMachine: isForThisMachine(locality) })
   const isRestricted = () => catalog.isRestricted
-  conditional(app, { hasFixedUrl: config.publicUrl !== undefined, isRestricted })
+  conditional(app, {
+    hasFixedUrl: config.publicUrl !== undefined,
+    dependsOnCaller: () => tokens !== undefined || catalog.isRestricted,
+  })
   await app.register(compress, {
     // Bodies are not decompressed: a small one could unpack to any size.
     globalDecompression: false,

@@ -26,6 +26,8 @@ export type Caller = {
   readonly consistency?: Consistency | undefined
   /** Client that gets its share of the database; undefined for the gateway itself. */
   readonly client?: string | undefined
+  /** Claims (JSON) that PostgreSQL's own policies see; undefined for a caller without any. */
+  readonly claims?: string | undefined
 }
 
 export type StreamOptions = {
@@ -63,11 +65,8 @@ export type WriteOptions = {
 }
 
 export interface Database {
-  /**
-   * Returns the database for one request, which must see certain changes or wants to know what it has seen.
-   * @param client client that gets its share of the database; the gateway itself, if it is left out
-   */
-  within(consistency: Consistency, client?: string): Database
+  /** Returns the database for one request. */
+  within(caller: Caller): Database
   /**
    * Returns all rows of a statement, from a secondary if one serves.
    * @throws GatewayError for every outcome that is not a bug, see outcome.ts

@@ -32,6 +32,8 @@ const CONTESTED_BACKPRESSURE_OF_WHOLE_MS = 30_000
 /** Interval at which it is checked how long a batch has waited. */
 const CHECK_MS = 250
 
+const BEGIN: Statement = { text: 'begin read only', values: [] }
+
 /**
  * Returns the rows in batches. If the iteration ends early, the connection is freed.
  * @returns true if it stopped before the last row: the reader was too slow, or a batch was too large
@@ -40,7 +42,7 @@ const CHECK_MS = 250
 export async function* stream(
   reader: Reader,
   statement: Statement,
-  { consistency, client }: Caller,
+  { consistency, client, claims }: Caller,
   { signal, rowBytes, isWhole = false }: StreamOptions,
 ): AsyncGenerator<Row[], boolean> {
   const requirement = await reader.require(statement.cells, consistency)
@@ -49,13 +51,12 @@ export async function* stream(
   const begin = async (lease: Lease, patienceMs: number | undefined) => {
     // The check comes first and by itself: a cursor that is open cannot be repeated.
     await reader.catchUp(lease, requirement, patienceMs, async () => {})
-    await lease.query({ text: 'begin read only', values: [] })
     // Each fetch is a statement, not part of a suspended portal: statement_timeout then limits each fetch and not the
     // time that a slow reader takes between two of them.
-    await lease.query({
-      text: `declare page no scroll cursor for ${statement.text}`,
-      values: statement.values,
-    })
+    await lease.query(
+      { text: `declare page no scroll cursor for ${statement.text}`, values: statement.values },
+      { claims, opening: BEGIN },
+    )
     const first = await fetch(lease, firstRows, mostBytes)
     await reader.note(lease, requirement)
     return { lease, first }
@@ -130,7 +131,7 @@ type Batch = { readonly rows: Row[]; readonly isCut: boolean }
 
 async function fetch(lease: Lease, count: number, mostBytes: number): Promise<Batch> {
   try {
-    const rows = await lease.query({ text: `fetch ${count} from page`, values: [] }, mostBytes)
+    const rows = await lease.query({ text: `fetch ${count} from page`, values: [] }, { mostBytes })
     return { rows, isCut: false }
   } catch (error) {
     if (error instanceof AnswerTooLong) return { rows: error.rows, isCut: true }

@@ -89,7 +89,7 @@ export function openDatabase(given: DatabaseOptions): Database {
   }
 
   const openFor = (caller: Caller): Database => ({
-    within: (consistency, client) => openFor({ consistency, client }),
+    within: openFor,
     read: async (statement, demand) => (await reader.readAll([statement], caller, demand))[0]!,
     readAll: (statements, demand) => reader.readAll(statements, caller, demand),
     look: (cells, demand) => reader.look(cells, caller, demand),

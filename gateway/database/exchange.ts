@@ -172,7 +172,12 @@ const lengthOf = (bytes: Buffer, at: number) => 1 + bytes.readUInt32BE(at + 1)
 
 /** Members of every connection of the driver that its types do not declare. */
 type DriverConnection = {
+  /** Texts of the statements that the server has prepared, by their names. */
+  readonly parsedStatements: Record<string, string>
   attachListeners(stream: NodeJS.ReadableStream): void
+  parse(statement: { readonly text: string }): void
+  bind(portal: { readonly values: readonly unknown[] }): void
+  execute(portal: object): void
   describe(): void
   emit(event: string, message: Message): void
 }
@@ -199,7 +204,14 @@ const DriverQuery = pg.Query as unknown as new (
   text: string,
   values: readonly unknown[],
   settle: Settle,
-) => { name: string | undefined; callback: Settle }
+) => {
+  name: string | undefined
+  callback: Settle
+  requiresPreparation(): boolean
+  hasBeenParsed(connection: DriverConnection): unknown
+  prepare(connection: DriverConnection): void
+  handleError(error: Error, connection: DriverConnection): void
+}
 
 /** A statement on its way, as the driver takes it. */
 class Exchange extends DriverQuery {
@@ -208,6 +220,11 @@ class Exchange extends DriverQuery {
   readonly #isRaw: boolean
   readonly #isCounted: boolean
   readonly #mostBytes: number
+  readonly #before: readonly Statement[]
+  /** Statements before this one that have not ended yet. */
+  #pending: number
+  /** True if it was not prepared before. */
+  #isNew = false
   readonly #rows: Row[] = []
   #bytes = 0
   #isTooLong = false
@@ -215,7 +232,7 @@ class Exchange extends DriverQuery {
   constructor(
     { name, text, values, isRaw = false, isCounted = false }: Statement,
     timeoutMs: number,
-    mostBytes: number,
+    { mostBytes = Number.POSITIVE_INFINITY, before = [] }: ExchangeOptions,
     settle: Settle,
   ) {
     super(text, values, settle)
@@ -224,11 +241,35 @@ class Exchange extends DriverQuery {
     this.#isRaw = isRaw
     this.#isCounted = isCounted
     this.#mostBytes = mostBytes
+    this.#before = before
+    this.#pending = before.length
+  }
+
+  override requiresPreparation() {
+    return this.#before.length > 0 || super.requiresPreparation()
+  }
+
+  /** Without a sync in between, the server skips the rest if one of the statements fails. */
+  override prepare(connection: DriverConnection) {
+    this.#isNew = !this.hasBeenParsed(connection)
+    for (const { text, values } of this.#before) {
+      connection.parse({ text })
+      connection.bind({ values })
+      connection.execute({})
+    }
+    super.prepare(connection)
+  }
+
+  override handleError(error: Error, connection: DriverConnection) {
+    // The driver takes the statement for prepared as soon as one before it is.
+    if (this.#pending > 0 && this.#isNew && this.name) delete connection.parsedStatements[this.name]
+    super.handleError(error, connection)
   }
 
   handleRowDescription() {}
 
   handleDataRow(message: RowMessage) {
+    if (this.#pending > 0) return
     if (message.isTooLong) this.#isTooLong = true
     if (this.#isTooLong || this.#bytes > this.#mostBytes) return
     this.#bytes += message.length
@@ -237,7 +278,8 @@ class Exchange extends DriverQuery {
 
   /** @param text such as `UPDATE 5` */
   handleCommandComplete({ text }: { readonly text: string }) {
-    if (this.#isCounted) this.#rows.push([/\d+$/.exec(text)?.[0] ?? '0'])
+    if (this.#pending > 0) this.#pending--
+    else if (this.#isCounted) this.#rows.push([/\d+$/.exec(text)?.[0] ?? '0'])
   }
 
   handleReadyForQuery() {
@@ -247,19 +289,25 @@ class Exchange extends DriverQuery {
   }
 }
 
+export type ExchangeOptions = {
+  /** Bytes of rows after which further ones are dropped; undefined for any number. */
+  readonly mostBytes?: number | undefined
+  /** Statements without names that are sent with it, and run before it. If one of them fails, it is not executed. */
+  readonly before?: readonly Statement[]
+}
+
 /**
  * Sends a statement, and returns its rows.
  * @param timeoutMs how long the driver waits for them
- * @param mostBytes bytes of rows after which further ones are dropped
  * @throws AnswerTooLong; RowTooLong; the driver's error
  */
 export const exchange = (
   connection: pg.ClientBase,
   statement: Statement,
   timeoutMs: number,
-  mostBytes = Number.POSITIVE_INFINITY,
+  options: ExchangeOptions = {},
 ): Promise<Row[]> =>
   new Promise((resolve, reject) => {
     const settle: Settle = (error, rows) => (error ? reject(error) : resolve(rows!))
-    connection.query(new Exchange(statement, timeoutMs, mostBytes, settle) as unknown as pg.Submittable)
+    connection.query(new Exchange(statement, timeoutMs, options, settle) as unknown as pg.Submittable)
   })

@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
 import { traced } from '../trace.ts'
-import { AnswerTooLong, exchange } from './exchange.ts'
+import { settingOf } from './claims.ts'
+import { AnswerTooLong, type ExchangeOptions, exchange } from './exchange.ts'
 import { DoubtfulSuccess, isDoubtful, judge, type Notice, type Phase } from './outcome.ts'
 import {
   abandon,
@@ -21,12 +22,8 @@ import type { Row, Statement } from './statement.ts'
 export interface Lease {
   readonly connection: Connection
   readonly whereabouts: Whereabouts
-  /**
-   * Returns all rows of a statement.
-   * @param mostBytes bytes of values after which further rows are dropped; undefined for any number
-   * @throws DatabaseFailure; the signal's reason; AnswerTooLong
-   */
-  query(statement: Statement, mostBytes?: number): Promise<Row[]>
+  /** Returns all rows of a statement. @throws DatabaseFailure; the signal's reason; AnswerTooLong */
+  query(statement: Statement, options?: QueryOptions): Promise<Row[]>
   /** Runs statements in a transaction, which is rolled back if `work` throws. @throws as query, or as `work` */
   transaction<T>(work: (query: Lease['query']) => Promise<T>, ending?: Ending<T>): Promise<T>
   /**
@@ -36,8 +33,20 @@ export interface Lease {
   release(last?: string): Promise<void>
 }
 
-/** Statements that are sent in one packet with the commit of a transaction. */
+export type QueryOptions = {
+  /** Bytes of values after which further rows are dropped; undefined for any number. */
+  readonly mostBytes?: number | undefined
+  /** Claims of the caller, for the transaction of the statement. */
+  readonly claims?: string | undefined
+  /** A statement that opens the transaction, which stays open; without one, the statement is a transaction of its own. */
+  readonly opening?: Statement
+  /** True if a shard's own table is queried, on the node that stores it: Citus has no part in it. */
+  readonly isOfShard?: boolean
+}
+
+/** Claims of a transaction, and statements that are sent in one packet with its commit. */
 export type Ending<T> = {
+  readonly claims?: string | undefined
   /** Returns a last statement, given the result of the others. */
   readonly last?: ((result: T) => Statement) | undefined
   /** Called when the commit has been sent: its statements run after the commit, and the transaction waits for it. */
@@ -127,7 +136,7 @@ export async function leaseConnection(
   }
   if (purpose === 'write') connection.on('notice', note)
 
-  async function run(statement: Statement, phase: Phase, mostBytes?: number): Promise<Row[]> {
+  async function run(statement: Statement, phase: Phase, options?: ExchangeOptions): Promise<Row[]> {
     if (signal?.aborted) throw signal.reason
     running++
     doubt = undefined
@@ -135,7 +144,7 @@ export async function leaseConnection(
       gather(connection)
       const { name, text, timeLimitMs = 0 } = statement
       const timeoutMs = pool.patienceMs(running) + timeLimitMs
-      const send = () => exchange(connection, statement, timeoutMs, mostBytes)
+      const send = () => exchange(connection, statement, timeoutMs, options)
       const rows = await traced(name ?? operationOf(text), () => describe(pool, text), send)
       if (doubt) throw doubt
       return rows
@@ -148,12 +157,33 @@ export async function leaseConnection(
     }
   }
 
-  /** Runs a statement under a time limit of its own; all of it is sent in one packet. */
-  async function runWithin(statement: Statement, timeLimitMs: number): Promise<Row[]> {
+  /** Returns what comes before the first statement of a transaction. */
+  const openingOf = (opening: Statement | undefined, claims: string | undefined, isSpread: boolean) => {
+    const settings = claims === undefined ? [] : [settingOf(claims, isSpread)]
+    return opening ? [opening, ...settings] : settings
+  }
+
+  /** Runs a statement for its caller. All that this takes is sent in one packet. */
+  async function runFor(
+    statement: Statement,
+    { mostBytes, claims, opening, isOfShard = false }: QueryOptions,
+  ): Promise<Row[]> {
+    if (claims === undefined && !opening) return run(statement, 'whole', { mostBytes })
+    const isSpread = whereabouts.isCitus && !isOfShard
+    const begin = opening ?? (isSpread ? BEGIN : undefined)
+    const answer = run(statement, 'whole', { mostBytes, before: openingOf(begin, claims, isSpread) })
+    if (opening || !begin) return answer
+    // If the statement fails, this becomes a rollback. It is under way before that is known.
+    const [rows] = await allEnded([answer, run(COMMIT, 'whole')])
+    return rows!
+  }
+
+  /** Does the same under a time limit of the statement's own. */
+  async function runWithin(statement: Statement, options: QueryOptions, timeLimitMs: number): Promise<Row[]> {
     const setting = (text: string) => run({ text, values: [], timeLimitMs }, 'whole')
     const [, rows] = await allEnded([
       setting(`set statement_timeout = ${timeLimitMs}`),
-      run(statement, 'whole'),
+      runFor(statement, options),
       setting('reset statement_timeout'),
     ])
     return rows!
@@ -169,18 +199,24 @@ export async function leaseConnection(
   return {
     connection,
     whereabouts,
-    query: (statement, mostBytes) =>
-      statement.timeLimitMs === undefined
-        ? run(statement, 'whole', mostBytes)
-        : runWithin(statement, statement.timeLimitMs),
-    async transaction(work, { last, whileCommitting } = {}) {
-      // Not awaited here, so that it is sent in one packet with the first statement.
-      const begun = run(BEGIN, 'within')
+    query(statement, options = {}) {
+      const { timeLimitMs } = statement
+      return timeLimitMs === undefined
+        ? runFor(statement, options)
+        : runWithin(statement, options, timeLimitMs)
+    },
+    async transaction(work, { claims, last, whileCommitting } = {}) {
+      let before: readonly Statement[] | undefined = openingOf(BEGIN, claims, whereabouts.isCitus)
+      const send = (statement: Statement, phase: Phase) => {
+        const options = before && { before }
+        before = undefined
+        return run(statement, phase, options)
+      }
       try {
-        const [result] = await Promise.all([work((statement) => run(statement, 'within')), begun])
+        const result = await work((statement) => send(statement, 'within'))
         // PostgreSQL turns the commit into a rollback if the last statement has failed.
         const ending = last ? [last(result), COMMIT] : [COMMIT]
-        const committed = Promise.all(ending.map((statement) => run(statement, 'whole')))
+        const committed = Promise.all(ending.map((statement) => send(statement, 'whole')))
         await Promise.all([committed, whileCommitting?.(committed)])
         return result
       } catch (error) {

@@ -54,6 +54,8 @@ const sessionOptions = (purpose: Purpose) =>
     // Citus uses one connection to each worker for a query of many shards. By default it opens more while others
     // wait, which made such queries four times slower with eight clients. Without Citus this has no effect.
     'citus.max_adaptive_executor_pool_size': '1',
+    // Claims of callers reach workers in this way, see claims.ts.
+    'citus.propagate_set_commands': 'local',
     // Statements contain names of properties as JSON, whose backslashes must stay.
     standard_conforming_strings: 'on',
     TimeZone: 'UTC',

@@ -17,7 +17,7 @@ import {
 import type { Caller, Demand } from './contract.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Endpoints } from './endpoints.ts'
-import { allEnded, type Lease } from './lease.ts'
+import { allEnded, type Lease, type QueryOptions } from './lease.ts'
 import { UNKNOWN_LSN } from './lsn.ts'
 import { DatabaseFailure, isMisplaced, type Scope, unreachable } from './outcome.ts'
 import { MAX_PARKED, PARKING_MS } from './parking.ts'
@@ -217,25 +217,25 @@ export function makeReader(
     lease: Lease,
     statement: Statement,
     isCompared: boolean,
-    mostBytes: number | undefined,
+    options: QueryOptions,
   ): Promise<Row[]> {
     const { cells, ofShard } = statement
     const { isSecondary, group } = lease.whereabouts
-    if (!ofShard || !isSecondary || group !== groups.groupOf(cells)) return lease.query(statement, mostBytes)
+    if (!ofShard || !isSecondary || group !== groups.groupOf(cells)) return lease.query(statement, options)
     try {
-      return await lease.query(ofShard(), mostBytes)
+      return await lease.query(ofShard(), { ...options, isOfShard: true })
     } catch (error) {
       if (!isMisplaced(error)) throw error
       await groups.lookAgain()
       if (isCompared) throw new StillBehind()
-      return lease.query(statement, mostBytes)
+      return lease.query(statement, options)
     }
   }
 
   async function readAll(
     statements: readonly Statement[],
     cells: Statement['cells'],
-    { consistency, client }: Caller,
+    { consistency, client, claims }: Caller,
     { signal, priority = 'first', mostBytes }: Demand = {},
   ): Promise<Row[][]> {
     const requirement = await require(cells, consistency)
@@ -250,7 +250,7 @@ export function makeReader(
           // The state comes first: what is read after it may be newer, but never older.
           const asking = witnessed && askState(lease, witnessed, groups.cellOf)
           const reading = allEnded(
-            statements.map((statement) => query(lease, statement, isCompared, mostBytes)),
+            statements.map((statement) => query(lease, statement, isCompared, { mostBytes, claims })),
           )
           const [asked, read] = await Promise.allSettled([asking, reading])
           if (read.status === 'rejected') throw read.reason

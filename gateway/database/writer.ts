@@ -112,17 +112,17 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
   }
 
   return {
-    write: (statement, { consistency, client }, options) =>
+    write: (statement, { consistency, client, claims }, options) =>
       tryInTurn(
         async (lease) => {
-          const change = lease.query(statement)
+          const change = lease.query(statement, { claims })
           if (consistency) await note(lease, change, statement.cells, consistency)
           return change
         },
         { cells: statement.cells, client, ...options },
       ),
 
-    transact: (work, { consistency, client }, { last, ...options } = {}) =>
+    transact: (work, { consistency, client, claims }, { last, ...options } = {}) =>
       tryInTurn(
         (lease, isRepeated) => {
           /** Undefined once a statement may have changed something anywhere. */
@@ -132,6 +132,7 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
             return statement
           }
           return lease.transaction((query) => work((statement) => query(noteCells(statement)), isRepeated), {
+            claims,
             last: last && ((result) => noteCells(last(result))),
             async whileCommitting(committed) {
               if (consistency) await note(lease, committed, cells && [...cells], consistency)

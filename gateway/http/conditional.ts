@@ -15,17 +15,17 @@ const VARY_BY_PROXY = 'x-forwarded-host, x-forwarded-proto, x-forwarded-port, x-
 type Dependence = {
   /** True if links do not depend on headers. */
   readonly hasFixedUrl: boolean
-  /** Returns true if there is a collection that not everybody may read, so that responses depend on who asks. */
-  readonly isRestricted: () => boolean
+  /** Returns true if responses can depend on who asks. */
+  readonly dependsOnCaller: () => boolean
 }
 
 /** Tags every complete response that has no tag yet, and answers 304 if the client has it already. */
-export function conditional(app: FastifyInstance, { hasFixedUrl, isRestricted }: Dependence) {
+export function conditional(app: FastifyInstance, { hasFixedUrl, dependsOnCaller }: Dependence) {
   const vary = hasFixedUrl ? VARY : `${VARY}, ${VARY_BY_PROXY}`
   app.addHook('onSend', (request, reply, payload, done) => {
     if (reply.statusCode !== 200 || (request.method !== 'GET' && request.method !== 'HEAD')) return done()
     const before = reply.getHeader('vary')
-    const depends = isRestricted() ? `${vary}, authorization` : vary
+    const depends = dependsOnCaller() ? `${vary}, authorization` : vary
     reply.header('vary', before === undefined ? depends : `${before}, ${depends}`)
     let tag = reply.getHeader('etag') as string | undefined
     if (tag === undefined && (typeof payload === 'string' || Buffer.isBuffer(payload))) {

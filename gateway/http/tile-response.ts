@@ -3,12 +3,11 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import Negotiator from 'negotiator'
-import { ANYONE } from '../features/access/principal.ts'
+import { EVERYBODY, type Viewers } from '../features/access/principal.ts'
 import type { Collection } from '../features/collections/collection.ts'
 import { type Coding, LEAST_COMPRESSED_BYTES } from '../features/tiles/kept-tile.ts'
 import type { Answer } from '../features/tiles/tile-cache.ts'
 import { isKnown } from './conditional.ts'
-import { principalOf } from './view.ts'
 
 /** How long caches of others may show a tile, in seconds. */
 export type Caching = {
@@ -32,17 +31,19 @@ export const tileHeaders = {
   },
 }
 
+/** What a tile shows, and to whom. */
+type Shown = { readonly viewers: Viewers; readonly collections: readonly Collection[] }
+
 /** Sets the headers that caches read. */
 export function tellCaches(
   request: FastifyRequest,
   reply: FastifyReply,
   { tile, sight }: Answer,
-  collections: readonly Collection[],
+  { viewers, collections }: Shown,
   { tileMaxAge, tileStale }: Caching,
 ) {
   const isForEverybody =
-    principalOf(request).view === ANYONE.view &&
-    collections.every(({ rules }) => rules?.readers === undefined)
+    viewers.name === EVERYBODY.name && collections.every(({ rules }) => rules?.readers === undefined)
   const scope = isForEverybody ? 'public' : 'private'
   // A preference such as consistency=strong holds for one answer alone.
   const isCacheable = tile.isSteady && tileMaxAge > 0 && request.headers.prefer === undefined

@@ -71,17 +71,19 @@ export function makeViews(
     if (!hasToken) return done()
     sendToken(reply, consistency, tokens).then(() => done(null, payload), done)
   })
+  const openFor = (request: FastifyRequest, consistency: Consistency) =>
+    database.within({ consistency, client: clientOf(request), claims: principalOf(request).viewers.claims })
   return {
     async open(request, reply, longestMs) {
       const { signal: deadline, lift } = deadlineOf(request, reply, longestMs)
       const consistency = await consistencyOf(request, reply, tokens)
       request.answered = { kind: 'read', consistency }
-      return { database: database.within(consistency, clientOf(request)), consistency, deadline, lift }
+      return { database: openFor(request, consistency), consistency, deadline, lift }
     },
     async openForChange(request) {
       const consistency = await consistencyOfChange(request, tokens)
       request.answered = { kind: 'change', consistency }
-      return database.within(consistency, clientOf(request))
+      return openFor(request, consistency)
     },
   }
 }

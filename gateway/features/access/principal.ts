@@ -1,5 +1,6 @@
 // Owns who asks: the caller of a request, what it may do, and what callers see in common.
 
+import { hash } from 'node:crypto'
 import type { ApiKey } from './api-key.ts'
 
 export type Principal = {
@@ -7,19 +8,26 @@ export type Principal = {
   readonly id: string
   /** The same for messages, as the subject of a sentence. */
   readonly title: string
-  /**
-   * Names what the caller may see. Whatever is shared between callers (look-ups that are joined, answers that are kept)
-   * is shared by those of the same view alone.
-   */
-  readonly view: string
+  /** Those who see the same rows of every collection. */
+  readonly viewers: Viewers
   /** The API key; undefined for others. It carries rights of its own. */
   readonly key: ApiKey | undefined
   /** Roles that the issuer of a token has given to its subject. */
   readonly roles: ReadonlySet<string>
 }
 
-/** Everything is for everybody to see. */
-const PUBLIC = 'public'
+/**
+ * Callers who see the same, whatever a policy of the database is. What is shared between callers (look-ups that are joined,
+ * answers that are kept) belongs to its viewers, and is read with their claims.
+ */
+export type Viewers = {
+  readonly name: string
+  /** Claims of a token as JSON, which policies see; undefined without a token. */
+  readonly claims: string | undefined
+}
+
+/** Callers without a token, and all callers where policies make no difference. */
+export const EVERYBODY: Viewers = { name: 'everybody', claims: undefined }
 
 /** Role of those who may change all collections that have no rule about it, as with an API key for all of them. */
 export const WRITE_ROLE = 'tessera:write'
@@ -34,7 +42,7 @@ export const ANY_SUBJECT_ROLE = 'tessera:any'
 export const ANYONE: Principal = {
   id: '',
   title: 'A caller without credentials',
-  view: PUBLIC,
+  viewers: EVERYBODY,
   key: undefined,
   roles: new Set(),
 }
@@ -46,19 +54,30 @@ export const LOCAL: Principal = { ...ANYONE, roles: new Set([WRITE_ROLE, MANAGE_
 export const holderOf = (key: ApiKey): Principal => ({
   id: key.id,
   title: `The API key ${key.id}`,
-  view: PUBLIC,
+  viewers: EVERYBODY,
   key,
   roles: new Set(),
 })
 
-/** Returns the subject of a token. Ids of API keys have no space. */
-export const subjectOf = (issuer: string, subject: string, roles: Iterable<string>): Principal => ({
+/** Returns the subject of a token. Ids of API keys have no space. @param claims all of them, as JSON */
+export const subjectOf = (
+  issuer: string,
+  subject: string,
+  roles: Iterable<string>,
+  claims: string,
+): Principal => ({
   id: `${issuer} ${subject}`,
   title: `The subject of this token`,
-  view: PUBLIC,
+  viewers: { name: hash('sha256', claims, 'base64url'), claims },
   key: undefined,
   roles: new Set([...roles, ANY_SUBJECT_ROLE]),
 })
+
+/** Returns the viewers of what is read of collections: everybody sees the same rows of a steady one. */
+export const viewersOf = (
+  { viewers }: Principal,
+  collections: readonly { readonly isSteady: boolean }[],
+): Viewers => (collections.every(({ isSteady }) => isSteady) ? EVERYBODY : viewers)
 
 /** Returns true if the caller operates the gateway: with an API key for all collections, or with the role for it. */
 export const mayOperate = ({ key, roles }: Principal): boolean =>

@@ -272,6 +272,8 @@ async function changeClaimed(
     }
     seen = version
   }
+  // A policy may hide it in its other cell.
+  if (!collection.isSteady) return undefined
   throw gatewayError('collection-changing', 'The feature is still moving; try again.')
 }
 

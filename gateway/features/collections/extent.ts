@@ -7,7 +7,7 @@ import { type SQL, sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { statementOf } from '../../database/template.ts'
 import type { Emit } from '../../events.ts'
-import type { Principal } from '../access/principal.ts'
+import { EVERYBODY, type Principal, type Viewers, viewersOf } from '../access/principal.ts'
 import { columnOf } from '../values/column.ts'
 import {
   type GeometryColumn,
@@ -41,6 +41,10 @@ const MAX_CONCURRENT = 2
 const PATIENCE_MS = 3_000
 /** Most estimated rows of a table that is read for its extent; for a larger one, PostgreSQL's statistics are used. */
 const MAX_EXACT_ROWS = 1_000_000
+/** The same for those with a token: each new token has the table read again. */
+const MAX_EXACT_ROWS_OF_VIEWERS = 100_000
+/** Most groups of viewers of which the extents of a collection are known. */
+const MAX_VIEWERS = 100
 /** Most rows of a table whose geometries are read one by one for its extent, because some cannot be transformed. */
 const MAX_ROWS_IN_PARTS = 100_000
 
@@ -73,9 +77,9 @@ export function makeExtents(database: Database, emit: Emit): Extents {
     }
   }
 
-  async function compute(entry: Entry, collection: Collection) {
+  async function compute(entry: Entry, collection: Collection, viewers: Viewers) {
     try {
-      entry.extent = await inTurn(() => loadExtent(database, collection))
+      entry.extent = await inTurn(() => loadExtent(database, collection, viewers))
       entry.failures = 0
       entry.dueAt = performance.now() + MAX_AGE_MS
     } catch (error) {
@@ -86,23 +90,27 @@ export function makeExtents(database: Database, emit: Emit): Extents {
     entry.computing = undefined
   }
 
-  function entryOf(collection: Collection, view: string): Entry {
+  function entryOf(collection: Collection, { name }: Viewers): Entry {
     const ofCollection = entries.get(collection) ?? new Map<string, Entry>()
     entries.set(collection, ofCollection)
-    const known = ofCollection.get(view)
+    const known = ofCollection.get(name)
     if (known) return known
     const entry: Entry = { extent: undefined, computing: undefined, startedAt: 0, dueAt: 0, failures: 0 }
-    ofCollection.set(view, entry)
+    ofCollection.set(name, entry)
+    if (ofCollection.size > MAX_VIEWERS) ofCollection.delete(ofCollection.keys().next().value!)
     return entry
   }
 
   return {
-    async of(collection, { view }) {
-      const entry = entryOf(collection, view)
+    async of(collection, principal) {
+      const viewers = viewersOf(principal, [collection])
+      const entry = entryOf(collection, viewers)
       const now = performance.now()
       if (!entry.computing && now >= entry.dueAt) {
         entry.startedAt = now
-        entry.computing = compute(entry, collection)
+        // Policies may show less by now than they did.
+        if (!collection.isSteady) entry.extent = undefined
+        entry.computing = compute(entry, collection, viewers)
       }
       if (!entry.extent && entry.computing) {
         const patienceMs = Math.max(0, entry.startedAt + PATIENCE_MS - now)
@@ -122,14 +130,21 @@ type Corners = NonNullable<Extent['bbox']>
 
 const DEMAND = { priority: 'usual' } as const
 
-async function loadExtent(database: Database, collection: Collection): Promise<Extent> {
-  const { geometry } = collection
-  const box = isExact(collection) ? extentOf(geometry) : estimatedExtentOf(collection)
-  const [row, corners] = await database.read(compileExtent(collection, box), DEMAND).then(
+async function loadExtent(
+  anyDatabase: Database,
+  collection: Collection,
+  { name, claims }: Viewers,
+): Promise<Extent> {
+  const { geometry, estimatedRows } = collection
+  const database = claims === undefined ? anyDatabase : anyDatabase.within({ claims })
+  const isExact = estimatedRows <= (name === EVERYBODY.name ? MAX_EXACT_ROWS : MAX_EXACT_ROWS_OF_VIEWERS)
+  const compileExtent = (box: SQL) => compileExtentIn(collection, box, isExact)
+  const box = isExact ? extentOf(geometry) : estimatedExtentOf(collection)
+  const [row, corners] = await database.read(compileExtent(box), DEMAND).then(
     ([row]) => [row!, cornersOf(row!)] as const,
     async (error) => {
       if (!isGeometryFailure(error)) throw error
-      const [row] = await database.read(compileExtent(collection, sql`null::box2d`), DEMAND)
+      const [row] = await database.read(compileExtent(sql`null::box2d`), DEMAND)
       return [row!, await loadInParts(database, collection)] as const
     },
   )
@@ -183,8 +198,6 @@ function cornersOf(row: Row): Corners | undefined {
   return [Math.max(west, -180), Math.max(south, -90), Math.min(east, 180), Math.min(north, 90)]
 }
 
-const isExact = ({ estimatedRows }: Collection) => estimatedRows <= MAX_EXACT_ROWS
-
 /** Leaves out geometries that are nowhere on the globe, such as those with NaN: one of them would spoil the box. */
 function extentOf(geometry: GeometryColumn): SQL {
   // In another system, all that is certain is that a coordinate is a number.
@@ -196,10 +209,12 @@ function estimatedExtentOf({
   schema,
   table,
   geometry: { column, srid, cast, isGeography },
+  isSteady,
 }: Collection): SQL {
   const estimate = sql`ST_EstimatedExtent(${schema}, ${table}, ${column})`
   // Statistics have no SRID: they only help if the column declares one, and in the same units.
-  if (cast === undefined || isGeography) return sql`null::box2d`
+  // They are of all rows, whatever a policy shows of them.
+  if (cast === undefined || isGeography || !isSteady) return sql`null::box2d`
   return srid === 4326
     ? estimate
     : sql`ST_Transform(ST_Segmentize(ST_SetSRID(${estimate}::geometry, ${sql.raw(String(srid))}), 10000), 4326)::box2d`
@@ -207,11 +222,14 @@ function estimatedExtentOf({
 
 const cornersIn = (box: SQL) => sql`ST_XMin(${box}), ST_YMin(${box}), ST_XMax(${box}), ST_YMax(${box})`
 
-/** Compiles the query for one row: the corners of the box, then the first and the last time. */
-function compileExtent(collection: Collection, box: SQL): Statement {
+/**
+ * Compiles the query for one row: the corners of the box, then the first and the last time.
+ * @param isExact true if it reads the table
+ */
+function compileExtentIn(collection: Collection, box: SQL, isExact: boolean): Statement {
   const { temporal, temporalEnd } = collection
   const instant = (aggregate: 'min' | 'max') => {
-    if (!temporal || !isExact(collection)) return sql`null`
+    if (!temporal || !isExact) return sql`null`
     const [column, other] =
       aggregate === 'max' && temporalEnd ? [temporalEnd, temporal] : [temporal, temporalEnd]
     const found = rfc3339(sql`${sql.raw(aggregate)}(${columnOf(column)})::timestamptz`)
@@ -223,7 +241,7 @@ function compileExtent(collection: Collection, box: SQL): Statement {
   return statementOf(
     sql`select ${cornersIn(sql`box`)}, first, last from (
       select ${box} as box, ${instant('min')} as first, ${instant('max')} as last
-      ${isExact(collection) ? sql`from ${tableOf(collection)}` : sql``}) as extent`,
+      ${isExact ? sql`from ${tableOf(collection)}` : sql``}) as extent`,
   )
 }
 

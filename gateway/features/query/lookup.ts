@@ -8,7 +8,7 @@ import { AnswerTooLong } from '../../database/exchange.ts'
 import { isGeometryFailure, isRowTooLong } from '../../database/outcome.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { GatewayError } from '../../errors.ts'
-import type { Principal } from '../access/principal.ts'
+import { type Principal, type Viewers, viewersOf } from '../access/principal.ts'
 import { type Collection, isSpreadByCell, shardOfCells } from '../collections/collection.ts'
 import type { Encoder } from '../formats/encoder.ts'
 import { geojson } from '../formats/geojson.ts'
@@ -53,6 +53,8 @@ type Waiting = {
 /** Look-ups in one collection and system; if the collection is distributed by cell, those in one node group. */
 type Queue = {
   readonly name: string
+  /** Those who wait. */
+  readonly viewers: Viewers
   readonly collection: Collection
   readonly encoder: Encoder
   waiting: Waiting[]
@@ -175,7 +177,8 @@ export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup
     queue.running++
     try {
       const origin = new Consistency()
-      const view = database.within(origin, batch[0]!.client)
+      const { claims } = queue.viewers
+      const view = database.within({ consistency: origin, client: batch[0]!.client, claims })
       const read = await view.readAll(compileLookups(collection, batch, encoder), {
         mostBytes: MAX_ANSWER_BYTES,
       })
@@ -220,12 +223,12 @@ export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup
   }
 
   const lookUp =
-    ({ view }: Principal, client: string, collection: Collection, encoder: Encoder) =>
+    (viewers: Viewers, client: string, collection: Collection, encoder: Encoder) =>
     (id: string, cell: number | undefined): Promise<FoundFeature | Large | undefined> => {
-      const name = `${view} ${collection.id} ${encoder.kind} ${cell === undefined ? '' : targetOf(collection, cell)}`
+      const name = `${viewers.name} ${collection.id} ${encoder.kind} ${cell === undefined ? '' : targetOf(collection, cell)}`
       let queue = queues.get(name)
       if (queue?.collection !== collection) {
-        queue = { name, collection, encoder, waiting: [], running: 0, isScheduled: false }
+        queue = { name, viewers, collection, encoder, waiting: [], running: 0, isScheduled: false }
         queues.set(name, queue)
       }
       const { waiting } = queue
@@ -237,15 +240,18 @@ export function makeItemLookup(database: Database, unshown: Unshown): ItemLookup
     }
 
   return {
-    find: (principal, client, collection, id, encoder = geojson) =>
-      findFeature<FoundFeature | Large>(collection, id, {
-        view: database,
+    find(principal, client, collection, id, encoder = geojson) {
+      const viewers = viewersOf(principal, [collection])
+      const { claims } = viewers
+      return findFeature<FoundFeature | Large>(collection, id, {
+        view: claims === undefined ? database : database.within({ client, claims }),
         unshown,
         encoder,
-        lookUp: lookUp(principal, client, collection, encoder),
+        lookUp: lookUp(viewers, client, collection, encoder),
         parts: WHOLE,
         finish: (row) => ({ ...storedFeature(row), origin: PRIMARY }),
-      }),
+      })
+    },
   }
 }
 

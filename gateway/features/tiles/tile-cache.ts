@@ -2,7 +2,7 @@
 // of bytes. What is requested at the same time is read once.
 
 import { Consistency } from '../../database/consistency.ts'
-import type { Database } from '../../database/contract.ts'
+import type { Caller, Database } from '../../database/contract.ts'
 import { isSameState, type State } from '../../database/state.ts'
 import { before } from '../../database/waiting.ts'
 import type { Emit } from '../../events.ts'
@@ -10,6 +10,9 @@ import { KeptTile, type Making, type Sight } from './kept-tile.ts'
 
 /** A tile, and how recent it is. */
 export type Answer = { readonly tile: KeptTile; readonly sight: Sight }
+
+/** A client that wants a tile, with the claims of the viewers who are part of the key. */
+export type Recipient = Required<Pick<Caller, 'client' | 'claims'>>
 
 /** Reads a tile. @param deadline aborts when nobody waits for it any more */
 export type Make = (database: Database, deadline: AbortSignal) => Promise<Making>
@@ -20,10 +23,10 @@ export interface TileCache {
   /**
    * Returns a tile for a client that requires nothing in particular: as it is kept if nothing has changed, or made, once for
    * all that wait for it.
-   * @param key all that the tile depends on, except for what is stored
+   * @param key all that the tile depends on, except for what is stored: also the viewers, with whose claims it is read
    * @param deadline of this client alone
    */
-  read(key: string, client: string, deadline: AbortSignal, make: Make): Promise<Answer>
+  read(key: string, recipient: Recipient, deadline: AbortSignal, make: Make): Promise<Answer>
   /**
    * Returns a tile that sees what a consistency requires: always after a round trip.
    * @param database as the request must see it
@@ -109,14 +112,14 @@ export function makeTileCache({ database, mostBytes, maxAgeMs, emit }: TileCache
   }
 
   /** Looks at what a tile was read from, together with all others that were read from there. */
-  function look(tile: KeptTile, client: string): Promise<Sight> {
+  function look(tile: KeptTile, client: string | undefined): Promise<Sight> {
     const place = placeOf(tile.made.state!)
     const running = looks.get(place)
     if (running && isRecent(running.startedAt)) return running.result
     const startedAt = performance.now()
     const consistency = witness()
     const result = database
-      .within(consistency, client)
+      .within({ consistency, client })
       .look(tile.cells)
       .then(() => {
         const sight = sightThrough(consistency, startedAt)
@@ -134,17 +137,22 @@ export function makeTileCache({ database, mostBytes, maxAgeMs, emit }: TileCache
   }
 
   /** Makes a tile. If it changed while it was read, its state is unknown, and it is kept for its age alone. */
-  async function makeFor(key: string, client: string, deadline: AbortSignal, make: Make): Promise<Answer> {
+  async function makeFor(
+    key: string,
+    recipient: Recipient,
+    deadline: AbortSignal,
+    make: Make,
+  ): Promise<Answer> {
     const at = performance.now()
     const consistency = witness()
-    const making = await make(database.within(consistency, client), deadline)
+    const making = await make(database.within({ ...recipient, consistency }), deadline)
     const sight = sightThrough(consistency, at)
     return { tile: keep(key, making, sight), sight }
   }
 
-  function share(key: string, client: string, make: Make): Work {
+  function share(key: string, recipient: Recipient, make: Make): Work {
     const leaving = new AbortController()
-    const result = makeFor(key, client, leaving.signal, make)
+    const result = makeFor(key, recipient, leaving.signal, make)
     const work: Work = { startedAt: performance.now(), result, leaving, waiting: 0 }
     works.set(key, work)
     const end = () => {
@@ -178,10 +186,10 @@ export function makeTileCache({ database, mostBytes, maxAgeMs, emit }: TileCache
       return answer && served('memory', answer)
     },
 
-    async read(key, client, deadline, make) {
+    async read(key, recipient, deadline, make) {
       const tile = kept.get(key)
       if (tile?.made.state) {
-        const sight = await before(deadline, look(tile, client))
+        const sight = await before(deadline, look(tile, recipient.client))
         if (isConfirmedBy(tile, sight)) {
           if (kept.get(key) === tile) recent(key)
           return served('look', { tile, sight })
@@ -192,7 +200,7 @@ export function makeTileCache({ database, mostBytes, maxAgeMs, emit }: TileCache
       }
       const running = works.get(key)
       if (running && isRecent(running.startedAt)) return served('another', await wait(running, deadline))
-      return served('database', await wait(share(key, client, make), deadline))
+      return served('database', await wait(share(key, recipient, make), deadline))
     },
 
     async readConsistent(key, view, consistency, deadline, make) {

@@ -107,13 +107,14 @@ export function makeIdentification({ apiKeys, tokens, ...locality }: Authenticat
 }
 
 /**
- * Identifies the callers of the reads of `scope`, while it makes a difference: as long as everybody may read everything,
- * credentials are not looked at. It does not wait for a database that does not answer.
+ * Identifies the callers of the reads of `scope`, if it can make a difference: without issuers, and as long as everybody
+ * may read everything, credentials are not looked at. It does not wait for a database that does not answer.
  */
 export function identify(scope: FastifyInstance, { apiKeys, tokens, isRestricted }: IdentifyOptions) {
   scope.addHook('onRequest', (request, reply, done) => {
     const { authorization } = request.headers
-    if (authorization === undefined || !isRestricted() || bearerIn(authorization) === undefined) return done()
+    if (authorization === undefined || !(tokens || isRestricted()) || bearerIn(authorization) === undefined)
+      return done()
     callerIn(authorization, reply, apiKeys.remembered, tokens).then((caller) => {
       request.caller = caller
       // An answer that is for everybody says so by itself.

@@ -99,10 +99,18 @@ export async function openTokens(
       const { sub } = payload
       if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT)
         throw refusal(`sub must be a text of 1 to ${MAX_SUBJECT} characters`)
-      return subjectOf(url, sub, rolesIn(payload, oidcRoles))
+      if (NOT_IN_POSTGRESQL.test(JSON.stringify(payload)))
+        throw refusal('a claim has a character that PostgreSQL has no text with')
+      return subjectOf(url, sub, rolesIn(payload, oidcRoles), claimsIn(text))
     },
   }
 }
+
+/** Returns the claims as the issuer has written them: numbers of JavaScript would lose digits. */
+const claimsIn = (token: string) => new TextDecoder().decode(Buffer.from(token.split('.')[1]!, 'base64url'))
+
+/** The null character, or half of a character, as JSON writes them: policies would fail to read it. */
+const NOT_IN_POSTGRESQL = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/i
 
 const refusal = (reason: string, cause?: unknown) =>
   gatewayError('credentials-invalid', `The token is not accepted: ${reason}.`, {}, cause)

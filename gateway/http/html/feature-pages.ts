@@ -139,7 +139,7 @@ export function itemsPage({
 }
 
 /** Returns the links to all features of the page's query, as a file in each format. */
-function downloads({ estimatedRows }: Collection, address: URLSearchParams): string {
+function downloads({ estimatedRows, isSteady }: Collection, address: URLSearchParams): string {
   const buttons = encoders.map(({ format: { name, title }, extensions: [extension] }) => {
     const query = new URLSearchParams(addressWithout(address, 'limit'))
     query.set('f', name)
@@ -148,8 +148,11 @@ function downloads({ estimatedRows }: Collection, address: URLSearchParams): str
     if (name === CSV.name) query.set('csv-bom', 'true')
     return html`<a class="button" href="?${query.toString()}" data-format="${name}" title="Download as ${title}" download>.${extension}</a>`
   })
+  // The estimate counts rows that policies hide, too.
   const size =
-    estimatedRows > 0 ? ` The collection has about ${estimatedRows.toLocaleString('en')} of them.` : ''
+    isSteady && estimatedRows > 0
+      ? ` The collection has about ${estimatedRows.toLocaleString('en')} of them.`
+      : ''
   return html`<p>Download all features of this filter and area, not only those of this page.${size}</p>
       <p class="paging" id="downloads">!${buttons.join('')}</p>`
 }

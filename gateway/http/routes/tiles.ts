@@ -4,6 +4,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Origin } from '../../database/consistency.ts'
 import { gatewayError, quoted } from '../../errors.ts'
+import { type Viewers, viewersOf } from '../../features/access/principal.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import type { Extents } from '../../features/collections/extent.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
@@ -386,15 +387,18 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
     parameters: TileParameters,
   ) => {
     const { type } = negotiate(request, [MVT])
-    const key = keyOf(request, tile, collections, parameters)
+    // A filter may call a function that depends on claims.
+    const isPlain = { isSteady: parameters.filter === undefined }
+    const viewers = viewersOf(principalOf(request), [...collections, isPlain])
+    const key = keyOf(viewers, tile, collections, parameters)
     const answer =
       (requiresNothing(request) && cache.recent(key)) ||
-      (await readTile(request, reply, key, planMaking(tile, collections, parameters)))
+      (await readTile(request, reply, key, viewers, planMaking(tile, collections, parameters)))
     // What required more has its own headers of its origin.
     if (request.answered?.kind !== 'read') request.answered = { kind: 'joined', origin: originOf(answer) }
     const isEmpty = answer.tile.body.length === 0
     if (isEmpty) await checkLimits(request, tile, collections)
-    tellCaches(request, reply, answer, collections, caching)
+    tellCaches(request, reply, answer, { viewers, collections }, caching)
     return isEmpty ? reply.code(204).send() : sendTileBody(request, reply, answer, type)
   }
 
@@ -442,21 +446,23 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
     request: FastifyRequest,
     reply: FastifyReply,
     key: string,
+    { claims }: Viewers,
     make: Make,
   ): Promise<Answer> => {
     const { database, consistency, deadline } = await views.open(request, reply, timeoutMs)
+    const recipient = { client: clientOf(request), claims }
     const { required, isEventual, isTracked } = consistency
     if (!isEventual || isTracked)
       // What is read at a primary has other states than what is read at a secondary.
       return cache.readConsistent(
         required === 'everything' ? `${key} at primaries` : key,
-        database,
+        database.within({ ...recipient, consistency }),
         consistency,
         deadline,
         make,
       )
     request.answered = null
-    return cache.read(key, clientOf(request), deadline, make)
+    return cache.read(key, recipient, deadline, make)
   }
 
   const sendCollectionTile = (
@@ -739,12 +745,12 @@ export const tiles: FastifyPluginAsyncTypebox<Services> = async (
 
 /** Returns all that a tile depends on, except for what is stored. The version of a collection is that of its table, too. */
 const keyOf = (
-  request: FastifyRequest,
+  { name }: Viewers,
   { set, level, row, column }: Tile,
   collections: readonly Collection[],
   { f: _, ...parameters }: TileParameters,
 ) =>
-  `${principalOf(request).view} ${set.id}/${level}/${row}/${column} ${collections.map(({ version }) => version)} ${JSON.stringify(Object.entries(parameters).toSorted(([a], [b]) => (a < b ? -1 : 1)))}`
+  `${name} ${set.id}/${level}/${row}/${column} ${collections.map(({ version }) => version)} ${JSON.stringify(Object.entries(parameters).toSorted(([a], [b]) => (a < b ? -1 : 1)))}`
 
 /** Returns where a tile was read. The time without a primary goes on while it is kept. */
 const originOf = ({ sight: { at, origin } }: Answer): Origin => ({

@@ -273,7 +273,7 @@ test('concurrent look-ups are sent together, with one statement for each shard',
   const primaries: Database = {
     ...database,
     within() {
-      const view = database.within(new Consistency({ required: 'everything' }))
+      const view = database.within({ consistency: new Consistency({ required: 'everything' }) })
       const readAll: typeof view.readAll = (together) => {
         statements.push(...together)
         roundTrips++

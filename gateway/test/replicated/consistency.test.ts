@@ -186,7 +186,8 @@ test('without a primary to query, a read fails if secondaries have less than it 
   const { token } = await make(t, 60, 'lonely')
   const required = (await makeConsistencyTokens(database).decode(token))!
   assert.notEqual(required, 'everything')
-  const read = () => database.within(new Consistency({ required })).read({ text: 'select 1', values: [] })
+  const read = () =>
+    database.within({ consistency: new Consistency({ required }) }).read({ text: 'select 1', values: [] })
   await assert.rejects(read(), { code: 'consistency-unavailable' })
   const waiting = read()
   await sleep(50)

@@ -88,7 +88,7 @@ async function findPlaces() {
 async function orphanedFor(database: Database, ...cells: number[]): Promise<number | undefined> {
   const consistency = new Consistency()
   const where = cells.length > 0 ? { cells } : {}
-  await database.within(consistency).read({ ...one, ...where })
+  await database.within({ consistency }).read({ ...one, ...where })
   return consistency.orphanedForMs
 }
 
@@ -657,7 +657,7 @@ test("a shard's own table is queried where the shard is, and otherwise the distr
   // Citus might query another node, whose position was not compared with the required one.
   for (const demand of [{ maxStalenessMs: 60_000 }, { isTracked: true }]) {
     const consistency = new Consistency(demand)
-    const causal = database.within(consistency)
+    const causal = database.within({ consistency })
     assert.deepEqual(await causal.read(together[0]!), [['itself']])
     assert.equal(consistency.source, 'secondary')
     assert.deepEqual(await causal.read(together[1]!), [['by Citus']])

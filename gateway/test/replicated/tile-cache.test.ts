@@ -179,7 +179,7 @@ test('while features change, no tile is older than it may be', async (t: TestCon
 test('the state of each node group is that of a server of its own', async () => {
   const consistency = new Consistency()
   consistency.state = new Map()
-  await second.database.within(consistency).look(undefined)
+  await second.database.within({ consistency }).look(undefined)
   const servers = [...consistency.state.values()].map((state) => state!.split(' ')[0])
   assert.deepEqual([...consistency.state.keys()].toSorted(), second.database.status().groups.toSorted())
   assert.equal(new Set(servers).size, servers.length, servers.join())
@@ -251,9 +251,10 @@ test('tiles that are kept occupy no more than they may, and the ones that were u
   const { database } = second
   const cache = makeTileCache({ database, mostBytes: 100_000, maxAgeMs: 60_000, emit() {} })
   const { signal } = new AbortController()
+  const recipient = { client: 'test', claims: undefined }
   const bodyOf = (name: string) => Buffer.from(name.padEnd(8_000, Math.random().toString(36)))
   const read = (name: string) =>
-    cache.read(name, 'test', signal, async (view) => {
+    cache.read(name, recipient, signal, async (view) => {
       await view.read({ text: 'select 1', values: [] })
       return { body: bodyOf(name), isSteady: true, cells: undefined }
     })
@@ -268,7 +269,7 @@ test('tiles that are kept occupy no more than they may, and the ones that were u
   assert.equal(cache.recent('tile 0')?.tile.body.toString('latin1', 0, 6), 'tile 0')
   assert.ok(cache.recent('tile 49'))
   assert.equal(cache.recent('tile 20'), undefined)
-  const large = await cache.read('large', 'test', signal, async () => ({
+  const large = await cache.read('large', recipient, signal, async () => ({
     body: Buffer.alloc(200_000),
     isSteady: true,
     cells: undefined,
