@@ -16,6 +16,8 @@ import {
 
 export const tessera = pgSchema('tessera')
 
+const regclass = customType<{ data: string }>({ dataType: () => 'regclass' })
+
 /** Metadata of collections. A table without a row here is served, too. */
 export const collectionTable = tessera.table(
   'collection',
@@ -50,6 +52,8 @@ export const collectionTable = tessera.table(
     creators: text('creators').array(),
     editors: text('editors').array(),
     removers: text('removers').array(),
+    /** The table for which something was set, whose rules hold under any name. */
+    relation: regclass('relation'),
     /** Last change of one of these, by which gateways notice it. */
     changedAt: timestamp('changed_at', { withTimezone: true }),
   },

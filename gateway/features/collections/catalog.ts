@@ -8,6 +8,7 @@ import type { Row, Statement } from '../../database/statement.ts'
 import { statementOf } from '../../database/template.ts'
 import { gatewayError, quoted, UserError } from '../../errors.ts'
 import type { Emit } from '../../events.ts'
+import { GROUPS } from '../access/rules.ts'
 import type { CoordinateSystem } from '../values/coordinate-system.ts'
 import {
   CELL_COLUMN,
@@ -138,13 +139,8 @@ export async function openCatalog({
     wereRegistrationsRead ||= hasRegistrations
     tellLacks(JSON.parse(lacks) as Lack[])
     const relations = completeRelations(JSON.parse(found) as Relation[])
-    const notes = new Map(
-      registered.map(([schema, table, note]) => [
-        collectionId(schema!, table!),
-        JSON.parse(note!) as Registration,
-      ]),
-    )
-    if (relations.length > 0) offered = await readSystems(relations, [...notes.values()])
+    const notes = notesIn(registered)
+    if (relations.length > 0) offered = await readSystems(relations, [...notes.all])
     askingChangeable ??= findChangeable().finally(() => {
       askingChangeable = undefined
     })
@@ -174,22 +170,22 @@ export async function openCatalog({
     const nextOrigins = new Map<string, string>()
     for (const relation of relations) {
       const id = collectionId(relation.schema, relation.table)
+      const note = notes.of(relation)
       const distribution = spread.get(relation.oid)
       const own = offered.bySrid.get(relation.srid ?? 0)
       const origin = JSON.stringify([
         relation,
-        notes.get(id),
+        note,
         allowed.get(id),
         distribution,
         offered.common,
         own,
-        notes.get(id)?.crs?.map((code) => offered.byCode.get(code)),
+        note?.crs?.map((code) => offered.byCode.get(code)),
       ])
       const before = origins.get(id) === origin ? collections.get(id) : undefined
       nextCollections.set(
         id,
-        before ??
-          makeCollection(relation, notes.get(id), allowed.get(id), distribution, ++lastVersion, offered),
+        before ?? makeCollection(relation, note, allowed.get(id), distribution, ++lastVersion, offered),
       )
       nextOrigins.set(id, origin)
     }
@@ -363,7 +359,30 @@ const latestSettings: Statement = {
   values: [],
 }
 
-/** Returns rows of a relation's schema and name, and its metadata as JSON. */
+/**
+ * Returns what is registered of relations. What was set for one that has another name by now is registered under its former
+ * name: its rules hold until it gets others.
+ */
+function notesIn(registered: readonly Row[]) {
+  const byName = new Map<string, Registration>()
+  const byOid = new Map<string, Registration>()
+  for (const [schema, table, text, oid] of registered) {
+    const note = JSON.parse(text!) as Registration
+    byName.set(collectionId(schema!, table!), note)
+    if (oid != null) byOid.set(oid, note)
+  }
+  return {
+    all: byName.values(),
+    of({ oid, schema, table }: Relation): Registration | undefined {
+      const own = byName.get(collectionId(schema, table))
+      const former = byOid.get(oid)
+      if (!own || !former || own === former) return own ?? former
+      return { ...own, ...Object.fromEntries(GROUPS.map((group) => [group, own[group] ?? former[group]])) }
+    },
+  }
+}
+
+/** Returns rows of a relation's schema and name, its metadata as JSON, and the oid of the table for which it was set. */
 const registrations = statementOf(
   sql`select schema_name, table_name,
           json_build_object('title', title, 'description', description, 'license', license,
@@ -377,6 +396,9 @@ const registrations = statementOf(
             'temporalEndColumn', to_jsonb(registered) -> 'temporal_end_column',
             'coordinateEpoch', to_jsonb(registered) -> 'coordinate_epoch',
             'readers', to_jsonb(registered) -> 'readers', 'creators', to_jsonb(registered) -> 'creators',
-            'editors', to_jsonb(registered) -> 'editors', 'removers', to_jsonb(registered) -> 'removers')
-        from tessera.collection registered order by schema_name, table_name`,
+            'editors', to_jsonb(registered) -> 'editors', 'removers', to_jsonb(registered) -> 'removers'),
+          (select relation::oid from tessera.collection own
+            where own.schema_name = registered.schema_name and own.table_name = registered.table_name)
+        -- The column of a database that was not migrated yet is this one.
+        from tessera.collection registered, (select null::regclass as relation) as missing order by schema_name, table_name`,
 )

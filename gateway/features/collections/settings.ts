@@ -104,17 +104,29 @@ export async function listSettings(session: Session): Promise<ListedSettings[]> 
     .toSorted((a, b) => (a.id < b.id ? -1 : 1))
 }
 
-async function store(session: Session, { schema, table }: Relation, settings: CollectionSettings) {
+/** Stores settings. A table that was renamed takes what was set for it to its new name. */
+async function store(session: Session, { oid, schema, table }: Relation, settings: CollectionSettings) {
+  const isOther = 'relation = $1::oid and (schema_name, table_name) <> ($2::text, $3::text)'
+  // It is copied, because there may be another table of the former name, for which the rules hold as well.
+  await session.query(
+    `insert into tessera.collection select (jsonb_populate_record(c, jsonb_build_object('schema_name', $2::text, 'table_name', $3::text))).*
+     from tessera.collection c where ${isOther} on conflict (schema_name, table_name) do nothing`,
+    [oid, schema, table],
+  )
+  await session.query(
+    `update tessera.collection set relation = to_regclass(format('%I.%I', schema_name, table_name)) where ${isOther}`,
+    [oid, schema, table],
+  )
   const names = Object.keys(settings) as SettingName[]
   const stored = names.flatMap((name) => Object.entries(COLUMNS[name](settings)))
   const columns = stored.map(([column]) => column)
-  const places = columns.map((_, index) => `$${index + 3}`)
+  const places = columns.map((_, index) => `$${index + 4}`)
   await session.query(
-    `insert into tessera.collection (schema_name, table_name, changed_at, ${columns.join(', ')})
-     values ($1, $2, clock_timestamp(), ${places.join(', ')})
+    `insert into tessera.collection (schema_name, table_name, relation, changed_at, ${columns.join(', ')})
+     values ($1, $2, $3::oid, clock_timestamp(), ${places.join(', ')})
      on conflict (schema_name, table_name) do update
-     set changed_at = excluded.changed_at, ${columns.map((column) => `${column} = excluded.${column}`).join(', ')}`,
-    [schema, table, ...stored.map(([, value]) => value ?? null)],
+     set relation = excluded.relation, changed_at = excluded.changed_at, ${columns.map((column) => `${column} = excluded.${column}`).join(', ')}`,
+    [schema, table, oid, ...stored.map(([, value]) => value ?? null)],
   )
 }
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { openSession } from '../../database/session.ts'
 import { createApiKey } from '../../features/access/api-key.ts'
-import { setCollection } from '../../features/collections/settings.ts'
+import { resetCollection, setCollection } from '../../features/collections/settings.ts'
 import { testDatabase } from '../support/database.ts'
 import { distributeById } from '../support/distribute.ts'
 import { startGateway } from '../support/gateway.ts'
@@ -385,4 +385,28 @@ test('managers have a role of their own, and a collection that they may not read
   }
   assert.equal((await manage('POST', '/collections', 'manager', definition)).status, 201)
   assert.equal((await manage('DELETE', '/collections/rules_made?confirm=rules_made', 'manager')).status, 204)
+})
+
+test('a table keeps its rules under another name, until it gets others there', async () => {
+  const table = (name: string) =>
+    session.query(`create table ${name} (id int primary key, geom geometry(Point, 4326), name text)`)
+  const statuses = async (caller?: string) => {
+    await catalog.reload()
+    return Promise.all(['aa_former', 'aa_latter'].map((id) => status(`/collections/${id}/items`, caller)))
+  }
+  await table('aa_former')
+  await setCollection(session, 'aa_former', { readers: ['secret-readers'], editors: [] })
+  await session.query('alter table aa_former rename to aa_latter')
+  assert.deepEqual(await statuses(), [404, 404])
+  assert.deepEqual(await statuses('reader'), [404, 200])
+  // Another table of the former name has the rules, too.
+  await table('aa_former')
+  assert.deepEqual(await statuses(), [404, 404])
+  assert.deepEqual(await statuses('reader'), [200, 200])
+  await setCollection(session, 'aa_latter', { crs: [] })
+  assert.deepEqual(await statuses(), [404, 404])
+  await resetCollection(session, 'aa_latter', ['readers'])
+  assert.deepEqual(await statuses(), [404, 200])
+  await session.query(`drop table aa_former, aa_latter;
+    delete from tessera.collection where table_name in ('aa_former', 'aa_latter')`)
 })
