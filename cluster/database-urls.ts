@@ -93,24 +93,37 @@ export const primaryPortOf =
   ({ writePort, groupPorts }: Balancer) =>
     group === 0 ? writePort : groupPorts.get(group)!.write
 
-/** Connects through the first proxy that responds. @param portOf its port, by default of the coordinator's primary */
-export async function openSuperuser(
+/** Connects through the first proxy that responds. @param portOf its port */
+async function open(
   { proxies }: Topology,
   credentials: Credentials,
-  portOf = primaryPortOf(0),
-  database = DATABASE,
+  role: Role,
+  portOf: (proxy: Balancer) => number,
+  database: string,
 ): Promise<pg.Client> {
   let failure: unknown
   for (const proxy of proxies) {
     const where = { host: proxy.host, port: portOf(proxy), database }
     try {
-      return await connect(credentials, 'postgres', where, { connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+      return await connect(credentials, role, where, { connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
     } catch (error) {
       failure = error
     }
   }
   throw failure
 }
+
+/** Connects as superuser. @param portOf the port at a proxy, by default of the coordinator's primary */
+export const openSuperuser = (
+  topology: Topology,
+  credentials: Credentials,
+  portOf = primaryPortOf(0),
+  database = DATABASE,
+): Promise<pg.Client> => open(topology, credentials, 'postgres', portOf, database)
+
+/** Connects to the coordinator's primary as the role that owns Tessera's tables. */
+export const openOwner = (topology: Topology, credentials: Credentials): Promise<pg.Client> =>
+  open(topology, credentials, 'tessera_owner', primaryPortOf(0), DATABASE)
 
 /** Connects as openSuperuser does, for as long as `work` takes. */
 export async function withSuperuser<T>(

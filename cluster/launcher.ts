@@ -62,6 +62,10 @@ async function refuseTakenPorts(place: Place) {
     throw new ClusterError(`Another program listens at port ${taken}; choose other ports with --base-port.`)
 }
 
+/** Returns true if nothing listens at any of the ports. */
+export const areFree = async (ports: readonly number[]): Promise<boolean> =>
+  !(await Promise.all(ports.map(isListenedTo))).some(Boolean)
+
 const isListenedTo = (port: number) =>
   new Promise<boolean>((resolve) => {
     const socket = connect(port, LOOPBACK)

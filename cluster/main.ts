@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util'
 import { backUp, mark, renderInventory, startArchiving, takeInventory } from './backup/backup.ts'
 import { claimRepository, defaultKeyFile, needPgBackRest } from './backup/repository.ts'
 import { restore } from './backup/restore.ts'
+import { restoreCollection } from './backup/restore-collection.ts'
 import { type FaultName, faults } from './fault.ts'
 import {
   destroy,
@@ -53,6 +54,10 @@ const USAGE = `npm run cluster -- COMMAND [--data FOLDER]
   restore --from FOLDER              create a new cluster in --data FOLDER from backups, as of the last restore point,
      [--to TIME|NAME]                or of the last one before a time, or of one with a name
      [--backup-key FILE]
+  restore --collection ID --as NAME  copy one collection out of a backup of the running cluster, next to what there is
+     [--to TIME|NAME]
+     [--from FOLDER]
+     [--backup-key FILE]
   fault KIND NAME [--seconds 15]     inject a fault and undo it after that time; a group's name means its primary
 ${Object.entries(faults)
   .map(([name, { does }]) => `     ${name.padEnd(32)}${does}`)
@@ -76,6 +81,8 @@ const OPTIONS = {
   verify: { type: 'boolean' },
   from: { type: 'string' },
   to: { type: 'string' },
+  collection: { type: 'string' },
+  as: { type: 'string' },
   seconds: { type: 'string' },
   'accept-loss': { type: 'boolean' },
   plain: { type: 'boolean' },
@@ -88,6 +95,8 @@ const OPTIONS = {
 const say: Report = (line) => process.stdout.write(`${line}\n`)
 const WATCH_INTERVAL_MS = 1_000
 const DEFAULT_FAULT_SECONDS = 15
+/** Exit code of a command that a signal has ended. */
+const INTERRUPTED = 130
 
 type Values = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values']
 
@@ -193,7 +202,9 @@ async function main() {
     }
     case 'restore':
       takes()
-      return bringBack(values)
+      return values.collection === undefined && values.as === undefined
+        ? bringBack(values)
+        : bringBackCollection(await openCluster(place), values)
     case 'fault': {
       const [kind, name] = takes('a KIND', 'a NAME') as [string, string]
       const seconds = values.seconds ? integerOf('seconds', values.seconds, 1, 3_600) : DEFAULT_FAULT_SECONDS
@@ -243,6 +254,30 @@ async function bringBack(values: Values) {
     report: say,
   })
   await serve(cluster, values.gateway)
+}
+
+async function bringBackCollection(cluster: Cluster, values: Values) {
+  const { collection, as, from, to } = values
+  const { folder, size } = cluster.place
+  if (!collection || !as)
+    throw new ClusterError('restore takes both --collection ID and --as NAME, or none of them.')
+  if (!from && !size.backups)
+    throw new ClusterError('This cluster has no backups; name the folder of others with --from.')
+  const ownKey = from ? defaultKeyFile(folder) : size.backupKey
+  const features = await restoreCollection({
+    cluster,
+    collection,
+    as,
+    from: from ? resolve(from) : size.backups,
+    keyFile: values['backup-key'] ? resolve(values['backup-key']) : ownKey,
+    target: to,
+    report: say,
+    onBegin(remove) {
+      const interrupt = () => remove().finally(() => process.exit(INTERRUPTED))
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, interrupt)
+    },
+  })
+  say(`${as} has the ${features.toLocaleString('en')} features of ${collection}`)
 }
 
 /** Starts what needs a database: the archive and the gateways. */
