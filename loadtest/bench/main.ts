@@ -7,12 +7,14 @@ import { measureGateway } from './gateway.ts'
 import type { Duration } from './measure.ts'
 import { measurePeers } from './peers.ts'
 import { measureSharding } from './sharding.ts'
+import { measureTiles } from './tiles.ts'
 
 const { values, positionals } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
     rows: { type: 'string', default: '10000,1000000' },
+    points: { type: 'string', default: '10000000' },
   },
   allowPositionals: true,
 })
@@ -22,6 +24,7 @@ const MEASUREMENTS: Record<string, (duration: Duration) => Promise<void>> = {
   sharding: measureSharding,
   causal: measureCausal,
   peers: (duration) => measurePeers({ ...duration, growth: values.rows.split(',').map(Number) }),
+  tiles: (duration) => measureTiles({ ...duration, points: Number(values.points) }),
 }
 
 const measure = MEASUREMENTS[positionals[0] ?? 'gateway']
@@ -29,7 +32,7 @@ if (measure) {
   await measure({ rounds: Number(values.rounds), seconds: Number(values.seconds) })
 } else {
   process.stderr.write(
-    `npm run bench -- ${Object.keys(MEASUREMENTS).join(' | ')} [--rounds 5] [--seconds 4] [--rows 10000,1000000]\n`,
+    `npm run bench -- ${Object.keys(MEASUREMENTS).join(' | ')} [--rounds 5] [--seconds 4] [--rows 10000,1000000] [--points 10000000]\n`,
   )
   process.exitCode = 2
 }

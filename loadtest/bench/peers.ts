@@ -18,7 +18,7 @@ import { Floor, PeerSide, type Side } from './peers/sides.ts'
 import { makeTables } from './peers/tables.ts'
 import { tessera } from './peers/tessera.ts'
 import { tipg } from './peers/tipg.ts'
-import { measureCase, measureReads, measureStarts } from './peers/turns.ts'
+import { measureCase, measureReads, measureStarts, type Reporter } from './peers/turns.ts'
 
 const PEERS: readonly Peer[] = [pgFeatureserv, tipg, pgTileserv, bareNode]
 const CLIENTS = [1, 8, 64]
@@ -46,7 +46,7 @@ export async function measurePeers({ growth, ...duration }: PeersOptions) {
 const MAX_CONNECTIONS = 300
 
 /** Starts the gateway that runs PostGIS; nobody measures it. */
-async function openHost(data: string) {
+export async function openHost(data: string) {
   const start = () => startGateway(['--data', data, '--no-demo', '--processes', '1'])
   const first = await start()
   await psql(first.socket, `alter system set max_connections = ${MAX_CONNECTIONS}`, 'postgres')
@@ -54,6 +54,38 @@ async function openHost(data: string) {
   await psql(first.socket, "alter system set shared_preload_libraries = 'postgis-3'", 'postgres')
   await first.stop()
   return start()
+}
+
+/** Returns what reports progress, and collects what was not measured. */
+export function makeReporter(): Reporter & { readonly notes: readonly string[] } {
+  const notes: string[] = []
+  const say = (text: string) => process.stderr.write(`${text}\n`)
+  return {
+    say,
+    notes,
+    note(text, cause) {
+      const reason = (cause as Error | undefined)?.message.replaceAll(/\s+/g, ' ').slice(0, LONGEST_REASON)
+      notes.push(reason ? `${text}: ${reason}` : `${text}.`)
+      say(`*** ${notes.at(-1)}`)
+    },
+  }
+}
+
+/** Returns the peers whose programs are found, none of which runs yet, and the versions of all programs. */
+export async function openPeers(candidates: readonly Peer[], socket: string, note: Reporter['note']) {
+  const peers: PeerSide[] = []
+  const facts: Record<string, unknown> = {}
+  for (const peer of candidates) {
+    const program = findProgram(peer.program)
+    const version = program && (await peer.versionOf(program))
+    if (program && version) {
+      peers.push(new PeerSide(peer, program, socket))
+      facts[peer.name] = version
+    } else note(`${peer.name} was not found: ${PEERS_VARIABLE} names its program or the folder with it`)
+  }
+  facts.postgresql = (await psql(socket, 'show server_version'))[0]
+  facts.postgis = (await psql(socket, 'select postgis_lib_version()'))[0]
+  return { peers, facts }
 }
 
 /**
@@ -75,29 +107,12 @@ export async function comparePeers({
 }): Promise<Found> {
   const scratch = await mkdtemp(join(tmpdir(), 'tessera-bench-'))
   const data = join(scratch, 'data')
-  const notes: string[] = []
-  const say = (text: string) => process.stderr.write(`${text}\n`)
-  const note = (text: string, cause?: unknown) => {
-    const reason = (cause as Error | undefined)?.message.replaceAll(/\s+/g, ' ').slice(0, LONGEST_REASON)
-    notes.push(reason ? `${text}: ${reason}` : `${text}.`)
-    say(`*** ${notes.at(-1)}`)
-  }
+  const { say, note, notes } = makeReporter()
   const host = await openHost(data)
   const { socket } = host
-  const peers: PeerSide[] = []
+  const { peers, facts } = await openPeers([tessera, ...candidates], socket, note)
   try {
-    const facts: Record<string, unknown> = {}
-    for (const peer of [tessera, ...candidates]) {
-      const program = findProgram(peer.program)
-      const version = program && (await peer.versionOf(program))
-      if (program && version) {
-        peers.push(new PeerSide(peer, program, socket))
-        facts[peer.name] = version
-      } else note(`${peer.name} was not found: ${PEERS_VARIABLE} names its program or the folder with it`)
-    }
     await makeTables(data, socket, cities, growth, say)
-    facts.postgresql = (await psql(socket, 'show server_version'))[0]
-    facts.postgis = (await psql(socket, 'select postgis_lib_version()'))[0]
     say('starting each peer …')
     const started = await measureStarts(peers, rounds, { say, note })
     const sides: Side[] = [...started, new Floor(socket, scratch)]

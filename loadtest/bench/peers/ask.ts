@@ -17,7 +17,12 @@ export type Ask<Value = number> = {
   readonly change?: 'insert' | 'update'
   /** The population that the change sets. */
   readonly population?: Value
+  /** A tile of the whole table, instead of features. */
+  readonly tile?: TileAddress
 }
+
+/** A tile of Web Mercator. */
+export type TileAddress = { readonly level: number; readonly row: number; readonly column: number }
 
 /** Countries with more than a thousand cities. */
 export const COUNTRIES = ['US', 'IT', 'MX', 'FR', 'DE', 'ES', 'IN', 'BR', 'CN', 'GB', 'RO', 'PH', 'UA', 'AU']

@@ -1,4 +1,4 @@
-// Owns how the benchmark starts pg_tileserv. It serves tiles and no features: its start and its memory are measured.
+// Owns how the benchmark starts and asks pg_tileserv. It serves tiles and no features.
 
 import type { Peer } from './peer.ts'
 import { printedVersion } from './printed-version.ts'
@@ -16,5 +16,5 @@ export const pgTileserv: Peer = {
     },
   }),
   firstPath: '/index.json',
-  requestOf: () => undefined,
+  requestOf: ({ table, tile }) => tile && { path: `/${table}/${tile.level}/${tile.column}/${tile.row}.pbf` },
 }

@@ -97,6 +97,18 @@ export class PeerSide implements Side {
     }
   }
 
+  /** Returns the bytes of the largest of these answers, before compression. */
+  async bytesOf(asks: readonly Ask[]): Promise<number> {
+    const { url } = await this.#ready()
+    let largest = 0
+    for (const path of new Set(asks.map((ask) => this.peer.requestOf(ask)!.path))) {
+      const response = await fetch(url + path)
+      if (!response.ok) throw new Error(`${response.url}: ${response.status}`)
+      largest = Math.max(largest, (await response.arrayBuffer()).byteLength)
+    }
+    return largest
+  }
+
   #noteMemory() {
     const now = memoryOf(this.processId)
     if (now.total > (this.afterLoad?.total ?? 0)) this.afterLoad = now

@@ -17,6 +17,8 @@ export const tessera: Peer = {
     return {
       args: [TESSERA, 'serve', '--port', String(port), '--no-demo'],
       environment: {
+        // What others make for each request, it must make, too.
+        TESSERA_TILE_CACHE: '0',
         TESSERA_READ_URL: urlOf('tessera_read'),
         TESSERA_WRITE_URL: urlOf('tessera_write'),
         TESSERA_OWNER_URL: urlOf('tessera_owner'),
@@ -33,8 +35,10 @@ export const tessera: Peer = {
   export: (table) => ({ first: `${itemsOf(table)}?limit=10000`, next: ({ text }) => nextLink(text) }),
 }
 
-function requestOf({ table, id, ...ask }: Ask) {
+function requestOf({ table, id, tile, ...ask }: Ask) {
   const path = itemsOf(table)
+  if (tile)
+    return { path: path.replace(/items$/, `tiles/WebMercatorQuad/${tile.level}/${tile.row}/${tile.column}`) }
   if (ask.change === 'insert')
     return {
       method: 'POST',
