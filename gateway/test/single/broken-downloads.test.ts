@@ -150,6 +150,15 @@ test('a client that pauses longer than a page may take gets all features, and no
   const { status, json } = await client('/collections/cities/items?limit=none')
   assert.deepEqual([status, json.code], [503, 'gateway-busy'])
   assert.equal((await client('/collections/cities/items?limit=5000')).status, 200)
+  // Another client gets one, and then there is no place for a third.
+  const from = (address: string) => ({ headers: { 'x-forwarded-for': address }, agent: false })
+  const ofOther = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(`${client.url}${path}`, from('203.0.113.9'), resolve).on('error', reject)
+  })
+  assert.equal(ofOther.statusCode, 200)
+  const third = await client('/collections/countries/items?limit=none', from('203.0.113.10'))
+  assert.deepEqual([third.status, third.json.code], [503, 'gateway-busy'])
+  ofOther.destroy()
   let text = ''
   for await (const chunk of response) text += chunk
   const lines = text.trimEnd().split('\n')

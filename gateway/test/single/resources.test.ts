@@ -265,10 +265,13 @@ test('a client gets no more large answers at once than it may; others do', async
 test('a gateway accepts no more connections than it may', async () => {
   const { client } = await startGateway('--max-connections', '2')
   const { hostname, port } = new URL(client.url)
-  const sockets = all(2).map(() => connect(Number(port), hostname))
-  await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('connect', resolve))))
-  const third = connect(Number(port), hostname).on('error', () => {})
-  await new Promise((resolve) => third.once('close', resolve))
+  // Each from an address of its own, which has its share.
+  const open = (host: number) =>
+    connect({ port: Number(port), host: hostname, localAddress: `127.0.0.${host}` })
+  const sockets = [open(2), open(3)]
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+  const third = open(4).on('error', () => {})
+  await once(third, 'close')
   for (const socket of sockets) socket.destroy()
   await until(async () => (await client('/').catch(() => ({ status: 0 }))).status === 200, 5_000)
 })
