@@ -407,9 +407,18 @@ test('a body that is sent again under its key is stored once', async () => {
 })
 
 /** Starts to send a body, and returns the request and its answer. */
-function start(collection: string, type = 'application/x-ndjson', headers: Record<string, string> = {}) {
-  const url = new URL(`/collections/${collection}/items`, client.url)
-  const request = httpRequest(url, { method: 'POST', headers: { 'content-type': type, ...headers } })
+function start(
+  collection: string,
+  type = 'application/x-ndjson',
+  headers: Record<string, string> = {},
+  { base = client.url, ...options }: { readonly base?: string; readonly localAddress?: string } = {},
+) {
+  const url = new URL(`/collections/${collection}/items`, base)
+  const request = httpRequest(url, {
+    method: 'POST',
+    headers: { 'content-type': type, ...headers },
+    ...options,
+  })
   const answer = new Promise<{ status: number; text: string }>((resolve, reject) => {
     request.on('error', reject)
     request.on('response', async (response) => {
@@ -454,6 +463,33 @@ test('many features that come slowly, but not too slowly, are stored beyond the 
   const { status, text } = await answer
   assert.equal(status, 201, text)
   assert.equal((await countOf('bulk_spread')) - before, 7_200)
+})
+
+test('bodies with many features leave connections to single changes, whoever sends them', async () => {
+  // A fourth of the connections for changes are for such bodies.
+  const few = await startGateway('--pool-size=8')
+  const from = (host: number) =>
+    start('bulk_spread', undefined, {}, { base: few.client.url, localAddress: `127.0.0.${host}` })
+  const two = [from(2), from(3)]
+  // A body occupies a connection once it has more features than a batch.
+  for (const { request } of two) request.write(line('place').repeat(6_000))
+  await sleep(500)
+  const third = from(4)
+  third.request.write(line('no place').repeat(6_000))
+  const refused = await third.answer
+  assert.equal(refused.status, 503, refused.text)
+  assert.match(refused.text, /gateway-busy/)
+  third.request.destroy()
+  const single = await few.client('/collections/bulk_spread/items', {
+    method: 'POST',
+    headers: { 'content-type': 'application/geo+json' },
+    body: JSON.stringify(point({ name: 'single', size: 1 })),
+  })
+  assert.equal(single.status, 201, single.text)
+  for (const { request, answer } of two) {
+    request.end()
+    assert.equal((await answer).status, 201)
+  }
 })
 
 test('a client that sends nothing for ten seconds is answered, and its place is free again', async () => {

@@ -71,6 +71,7 @@ const bodies: Record<string, string> = {
     `"j":{${fill((index) => `"${index.toString(36)}":12345678901234567`)}},"x":1`,
   ),
   'keys of jsonb': feature(`"j":{${fill((index) => `"${index.toString(36)}":{}`)}},"x":1`),
+  'lists in lists': feature(`"j":${'['.repeat(101)}1${']'.repeat(101)}`),
   'a text of escapes': feature(`"n":"${'\\u00e9'.repeat(SIZE / 6)}"`),
   'a text of quotes': feature(`"n":"${'\\"'.repeat(SIZE / 2)}"`),
   'a list of text': feature(`"list":[${fill(() => '"a"')}],"x":1`),
