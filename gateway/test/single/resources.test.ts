@@ -27,6 +27,10 @@ before(async () => {
         st_buffer(st_setsrid(st_makepoint(i, 0), 4326), 1, 3000)::geometry(Polygon, 4326) geom
       from generate_series(1, ${POLYGONS}) i;
     alter table bigpoly add primary key (id);
+    create table hugepoly as
+      select i as id, st_buffer(st_setsrid(st_makepoint(i, 0), 4326), 1, 5000)::geometry(Polygon, 4326) geom
+      from generate_series(1, 2) i;
+    alter table hugepoly add primary key (id);
     create table long_letter as
       select i as id, repeat('long ', 2000) as text, st_setsrid(st_makepoint(i % 180, 0), 4326)::geometry(Point, 4326) geom
       from generate_series(1, ${LETTERS}) i;
@@ -247,6 +251,22 @@ test('if too many bytes wait for slow clients, requests are refused until some h
   assert.equal((await client('/health/ready')).status, 200)
   for (const socket of sockets) socket.destroy()
   await until(async () => (await client(path)).status === 200, 5_000)
+})
+
+test('a large feature is refused if it would be too much beside what waits, and small ones are served', async () => {
+  const { client } = await startGateway('--buffer-limit', '1048576')
+  let large = await client('/collections/hugepoly/items/1')
+  assert.equal(large.json.geometry.coordinates[0].length, 20_001)
+  // A page of 24 MB, of which a feature of 400 kB waits.
+  const socket = openUnread(client.url, `/collections/bigpoly/items?limit=${POLYGONS}`)
+  await until(async () => {
+    large = await client('/collections/hugepoly/items/1')
+    return large.status === 503
+  }, 10_000)
+  assert.deepEqual([large.json.code, large.headers.get('retry-after')], ['gateway-busy', '2'])
+  assert.equal((await client('/collections/long_letter/items/1')).status, 200)
+  socket.destroy()
+  await until(async () => (await client('/collections/hugepoly/items/1')).status === 200, 5_000)
 })
 
 test('a client gets no more large answers at once than it may; others do', async () => {
