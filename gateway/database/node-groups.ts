@@ -14,6 +14,11 @@ const PRIMARY_INTERVAL_MS = 1_000
 const PRIMARY_TIMEOUT_MS = 2_000
 /** Interval between reads of the map of shards. */
 const MAP_INTERVAL_MS = 10_000
+/**
+ * How long after a shard was seen to have moved other gateways may not know its new group, and the secondary of that group
+ * may not have all of it: they read the map as often as this one, and a busy machine may delay them.
+ */
+const SETTLING_MS = MAP_INTERVAL_MS + 5_000
 /** How long a member is remembered that Citus has no more: it is missing, unless somebody has removed it. */
 const REMEMBER_MEMBER_MS = 86_400_000
 
@@ -31,6 +36,14 @@ export interface NodeGroups {
    * @param cells the cells of the statement; undefined if it may concern any
    */
   groupsOf(cells: readonly number[] | undefined): Promise<readonly number[] | undefined>
+  /**
+   * The same for a read that must have reached an LSN of each of these groups. Undefined also if it is one of a group that is
+   * not known, or while a shard has moved so lately that the LSN may be of the group that had it before.
+   */
+  groupsOfRead(
+    cells: readonly number[] | undefined,
+    required: Iterable<number>,
+  ): Promise<readonly number[] | undefined>
   /** Returns some cell that is stored in the group; undefined if there is none. */
   cellOf(group: number): number | undefined
   /** Returns all groups that are known; without Citus, and until the map of shards is known, only group 0. */
@@ -148,6 +161,8 @@ export function watchNodeGroups(
   let loading: Promise<ShardMap> | undefined
   /** Time at which the map was last queried, by performance.now(). */
   let lookedAt = 0
+  /** Time at which a shard was last seen to have moved, by performance.now(). */
+  let movedAt = Number.NEGATIVE_INFINITY
   let isChecking = false
   const stopping = new AbortController()
 
@@ -200,7 +215,10 @@ export function watchNodeGroups(
       })
     }
     const loaded = await loading
-    if (map && loaded !== map) compare(map.nodes, loaded.nodes)
+    if (map && loaded !== map) {
+      compare(map.nodes, loaded.nodes)
+      if (placesIn(map) !== placesIn(loaded)) movedAt = performance.now()
+    }
     map = loaded
     return map
   }
@@ -303,6 +321,20 @@ export function watchNodeGroups(
   }
   if (readFromPrimary) watchPrimaries(readFromPrimary)
 
+  /** Reads the map of shards again, unless it has just been read. */
+  async function lookAgain() {
+    if (loading || performance.now() - lookedAt > RECHECK_INTERVAL_MS) await refresh().catch(() => {})
+  }
+
+  async function groupsOf(cells: readonly number[] | undefined) {
+    const known = map ?? (await refresh().catch(() => undefined))
+    if (!known) return undefined
+    if (!known.isCitus) return [COORDINATOR]
+    if (!cells) return groupsIn(known)
+    const groups = new Set(cells.map((cell) => groupOfCell(cell, known)))
+    return groups.has(undefined) ? undefined : ([...groups] as number[])
+  }
+
   return {
     haveSecondaries(cells) {
       if (missing.size === 0 && !isUnclear) return true
@@ -314,13 +346,16 @@ export function watchNodeGroups(
       const group = groupOfCell(cells[0]!, map)
       return cells.every((cell) => groupOfCell(cell, map) === group) ? group : undefined
     },
-    async groupsOf(cells) {
-      const known = map ?? (await refresh().catch(() => undefined))
-      if (!known) return undefined
-      if (!known.isCitus) return [COORDINATOR]
-      if (!cells) return groupsIn(known)
-      const groups = new Set(cells.map((cell) => groupOfCell(cell, known)))
-      return groups.has(undefined) ? undefined : ([...groups] as number[])
+    groupsOf,
+    async groupsOfRead(cells, required) {
+      const areKnown = () => {
+        const known = groupsIn(map)
+        return [...required].every((group) => known.includes(group))
+      }
+      // A gateway that has read the map later knows of a group that was added.
+      if (!areKnown()) await lookAgain()
+      const isSettled = performance.now() - movedAt > SETTLING_MS
+      return isSettled && areKnown() ? groupsOf(cells) : undefined
     },
     cellOf: (group) => cellOfGroup(group, map),
     all: () => groupsIn(map),
@@ -342,9 +377,7 @@ export function watchNodeGroups(
       ]
       return Math.min(...asked.map((group) => levelAt.get(group) ?? madeAt), performance.now())
     },
-    async lookAgain() {
-      if (loading || performance.now() - lookedAt > RECHECK_INTERVAL_MS) await refresh().catch(() => {})
-    },
+    lookAgain,
     note(failure) {
       if (isChecking) mark(failure)
       else check(failure)
@@ -365,6 +398,13 @@ function groupIn(message: string, map: ShardMap | undefined): number | undefined
 const groupsIn = (map: ShardMap | undefined) => [
   ...new Set([COORDINATOR, ...[...(map?.nodes.values() ?? [])].map(({ group }) => group)]),
 ]
+
+/** Returns which group has which hashes, as a text. */
+const placesIn = ({ shards }: ShardMap) =>
+  shards
+    .map(({ least, group }) => `${least} ${group}`)
+    .sort()
+    .join()
 
 const groupOfCell = (cell: number, map: ShardMap | undefined) => shardOf(map?.shards, cell)?.group
 

@@ -9,9 +9,10 @@ import { Consistency } from '../../database/consistency.ts'
 import { openDatabase } from '../../database/database.ts'
 import type { Event } from '../../events.ts'
 import { makeConsistencyTokens } from '../../http/consistency-token.ts'
-import { testDatabase } from '../support/database.ts'
+import { openSuperuser, testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 
+const startedAt = performance.now()
 const [here, there] = await Promise.all([startGateway(), startGateway()])
 const urls = testDatabase()
 
@@ -28,10 +29,21 @@ for (const url of [urls.readUrl, urls.workerReadUrl ?? ''].flatMap((list) => (li
 const skip = secondaries.length === 0 && 'needs a secondary'
 const source = skip ? 'primary' : 'secondary'
 
+const superuser = await openSuperuser()
+after(() => superuser.close())
+const [{ isCitus }] = (await superuser.query<{ isCitus: boolean }>(
+  `select to_regclass('pg_catalog.pg_dist_node') is not null as "isCitus"`,
+)) as [{ isCitus: boolean }]
+const [{ groups }] = isCitus
+  ? ((await superuser.query<{ groups: number }>(
+      'select count(distinct groupid)::int as groups from pg_dist_node where shouldhaveshards',
+    )) as [{ groups: number }])
+  : [{ groups: 0 }]
+
 /** Stops WAL replay on secondaries, so that later commits do not appear there. @returns a function that resumes it */
-async function holdSecondaries(t: TestContext) {
+async function holdSecondaries(t: TestContext, held: readonly pg.Client[] = secondaries) {
   const replaying: number[] = []
-  for (const client of secondaries) {
+  for (const client of held) {
     const { rows } = await client.query("select pid from pg_stat_activity where backend_type = 'startup'")
     replaying.push(rows[0].pid)
   }
@@ -245,4 +257,49 @@ test("a change's token includes the tokens that were sent with the change", asyn
   const position = (await tokens.decode(token!)) as ReadonlyMap<number, bigint>
   assert.equal(position.get(7), 2n ** 60n)
   assert.ok([...position].some(([group, place]) => group !== 7 && place > 1n))
+})
+
+/** Interval at which a gateway reads the map of shards. */
+const MAP_INTERVAL_MS = 10_000
+
+// It is the last one, because gateways that have seen a shard move read from primaries for a while.
+test('a change in a shard that has moved is seen by a gateway that knows it sooner than the one that made the change', {
+  skip: (skip || groups < 2) && 'needs secondaries, and two groups of Citus',
+  timeout: 120_000,
+}, async (t) => {
+  const { path } = await make(t, 40, 'about to move')
+  // Half an interval later than the others.
+  const phaseMs = (performance.now() - startedAt) % MAP_INTERVAL_MS
+  await sleep((MAP_INTERVAL_MS * 3) / 2 - phaseMs)
+  const knowing = await startGateway()
+  const cell = Number(/items\/(\d+)\./.exec(path)![1])
+  const [move] = await superuser.query<{ shard: string; from: number; to: number; target: number }>(
+    `select shardid::text as shard, here.nodeid as from, there.nodeid as to, there.groupid as target
+     from pg_dist_placement join pg_dist_node here using (groupid), pg_dist_node there
+     where shardid = get_shard_id_for_distribution_column('public.cities', $1::int) and here.noderole = 'primary'
+       and there.noderole = 'primary' and there.shouldhaveshards and there.groupid <> here.groupid limit 1`,
+    [cell],
+  )
+  const { shard, from, to, target } = move!
+  const moveShard = (from: number, to: number) =>
+    superuser.query(`select citus_move_shard_placement(${shard}, ${from}, ${to}, 'block_writes')`)
+  await moveShard(from, to)
+  t.after(() => moveShard(to, from))
+  const held: pg.Client[] = []
+  for (const client of secondaries) {
+    const { rows } = await client.query('select groupid from pg_dist_local_group')
+    if (rows[0].groupid === target) held.push(client)
+  }
+  assert.ok(held.length > 0)
+  const release = await holdSecondaries(t, held)
+  // In this time each gateway reads the map, at different moments.
+  const end = performance.now() + MAP_INTERVAL_MS + 2_000
+  for (let number = 0; performance.now() < end; number++) {
+    const name = `moved ${number}`
+    const { status, token } = await change(here, 'PATCH', path, { properties: { name } })
+    assert.equal(status, 200)
+    assert.equal((await ask(knowing, path, { 'consistency-token': token! })).json.properties?.name, name)
+    await sleep(100)
+  }
+  release()
 })
