@@ -40,6 +40,13 @@ export type Stage = Trial & {
   readonly seeded: ReadonlyMap<number, readonly number[]>
 }
 
+/** Creates a folder for clusters. Their account must be able to pass it; their own folders within are closed to all others. */
+export function makeScratch(purpose: string): string {
+  const scratch = mkdtempSync(`/var/tmp/tessera-${purpose}-`)
+  chmodSync(scratch, 0o711)
+  return scratch
+}
+
 /**
  * Creates and starts a cluster.
  * @param size in which `workers: 0` means one pair without Citus
@@ -50,9 +57,7 @@ export async function openTrial(
   report: Report,
   meanwhile: (cluster: Cluster) => Promise<void> = async () => {},
 ): Promise<Trial> {
-  const scratch = mkdtempSync('/var/tmp/tessera-stage-')
-  // The cluster's account must be able to pass this folder; the cluster's folder within is closed to all others.
-  chmodSync(scratch, 0o711)
+  const scratch = makeScratch('stage')
   const place = findPlace(join(scratch, 'cluster'), {
     basePort: BASE_PORT,
     gateways: 0,

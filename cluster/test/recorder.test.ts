@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { renameSync, rmSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -19,6 +19,7 @@ import { type Cluster, openSecrets } from '../parts.ts'
 import { DATABASE, filesOf } from '../patroni-config.ts'
 import { dataFolderOf, findPlace, findPrograms, makeMemberFolder, makePlace, writeOwned } from '../place.ts'
 import { oncePossible, prepareDatabase } from '../prepare.ts'
+import { makeScratch } from '../scenarios/stage.ts'
 import { readStatus } from '../status.ts'
 import { LOOPBACK, urlOf } from '../topology.ts'
 import { whyNotBackups } from './requirements.ts'
@@ -33,8 +34,7 @@ test('an archive that fails is seen, and so is its end', {
   skip: whyNotBackups(false),
   timeout: 600_000,
 }, async (t) => {
-  const scratch = mkdtempSync('/var/tmp/tessera-recorder-')
-  chmodSync(scratch, 0o711)
+  const scratch = makeScratch('recorder')
   /** What must be undone at the end, the last first. */
   const undos: (() => unknown)[] = [() => rmSync(scratch, { recursive: true, force: true })]
   t.after(async () => {

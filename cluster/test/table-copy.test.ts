@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chownSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -13,6 +13,7 @@ import pg from 'pg'
 import { copyTable, describeTable, refuseTaken } from '../backup/table-copy.ts'
 import { findAccount } from '../daemon.ts'
 import { findPlace, findPrograms } from '../place.ts'
+import { makeScratch } from '../scenarios/stage.ts'
 import { LOOPBACK } from '../topology.ts'
 import { whyNot } from './requirements.ts'
 
@@ -44,8 +45,7 @@ async function startServer() {
   const programs = findPrograms(findPlace(undefined, {}))
   hasCitus = programs.hasCitus
   const account = findAccount()
-  const scratch = mkdtempSync('/var/tmp/tessera-copy-')
-  chmodSync(scratch, 0o711)
+  const scratch = makeScratch('copy')
   const data = join(scratch, 'data')
   mkdirSync(data, { mode: 0o700 })
   if (account) chownSync(data, account.uid, account.gid)

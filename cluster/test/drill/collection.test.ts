@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,7 +12,7 @@ import { backUp, mark } from '../../backup/backup.ts'
 import { restoreCollection, temporaryFolderOf } from '../../backup/restore-collection.ts'
 import { databaseUrls } from '../../database-urls.ts'
 import { startGateways, untilGatewaysServe } from '../../launcher.ts'
-import { openTrial } from '../../scenarios/stage.ts'
+import { makeScratch, openTrial } from '../../scenarios/stage.ts'
 import { untilWhole } from '../../status.ts'
 import { urlOf } from '../../topology.ts'
 import { whyNotBackups } from '../requirements.ts'
@@ -29,8 +29,7 @@ test('a collection is restored next to the one that there is', {
   skip: whyNotBackups(true),
   timeout: 1_200_000,
 }, async (t) => {
-  const scratch = mkdtempSync('/var/tmp/tessera-drill-')
-  chmodSync(scratch, 0o711)
+  const scratch = makeScratch('drill')
   const [backups, backupKey] = [join(scratch, 'backups'), join(scratch, 'backup.key')]
   const size = { workers: 2, gateways: 1, basePort: BASE_PORT, backups, backupKey }
   const trial = await openTrial(size, () => {})

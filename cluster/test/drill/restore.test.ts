@@ -2,7 +2,7 @@
 // destroyed, and restored to a named point: what was acknowledged before it is there, and nothing that was sent after it.
 
 import assert from 'node:assert/strict'
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,7 +13,7 @@ import { faults } from '../../fault.ts'
 import { destroy, findPrimary, startGateways, untilGatewaysServe } from '../../launcher.ts'
 import type { Cluster } from '../../parts.ts'
 import { findPlace, isMade } from '../../place.ts'
-import { openTrial, prepareStage } from '../../scenarios/stage.ts'
+import { makeScratch, openTrial, prepareStage } from '../../scenarios/stage.ts'
 import { TABLE } from '../../scenarios/traffic.ts'
 import { untilWhole } from '../../status.ts'
 import { urlOf } from '../../topology.ts'
@@ -80,8 +80,7 @@ test('a cluster that was destroyed is restored to a point of all its groups', {
   skip: whyNotBackups(true),
   timeout: 1_200_000,
 }, async (t) => {
-  const scratch = mkdtempSync('/var/tmp/tessera-drill-')
-  chmodSync(scratch, 0o711)
+  const scratch = makeScratch('drill')
   const [backups, backupKey] = [join(scratch, 'backups'), join(scratch, 'backup.key')]
   const trial = await openTrial({ workers: 2, basePort: BASE_PORT, backups, backupKey }, () => {})
   const { cluster } = trial
