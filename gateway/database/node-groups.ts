@@ -42,7 +42,7 @@ export interface NodeGroups {
    */
   groupsOfRead(
     cells: readonly number[] | undefined,
-    required: Iterable<number>,
+    required: readonly number[],
   ): Promise<readonly number[] | undefined>
   /** Returns some cell that is stored in the group; undefined if there is none. */
   cellOf(group: number): number | undefined
@@ -350,7 +350,7 @@ export function watchNodeGroups(
     async groupsOfRead(cells, required) {
       const areKnown = () => {
         const known = groupsIn(map)
-        return [...required].every((group) => known.includes(group))
+        return required.every((group) => known.includes(group))
       }
       // A gateway that has read the map later knows of a group that was added.
       if (!areKnown()) await lookAgain()

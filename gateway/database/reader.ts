@@ -175,7 +175,7 @@ export function makeReader(
     { required, maxStalenessMs }: Consistency,
   ): Promise<Position | 'everything'> {
     if (required === 'everything') return required
-    const asked = await groups.groupsOfRead(cells, required.keys())
+    const asked = await groups.groupsOfRead(cells, [...required.keys()])
     if (maxStalenessMs === undefined) return narrow(required, asked)
     const recent = await endpoints.recentPosition(maxStalenessMs).catch((failure: DatabaseFailure) => {
       throw failure.answer
