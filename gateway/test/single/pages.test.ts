@@ -185,6 +185,7 @@ test('an edit saved in one tab makes a save in another tab fail, with a message 
   assert.equal(again.headers().prefer, 'consistency=strong')
   const conflict = page.getByRole('region', { name: 'Both versions' })
   const differing = conflict.getByRole('row')
+  await differing.nth(3).waitFor()
   assert.deepEqual(await differing.allTextContents(), [
     'PropertyYoursNow stored',
     'nameminethe other',
