@@ -48,13 +48,14 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
     if (primaries.length === 0) throw new Error('there is no write port to write to')
     const start = performance.now()
     const group = groups.groupOf(cells)
-    let failure = unreachable(undefined)
+    let failure: DatabaseFailure | undefined
     let doubt: DatabaseFailure | undefined
+    const givenUp = () => (doubt ?? failure ?? unreachable(undefined)).answer
     for (;;) {
       const longestMs = !mayWait ? 0 : doubt ? RESOLVING_MS : PARKING_MS
       const patienceMs = Math.max(0, start + longestMs - performance.now())
       const turn = group === undefined ? undefined : await parking.enter(group, patienceMs)
-      if (group !== undefined && !turn) throw (doubt ?? failure).answer
+      if (group !== undefined && !turn) throw givenUp()
       let isNodeMissing = false
       try {
         for (const endpoint of primaries.filter(({ isUp }) => isUp)) {
@@ -75,7 +76,7 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
       } finally {
         turn?.(!isNodeMissing)
       }
-      if (patienceMs === 0 || parked >= MAX_PARKED) throw (doubt ?? failure).answer
+      if (patienceMs === 0 || parked >= MAX_PARKED) throw givenUp()
       // Changes whose node is missing wait in line (see parking.ts); if no address serves, they can only try again.
       if (turn && isNodeMissing) continue
       parked++

@@ -3,7 +3,7 @@
 // A token is base64url of: version (1 byte), time of issue (Unix seconds, 4 bytes), the number (4 bytes) and LSN
 // (8 bytes) of each group, and the first 12 bytes of the HMAC-SHA-256 of all that. Numbers are big-endian.
 
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
 import type { Position } from '../database/consistency.ts'
 import type { Database } from '../database/contract.ts'
 import type { Row } from '../database/statement.ts'
@@ -32,15 +32,16 @@ export function makeConsistencyTokens(
   database: Database,
   now = () => Math.floor(Date.now() / 1_000),
 ): ConsistencyTokens {
-  let key: Buffer | undefined
-  async function loadKey(): Promise<Buffer | undefined> {
+  // As an object: of bytes, Node.js would make one for each token, at five times the cost.
+  let key: KeyObject | undefined
+  async function loadKey(): Promise<KeyObject | undefined> {
     if (key) return key
     const [[isReadable]] = (await database.read(IS_READABLE)) as [Row]
     const [row] = isReadable === 't' ? await database.read(KEY) : []
-    if (row) key = Buffer.from(row[0]!, 'hex')
+    if (row) key = createSecretKey(row[0]!, 'hex')
     return key
   }
-  const sign = (secret: Buffer, body: Buffer) =>
+  const sign = (secret: KeyObject, body: Buffer) =>
     createHmac('sha256', secret).update(body).digest().subarray(0, MAC_BYTES)
 
   return {

@@ -40,6 +40,7 @@ export async function openBody(
   }
   const many = (): OpenBody => {
     const start = Buffer.concat(chunks)
+    upload.hashFrom(start)
     // Single features can be JSON-FG; a collection is one of GeoJSON.
     const known = isDocument(type) ? GEOJSON.types[0] : type
     return { isMany: true, type: known, start, bytes: follow(start, upload) }
@@ -58,7 +59,7 @@ export async function openBody(
     )
       throw gatewayError('body-too-large', `A feature may have at most ${bodyLimit} bytes.`)
   }
-  const bytes = Buffer.concat(chunks)
+  const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
   request.bodyHash = hash('sha256', bytes)
   return { isMany: false, body: parseBody(bytes) }
 }

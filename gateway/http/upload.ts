@@ -1,6 +1,6 @@
 // Owns bodies that are read as they arrive: their hash, how fast clients must send, and how many a client sends at once.
 
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
@@ -12,10 +12,15 @@ import { makeCounter } from './counter.ts'
 /** A body while it is read. */
 export interface Upload {
   /**
-   * Returns the next bytes; undefined at the end. Sets `bodyHash` of the request there.
+   * Returns the next bytes; undefined at the end.
    * @throws GatewayError request-too-slow, request-abandoned
    */
   pull(): Promise<Buffer | undefined>
+  /**
+   * Hashes the bytes that are pulled from now on; `bodyHash` of the request is set at the end.
+   * @param start those that were pulled before
+   */
+  hashFrom(start: Buffer): void
   /** Reads the rest. @throws as pull */
   drain(): Promise<void>
   /**
@@ -77,7 +82,7 @@ export function makeUploads({
 
 function readBody(request: FastifyRequest, leastRate: number, longestMs: number): Upload {
   const { raw } = request
-  const hash = createHash('sha256')
+  let hash: Hash | undefined
   const pace = makePace(leastRate, longestMs)
   let arrived: Buffer[] = []
   let isEnded = false
@@ -117,15 +122,18 @@ function readBody(request: FastifyRequest, leastRate: number, longestMs: number)
     const chunk = arrived.shift()
     if (chunk) {
       pace.note(performance.now() - start, chunk.length)
-      hash.update(chunk)
+      hash?.update(chunk)
       return chunk
     }
     if (failure) throw failure
-    request.bodyHash = hash.copy().digest('hex')
+    if (hash) request.bodyHash = hash.copy().digest('hex')
     return undefined
   }
   return {
     pull,
+    hashFrom(start) {
+      hash = createHash('sha256').update(start)
+    },
     async drain() {
       while ((await pull()) !== undefined);
     },

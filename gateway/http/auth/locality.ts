@@ -23,7 +23,7 @@ export function makeLocality(options: LocalityOptions): (request: FastifyRequest
 /** @param host name or address, without a port */
 export const isLoopback = (host: string) => {
   const name = host.replace(/^\[|\]$/g, '')
-  return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'))
+  return name === 'localhost' || name === '::1' || (name.startsWith('127.') && isIP(name) === 4)
 }
 
 /**
