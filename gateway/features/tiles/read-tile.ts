@@ -8,9 +8,10 @@ import { checkLiterals } from '../query/read-page.ts'
 import type { Unshown } from '../query/unshown.ts'
 import { tryInParts } from '../values/in-parts.ts'
 import { isInOneTable, type TileQuery, withoutIndex } from './tile-query.ts'
-import { allOfTile, surveyTile } from './tile-sample.ts'
+import { allOfTile, sampleForFew, surveyTile } from './tile-sample.ts'
 import {
   amongNames,
+  compileFew,
   compileNames,
   compileTile,
   compileTileCount,
@@ -75,6 +76,11 @@ async function readAtOnce({ database, deadline }: TileReading, query: TileQuery)
   const demand = { signal: deadline, priority: 'usual' } as const
   if (isAtOnce(query)) return tileOf(await database.read(compileTile(query, undefined), demand))
   const hasSamples = query.samples.length > 0
+  const sample = sampleForFew(query)
+  if (sample !== undefined) {
+    const found = await database.read(compileFew(query, sample), demand)
+    if (found[0]![1] === 't') return tileOf(found)
+  }
   const survey = hasSamples ? await surveyTile(database, query, deadline) : undefined
   if (survey) return tileOf(await database.read(compileTile(query, { ...survey, isThinned: true }), demand))
   const [row] = await database.read(compileTileCount(query), demand)

@@ -12,7 +12,15 @@ import { sampleCondition } from '../collections/sample.ts'
 import { compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { storedGeometry } from '../values/geometry-column.ts'
 import { gridOf } from './tile-matrix-set.ts'
-import { CELL_BASE, cellOfGrid, cellsPart, polygonOf, sidesOf, type TileQuery } from './tile-query.ts'
+import {
+  CELL_BASE,
+  cellOfGrid,
+  cellsPart,
+  isInOneTable,
+  polygonOf,
+  sidesOf,
+  type TileQuery,
+} from './tile-query.ts'
 
 /** The tiles of so many levels further are the blocks: 16 in each direction, each with 16 cells of the grid. */
 const FINER = 4
@@ -75,11 +83,18 @@ export async function surveyTile(
 /** Returns the only part of a tile without many points: all of them, of which the same are shown as of its samples. */
 export const allOfTile = (query: TileQuery): Part[] => [{ sample: 0, boxes: boxesOf(query, ALL_BLOCKS) }]
 
+/** Returns true for a tile of a low level: even if points were everywhere alike, it would have many. */
+const isLow = ({ collection, tile }: TileQuery) => collection.estimatedRows / 4 ** tile.level > MANY
+
 /** Returns the samples that are worth a look. Most tiles of a high level have few points, which thin ones do not show. */
-function samplesWorth({ collection, samples, tile }: TileQuery): readonly number[] {
-  const isLow = collection.estimatedRows / 4 ** tile.level > MANY
-  return isLow || samples.at(-1)! > DENSE ? samples : samples.filter((sample) => sample <= DENSE)
-}
+const samplesWorth = (query: TileQuery): readonly number[] =>
+  isLow(query) || query.samples.at(-1)! > DENSE
+    ? query.samples
+    : query.samples.filter((sample) => sample <= DENSE)
+
+/** Returns the sample that shows whether the points of a tile are few; undefined if that is not likely. */
+export const sampleForFew = (query: TileQuery): number | undefined =>
+  isLow(query) || !isInOneTable(query) ? undefined : query.samples.find((sample) => sample <= DENSE)
 
 const gridOfBlocks = ({ tile, collection }: TileQuery) =>
   gridOf(tile, FINER, (one) => sidesOf(one, collection.geometry))

@@ -9,7 +9,7 @@ import { bound, type Fragment } from '../../database/fragment.ts'
 import { type SQL, sql } from '../../database/sql.ts'
 import type { Statement } from '../../database/statement.ts'
 import { cellColumn, isSpreadByCell } from '../collections/collection.ts'
-import { hashOfKey } from '../collections/sample.ts'
+import { hashOfKey, sampleCondition } from '../collections/sample.ts'
 import { compileRead, type From, where } from '../sharding/shard-statement.ts'
 import { type Column, columnOf, freeName } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
@@ -274,32 +274,56 @@ function matchingOf(query: TileQuery, isExact: boolean): Fragment | undefined {
 }
 
 /**
+ * Returns a statement for one row: the layer as in `compileTile`, and true if it has all features; otherwise these are more
+ * than are shown without thinning, and the layer is of no use.
+ * @param sample one of the query's, for whose points all features are counted first
+ */
+export function compileFew(query: TileQuery, sample: number): Statement {
+  return compileLayer(query, `few ${sample}`, [], (from, place, conditions) =>
+    selectFew(query, from, place, conditions, sample),
+  )
+}
+
+/**
  * Returns a statement for one row: the layer as a tile in base64, empty if no feature is in it.
  * @param counted undefined if one table has all rows, each at a position of its own, so that the statement counts them
  */
 export function compileTile(query: TileQuery, counted: Counted | undefined): Statement {
-  const { collection, tile, properties, isClustered } = query
-  const values = valuesOf(query)
-  const names = Object.keys(values) as (keyof typeof values)[]
-  const list = properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
   const parts = counted?.parts ?? []
   const samples = parts.map(({ sample }) => sample)
   const sampled = samples.length > 0 ? `${isInOneTable(query)} ${samples}` : ''
-  const way = isClustered ? 'clustered' : counted ? `counted ${counted.isThinned} ${sampled}` : 'in one table'
-  const compose = (from: From, ...texts: (SQL | undefined)[]): SQL => {
-    const [matching, boxed, cells, total, ...rest] = texts
-    const place = Object.fromEntries(names.map((name, index) => [name, rest[index]!])) as Place
-    const surveyed =
-      samples.length > 0 ? { samples, cells, boxes: rest.slice(names.length) as SQL[] } : undefined
-    const rows = isClustered
-      ? selectClusters(query, from, place, matching)
-      : surveyed && isInOneTable(query)
-        ? selectSampled(query, from, place, surveyed, total!)
-        : counted
-          ? selectCounted(query, from, place, { matching, total: total!, surveyed }, counted.isThinned)
-          : selectInOneTable(query, from, place, { matching, boxed, cells })
-    return encode(query, place, rows)
-  }
+  const way = query.isClustered
+    ? 'clustered'
+    : counted
+      ? `counted ${counted.isThinned} ${sampled}`
+      : 'in one table'
+  const values = [counted && bound(counted.total), ...parts.map(({ boxes }) => bound(boxes))]
+  return compileLayer(query, way, values, (from, place, conditions, [total, ...boxes]) => {
+    const { matching, cells } = conditions
+    if (query.isClustered) return selectClusters(query, from, place, matching)
+    if (!counted) return selectInOneTable(query, from, place, conditions)
+    const surveyed = samples.length > 0 ? { samples, cells, boxes: boxes as SQL[] } : undefined
+    return surveyed && isInOneTable(query)
+      ? selectSampled(query, from, place, surveyed, total!)
+      : selectCounted(query, from, place, { matching, total: total!, surveyed }, counted.isThinned)
+  })
+}
+
+/**
+ * Compiles the statement of a layer.
+ * @param way names how it selects
+ * @param values further ones that it binds
+ */
+function compileLayer(
+  query: TileQuery,
+  way: string,
+  values: readonly (Fragment | undefined)[],
+  select: (from: From, place: Place, conditions: Conditions, texts: readonly (SQL | undefined)[]) => Rows,
+): Statement {
+  const { collection, tile, properties } = query
+  const own = valuesOf(query)
+  const names = Object.keys(own) as (keyof typeof own)[]
+  const list = properties === collection.properties ? '' : JSON.stringify(properties.map(({ name }) => name))
   return compileRead(
     collection,
     `tile ${tile.set.id} ${way} ${list}`,
@@ -307,11 +331,14 @@ export function compileTile(query: TileQuery, counted: Counted | undefined): Sta
       matchingOf(query, true),
       matchingOf(query, false),
       cellsPart(query),
-      counted && bound(counted.total),
-      ...names.map((name) => bound(values[name])),
-      ...parts.map(({ boxes }) => bound(boxes)),
+      ...names.map((name) => bound(own[name])),
+      ...values,
     ],
-    compose,
+    (from, matching, boxed, cells, ...rest) => {
+      const place = Object.fromEntries(names.map((name, index) => [name, rest[index]!])) as Place
+      const texts = rest.slice(names.length)
+      return encode(query, place, select(from, place, { matching, boxed, cells }, texts))
+    },
     query.cells,
   )
 }
@@ -326,6 +353,8 @@ type Rows = {
   readonly hasId: boolean
   /** A query for how many features the tile could show. */
   readonly total: SQL
+  /** True if these are all that the tile has to show, where that is found out by the statement itself. */
+  readonly isComplete?: SQL
 }
 
 const alias = (index: number) => sql.raw(`p${index}`)
@@ -394,6 +423,31 @@ function selectInOneTable(
     fields,
     hasId,
     total: sql`select sum(found.held) from found`,
+  }
+}
+
+/** Reads all rows if they are few, which a sample shows before they are read. */
+function selectFew(
+  query: TileQuery,
+  from: From,
+  place: Place,
+  { matching, boxed }: Conditions,
+  sample: number,
+): Rows {
+  const { idColumn, key } = query.collection
+  const fields = fieldsOf(query)
+  const tooMany = sql.raw(String(Math.ceil(MAX_UNTHINNED / 4 ** sample) + 1))
+  const seen = sql`select count(*) as seen from (
+      select 1 from ${from.table} as item${where(from, boxed, sampleCondition(key, sample))} limit ${tooMany}) as sampled`
+  const columns = drawnColumns(query, place, fields)
+  return {
+    before: sql`sampled as materialized (${seen}), `,
+    drawn: sql`select ${columns} from ${from.table} as item${where(from, sql`(select sampled.seen from sampled) < ${tooMany}`, matching)}
+      limit ${sql.raw(String(MAX_UNTHINNED + 1))}`,
+    fields,
+    hasId: idColumn?.kind === 'integer',
+    total: sql`select count(*) from drawn`,
+    isComplete: sql`(select sampled.seen from sampled) < ${tooMany} and (select counted.total from counted) <= ${sql.raw(String(MAX_UNTHINNED))}`,
   }
 }
 
@@ -530,7 +584,7 @@ const AIM = 0.97
  */
 function encode(query: TileQuery, { layer, most }: Place, rows: Rows): SQL {
   const isPoint = hasPoints(query.collection.geometry) && !query.isClustered
-  const { fields, hasId } = rows
+  const { fields, hasId, isComplete } = rows
   const isTaken = (name: string) => fields.some((field) => field.name === name)
   const geometry = freeName('geometry', isTaken)
   const id = freeName('feature_id', isTaken)
@@ -564,6 +618,6 @@ function encode(query: TileQuery, { layer, most }: Place, rows: Rows): SQL {
     ), counted (total) as materialized (${rows.total})
     select encode(case when octet_length(tile) <= ${budget} then tile else coalesce(
       (select tile from (select ${upTo(sql`${budget} * ${sql.raw(String(AIM))} * ${mean}`)} as tile offset 0) as second where octet_length(tile) <= ${budget}),
-      ${upTo(budget)}) end, 'base64')
+      ${upTo(budget)}) end, 'base64')${isComplete ? sql`, ${isComplete}` : sql``}
     from (select ${upTo(sql`${budget} * ${sql.raw(String(HOPE))}`)} as tile offset 0) as first`
 }

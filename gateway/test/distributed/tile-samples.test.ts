@@ -157,6 +157,24 @@ test('a tile of few points shows all of them, and each as it is now', async () =
   assert.deepEqual(await fetchNames(), [])
 })
 
+test('a tile whose points are in no sample is thinned, too, and what it leaves out is counted', async () => {
+  const held = 5_000
+  await session.query(`
+    create table sampled_unlike (id bigint primary key, geom geometry(Point, 4326));
+    insert into sampled_unlike select n, ${place('-100 + random() * 50', '10 + random() * 20')} from generate_series(1, 20000) n;
+    insert into sampled_unlike select n, ${place('10.1 + random() * 0.1', '-30.1 + random() * 0.1')}
+      from generate_series(20001, 60000) n where hash_record(row(n::bigint)) >= 0 limit ${held};
+    create index on sampled_unlike using gist (geom); analyze sampled_unlike`)
+  await catalog.reload()
+  await createSamples(session, catalog.get('sampled_unlike'), () => {})
+  await catalog.reload()
+  assert.deepEqual(catalog.get('sampled_unlike').samples, [1])
+  const features = await readTile('sampled_unlike', '8/150/135')
+  // All of them are in a corner of the tile, in some cells of its grid.
+  assert.ok(features.length >= 25 && features.length < 100, `${features.length}`)
+  assert.equal(features.length + leftOutOf(features), held)
+})
+
 test('a filtered tile has what meets the filter, in whatever sample it is', async () => {
   for (const name of ['city 17', 'land 4711', 'stack 3'])
     assert.deepEqual(
