@@ -125,10 +125,10 @@ function findMissing() {
       for: ['test', 'cluster', 'scenarios'],
     },
     {
-      what: 'pgBackRest, which backs the cluster up',
+      what: 'pgBackRest, which makes backups',
       isThere: () => hasProgram('pgbackrest'),
       debian: () => ['pgbackrest'],
-      for: ['test', 'cluster'],
+      for: ['test', 'cluster', ...(process.env.TESSERA_BACKUP_TO ? ['start'] : [])],
     },
     {
       what: 'wrk, which loads the benchmark',

@@ -159,7 +159,6 @@ export const beginRecovery = (place: Place, recovery: RecordedRecovery) =>
 /** Removes what only a recovery needs, such as the key of the backups that it reads. */
 export function endRecovery(place: Place) {
   rmSync(recoveryFileOf(place), { force: true })
-  rmSync(join(place.runFolder, 'backup'), { recursive: true, force: true })
   for (const { name } of place.topology.members)
     for (const file of RECOVERY_FILES) rmSync(join(memberFolderOf(place, name), file), { force: true })
 }

@@ -45,6 +45,13 @@ const integer = (does: string, fallback: number, least: number, most: number): S
   },
 })
 
+const optionalPath = (does: string): Setting<string | undefined> => ({
+  does,
+  allowed: 'a path',
+  default: undefined,
+  parse: (value) => value || undefined,
+})
+
 const list = (does: string, fallback: readonly string[]): Setting<readonly string[]> => ({
   does,
   allowed: 'names separated by commas',
@@ -114,21 +121,23 @@ export const settings = {
   ownerUrl: databaseUrl('PostGIS as the role that owns tables, for migrations and imports'),
   data: text('folder of the embedded PostGIS', 'a path', '.data'),
   ephemeral: flag('keep the embedded PostGIS in a temporary folder that is removed at the end', false),
-  pgBin: {
-    does: 'folder of the PostgreSQL programs for the embedded PostGIS',
-    allowed: 'a path',
+  pgBin: optionalPath('folder of the PostgreSQL programs for the embedded PostGIS'),
+  backupTo: optionalPath(
+    'folder for backups of the embedded PostGIS and its log, which goes on at later starts; none ends it',
+  ),
+  backupKey: optionalPath(
+    'file with the key of these backups, created if it is missing; by default next to the folder of the data',
+  ),
+  backupsKept: {
+    does: 'full backups that are kept with all that builds on them; two by default',
+    allowed: 'an integer from 1 to 365',
     default: undefined,
-    parse: (value: string) => value || undefined,
-  } as Setting<string | undefined>,
+    parse: (value: string) => integer('', 1, 1, 365).parse(value),
+  } as Setting<number | undefined>,
   demo: flag('import the demo data if it is missing; true by default with the embedded PostGIS', undefined),
   schemas: list('schemas to serve; by default all that the role can read', []),
   excludeSchemas: list('schemas not to serve', []),
-  styles: {
-    does: 'folder with MapLibre styles that take the place of those that are made',
-    allowed: 'a path',
-    default: undefined,
-    parse: (value: string) => value || undefined,
-  } as Setting<string | undefined>,
+  styles: optionalPath('folder with MapLibre styles that take the place of those that are made'),
   crs: {
     does: 'coordinate systems in which all collections are served, besides CRS84, EPSG:4326, EPSG:3857 and their own',
     allowed: 'codes such as EPSG:25832 separated by commas, each once',

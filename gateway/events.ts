@@ -4,6 +4,8 @@ export type Event =
   | { type: 'embedded-starting'; folder: string; binaries: string }
   | { type: 'embedded-recovered'; folder: string; processId: number }
   | { type: 'embedded-started'; socket: string; milliseconds: number }
+  /** Its log is archived into a folder from now on; without a backup there, that leads to nothing yet. */
+  | { type: 'embedded-archiving'; folder: string; hasBackups: boolean }
   | { type: 'embedded-stopped'; milliseconds: number }
   | { type: 'embedded-died'; code: number | null; signal: string | null; log: string }
   | { type: 'database-awaited'; error: Error }

@@ -67,6 +67,11 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --readers, --creators, --editors, --removers ROLE,ROLE
                                                roles in tokens of those who may read and change it
   tessera collections list | reset NAME [SETTING …]
+  tessera backup [--full]                      copy what has changed in the embedded PostGIS since its last backup, or everything
+  tessera backups [--verify] [--json]          list its backups, and read whether each file is as it was written
+  tessera restore [--to TIME]                  return to the end of the archived log, or to a time; what is there is kept aside
+    --into FOLDER                              restore into another folder, next to what there is
+    --from FOLDER, --backup-key FILE           from other backups than those of this database
   tessera migrate                              bring Tessera's own tables up to date
   tessera doctor                               look for what is wrong with database, roles, tables and settings, and say what to do
     --json                                     for programs
@@ -100,6 +105,9 @@ const commands: Record<string, () => Promise<Command>> = {
   purge: async () => (await import('./commands/purge.ts')).runPurge,
   keys: async () => (await import('./commands/keys.ts')).runKeys,
   collections: async () => (await import('./commands/collections.ts')).runCollections,
+  backup: async () => (await import('./commands/backup.ts')).runBackup,
+  backups: async () => (await import('./commands/backup.ts')).runBackups,
+  restore: async () => (await import('./commands/restore.ts')).runRestore,
   migrate: async () => (await import('./commands/migrate.ts')).runMigrate,
   doctor: async () => (await import('./commands/doctor.ts')).runDoctor,
   help: async () => help,

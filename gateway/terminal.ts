@@ -21,6 +21,8 @@ function sentenceOf(event: Event): string | undefined {
       return `An earlier Tessera was killed; stopping the PostgreSQL that it left behind (process ${event.processId}) …`
     case 'embedded-started':
       return `Embedded PostGIS is up (${seconds(event.milliseconds)}); psql -h ${event.socket} -U tessera_read tessera`
+    case 'embedded-archiving':
+      return `Its log is archived in ${event.folder}${event.hasBackups ? '' : '; there is no backup yet: tessera backup creates one'}.`
     case 'embedded-died':
       return `PostgreSQL ended unexpectedly (${event.signal ?? event.code}):\n${event.log}`
     case 'embedded-stopped':

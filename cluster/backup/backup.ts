@@ -150,6 +150,7 @@ export async function mark(cluster: Cluster, name: string): Promise<Point> {
 }
 
 type Info = {
+  readonly status: { readonly code: number; readonly message: string }
   readonly backup?: readonly {
     readonly label: string
     readonly type: string
@@ -160,11 +161,24 @@ type Info = {
   }[]
 }
 
-/** Returns the backups of some groups; those of a group are in the order of time. */
+/** pgBackRest's code for backups that it cannot read. */
+const UNREADABLE = 99
+
+/**
+ * Returns the backups of some groups; those of a group are in the order of time.
+ * @throws ClusterError if they cannot be read, for example with this key
+ */
 export async function listBackups(runner: Runner, groups: readonly Pick<Group, 'name'>[]): Promise<Backup[]> {
   const lists = await Promise.all(
     groups.map(async (group) => {
-      const infos: Info[] = JSON.parse(await runPgBackRest(runner, group, [], ['info', '--output=json']))
+      const text = await runPgBackRest(runner, group, [], ['info', '--output=json'])
+      // pgBackRest does not escape what is in a message, such as line breaks.
+      const infos: Info[] = JSON.parse(text.replaceAll(/\p{Cc}+/gu, ' '))
+      for (const { status } of infos)
+        if (status.code === UNREADABLE)
+          throw new ClusterError(
+            `The backups of group ${group.name} cannot be read, perhaps with another key: ${status.message}`,
+          )
       return infos.flatMap(({ backup = [] }) =>
         backup.map(
           ({ label, type, annotation, timestamp, archive, info }): Backup => ({

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RecorderSettings } from '../parts.ts'
-import { findPlace } from '../place.ts'
+import { findPlace, makeFolder } from '../place.ts'
 import {
   closePrimaries,
   createPoint,
@@ -26,7 +26,10 @@ const [folder, settingsFile] = process.argv.slice(2)
 const place = findPlace(folder, {})
 const { topology, account, size } = place
 const settings: RecorderSettings = JSON.parse(readFileSync(settingsFile!, 'utf8'))
-const watch = openWatch(topology.groups, openReader(place, settings.program, settings.repository, 'recorder'))
+const watch = openWatch(
+  topology.groups,
+  openReader(place, settings.program, settings.repository, makeFolder(place, 'run', 'recorder')),
+)
 
 const say = (line: string) => process.stdout.write(`${new Date().toISOString()} ${line}\n`)
 

@@ -108,17 +108,14 @@ export function openRunner(place: Place, programs: Programs, passfile: string): 
 
 /**
  * Opens pgBackRest to read backups, which may be those of another cluster.
- * @param name of the folder for its configurations: processes that run at the same time must not share one
+ * @param workFolder for its configurations: processes that run at the same time must not share one
  */
-export function openReader(
-  place: Place,
+export const openReader = (
+  { account }: Place,
   program: string,
   repository: Repository,
-  name: 'backup' | 'recorder',
-): Runner {
-  const workFolder = makeFolder(place, 'run', name)
-  return { repository, program, workFolder, account: place.account, environment: {} }
-}
+  workFolder: string,
+): Runner => ({ repository, program, workFolder, account, environment: {} })
 
 /** Runs a command of pgBackRest on a group's backups. @throws ClusterError with its report if it fails */
 export async function runPgBackRest(

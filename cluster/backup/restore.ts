@@ -1,6 +1,10 @@
 // Owns restoring a cluster from its backups: a new cluster, at one restore point of all groups.
 
+import { chownSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Account } from '../daemon.ts'
 import { primaryPortOf, withSuperuser } from '../database-urls.ts'
 import { type Report, up } from '../launcher.ts'
 import { beginRecovery, type Cluster, endRecovery, openSecrets } from '../parts.ts'
@@ -55,8 +59,10 @@ export async function restore(options: RestoreOptions): Promise<Cluster> {
     throw new ClusterError(
       `There is a cluster in ${place.folder} already: name another folder with --data, or destroy it first.`,
     )
-  const runner = openReader(place, program, repository, 'backup')
-  const { point, sets } = choosePoint(target, points, await listBackups(runner, groups), (group, file) =>
+  const backups = await withWorkFolder(place.account, (workFolder) =>
+    listBackups(openReader(place, program, repository, workFolder), groups),
+  )
+  const { point, sets } = choosePoint(target, points, backups, (group, file) =>
     isArchived(repository.folder, group, file),
   )
   report(`restoring ${point.name === point.from ? 'the point' : point.name} of ${point.at} …`)
@@ -73,6 +79,20 @@ export async function restore(options: RestoreOptions): Promise<Cluster> {
   await settle(cluster)
   report('no transaction is left open')
   return cluster
+}
+
+/** Creates a folder for `work` that is not the cluster's: there is none until it is clear what to restore. */
+async function withWorkFolder<T>(
+  account: Account | undefined,
+  work: (workFolder: string) => Promise<T>,
+): Promise<T> {
+  const workFolder = mkdtempSync(join(tmpdir(), 'tessera-restore-'))
+  try {
+    if (account) chownSync(workFolder, account.uid, account.gid)
+    return await work(workFolder)
+  } finally {
+    rmSync(workFolder, { recursive: true, force: true })
+  }
 }
 
 /**

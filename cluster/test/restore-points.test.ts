@@ -20,8 +20,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Backup, choosePoint } from '../backup/backup.ts'
 import { isArchived, keepPoint, type Point, readPoints, removePointsBefore } from '../backup/points.ts'
 import { claimRepository } from '../backup/repository.ts'
+import { restore } from '../backup/restore.ts'
 import { renderNodes, renderPatroni } from '../patroni-config.ts'
-import { findPlace, makePlace } from '../place.ts'
+import { findPlace, makePlace, type Programs } from '../place.ts'
 import { DEFAULT_SIZE, makeTopology } from '../topology.ts'
 import { credentials } from './credentials.ts'
 
@@ -54,6 +55,27 @@ test('the last point until a time is restored, each group from its newest backup
   const { point, sets } = choosePoint(minute(7).toISOString(), points, backups, isThere)
   assert.equal(point, points[2])
   assert.deepEqual(sets, { c: 'c-5', w1: 'w1-3' })
+})
+
+test('a restore that finds nothing to restore leaves nothing behind', async () => {
+  const [from, keyFile, folder] = ['empty', 'empty.key', 'nothing'].map((name) => join(scratch, name)) as [
+    string,
+    string,
+    string,
+  ]
+  mkdirSync(from)
+  writeFileSync(join(from, 'tessera-backups.json'), JSON.stringify({ folder, size: DEFAULT_SIZE }))
+  writeFileSync(keyFile, 'key\n')
+  const programs = { pgbackrest: 'pgbackrest' } as Programs
+  const options = { folder, programs, from, keyFile, target: undefined, size: {}, report: () => {} }
+  await assert.rejects(restore(options), /There is no restore point/)
+  // Its backups are listed, too, and that fails.
+  keepPoint(from, point(2), undefined)
+  await assert.rejects(
+    restore({ ...options, programs: { pgbackrest: '/nowhere' } as Programs }),
+    /could not info/,
+  )
+  assert.ok(!existsSync(folder))
 })
 
 test('a point with a name is restored as it is', () => {

@@ -23,20 +23,32 @@ export async function findDatabase(config: Config, cleanup: Cleanup, canShare: b
   const { readUrl, writeUrl, ownerUrl } = config
   const never = new Promise<never>(() => {})
   if (!isEmbedded(config)) {
+    if (config.backupTo !== undefined) throw new ConfigError(OTHERS_BACKUPS)
     const anyUrl = (readUrl ?? writeUrl ?? ownerUrl)!
     return {
       addresses: { readUrl: readUrl ?? anyUrl, writeUrl, ownerUrl: ownerUrl ?? writeUrl } satisfies Addresses,
       died: never,
     }
   }
-  const { binariesOf, startEmbedded } = await import('../database/embedded.ts')
-  const { path, pgConfig } = systemEnvironment()
-  const binaries = config.pgBin ?? (pgConfig && (await binariesOf(pgConfig)))
+  const embedded = await openEmbedded(config, cleanup, canShare, emit)
+  return { addresses: embedded satisfies Addresses, died: embedded.died }
+}
+
+export const OTHERS_BACKUPS =
+  'Only the embedded PostGIS is backed up: that of the configured URLs has backups of its own, for a cluster those of docs/guides/backup.md.'
+
+/** Starts the embedded database; the cleanup stops it. */
+export async function openEmbedded(config: Config, cleanup: Cleanup, canShare: boolean, emit: Emit) {
+  const { startEmbedded } = await import('../database/embedded.ts')
+  if (config.ephemeral && config.backupTo !== undefined)
+    throw new ConfigError(
+      '--ephemeral and --backup-to exclude each other: what is removed at the end has no backups.',
+    )
   const starting = startEmbedded({
     folder: config.ephemeral ? undefined : config.data,
-    binaries,
-    path,
+    ...(await programsOf(config)),
     canShare,
+    backups: { folder: config.backupTo, keyFile: config.backupKey, kept: config.backupsKept },
     emit,
   })
   // Registered before the start has finished: after a signal during the start, the cleanup waits for the server
@@ -45,8 +57,14 @@ export async function findDatabase(config: Config, cleanup: Cleanup, canShare: b
     const started = await starting.catch(() => undefined)
     await started?.stop()
   })
-  const embedded = await starting
-  return { addresses: embedded satisfies Addresses, died: embedded.died }
+  return starting
+}
+
+/** Returns where the programs of PostgreSQL are, as far as that is known. */
+export async function programsOf(config: Config) {
+  const { path, pgConfig } = systemEnvironment()
+  const { binariesOf } = await import('../database/embedded-server.ts')
+  return { path, binaries: config.pgBin ?? (pgConfig && (await binariesOf(pgConfig))) }
 }
 
 /** Applies missing migrations, then runs `work`, both as the role that owns Tessera's tables. */

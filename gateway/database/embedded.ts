@@ -1,27 +1,37 @@
 // Owns the private PostgreSQL with PostGIS that runs as a child process if no database is configured.
 
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { existsSync, globSync } from 'node:fs'
-import {
-  chmod,
-  chown,
-  mkdir,
-  mkdtemp,
-  open,
-  readFile,
-  readlink,
-  realpath,
-  rename,
-  rm,
-  writeFile,
-} from 'node:fs/promises'
-import { tmpdir, userInfo } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { chmod, chown, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { UserError } from '../errors.ts'
 import type { Emit } from '../events.ts'
+import {
+  archivingSettings,
+  type BackupWish,
+  beginArchive,
+  openPgBackRest,
+  settleRepository,
+} from './embedded-backup.ts'
+import {
+  dataArgument,
+  EmbeddedError,
+  endProcess,
+  findInstallation,
+  findOwner,
+  type Installation,
+  isServerOf,
+  lastLines,
+  type Owner,
+  type ROLES,
+  readMajor,
+  type Server,
+  spawnServerProgram,
+  startServer,
+  writeAccessRules,
+} from './embedded-server.ts'
 import { openSession } from './session.ts'
 
 const run = promisify(execFile)
@@ -32,6 +42,8 @@ export type EmbeddedOptions = {
   /** Folder of PostgreSQL's programs; undefined to find the newest version that has PostGIS. */
   readonly binaries: string | undefined
   readonly path: string
+  /** What an operator wants of backups; otherwise they go on as before. */
+  readonly backups: BackupWish
   /** True if the server that another Tessera runs on this folder may be used, as for an import next to a gateway. */
   readonly canShare: boolean
   readonly emit: Emit
@@ -41,30 +53,28 @@ export interface Embedded {
   readonly readUrl: string
   readonly writeUrl: string
   readonly ownerUrl: string
+  /** Folder of the socket. */
+  readonly socket: string
   /** Resolves only if PostgreSQL ends although `stop` was not called. */
   readonly died: Promise<void>
   /** Stops PostgreSQL cleanly and leaves no process, socket or lock. */
   stop(): Promise<void>
 }
 
-/** The embedded server cannot run. */
-export class EmbeddedError extends UserError {}
-
-const OLDEST_MAJOR = 15
 const DATABASE = 'tessera'
-const ROLES = ['postgres', 'tessera_owner', 'tessera_write', 'tessera_read'] as const
 const BOOTSTRAP = new URL('../../sql/bootstrap/roles.sql', import.meta.url)
 
-/** Longest start: crash recovery after a large import takes a while; beyond this time something else is wrong. */
-const START_TIMEOUT_MS = 120_000
-/** Longest fast shutdown, which writes a checkpoint; after this time an immediate shutdown follows, which is safe. */
-const STOP_TIMEOUT_MS = 30_000
+/** MiB of a file of the log of a server with backups: one is archived every few seconds, and its rest is zeros. */
+const ARCHIVED_SEGMENT_MIB = '4'
 
-/**
- * Path under which a child process reaches the folder that it gets as file descriptor 3, even if it may not
- * traverse the folders above: root's clone of Tessera is usually in a home folder that is closed to others.
- */
-const HANDED_FOLDER = '/proc/self/fd/3'
+/** Returns the folder of the running server's socket; undefined if no server runs. */
+export const readSocket = (root: string): Promise<string | undefined> =>
+  readFile(join(root, 'socket'), 'utf8').catch(() => undefined)
+
+/** Returns the folder of the server's files. */
+export const dataFolderOf = (root: string) => join(root, 'pg')
+/** Returns the folder of a server that is not complete; the next start removes what a killed process has left of it. */
+export const partialFolderOf = (root: string) => join(root, 'pg.partial')
 
 /**
  * Starts the server.
@@ -75,6 +85,7 @@ export async function startEmbedded({
   binaries,
   path,
   canShare,
+  backups,
   emit,
 }: EmbeddedOptions): Promise<Embedded> {
   const start = performance.now()
@@ -85,7 +96,7 @@ export async function startEmbedded({
   const isEphemeral = folder === undefined
   const lock = lockFolder(root)
   if (!lock) {
-    const socket = await readFile(join(root, 'socket'), 'utf8').catch(() => undefined)
+    const socket = await readSocket(root)
     if (canShare && socket) return { ...urlsOf(socket), died: new Promise(() => {}), stop: async () => {} }
     throw new EmbeddedError(
       `${root} is in use by another Tessera. Stop that one, or give this one a folder of its own with --data DIR.`,
@@ -101,28 +112,48 @@ export async function startEmbedded({
   }
   let server: Server | undefined
   try {
-    const data = join(root, 'pg')
+    const data = dataFolderOf(root)
     const installation = await findInstallation(binaries, path, await readMajor(data), root)
     const owner = await findOwner()
     emit({ type: 'embedded-starting', folder: root, binaries: installation.binaries })
     await recover(root, data, emit)
-    if (!existsSync(data)) await initialize(installation, root, data, owner, isEphemeral)
+    const repository = isEphemeral ? undefined : await settleRepository(root, backups, owner)
+    if (!existsSync(data)) await initialize(installation, root, owner, isEphemeral, repository !== undefined)
     await writeAccessRules(data, owner)
 
     await writeFile(join(root, 'socket'), socket, { mode: 0o600 })
     await chmod(socket, 0o700)
     if (owner) await chown(socket, owner.uid, owner.gid)
 
-    server = await startServer(installation, root, data, socket, owner, isEphemeral)
+    const pgbackrest =
+      repository && (await openPgBackRest({ repository, path, owner, data, workFolder: socket, socket }))
+    const log = join(root, 'postgres.log')
+    server = await startServer({
+      installation,
+      data,
+      socket,
+      owner,
+      log,
+      backups: repository?.folder,
+      settings: {
+        // An embedded server is not replicated; at this level COPY into a new table skips the log.
+        ...(pgbackrest ? archivingSettings(pgbackrest) : { wal_level: 'minimal' }),
+        ...(isEphemeral ? { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' } : {}),
+      },
+    })
     await bootstrap(socket)
     emit({ type: 'embedded-started', socket, milliseconds: performance.now() - start })
+    if (pgbackrest) {
+      const hasBackups = await beginArchive(pgbackrest)
+      emit({ type: 'embedded-archiving', folder: pgbackrest.repository.folder, hasBackups })
+    }
 
     const { child, exited } = server
     let isStopping = false
     const died = new Promise<void>((resolve) => {
       exited.then(async ({ code, signal }) => {
         if (isStopping) return
-        emit({ type: 'embedded-died', code, signal, log: await lastLines(join(root, 'postgres.log')) })
+        emit({ type: 'embedded-died', code, signal, log: await lastLines(log) })
         resolve()
       })
     })
@@ -145,10 +176,11 @@ export async function startEmbedded({
   }
 }
 
-const urlOf = (socket: string, role: (typeof ROLES)[number], database = DATABASE) =>
+export const urlOf = (socket: string, role: (typeof ROLES)[number], database = DATABASE) =>
   `postgresql://${role}@/${database}?host=${encodeURIComponent(socket)}`
 
 const urlsOf = (socket: string) => ({
+  socket,
   readUrl: urlOf(socket, 'tessera_read'),
   writeUrl: urlOf(socket, 'tessera_write'),
   ownerUrl: urlOf(socket, 'tessera_owner'),
@@ -159,7 +191,7 @@ const urlsOf = (socket: string) => ({
  * undefined if another process has it. Through SQLite, Node gets a file lock that holds on every system and
  * across containers.
  */
-function lockFolder(root: string): DatabaseSync | undefined {
+export function lockFolder(root: string): DatabaseSync | undefined {
   const lock = new DatabaseSync(join(root, 'lock'), { timeout: 0 })
   try {
     lock.exec('pragma journal_mode = memory; begin exclusive')
@@ -170,99 +202,15 @@ function lockFolder(root: string): DatabaseSync | undefined {
   }
 }
 
-type Installation = { readonly binaries: string; readonly major: number }
-
-async function findInstallation(
-  wanted: string | undefined,
-  path: string,
-  dataMajor: number | undefined,
-  root: string,
-): Promise<Installation> {
-  const places = wanted
-    ? [wanted]
-    : [
-        ...globSync([
-          '/usr/lib/postgresql/*/bin',
-          '/usr/pgsql-*/bin',
-          '/opt/homebrew/opt/postgresql@*/bin',
-          '/usr/local/opt/postgresql@*/bin',
-          '/Applications/Postgres.app/Contents/Versions/*/bin',
-        ]),
-        ...path.split(delimiter),
-      ]
-  const found: Installation[] = []
-  for (const binaries of new Set(places.filter((place) => existsSync(join(place, 'postgres'))))) {
-    const installation = await inspectInstallation(binaries)
-    if (installation) found.push(installation)
-  }
-  found.sort((a, b) => b.major - a.major)
-  const best = dataMajor === undefined ? found[0] : found.find(({ major }) => major === dataMajor)
-  if (best) return best
-  if (dataMajor !== undefined && found.length > 0) {
-    throw new EmbeddedError(
-      `${root} holds data of PostgreSQL ${dataMajor}, but PostGIS is installed for ${found.map(({ major }) => major).join(', ')}. ` +
-        `Install PostgreSQL ${dataMajor} with PostGIS, move the data with pg_upgrade, or start afresh with --data DIR.`,
-    )
-  }
-  throw new EmbeddedError(
-    `No PostgreSQL ≥ ${OLDEST_MAJOR} with PostGIS found${wanted ? ` in ${wanted}` : ''}. ` +
-      'On Debian and Ubuntu: apt-get install postgresql postgresql-15-postgis-3 (or a newer number); on macOS: brew install postgis. ' +
-      'If it is in an unusual place, name it with --pg-bin DIR or PG_CONFIG. Or run it all in containers: docker compose up.',
-  )
-}
-
-/** Returns the installation in a folder; undefined if it is too old or has no PostGIS. */
-async function inspectInstallation(binaries: string): Promise<Installation | undefined> {
-  try {
-    const { stdout: version } = await run(join(binaries, 'postgres'), ['--version'])
-    const major = Number(/(\d+)/.exec(version)?.[1])
-    const { stdout: share } = await run(join(binaries, 'pg_config'), ['--sharedir'])
-    const hasPostgis = existsSync(join(share.trim(), 'extension', 'postgis.control'))
-    return major >= OLDEST_MAJOR && hasPostgis ? { binaries, major } : undefined
-  } catch {
-    return undefined
-  }
-}
-
-/** Returns the folder of PostgreSQL's programs to which a `pg_config` belongs. */
-export async function binariesOf(pgConfig: string): Promise<string> {
-  const { stdout } = await run(pgConfig, ['--bindir']).catch((cause) => {
-    throw new EmbeddedError(`PG_CONFIG=${pgConfig}: must be a pg_config program (${cause.message.trim()}).`, {
-      cause,
-    })
-  })
-  return stdout.trim()
-}
-
-async function readMajor(data: string): Promise<number | undefined> {
-  const version = await readFile(join(data, 'PG_VERSION'), 'utf8').catch(() => undefined)
-  return version === undefined ? undefined : Number.parseInt(version, 10)
-}
-
-type Owner = { readonly uid: number; readonly gid: number }
-
-/** Returns the account to run PostgreSQL as if this process is root, which PostgreSQL refuses; otherwise undefined. */
-async function findOwner(): Promise<Owner | undefined> {
-  if (process.getuid?.() !== 0) return undefined
-  const accounts = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'))
-  for (const name of ['postgres', 'nobody']) {
-    const account = accounts.find((fields) => fields[0] === name)
-    if (account) return { uid: Number(account[2]), gid: Number(account[3]) }
-  }
-  throw new EmbeddedError(
-    'PostgreSQL does not run as root, and there is no user postgres or nobody to run it as.',
-  )
-}
-
 /**
  * Removes what a killed Tessera has left behind: its PostgreSQL, the pid file, the socket and a folder that initdb has
  * not completed. The caller must hold the lock.
  */
 async function recover(root: string, data: string, emit: Emit) {
-  const socket = await readFile(join(root, 'socket'), 'utf8').catch(() => undefined)
+  const socket = await readSocket(root)
   const pidFile = join(data, 'postmaster.pid')
-  const pid = Number.parseInt(await readFile(pidFile, 'utf8').catch(() => ''), 10)
-  if (Number.isInteger(pid)) {
+  const pid = await readProcessId(data)
+  if (pid !== undefined) {
     if (await isServerOf(pid, data)) {
       emit({ type: 'embedded-recovered', folder: root, processId: pid })
       await endProcess(pid)
@@ -271,57 +219,24 @@ async function recover(root: string, data: string, emit: Emit) {
     await rm(pidFile, { force: true })
   }
   if (socket?.startsWith(join(tmpdir(), 'tessera-'))) await rm(socket, { recursive: true, force: true })
-  await rm(join(root, 'pg.partial'), { recursive: true, force: true })
+  await rm(partialFolderOf(root), { recursive: true, force: true })
 }
 
-/** Returns true if the process is PostgreSQL on this very folder; its number may belong to another program by now. */
-async function isServerOf(pid: number, data: string): Promise<boolean> {
-  try {
-    return (await readlink(`/proc/${pid}/cwd`)) === (await realpath(data))
-  } catch {
-    const { stdout } = await run('ps', ['-o', 'args=', '-p', String(pid)]).catch(() => ({ stdout: '' }))
-    return stdout.includes('postgres') && stdout.includes(data)
-  }
+/** Returns the process id that a server has noted in its folder; undefined if it was stopped cleanly, or never ran. */
+export async function readProcessId(data: string): Promise<number | undefined> {
+  const pid = Number.parseInt(await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => ''), 10)
+  return Number.isInteger(pid) ? pid : undefined
 }
-
-const isAlive = (pid: number) => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** Ends PostgreSQL with SIGINT, its fast shutdown, then with SIGQUIT, its immediate one, from which it recovers. */
-async function endProcess(pid: number) {
-  for (const signal of ['SIGINT', 'SIGQUIT'] as const) {
-    const deadline = performance.now() + STOP_TIMEOUT_MS
-    try {
-      process.kill(pid, signal)
-    } catch {
-      return
-    }
-    while (isAlive(pid) && performance.now() < deadline) await sleep(10)
-    if (!isAlive(pid)) return
-  }
-  throw new EmbeddedError(`PostgreSQL (process ${pid}) does not end.`)
-}
-
-const asOwner = (owner: Owner | undefined) => (owner ? { uid: owner.uid, gid: owner.gid } : {})
-const dataArgument = (owner: Owner | undefined, data: string) => (owner ? HANDED_FOLDER : data)
-/** Environment of the child, with nothing of the caller's: a PGDATA or PGPORT there must not reach it. */
-const cleanEnvironment = { PATH: '/usr/bin:/bin', TZ: 'UTC', LC_ALL: 'C.UTF-8' }
 
 /** Creates the data folder under another name next to its final one, and renames it when it is complete. */
 async function initialize(
   { binaries }: Installation,
   root: string,
-  data: string,
   owner: Owner | undefined,
   isEphemeral: boolean,
+  isArchived: boolean,
 ) {
-  const partial = join(root, 'pg.partial')
+  const partial = partialFolderOf(root)
   await mkdir(partial, { mode: 0o700 })
   if (owner) await chown(partial, owner.uid, owner.gid)
   const args = [
@@ -332,116 +247,13 @@ async function initialize(
     '--encoding=UTF8',
   ]
   args.push('--locale=C.UTF-8', '--data-checksums', '--no-instructions')
+  if (isArchived) args.push(`--wal-segsize=${ARCHIVED_SEGMENT_MIB}`)
   if (isEphemeral || owner) args.push('--no-sync')
   const log = join(root, 'postgres.log')
   const { exited } = await spawnServerProgram(join(binaries, 'initdb'), args, partial, log, owner)
   if ((await exited).code !== 0) throw new EmbeddedError(`initdb failed:\n${await lastLines(log)}`)
   if (!isEphemeral) await run('sync', ['-f', partial]).catch(() => {})
-  await rename(partial, data)
-}
-
-/** Allows only the user who runs Tessera to connect, over the Unix socket, as any of Tessera's roles. */
-async function writeAccessRules(data: string, owner: Owner | undefined) {
-  const user = userInfo().username
-  const files = {
-    'pg_hba.conf': 'local all all peer map=tessera\n',
-    'pg_ident.conf': ROLES.map((role) => `tessera "${user}" ${role}\n`).join(''),
-  }
-  for (const [name, content] of Object.entries(files)) {
-    const file = join(data, name)
-    await writeFile(file, content, { mode: 0o600 })
-    if (owner) await chown(file, owner.uid, owner.gid)
-  }
-}
-
-type Server = {
-  readonly child: ChildProcess
-  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
-}
-
-async function startServer(
-  { binaries }: Installation,
-  root: string,
-  data: string,
-  socket: string,
-  owner: Owner | undefined,
-  isEphemeral: boolean,
-): Promise<Server> {
-  const settings: Record<string, string> = {
-    listen_addresses: '',
-    unix_socket_directories: socket,
-    unix_socket_permissions: '0700',
-    cluster_name: 'tessera-embedded',
-    // An embedded server is not replicated; at this level COPY into a new table skips the log.
-    wal_level: 'minimal',
-    max_wal_senders: '0',
-    max_wal_size: '2GB',
-    log_timezone: 'UTC',
-    // Errors of statements have values of rows. They go to the gateway, which is the only client, and not into the log.
-    log_min_messages: 'log',
-    log_min_error_statement: 'panic',
-    log_error_verbosity: 'terse',
-    timezone: 'UTC',
-    ...(isEphemeral ? { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' } : {}),
-  }
-  const args = ['-D', dataArgument(owner, data)]
-  for (const [name, value] of Object.entries(settings)) args.push('-c', `${name}=${value}`)
-  const { child, exited } = await spawnServerProgram(
-    join(binaries, 'postgres'),
-    args,
-    data,
-    join(root, 'postgres.log'),
-    owner,
-  )
-  const failed = exited.then(async () => {
-    const lines = await lastLines(join(root, 'postgres.log'))
-    throw new EmbeddedError(`PostgreSQL did not start:\n${lines}`)
-  })
-  failed.catch(() => {})
-  try {
-    await Promise.race([failed, waitUntilReady(data)])
-  } catch (error) {
-    if (child.exitCode === null && child.signalCode === null) await endProcess(child.pid!)
-    throw error
-  }
-  return { child, exited }
-}
-
-/** Starts one of PostgreSQL's programs on a data folder, as its owner, logging to a file. */
-async function spawnServerProgram(
-  program: string,
-  args: readonly string[],
-  data: string,
-  logFile: string,
-  owner: Owner | undefined,
-): Promise<Server> {
-  const [log, folder] = await Promise.all([open(logFile, 'w', 0o600), open(data, 'r')])
-  await log.chmod(0o600)
-  // Detached into a session of its own: Ctrl-C in the terminal reaches only Tessera, which stops the child in order.
-  const child = spawn(program, args, {
-    cwd: '/',
-    env: cleanEnvironment,
-    stdio: ['ignore', log.fd, log.fd, folder.fd],
-    detached: true,
-    ...asOwner(owner),
-  })
-  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
-    child.once('exit', (code, signal) => resolve({ code, signal }))
-    child.once('error', reject)
-  })
-  await Promise.all([log.close(), folder.close()])
-  return { child, exited }
-}
-
-/** Waits for PostgreSQL, which writes its state into the eighth line of its pid file; pg_ctl reads it there, too. */
-async function waitUntilReady(data: string) {
-  const deadline = performance.now() + START_TIMEOUT_MS
-  while (performance.now() < deadline) {
-    const state = (await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n')[7]
-    if (state?.trim() === 'ready') return
-    await sleep(10)
-  }
-  throw new EmbeddedError(`PostgreSQL was not ready within ${START_TIMEOUT_MS / 1000} s.`)
+  await rename(partial, dataFolderOf(root))
 }
 
 /** Creates roles, extension and database; every statement may be repeated. */
@@ -460,6 +272,3 @@ async function bootstrap(socket: string) {
     await database.close()
   }
 }
-
-const lastLines = async (file: string) =>
-  (await readFile(file, 'utf8').catch(() => '')).trimEnd().split('\n').slice(-10).join('\n')
