@@ -32,6 +32,7 @@ import { openapi } from './http/openapi.ts'
 import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
+import { access as accessRoutes } from './http/routes/access.ts'
 import { collectionChanges } from './http/routes/collection-changes.ts'
 import * as collectionRoutes from './http/routes/collections.ts'
 import * as functionRoutes from './http/routes/functions.ts'
@@ -243,6 +244,14 @@ export async function buildApp({
     views,
     canWrite: database.canWrite,
     ...access,
+  })
+  app.register(accessRoutes, {
+    visible,
+    views,
+    canWrite: database.canWrite,
+    reload: catalog.reload,
+    apiKeys,
+    tokens,
   })
   app.register(operations, { database, readMetrics, ...access })
   app.register(assets)

@@ -16,11 +16,13 @@ export const errors = {
   'feature-not-found': { status: 404, title: 'Feature not found', isRetryable: false },
   'tile-matrix-set-not-found': { status: 404, title: 'Tile matrix set not found', isRetryable: false },
   'tile-not-found': { status: 404, title: 'Tile not found', isRetryable: false },
+  'key-not-found': { status: 404, title: 'API key not found', isRetryable: false },
   'feature-not-addressable': { status: 404, title: 'Features cannot be addressed', isRetryable: false },
   'method-not-allowed': { status: 405, title: 'Method not allowed', isRetryable: false },
   'not-acceptable': { status: 406, title: 'Format not available', isRetryable: false },
   'collection-conflict': { status: 409, title: 'Collection in conflict with others', isRetryable: false },
   'feature-conflict': { status: 409, title: 'Change conflicts with other features', isRetryable: false },
+  'rules-changed': { status: 409, title: 'Rules have changed in the meantime', isRetryable: true },
   'change-in-progress': { status: 409, title: 'Change in progress', isRetryable: true },
   'feature-changed': { status: 412, title: 'Feature has changed in the meantime', isRetryable: false },
   'too-many-affected': { status: 412, title: 'More features than may be changed', isRetryable: false },
@@ -29,6 +31,8 @@ export const errors = {
   'media-type-unsupported': { status: 415, title: 'Media type not supported', isRetryable: false },
   'collection-invalid': { status: 422, title: 'Collection not valid', isRetryable: false },
   'feature-invalid': { status: 422, title: 'Feature not valid', isRetryable: false },
+  'key-invalid': { status: 422, title: 'API key not valid', isRetryable: false },
+  'rules-invalid': { status: 422, title: 'Rules not valid', isRetryable: false },
   'idempotency-key-reused': { status: 422, title: 'Idempotency-Key already used', isRetryable: false },
   'precondition-required': { status: 428, title: 'Condition required', isRetryable: false },
   'request-too-large': { status: 431, title: 'Request header fields too large', isRetryable: false },
@@ -138,12 +142,11 @@ export const invalidParameter = (parameter: string, expected: string, example: s
     },
   )
 
+/** Codes of bodies with faults. */
+export type InvalidBody = 'feature-invalid' | 'collection-invalid' | 'key-invalid' | 'rules-invalid'
+
 /** Creates the failure of a body with faults. @param hasMore true if there are faults that are not named */
-export function invalidBody(
-  code: 'feature-invalid' | 'collection-invalid',
-  faults: readonly Fault[],
-  hasMore = false,
-) {
+export function invalidBody(code: InvalidBody, faults: readonly Fault[], hasMore = false) {
   const [first] = faults
   const others = faults.length - 1
   const rest = hasMore ? ` (and more than ${others} others)` : others > 0 ? ` (and ${others} more)` : ''

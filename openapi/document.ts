@@ -94,6 +94,7 @@ async function collectRoutes(app: FastifyInstance) {
         { name: 'Data', description: 'Collections and their features.' },
         { name: 'Tiles', description: 'Collections as vector tiles for maps.' },
         { name: 'Changes', description: 'Create, change and remove features.' },
+        { name: 'Access', description: 'API keys, and rules about who may read and change what.' },
         { name: 'Operations', description: 'For operators of the gateway.' },
       ],
     },

@@ -10,6 +10,8 @@ import {
   revokeApiKey,
   rotateApiKey,
 } from '../features/access/api-key.ts'
+import { futureTime, OVERLAP, timeAfter } from '../features/access/lifetime.ts'
+import { isRole } from '../features/access/rules.ts'
 import { openTerminal } from '../terminal.ts'
 import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
 import { writeTable } from './table.ts'
@@ -17,14 +19,21 @@ import { writeTable } from './table.ts'
 const OPTIONS = {
   'read-only': 'flag',
   manage: 'flag',
+  grant: 'flag',
   collections: 'value',
+  roles: 'value',
   expires: 'value',
   overlap: 'value',
 } as const
+type Options = Readonly<Partial<Record<keyof typeof OPTIONS, string>>>
 
-/** How long the old key stays valid after a rotation. */
-const OVERLAP = '7d'
-const UNIT_MS: Readonly<Record<string, number>> = { h: 3_600_000, d: 86_400_000 }
+/** Options of each action, which takes no others. */
+const OPTIONS_OF: Readonly<Record<string, readonly (keyof typeof OPTIONS)[]>> = {
+  create: ['read-only', 'manage', 'grant', 'collections', 'roles', 'expires'],
+  rotate: ['expires', 'overlap'],
+  list: [],
+  revoke: [],
+}
 
 export async function runKeys(args: readonly string[]) {
   const { config, options, positionals } = readConfig(args, OPTIONS)
@@ -40,29 +49,18 @@ export async function runKeys(args: readonly string[]) {
 function planWork(
   action: string | undefined,
   subject: string | undefined,
-  options: Readonly<Partial<Record<keyof typeof OPTIONS, string>>>,
+  options: Options,
 ): (session: Session) => Promise<void> {
-  const expiresAt = options.expires === undefined ? undefined : futureTime(options.expires)
+  checkOptions(action, options)
+  const expiresAt = options.expires === undefined ? undefined : readExpiry(options.expires)
   if (action === 'create' && subject) {
-    const collections = options.collections?.split(',').map((name) => name.trim())
-    if (collections?.includes('')) throw new ConfigError('--collections must be names separated by commas.')
-    if (options['read-only'] === 'true' && options.manage === 'true')
-      throw new ConfigError('--read-only and --manage exclude each other.')
-    return async (session) => {
-      const text = await createApiKey(session, {
-        name: subject,
-        canWrite: options['read-only'] !== 'true',
-        canManage: options.manage === 'true',
-        collections,
-        expiresAt,
-      })
-      show(text)
-    }
+    const key = readKey(subject, options)
+    return async (session) => show(await createApiKey(session, { ...key, expiresAt }))
   }
   if (action === 'rotate' && subject) {
-    const until = timeAfter(options.overlap ?? OVERLAP, '--overlap')
+    const until = readOverlap(options.overlap ?? OVERLAP)
     return async (session) => {
-      const text = await rotateApiKey(session, subject, until, expiresAt)
+      const text = await rotateApiKey(session, subject, { until, expiresAt })
       if (text === undefined)
         throw new ConfigError(
           `There is no key ${subject} that is valid; \`tessera keys list\` shows all keys.`,
@@ -86,26 +84,51 @@ function planWork(
   )
 }
 
+function checkOptions(action: string | undefined, options: Options) {
+  const taken = OPTIONS_OF[action ?? '']
+  const other = Object.keys(options).find((name) => !taken?.includes(name as keyof typeof OPTIONS))
+  if (!taken || other === undefined) return
+  const known = taken.map((name) => `--${name}`).join(', ')
+  throw new ConfigError(`keys ${action} takes no --${other}; it takes ${known || 'no options'}.`)
+}
+
+function readKey(name: string, options: Options) {
+  const collections = options.collections?.split(',').map((one) => one.trim())
+  if (collections?.includes('')) throw new ConfigError('--collections must be names separated by commas.')
+  const roles = options.roles?.split(',').map((role) => role.trim())
+  if (roles && !roles.every(isRole)) throw new ConfigError('--roles must be roles separated by commas.')
+  const isGiven = (flag: 'read-only' | 'manage' | 'grant') => options[flag] === 'true'
+  if (isGiven('read-only') && isGiven('manage'))
+    throw new ConfigError('--read-only and --manage exclude each other.')
+  const ofRoles = (['manage', 'grant'] as const).find((flag) => roles && isGiven(flag))
+  if (ofRoles)
+    throw new ConfigError(`--${ofRoles} goes without --roles: the role tessera:${ofRoles} is the same.`)
+  return {
+    name,
+    canWrite: !isGiven('read-only'),
+    canManage: isGiven('manage'),
+    canGrant: isGiven('grant'),
+    collections,
+    roles,
+  }
+}
+
 /** The key is the only text on standard output, so that a script can read it. */
 function show(text: string) {
   process.stderr.write('This key is shown only once; store it where you keep secrets:\n')
   process.stdout.write(`${text}\n`)
 }
 
-/** Returns the time that lies this long ahead, as in 12h or 90d. */
-function timeAfter(text: string, option: string): Date {
-  const [, count, unit] = /^(\d{1,5})([hd])$/.exec(text) ?? []
-  if (unit === undefined)
-    throw new ConfigError(`${option} must be a number of hours or days, as in 12h or 90d, and not "${text}".`)
-  return new Date(Date.now() + Number(count) * UNIT_MS[unit]!)
+function readOverlap(text: string): Date {
+  const time = timeAfter(text)
+  if (time) return time
+  throw new ConfigError(`--overlap must be a number of hours or days, as in 12h or 90d, and not "${text}".`)
 }
 
-/** Returns when a key expires: so long ahead, or at the start of a date. */
-function futureTime(text: string): Date {
-  const time = /^\d{4}-\d\d-\d\d/.test(text) ? new Date(text) : timeAfter(text, '--expires')
-  if (!(time.getTime() > Date.now()))
-    throw new ConfigError(`--expires must be in the future, as in 90d or 2031-12-31, and not "${text}".`)
-  return time
+function readExpiry(text: string): Date {
+  const time = futureTime(text)
+  if (time) return time
+  throw new ConfigError(`--expires must be in the future, as in 90d or 2031-12-31, and not "${text}".`)
 }
 
 async function list(session: Session) {
@@ -117,13 +140,19 @@ async function list(session: Session) {
     key.collections?.join(',') ?? 'all collections',
     key.createdAt.toISOString(),
     key.expiresAt?.toISOString() ?? 'never',
+    key.lastUsedAt?.toISOString() ?? 'never',
   ])
-  writeTable([['ID', 'NAME', 'ALLOWS', 'COLLECTIONS', 'CREATED', 'EXPIRES'], ...rows])
+  writeTable([['ID', 'NAME', 'ALLOWS', 'COLLECTIONS', 'CREATED', 'EXPIRES', 'LAST USED'], ...rows])
 }
 
 function rightsOf(key: ListedApiKey): string {
   if (key.revokedAt) return `revoked ${key.revokedAt.toISOString()}`
   if (hasExpired(key)) return 'nothing more'
-  if (key.canManage) return 'manages'
-  return key.canWrite ? 'changes' : 'read-only'
+  const rights = key.roles
+    ? [`what ${key.roles.length > 0 ? key.roles.join(',') : 'anybody with a key'} may`]
+    : [key.canManage ? 'manages' : 'changes']
+  return [
+    ...(key.canWrite ? rights : key.roles ? [...rights, 'read-only'] : ['read-only']),
+    ...(key.canGrant ? ['grants'] : []),
+  ].join(', ')
 }

@@ -7,6 +7,7 @@ import {
   doublePrecision,
   index,
   integer,
+  interval,
   pgSchema,
   primaryKey,
   text,
@@ -77,6 +78,16 @@ export const apiKeyTable = tessera.table('api_key', {
   /** From when on it is valid no more; null if it never expires. */
   expiresAt: timestamp('expires_at', { withTimezone: true }),
   revokedAt: timestamp('revoked_at', { withTimezone: true }),
+  /** True if it may also give keys and set rules. */
+  canGrant: boolean('can_grant').notNull().default(false),
+  /** Roles that rules name; null for a key that has rights of its own, whatever the rules are. */
+  roles: text('roles').array(),
+  /** How long it was meant to be valid when it was created, which a rotation does not change; null for ever. */
+  lifetime: interval('lifetime'),
+  /** Caller that created it through a gateway; null if it was created with the command. */
+  createdBy: text('created_by'),
+  /** About when it was last used. */
+  lastUsedAt: timestamp('last_used_at', { withTimezone: true }),
 })
 
 /** Forwarding rows of features that have left their home cell, see features/sharding/forwarding.ts. */

@@ -360,6 +360,106 @@ export const CollectionPatch = Type.Object(
   },
 )
 
+const rightsOfKey = {
+  readOnly: Type.Boolean({ description: 'True for a key that changes nothing.' }),
+  manage: Type.Boolean({ description: 'True for a key that may create, change and remove collections.' }),
+  grant: Type.Boolean({ description: 'True for a key that may give keys and set rules.' }),
+  collections: Type.Array(Type.String(), {
+    description: 'Ids of the collections for which the key is; left out for all of them.',
+  }),
+  roles: Type.Array(Type.String(), {
+    description:
+      'Roles that rules of collections name; left out for a key that has rights of its own, whatever the rules are.',
+  }),
+}
+const keyMembers = {
+  id: Type.String({ description: 'The part of the key that may be shown.' }),
+  name: Type.String(),
+  readOnly: rightsOfKey.readOnly,
+  manage: rightsOfKey.manage,
+  grant: rightsOfKey.grant,
+  collections: Type.Optional(rightsOfKey.collections),
+  roles: Type.Optional(rightsOfKey.roles),
+  created: Type.String({ format: 'date-time' }),
+  createdBy: Type.Optional(
+    Type.String({ description: 'The caller that created it; left out for the command line.' }),
+  ),
+  expires: Type.Optional(Type.String({ format: 'date-time', description: 'Left out if it never does.' })),
+  lastUsed: Type.Optional(
+    Type.String({
+      format: 'date-time',
+      description: 'When it was last used, to about five minutes; left out if it never was.',
+    }),
+  ),
+}
+
+export const ApiKey = Type.Object(keyMembers, { $id: 'ApiKey' })
+
+export const CreatedApiKey = Type.Object(
+  {
+    ...keyMembers,
+    key: Type.String({
+      description:
+        'The key itself, for `Authorization: Bearer`. It is in this answer alone, and stored nowhere.',
+    }),
+  },
+  { $id: 'CreatedApiKey' },
+)
+
+const expires = Type.Optional(
+  Type.String({
+    description: 'Until when it is valid: so many hours or days from now, or a date or time.',
+    example: '90d',
+  }),
+)
+
+export const NewApiKey = Type.Object(
+  {
+    name: Type.String({ description: 'Tells keys apart for people.', maxLength: 200, example: 'field crew' }),
+    readOnly: Type.Optional(rightsOfKey.readOnly),
+    manage: Type.Optional(rightsOfKey.manage),
+    grant: Type.Optional(rightsOfKey.grant),
+    collections: Type.Optional(rightsOfKey.collections),
+    roles: Type.Optional(rightsOfKey.roles),
+    expires,
+  },
+  { $id: 'NewApiKey' },
+)
+
+export const KeyRotation = Type.Object(
+  {
+    overlap: Type.Optional(
+      Type.String({ description: 'How long the old key stays valid; 7d without it.', example: '12h' }),
+    ),
+    expires,
+  },
+  { $id: 'KeyRotation' },
+)
+
+const group = (description: string) =>
+  Type.Optional(
+    Type.Unsafe<string[] | null>({
+      type: 'array',
+      items: { type: 'string' },
+      nullable: true,
+      description: `Roles of those who ${description}`,
+    }),
+  )
+
+export const Rules = Type.Object(
+  {
+    readers: group('may see and read the collection; null for everybody.'),
+    creators: group('may create features; null for the role tessera:write.'),
+    editors: group('may change features; null for the role tessera:write.'),
+    removers: group('may remove features; null for the role tessera:write.'),
+  },
+  {
+    $id: 'Rules',
+    description:
+      'An empty list stands for no role at all. Keys without roles have rights whatever the rules are.',
+  },
+)
+
 export const named: readonly TSchema[] = [
   Link,
   LinkTemplate,
@@ -380,6 +480,11 @@ export const named: readonly TSchema[] = [
   FeaturePatch,
   NewCollection,
   CollectionPatch,
+  ApiKey,
+  CreatedApiKey,
+  NewApiKey,
+  KeyRotation,
+  Rules,
 ]
 
 /** Describes a response and its media types, for Fastify and the document. */

@@ -1,10 +1,10 @@
-// Owns API keys: the owner of the database creates, lists, rotates and revokes them, and gateways check them.
+// Owns API keys: the owner of the database and callers who may create, list, rotate and revoke them, and gateways check them.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database } from '../../database/contract.ts'
+import { atWritePort, type RunsJson } from '../../database/json-rows.ts'
 import { RefusedChange } from '../../database/outcome.ts'
-import type { Session } from '../../database/session.ts'
 import { sql } from '../../database/sql.ts'
 import { statementOf } from '../../database/template.ts'
 import { gatewayError } from '../../errors.ts'
@@ -15,13 +15,18 @@ export type ApiKey = {
   readonly canWrite: boolean
   /** True if it may also create, change and remove collections. */
   readonly canManage: boolean
+  /** True if it may also give keys and set rules. */
+  readonly canGrant: boolean
   /** Ids of the collections for which the key is valid; undefined for all. */
   readonly collections: readonly string[] | undefined
+  /** Roles that rules name; undefined for a key that has rights of its own, whatever the rules are. */
+  readonly roles: readonly string[] | undefined
   /** From when on it is valid no more; undefined if it never expires. */
   readonly expiresAt?: Date | undefined
 }
 
-export type NewApiKey = Omit<ApiKey, 'id'>
+export type NewApiKey = Omit<ApiKey, 'id' | 'canGrant' | 'roles'> &
+  Partial<Pick<ApiKey, 'canGrant' | 'roles'>>
 
 export interface ApiKeys {
   /** Returns true if there ever was a key. @throws GatewayError if keys cannot be read */
@@ -41,6 +46,10 @@ export interface ApiKeys {
    * it is read in the background, and until then the key counts as none.
    */
   recognize(authorization: string): string | undefined
+  /** Reads the keys now: one that has just been created, rotated or revoked counts from here on. */
+  renew(): Promise<void>
+  /** Returns the keys that were last read and have not been revoked, in the order in which they were created. */
+  list(): readonly ListedApiKey[]
 }
 
 /** Returns the key or token of an Authorization header; undefined if it has neither. */
@@ -55,19 +64,29 @@ const KEY = new RegExp(`^${PREFIX}_([0-9a-f]{${ID_BYTES * 2}})_([\\w-]{${(SECRET
 
 const hashOf = (secret: string) => createHash('sha256').update(secret).digest()
 
-/** Creates a key. @returns its text, which is not stored and cannot be shown again */
-export async function createApiKey(session: Session, key: NewApiKey): Promise<string> {
+/** Signatures of what changes keys in the database. */
+export const KEY_FUNCTIONS = {
+  create: 'create_key(jsonb)',
+  rotate: 'rotate_key(text, timestamptz, jsonb)',
+  revoke: 'revoke_key(text)',
+  noteUse: 'note_use_of_keys(jsonb, integer)',
+} as const
+
+/**
+ * Creates a key.
+ * @param createdBy the caller of a gateway; undefined for the owner
+ * @returns its text, which is not stored and cannot be shown again
+ */
+export async function createApiKey(runs: RunsJson, key: NewApiKey, createdBy?: string): Promise<string> {
   const { id, secret, text } = drawKey()
-  await session.query(
-    `insert into tessera.api_key (id, name, secret_hash, can_write, can_manage, collections, expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7)`,
-    [
-      ...[id, key.name, hashOf(secret), key.canWrite, key.canManage],
-      ...[key.collections ?? null, key.expiresAt ?? null],
-    ],
-  )
+  const { canGrant = false, ...rights } = key
+  const stored = { ...rights, canGrant, id, secretHash: hashOf(secret).toString('hex'), createdBy }
+  await runs.query('select tessera.create_key($1)::text as json', [JSON.stringify(stored)])
   return text
 }
+
+/** Returns the id in the text of a key, the part of it that may be shown. */
+export const idOfKey = (text: string) => KEY.exec(text)?.[1]
 
 function drawKey() {
   const id = randomBytes(ID_BYTES).toString('hex')
@@ -75,70 +94,92 @@ function drawKey() {
   return { id, secret, text: `${PREFIX}_${id}_${secret}` }
 }
 
+export type Rotation = {
+  /** When the old key expires, unless it does earlier. */
+  readonly until: Date
+  /** When the new key does; undefined if it lives as long as the old one was meant to. */
+  readonly expiresAt: Date | undefined
+  /** When the new key expires at the latest; undefined for any time. */
+  readonly latest?: Date | undefined
+  /** The caller of a gateway; undefined for the owner. */
+  readonly createdBy?: string | undefined
+}
+
 /**
  * Creates a key that may do the same as another one, and lets that one expire.
- * @param until when the old key expires, unless it does earlier
- * @param expiresAt when the new key does; undefined if it lives as long as the old one was meant to
  * @returns the text of the new key; undefined if there is no such key, or it has been revoked or has expired
  */
 export async function rotateApiKey(
-  session: Session,
+  runs: RunsJson,
   oldId: string,
-  until: Date,
-  expiresAt: Date | undefined,
+  { until, ...rest }: Rotation,
 ): Promise<string | undefined> {
   const { id, secret, text } = drawKey()
-  const created = await session.query(
-    `with old as (
-       select * from tessera.api_key
-       where id = $1 and revoked_at is null and (expires_at is null or expires_at > now()) for update
-     ), expiring as (
-       update tessera.api_key k set expires_at = least(k.expires_at, $4) from old where k.id = old.id
-     )
-     insert into tessera.api_key (id, name, secret_hash, can_write, can_manage, collections, expires_at)
-     select $2, name, $3, can_write, can_manage, collections, coalesce($5, now() + (expires_at - created_at))
-     from old returning id`,
-    [oldId, id, hashOf(secret), until, expiresAt ?? null],
-  )
-  return created.length > 0 ? text : undefined
+  const successor = { ...rest, id, secretHash: hashOf(secret).toString('hex') }
+  const [done] = await runs.query('select tessera.rotate_key($1, $2, $3)::text as json', [
+    oldId,
+    until.toISOString(),
+    JSON.stringify(successor),
+  ])
+  return done?.json === 'true' ? text : undefined
 }
 
-export type ListedApiKey = ApiKey & { readonly createdAt: Date; readonly revokedAt: Date | undefined }
+export type ListedApiKey = ApiKey & {
+  readonly createdAt: Date
+  /** The caller of a gateway that created it; undefined for the owner. */
+  readonly createdBy: string | undefined
+  readonly revokedAt: Date | undefined
+  /** About when it was last used; undefined if it never was. */
+  readonly lastUsedAt: Date | undefined
+}
 
-export async function listApiKeys(session: Session): Promise<ListedApiKey[]> {
-  const rows = await session.query<{
-    id: string
-    name: string
-    can_write: boolean
-    can_manage: boolean
-    collections: string[] | null
-    created_at: Date
-    expires_at: Date | null
-    revoked_at: Date | null
-  }>(
-    `select id, name, can_write, can_manage, collections, created_at, expires_at, revoked_at
-     from tessera.api_key order by created_at`,
-    [],
-  )
-  return rows.map((row) => ({
+/** A row of tessera.api_key; a database that was not migrated yet lacks some columns. */
+type StoredKey = {
+  readonly id: string
+  readonly name: string
+  readonly can_write: boolean
+  readonly can_manage?: boolean
+  readonly can_grant?: boolean
+  readonly collections: readonly string[] | null
+  readonly roles?: readonly string[] | null
+  readonly created_at: string
+  readonly created_by?: string | null
+  readonly expires_at?: string | null
+  readonly revoked_at: string | null
+  readonly last_used_at?: string | null
+}
+
+function readKey(row: StoredKey): ListedApiKey {
+  const time = (text: string | null | undefined) => (text == null ? undefined : new Date(text))
+  return {
     id: row.id,
     name: row.name,
     canWrite: row.can_write,
-    canManage: row.can_manage,
+    canManage: row.can_manage ?? false,
+    canGrant: row.can_grant ?? false,
     collections: row.collections ?? undefined,
-    createdAt: row.created_at,
-    expiresAt: row.expires_at ?? undefined,
-    revokedAt: row.revoked_at ?? undefined,
-  }))
+    roles: row.roles ?? undefined,
+    createdAt: new Date(row.created_at),
+    createdBy: row.created_by ?? undefined,
+    expiresAt: time(row.expires_at),
+    revokedAt: time(row.revoked_at),
+    lastUsedAt: time(row.last_used_at),
+  }
+}
+
+/** Returns all keys, in the order in which they were created. */
+export async function listApiKeys(runs: RunsJson): Promise<ListedApiKey[]> {
+  const rows = await runs.query(
+    `select (to_jsonb(k) - 'secret_hash')::text as json from tessera.api_key k order by created_at, id`,
+    [],
+  )
+  return rows.map(({ json }) => readKey(JSON.parse(json) as StoredKey))
 }
 
 /** Revokes a key. @returns false if there is no such key, or it has been revoked before */
-export async function revokeApiKey(session: Session, id: string): Promise<boolean> {
-  const rows = await session.query(
-    'update tessera.api_key set revoked_at = now() where id = $1 and revoked_at is null returning id',
-    [id],
-  )
-  return rows.length > 0
+export async function revokeApiKey(runs: RunsJson, id: string): Promise<boolean> {
+  const [done] = await runs.query('select tessera.revoke_key($1)::text as json', [id])
+  return done?.json === 'true'
 }
 
 /** Returns true if a key is valid no more by its time. */
@@ -153,15 +194,20 @@ const MIN_AGE_MS = 100
 /** How long keys are waited for if others are remembered. */
 const PATIENCE_MS = 250
 
-type Known = { readonly key: ApiKey; readonly secretHash: Buffer }
+/**
+ * How long the last use of a key is not stored again. A use is stored by any gateway, in the background, and one that is not
+ * stored because the database does not answer is stored with the next.
+ */
+const USE_INTERVAL_S = 300
+/** How long uses are collected, to be stored together. */
+const COLLECTING_MS = 1_000
+
+type Known = { readonly key: ListedApiKey; readonly secretHash: Buffer }
 
 const tableExists = statementOf(sql`select to_regclass('tessera.api_key') is not null`)
 const allKeys = statementOf(
-  // A database that was not migrated yet lacks can_manage and expires_at.
-  sql`select id, name, can_write, array_to_json(collections), encode(secret_hash, 'hex'), revoked_at is not null,
-        coalesce((to_jsonb(k) ->> 'can_manage')::boolean, false),
-        extract(epoch from (to_jsonb(k) ->> 'expires_at')::timestamptz) * 1000
-      from tessera.api_key k`,
+  sql`select (to_jsonb(k) - 'secret_hash')::text, encode(secret_hash, 'hex') from tessera.api_key k
+      order by created_at, id`,
 )
 
 /** Reads keys at the write port, so that the role that reads features need not see their hashes. */
@@ -171,6 +217,7 @@ export function makeApiKeys(database: Database): ApiKeys {
   let hasAny = false
   let loadedAt = Number.NEGATIVE_INFINITY
   let loading: Promise<void> | undefined
+  const noteUse = makeUses(database)
 
   async function load() {
     const startedAt = performance.now()
@@ -179,21 +226,9 @@ export function makeApiKeys(database: Database): ApiKeys {
     hasAny = rows.length > 0
     known = new Map(
       rows
-        .filter((row) => row[5] === 'f')
-        .map(([id, name, canWrite, collections, secretHash, , canManage, expiresMs]) => [
-          id!,
-          {
-            key: {
-              id: id!,
-              name: name!,
-              canWrite: canWrite === 't',
-              canManage: canManage === 't',
-              collections: collections == null ? undefined : (JSON.parse(collections) as string[]),
-              expiresAt: expiresMs == null ? undefined : new Date(Number(expiresMs)),
-            },
-            secretHash: Buffer.from(secretHash!, 'hex'),
-          },
-        ]),
+        .map(([json, hash]) => [readKey(JSON.parse(json!) as StoredKey), Buffer.from(hash!, 'hex')] as const)
+        .filter(([key]) => !key.revokedAt)
+        .map(([key, secretHash]) => [key.id, { key, secretHash }]),
     )
     loadedAt = startedAt
   }
@@ -235,6 +270,7 @@ export function makeApiKeys(database: Database): ApiKeys {
         'credentials-invalid',
         `The API key ${key.id} expired at ${key.expiresAt!.toISOString()}.`,
       )
+    if (key) noteUse(key)
     return key
   }
 
@@ -244,7 +280,7 @@ export function makeApiKeys(database: Database): ApiKeys {
       return hasAny
     },
     async find(text) {
-      const id = KEY.exec(text)?.[1]
+      const id = idOfKey(text)
       if (id === undefined) return undefined
       await refresh(known.has(id) ? MAX_AGE_MS : MIN_AGE_MS)
       return valid(text)
@@ -255,7 +291,7 @@ export function makeApiKeys(database: Database): ApiKeys {
         return hasAny
       },
       async find(text) {
-        const id = KEY.exec(text)?.[1]
+        const id = idOfKey(text)
         if (id === undefined) return undefined
         // A key that is not remembered may be new.
         await (known.has(id) ? refreshPatiently(MAX_AGE_MS) : refresh(MIN_AGE_MS))
@@ -270,5 +306,36 @@ export function makeApiKeys(database: Database): ApiKeys {
       const key = keyOf(text)
       return key && !hasExpired(key) ? key.id : undefined
     },
+    async renew() {
+      await loading?.catch(() => {})
+      await refresh(0)
+    },
+    list: () => [...known.values()].map(({ key }) => key),
+  }
+}
+
+/** Creates what stores the last use of keys, of each at most once in an interval, and never in the way of a request. */
+function makeUses(database: Database): (key: ListedApiKey) => void {
+  const runs = atWritePort(database, KEY_FUNCTIONS.noteUse)
+  /** When the use of a key was last sent to the database. */
+  const sentAt = new Map<string, number>()
+  let collected: string[] = []
+  const isRecent = (time: number | undefined) =>
+    time !== undefined && Date.now() - time < USE_INTERVAL_S * 1_000
+
+  function send() {
+    const used = JSON.stringify(collected)
+    collected = []
+    runs
+      .query('select tessera.note_use_of_keys($1, $2::integer)::text as json', [used, String(USE_INTERVAL_S)])
+      // The next use after the interval is stored; nothing depends on this one.
+      .catch(() => {})
+  }
+
+  return ({ id, lastUsedAt }) => {
+    if (isRecent(lastUsedAt?.getTime()) || isRecent(sentAt.get(id))) return
+    sentAt.set(id, Date.now())
+    collected.push(id)
+    if (collected.length === 1) setTimeout(send, COLLECTING_MS).unref()
   }
 }

@@ -10,9 +10,9 @@ export type Principal = {
   readonly title: string
   /** Those who see the same rows of every collection. */
   readonly viewers: Viewers
-  /** The API key; undefined for others. It carries rights of its own. */
+  /** The API key; undefined for others. Without roles it carries rights of its own. */
   readonly key: ApiKey | undefined
-  /** Roles that the issuer of a token has given to its subject. */
+  /** Roles that the issuer of a token has given to its subject, or those of a key. */
   readonly roles: ReadonlySet<string>
 }
 
@@ -35,7 +35,9 @@ export const WRITE_ROLE = 'tessera:write'
 export const MANAGE_ROLE = 'tessera:manage'
 /** Role of those who operate the gateway. */
 export const OPERATE_ROLE = 'tessera:operate'
-/** Role of every subject of a token that is accepted. */
+/** Role of those who give API keys and set rules, of no more than they may do themselves. */
+export const GRANT_ROLE = 'tessera:grant'
+/** Role of every subject of a token that is accepted, and of every key with roles. */
 export const ANY_SUBJECT_ROLE = 'tessera:any'
 
 /** A caller without credentials. */
@@ -47,7 +49,10 @@ export const ANYONE: Principal = {
   roles: new Set(),
 }
 
-/** A caller without credentials on this machine, while there are none. */
+/**
+ * A caller without credentials on this machine, while there are none. It gives no keys: they would outlive its own rights,
+ * which end with the first key.
+ */
 export const LOCAL: Principal = { ...ANYONE, roles: new Set([WRITE_ROLE, MANAGE_ROLE, OPERATE_ROLE]) }
 
 /** Returns the caller that has an API key. */
@@ -56,7 +61,7 @@ export const holderOf = (key: ApiKey): Principal => ({
   title: `The API key ${key.id}`,
   viewers: EVERYBODY,
   key,
-  roles: new Set(),
+  roles: new Set(key.roles && [...key.roles, ANY_SUBJECT_ROLE]),
 })
 
 /** Returns the subject of a token. Ids of API keys have no space. @param claims all of them, as JSON */
@@ -79,10 +84,18 @@ export const viewersOf = (
   collections: readonly { readonly isSteady: boolean }[],
 ): Viewers => (collections.every(({ isSteady }) => isSteady) ? EVERYBODY : viewers)
 
+/** Returns true if a caller has a key with rights of its own, whatever the rules are. */
+export const hasOwnRights = (key: ApiKey | undefined): key is ApiKey & { readonly roles: undefined } =>
+  key !== undefined && key.roles === undefined
+
 /** Returns true if the caller operates the gateway: with an API key for all collections, or with the role for it. */
 export const mayOperate = ({ key, roles }: Principal): boolean =>
-  key ? key.collections === undefined : roles.has(OPERATE_ROLE)
+  hasOwnRights(key) ? key.collections === undefined : roles.has(OPERATE_ROLE)
 
 /** Returns true if the caller manages collections: with an API key that may, or with the role for it. */
 export const mayManage = ({ key, roles }: Principal): boolean =>
-  key ? key.canManage : roles.has(MANAGE_ROLE)
+  hasOwnRights(key) ? key.canManage : roles.has(MANAGE_ROLE) && key?.canWrite !== false
+
+/** Returns true if the caller gives keys and sets rules: with an API key that may, or with the role for it. */
+export const mayGrant = ({ key, roles }: Principal): boolean =>
+  hasOwnRights(key) ? key.canGrant : roles.has(GRANT_ROLE)

@@ -1,7 +1,7 @@
 // Owns the rules of a collection: which callers may read it, which may change it, and in which way.
 
 import type { ApiKey } from './api-key.ts'
-import { type Principal, WRITE_ROLE } from './principal.ts'
+import { hasOwnRights, type Principal, WRITE_ROLE } from './principal.ts'
 
 /**
  * Roles of those who may read a collection, create features in it, change them and remove them. Undefined is what holds
@@ -16,16 +16,23 @@ export type Rules = {
 export type Group = keyof Rules
 export const GROUPS: readonly Group[] = ['readers', 'creators', 'editors', 'removers']
 
+/** Returns true if a text can be a role: it is not empty, and people can read it. */
+export const isRole = (text: string) => /^[^\p{C}]+$/u.test(text)
+
 type Ruled = { readonly id: string; readonly rules: Rules | undefined }
 
 /** Returns true if a key is for a collection, and for what the group does. */
 export const isKeyFor = ({ canWrite, collections }: ApiKey, collection: string, group: Group): boolean =>
   collections?.includes(collection) !== false && (group === 'readers' || canWrite)
 
-/** Returns true if a caller is among those who may do something. A key has rights of its own, whatever the rule. */
+/**
+ * Returns true if a caller is among those who may do something. A key without roles has rights of its own, whatever the rule;
+ * one with roles has what the rule gives them, within the scope of the key.
+ */
 export function isAmong(group: Group, { key, roles }: Principal, { id, rules }: Ruled): boolean {
   const named = rules?.[group]
   if (named === undefined && group === 'readers') return true
-  if (key) return isKeyFor(key, id, group)
+  if (key && !isKeyFor(key, id, group)) return false
+  if (hasOwnRights(key)) return true
   return named === undefined ? roles.has(WRITE_ROLE) : named.some((role) => roles.has(role))
 }

@@ -1,6 +1,6 @@
 // Owns the definition of a collection that a client sends: JSON and its schema → a table and its words, or all faults.
 
-import { type Fault, invalidBody, listed, MAX_FAULTS, pointerOf, quoted } from '../../errors.ts'
+import { listed, pointerOf, quoted } from '../../errors.ts'
 import {
   COLLECTION_NAME,
   type ColumnDefinition,
@@ -12,6 +12,7 @@ import {
 } from '../collections/managed.ts'
 import { DEFAULT_LEVEL, MAX_LEVEL } from '../sharding/cell.ts'
 import { ExactNumber, isObject, type JsonObject } from '../values/exact-json.ts'
+import { checkMembers, collectFaults, isText, type Report } from '../values/faults.ts'
 import { GEOMETRY_TYPES } from '../values/geometry.ts'
 
 /** What people read of a collection, and how it is served; null removes what was set before. */
@@ -41,11 +42,9 @@ export type CollectionPatch = {
 /** PostgreSQL allows 1,600 columns, and a table has a few that are not properties. */
 const MAX_COLUMNS = 1_500
 
-type Report = (pointer: string, detail: string) => void
-
 /** @throws GatewayError collection-invalid */
 export function parseNewCollection(body: unknown): NewCollection {
-  const { report, end } = collectFaults()
+  const { report, end } = collectFaults('collection-invalid')
   const members = isObject(body) ? body : {}
   if (!isObject(body)) report('', 'must be an object with id and schema')
   checkMembers(members, ['id', 'schema', 'distribution', ...WORDS, 'crs'], '', report)
@@ -85,7 +84,7 @@ export function parseNewCollection(body: unknown): NewCollection {
  * @throws GatewayError collection-invalid
  */
 export function parseCollectionPatch(body: unknown, has: (name: string) => boolean): CollectionPatch {
-  const { report, end } = collectFaults()
+  const { report, end } = collectFaults('collection-invalid')
   const members = isObject(body) ? body : {}
   if (!isObject(body)) report('', 'must be an object with what is to be changed')
   checkMembers(members, ['schema', ...WORDS, 'crs'], '', report)
@@ -105,25 +104,6 @@ export function parseCollectionPatch(body: unknown, has: (name: string) => boole
       report('/schema/required', `cannot name ${quoted(name)}: the features that there are have no value`)
   end()
   return { columns, words: { ...words, ...times } }
-}
-
-/** Returns a function that takes faults, and one that throws them. */
-function collectFaults() {
-  const faults: Fault[] = []
-  const report: Report = (pointer, detail) => {
-    if (faults.length === MAX_FAULTS) throw invalidBody('collection-invalid', faults, true)
-    faults.push({ pointer, detail })
-  }
-  const end = () => {
-    if (faults.length > 0) throw invalidBody('collection-invalid', faults)
-  }
-  return { report, end }
-}
-
-function checkMembers(object: JsonObject, known: readonly string[], pointer: string, report: Report) {
-  for (const name of Object.keys(object))
-    if (!known.includes(name))
-      report(pointer + pointerOf(name), `is not known here; known are ${listed(known)}`)
 }
 
 const WORDS = ['title', 'description', 'license', 'attribution'] as const
@@ -156,9 +136,6 @@ function readSystems(crs: unknown, report: Report): string[] {
     return []
   })
 }
-
-/** PostgreSQL has no NUL, and UTF-8 no half surrogate pairs. */
-const isText = (value: string) => !value.includes('\0') && value.isWellFormed()
 
 /** The title and the description of the schema, which those of the collection override. */
 function wordsOfSchema(schema: unknown): Words {

@@ -1,5 +1,6 @@
 // Owns what operators set for single collections: stored in tessera.collection, from where every gateway reads it.
 
+import type { RunsJson } from '../../database/json-rows.ts'
 import type { Session } from '../../database/session.ts'
 import { UserError } from '../../errors.ts'
 import type { Rules } from '../access/rules.ts'
@@ -104,30 +105,35 @@ export async function listSettings(session: Session): Promise<ListedSettings[]> 
     .toSorted((a, b) => (a.id < b.id ? -1 : 1))
 }
 
-/** Stores settings. A table that was renamed takes what was set for it to its new name. */
-async function store(session: Session, { oid, schema, table }: Relation, settings: CollectionSettings) {
-  const isOther = 'relation = $1::oid and (schema_name, table_name) <> ($2::text, $3::text)'
-  // It is copied, because there may be another table of the former name, for which the rules hold as well.
-  await session.query(
-    `insert into tessera.collection select (jsonb_populate_record(c, jsonb_build_object('schema_name', $2::text, 'table_name', $3::text))).*
-     from tessera.collection c where ${isOther} on conflict (schema_name, table_name) do nothing`,
-    [oid, schema, table],
-  )
-  await session.query(
-    `update tessera.collection set relation = to_regclass(format('%I.%I', schema_name, table_name)) where ${isOther}`,
-    [oid, schema, table],
-  )
-  const names = Object.keys(settings) as SettingName[]
-  const stored = names.flatMap((name) => Object.entries(COLUMNS[name](settings)))
-  const columns = stored.map(([column]) => column)
-  const places = columns.map((_, index) => `$${index + 4}`)
-  await session.query(
-    `insert into tessera.collection (schema_name, table_name, relation, changed_at, ${columns.join(', ')})
-     values ($1, $2, $3::oid, clock_timestamp(), ${places.join(', ')})
-     on conflict (schema_name, table_name) do update
-     set relation = excluded.relation, changed_at = excluded.changed_at, ${columns.map((column) => `${column} = excluded.${column}`).join(', ')}`,
-    [schema, table, oid, ...stored.map(([, value]) => value ?? null)],
-  )
+async function store(session: Session, { oid }: Relation, settings: CollectionSettings) {
+  const columns = (Object.keys(settings) as SettingName[]).map((name) => COLUMNS[name](settings))
+  // What is undefined becomes null, which is stored.
+  const stored = JSON.stringify(Object.assign({}, ...columns), (_name, value) => value ?? null)
+  await session.query('select tessera.set_collection($1::oid, $2)', [oid, stored])
+}
+
+/** Signature of what sets rules in the database. */
+export const SET_RULES = 'set_rules(oid, jsonb, jsonb)'
+
+/**
+ * Sets groups of the rules of a collection for a gateway.
+ * @param known all of its rules, by which the gateway has decided that its caller may
+ * @returns false if the rules are others by now; nothing has changed then
+ */
+export async function setRules(
+  runs: RunsJson,
+  id: string,
+  rules: Partial<Rules>,
+  known: Rules | undefined,
+): Promise<boolean> {
+  const { oid } = await findRelation(runs, id)
+  const text = (some: Partial<Rules>) => JSON.stringify(some, (_name, value) => value ?? null)
+  const [done] = await runs.query('select tessera.set_rules($1::oid, $2, $3)::text as json', [
+    oid,
+    text(rules),
+    text(known ?? {}),
+  ])
+  return done?.json === 'true'
 }
 
 /**
@@ -147,14 +153,15 @@ export async function rolesWithoutRules(session: Session, id: string): Promise<s
   return rows.map(({ name }) => name)
 }
 
-async function findRelation(session: Session, id: string): Promise<Relation> {
-  const relations = await session.query<Relation>(
-    `select c.oid::text, n.nspname as schema, c.relname as table
+async function findRelation(runs: RunsJson, id: string): Promise<Relation> {
+  const rows = await runs.query(
+    `select json_build_object('oid', c.oid::text, 'schema', n.nspname, 'table', c.relname)::text as json
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where c.relkind in ('r', 'v', 'm', 'p', 'f') and not c.relispartition
        and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' and n.nspname <> 'tessera'`,
     [],
   )
+  const relations = rows.map(({ json }) => JSON.parse(json) as Relation)
   const found = relations.find(({ schema, table }) => collectionId(schema, table) === id)
   if (found) return found
   throw new UserError(`There is no collection ${id}; /collections of a gateway lists the existing ones.`)

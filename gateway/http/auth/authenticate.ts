@@ -1,4 +1,4 @@
-// Owns the authentication of changes, of managers and of operators: by an API key or a token, or without one if only this machine can
+// Owns the authentication of changes, of managers, of those who give keys and of operators: by an API key or a token, or without one if only this machine can
 // reach the gateway.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -6,8 +6,11 @@ import { gatewayError, listed, quoted } from '../../errors.ts'
 import { bearerIn } from '../../features/access/api-key.ts'
 import {
   ANYONE,
+  GRANT_ROLE,
+  hasOwnRights,
   LOCAL,
   MANAGE_ROLE,
+  mayGrant,
   mayManage,
   mayOperate,
   OPERATE_ROLE,
@@ -60,7 +63,7 @@ export function authenticate(
     const group = GROUP_OF_METHOD[request.method]!
     // The scope of a key does not depend on which collections there are, and neither does this answer.
     if (caller.key) checkKey(caller, collectionId, group, reply)
-    else checkAmong(group, request, visible.get(request, collectionId), reply)
+    if (!hasOwnRights(caller.key)) checkAmong(group, request, visible.get(request, collectionId), reply)
   })
 }
 
@@ -74,7 +77,7 @@ export function authenticateManager(scope: FastifyInstance, access: Authenticate
     const caller = await senderOf(request, reply)
     request.caller = caller
     if (!mayManage(caller))
-      throw caller.key
+      throw hasOwnRights(caller.key)
         ? insufficient(
             reply,
             `${caller.title} may not change collections themselves; \`tessera keys create --manage\` creates one that may.`,
@@ -83,6 +86,37 @@ export function authenticateManager(scope: FastifyInstance, access: Authenticate
         : insufficient(reply, `${caller.title} does not have the role ${MANAGE_ROLE}.`, {}, MANAGE_ROLE)
     const { collectionId } = request.params as { collectionId?: string }
     if (collectionId !== undefined) checkScope(request, collectionId, reply)
+  })
+}
+
+/**
+ * Checks, before a body is read, that the caller gives keys and sets rules; every route of `scope` does. A key is looked at as
+ * it is in the database now: one that was revoked a moment ago must not live on in another one.
+ */
+export function authenticateGiver(scope: FastifyInstance, { apiKeys, tokens }: CredentialOptions) {
+  const callerOf = async (authorization: string, reply: FastifyReply) => {
+    const caller = await callerIn(authorization, reply, apiKeys, tokens)
+    if (mayGrant(caller)) return caller
+    throw hasOwnRights(caller.key)
+      ? insufficient(
+          reply,
+          `${caller.title} may not give keys or set rules; \`tessera keys create --grant\` creates one that may.`,
+          {},
+        )
+      : insufficient(reply, `${caller.title} does not have the role ${GRANT_ROLE}.`, {}, GRANT_ROLE)
+  }
+  scope.addHook('onRequest', async (request, reply) => {
+    reply.header('cache-control', 'private, no-store')
+    const { authorization } = request.headers
+    if (authorization === undefined)
+      throw missing(
+        reply,
+        `This needs ${credentialsFor({ tokens })} that may give keys: Authorization: Bearer tessera_…; \`tessera keys create --grant\` creates a key.`,
+      )
+    request.caller = await callerOf(authorization, reply)
+    if (request.caller.key === undefined) return
+    await apiKeys.renew()
+    request.caller = await callerOf(authorization, reply)
   })
 }
 
@@ -147,7 +181,7 @@ export function makeOperatorCheck({ apiKeys, tokens, ...locality }: Authenticate
     }
     const caller = await callerIn(authorization, reply, apiKeys.remembered, tokens)
     if (mayOperate(caller)) return
-    throw caller.key
+    throw hasOwnRights(caller.key)
       ? insufficient(reply, `${caller.title} is only for ${listed(caller.key.collections!)}.`, {})
       : insufficient(reply, `${caller.title} does not have the role ${OPERATE_ROLE}.`, {}, OPERATE_ROLE)
   }

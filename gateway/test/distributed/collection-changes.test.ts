@@ -356,7 +356,17 @@ test('what runs with the rights of the owner has a fixed search path, and only t
       has_function_privilege('tessera_read', oid, 'execute') as readers,
       has_function_privilege('tessera_write', oid, 'execute') as writers
     from pg_proc where pronamespace = 'tessera'::regnamespace and prosecdef order by proname`)
-  const expected = ['alter_collection', 'create_collection', 'drop_collection'].map((name) => ({
+  const names = [
+    'alter_collection',
+    'create_collection',
+    'create_key',
+    'drop_collection',
+    'note_use_of_keys',
+    'revoke_key',
+    'rotate_key',
+    'set_rules',
+  ]
+  const expected = names.map((name) => ({
     name,
     config: ['search_path=pg_catalog, pg_temp'],
     readers: false,

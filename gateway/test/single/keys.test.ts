@@ -279,6 +279,48 @@ test('a key is replaced while the old one stays valid for a time', async () => {
   assert.equal((await tessera('keys', 'rotate', idOf(endless), '--overlap', 'long')).code, 1)
 })
 
+test('the second successor of a key lives as long as the first one', async () => {
+  const old = await create('twice', '--expires', '30d')
+  const rotated = async () => {
+    const { code, output } = await tessera('keys', 'rotate', idOf(old), '--overlap', '1h')
+    assert.equal(code, 0, output)
+    return idOf(/tessera_[0-9a-f]{12}_[\w-]{32}/.exec(output)![0])
+  }
+  const successors = [await rotated(), await rotated()]
+  const left = await local.session.query<{ days: number }>(
+    `select round(extract(epoch from expires_at - now()) / 86400)::int as days from tessera.api_key where id = any($1)`,
+    [successors],
+  )
+  assert.deepEqual(left, [{ days: 30 }, { days: 30 }])
+})
+
+test('an action refuses the options of others', async () => {
+  const key = idOf(await create('plain'))
+  for (const [args, message] of [
+    [['rotate', key, '--manage'], /keys rotate takes no --manage; it takes --expires, --overlap/],
+    [['rotate', key, '--read-only'], /takes no --read-only/],
+    [['list', '--expires', '90d'], /keys list takes no --expires; it takes no options/],
+    [['revoke', key, '--overlap', '1h'], /keys revoke takes no --overlap/],
+    [['create', 'x', '--overlap', '1h'], /keys create takes no --overlap/],
+    [['create', 'x', '--roles', 'a', '--manage'], /--manage goes without --roles/],
+  ] as const) {
+    const { code, output } = await tessera('keys', ...args)
+    assert.equal(code, 1, output)
+    assert.match(output, message)
+  }
+  assert.match((await tessera('keys', 'list')).output, new RegExp(`${key} +plain +changes`))
+})
+
+test('keys with roles and keys that grant are listed as what they are', async () => {
+  await create('crew', '--roles', 'surveyors,staff')
+  await create('watch', '--roles', 'staff', '--read-only')
+  await create('head', '--grant', '--collections', 'gate')
+  const { output } = await tessera('keys', 'list')
+  assert.match(output, /crew +what surveyors,staff may +all collections/)
+  assert.match(output, /watch +what staff may, read-only/)
+  assert.match(output, /head +changes, grants +gate/)
+})
+
 test('the role that writes features cannot create keys, and the role that reads them cannot see keys', async () => {
   for (const [url, sql] of [
     [writeUrl, `insert into tessera.api_key (id, name, secret_hash) values ('x', 'x', '')`],
