@@ -25,10 +25,11 @@ ENTRYPOINT ["node", "cluster/containers.ts"]
 FROM serving AS gateway
 COPY gateway gateway
 COPY openapi/openapi.json openapi/openapi.json
-# Other containers cannot reach the loopback of this one.
+# Other containers cannot reach the loopback of this one. Serving needs TLS then, or a trusted proxy (TESSERA_TRUST_PROXY), or
+# TESSERA_INSECURE=true; see docs/guides/tls.md.
 ENV TESSERA_HOST=0.0.0.0 TESSERA_PORT=8080
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.TESSERA_PORT + '/health/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "--no-warnings", "-e", "process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'; fetch((process.env.TESSERA_TLS_CERTIFICATE ? 'https' : 'http') + '://127.0.0.1:' + process.env.TESSERA_PORT + '/health/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "gateway/main.ts"]
 CMD ["serve"]

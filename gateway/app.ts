@@ -102,6 +102,13 @@ export const conformsTo = [
   tileRoutes,
 ].flatMap(({ conformance }) => conformance)
 
+/** Loads and opens what serves TLS, if there is a certificate: without one, no process needs it. */
+async function openSecured({ tlsCertificate: certificate, tlsKey: key }: Config, emit: Emit) {
+  if (certificate === undefined || key === undefined) return undefined
+  const { openSecureServer } = await import('./http/secure-server.ts')
+  return openSecureServer({ certificate, key }, emit)
+}
+
 export async function buildApp({
   config,
   database,
@@ -113,19 +120,30 @@ export async function buildApp({
 }: Services): Promise<FastifyInstance> {
   const trust = compileTrust(config.trustProxy)
   const styles = await readStyles(config.styles)
+  const secured = await openSecured(config, emit)
+  const stallTimeoutMs = Math.max(STALL_TIMEOUT_MS, config.statementTimeoutMs * 2)
+  const connectionsCheckingInterval = Math.min(REQUEST_CHECK_MS, config.requestTimeoutMs)
   const app = Fastify({
     trustProxy: trust,
     bodyLimit: config.bodyLimit,
     requestTimeout: config.requestTimeoutMs,
     http: {
-      connectionsCheckingInterval: Math.min(REQUEST_CHECK_MS, config.requestTimeoutMs),
+      connectionsCheckingInterval,
       // If the headers' timeout were longer, Node would swap the two, and the body would get the longer one.
       headersTimeout: config.requestTimeoutMs,
       // A problem is sent for its absence, see http/problem.ts.
       requireHostHeader: false,
     },
-    connectionTimeout: Math.max(STALL_TIMEOUT_MS, config.statementTimeoutMs * 2),
+    connectionTimeout: stallTimeoutMs,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    ...(secured && {
+      serverFactory: secured.makeServer({
+        requestTimeoutMs: config.requestTimeoutMs,
+        connectionsCheckingInterval,
+        stallTimeoutMs,
+        keepAliveMs: KEEP_ALIVE_MS,
+      }),
+    }),
     // A request that arrives while the gateway drains is answered like any other.
     return503OnClosing: false,
     rewriteUrl: ({ url }) => withoutExtension(url!),
@@ -142,6 +160,7 @@ export async function buildApp({
 
   limitConnections(app as unknown as FastifyInstance, { maxConnections: config.maxConnections, trust })
   closeIdleConnections(app as unknown as FastifyInstance)
+  secured?.prepare(app as unknown as FastifyInstance, config.requestTimeoutMs)
   telemetry(app, { emit })
   problem(app, { emit })
   publicUrl(app, { fixed: config.publicUrl, trust })

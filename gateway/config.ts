@@ -8,6 +8,7 @@ import { getHeapStatistics } from 'node:v8'
 import { splitUrls } from './database/addresses.ts'
 import { UserError } from './errors.ts'
 import { isSafeAddress } from './http/auth/issuer.ts'
+import { isLoopback } from './http/auth/locality.ts'
 
 type Setting<T> = {
   /** Purpose of the setting in one line, which docs/reference/configuration.md and `--help` show. */
@@ -63,6 +64,13 @@ const list = (does: string, fallback: readonly string[]): Setting<readonly strin
       .filter((name) => name !== ''),
 })
 
+const file = (does: string): Setting<string | undefined> => ({
+  does,
+  allowed: 'the path of a file',
+  default: undefined,
+  parse: (value) => (value === '' || value.includes('\n') || value.includes('-----') ? undefined : value),
+})
+
 /** Returns an eighth of the memory that this process may use: its heap's limit, or that of its container if it is less. */
 const defaultBufferLimit = () =>
   Math.floor(Math.min(getHeapStatistics().heap_size_limit, process.constrainedMemory() || Infinity) / 8)
@@ -82,6 +90,13 @@ const databaseUrl = (does: string): Setting<string | undefined> => ({
 export const settings = {
   host: text('address to listen on', 'a host name or an IP address', '127.0.0.1'),
   port: integer('port to listen on; 0 takes a free one', 8080, 0, 65535),
+  tlsCertificate: file('file with the certificate for TLS, and those of intermediate authorities, in PEM'),
+  tlsKey: {
+    ...file('file with the key of that certificate, in PEM without a passphrase'),
+    // A value that is the key itself instead of its file must not appear in an error.
+    isSecret: true,
+  },
+  insecure: flag('listen on addresses of other machines without TLS and without a trusted proxy', false),
   publicUrl: {
     does: 'address under which clients reach the gateway, for links; by default that of the request',
     allowed: 'an http or https URL such as https://example.org/geo',
@@ -369,6 +384,24 @@ function parseFlags(args: readonly string[], own: Readonly<Record<string, 'value
 
 /** Returns true if no database is configured, so that the embedded PostGIS is used. */
 export const isEmbedded = (config: Config) => !config.readUrl && !config.writeUrl && !config.ownerUrl
+
+/**
+ * Checks that a gateway which other machines can reach is reached over TLS: its own, or that of a proxy in front of it.
+ * @returns false if it is not, and the operator has allowed that
+ * @throws ConfigError if nobody has
+ */
+export function checkExposure({ host, tlsCertificate, tlsKey, trustProxy, insecure }: Config): boolean {
+  if ((tlsCertificate === undefined) !== (tlsKey === undefined))
+    throw new ConfigError(
+      `${variableOf('tlsCertificate')} and ${variableOf('tlsKey')} must be set together: one of them is missing.`,
+    )
+  const isElsewhere = (name: string) => name !== 'loopback' && !isLoopback(name.replace(/\/\d+$/, ''))
+  if (tlsCertificate !== undefined || isLoopback(host) || trustProxy.some(isElsewhere)) return true
+  if (insecure) return false
+  throw new ConfigError(
+    `${variableOf('host')}=${host} lets other machines reach the gateway without TLS, so that keys and data can be read on the way. Set ${variableOf('tlsCertificate')} and ${variableOf('tlsKey')}, name the proxy with TLS in front of it in ${variableOf('trustProxy')}, or allow it with ${flagOf('insecure')}.`,
+  )
+}
 
 /** Returns true if OpenTelemetry's own variables turn traces on; its library reads its other variables itself. */
 export function wantsTraces(

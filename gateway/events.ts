@@ -61,6 +61,8 @@ export type Event =
   /** The extent of a collection is not known; it is computed again after `retryMs`. */
   | { type: 'extent-unknown'; collection: string; error: Error; retryMs: number }
   | { type: 'connection-lost'; port: 'read' | 'write'; error: Error }
+  /** A server on another machine does not speak TLS, or the URL forbids it: what is sent can be read on the way. */
+  | { type: 'connection-unencrypted'; endpoint: string }
   /** The keys of an issuer of tokens cannot be read; those that are known go on to be used. */
   | { type: 'issuer-missing'; issuer: string; error: Error }
   | { type: 'issuer-back'; issuer: string }
@@ -107,6 +109,12 @@ export type Event =
    */
   | { type: 'tile-served'; from: 'memory' | 'look' | 'another' | 'database' }
   | { type: 'gateway-listening'; url: string; collections: number; processes: number }
+  /** Other machines can reach the gateway without TLS, which the operator has allowed. */
+  | { type: 'gateway-exposed'; host: string }
+  /** The gateway uses another certificate from now on. */
+  | { type: 'certificate-loaded'; subject: string; ends: string }
+  /** The certificate or its key has changed and cannot be used; the one in use stays. */
+  | { type: 'certificate-refused'; error: Error }
   | { type: 'process-serving'; processId: number }
   | {
       type: 'process-died'

@@ -21,6 +21,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'relation-locked': 'warn',
   'extent-unknown': 'warn',
   'connection-lost': 'warn',
+  'connection-unencrypted': 'warn',
   'geometries-unshown': 'warn',
   'query-cancelled': 'debug',
   'endpoint-down': 'warn',
@@ -36,6 +37,8 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   'request-refused': 'debug',
   'answer-cut': 'debug',
   'request-failed': 'error',
+  'gateway-exposed': 'warn',
+  'certificate-refused': 'error',
   'process-died': 'error',
 }
 

@@ -63,6 +63,8 @@ function sentenceOf(event: Event): string | undefined {
       return `The keys of ${event.issuer} can be read again.`
     case 'connection-lost':
       return `A ${event.port} connection was lost: ${event.error.message}`
+    case 'connection-unencrypted':
+      return `The connection to ${event.endpoint} is not encrypted: passwords and data can be read on the way.`
     case 'endpoint-down':
       return `${event.endpoint} (${event.port} port) is not used until it answers again: ${event.error.message}`
     case 'endpoint-up':
@@ -77,6 +79,12 @@ function sentenceOf(event: Event): string | undefined {
       return `${event.method} ${event.url} failed (request ${event.id}): ${event.error.stack}`
     case 'gateway-listening':
       return `Tessera serves ${counted(event.collections, 'collection')} at ${event.url} – documentation at ${event.url}/api.html – Ctrl-C stops it.`
+    case 'gateway-exposed':
+      return `Other machines can reach the gateway at ${event.host} without TLS: keys and data can be read on the way.`
+    case 'certificate-loaded':
+      return `The certificate of ${event.subject} is used from now on; it ends on ${event.ends}.`
+    case 'certificate-refused':
+      return `The certificate in use stays: ${event.error.message}`
     case 'process-died':
       return `Process ${event.processId} died (${event.reason ?? event.signal ?? event.code}); another takes its place.`
     case 'gateway-draining':

@@ -7,6 +7,7 @@ import { type Config, ConfigError, wantsTraces } from '../config.ts'
 import { openDatabase } from '../database/database.ts'
 import type { Emit } from '../events.ts'
 import { openCatalog } from '../features/collections/catalog.ts'
+import { endConnections } from '../http/connections.ts'
 import { makeMetrics } from '../http/metrics.ts'
 import { openTracing } from '../trace.ts'
 import { shareMetrics, tellFailure, tellServing } from '../watching-process.ts'
@@ -65,7 +66,7 @@ export async function serveRequests(config: Config, log: Emit) {
 }
 
 /** @returns the address to open in a browser */
-async function listen(app: FastifyInstance, { host, port }: Config): Promise<string> {
+async function listen(app: FastifyInstance, { host, port, tlsCertificate }: Config): Promise<string> {
   try {
     await app.listen({ host, port })
   } catch (cause) {
@@ -78,7 +79,8 @@ async function listen(app: FastifyInstance, { host, port }: Config): Promise<str
   }
   const address = app.server.address() as { address: string; port: number }
   const name = /^(0\.0\.0\.0|::)$/.test(address.address) ? 'localhost' : address.address
-  return `http://${name.includes(':') ? `[${name}]` : name}:${address.port}`
+  const scheme = tlsCertificate ? 'https' : 'http'
+  return `${scheme}://${name.includes(':') ? `[${name}]` : name}:${address.port}`
 }
 
 /**
@@ -86,7 +88,7 @@ async function listen(app: FastifyInstance, { host, port }: Config): Promise<str
  * then waits for open requests and closes.
  */
 async function drain(app: FastifyInstance, delayMs: number) {
-  app.server.prependListener('request', (_request, response) => response.setHeader('connection', 'close'))
+  endConnections(app.server)
   // If the watching process has died, no new connections arrive, and the delay is skipped.
   if (process.connected) await sleep(delayMs)
   const timer = setTimeout(() => app.server.closeAllConnections(), DRAIN_TIMEOUT_MS)

@@ -1,7 +1,7 @@
 // Owns `tessera serve`: the process that starts everything and watches it. Modules that not every process needs are loaded
 // when they are needed, because each takes time of the start and memory for as long as the process runs.
 
-import { ConfigError, isEmbedded, readConfig, variableOf } from '../config.ts'
+import { ConfigError, checkExposure, isEmbedded, readConfig, variableOf } from '../config.ts'
 import { isServing, startProcesses } from '../processes.ts'
 import { type Addresses, findDatabase, prepareDatabase, runUntilSignal } from './lifecycle.ts'
 
@@ -15,6 +15,7 @@ export async function serve(args: readonly string[]) {
     ? (await import('../terminal.ts')).openTerminal(process.stdout)
     : (await import('../log.ts')).openLog(config.logLevel)
   if (isServing) return (await import('./serve-requests.ts')).serveRequests(config, emit)
+  if (!checkExposure(config)) emit({ type: 'gateway-exposed', host: config.host })
   await runUntilSignal(emit, async (cleanup, interrupted) => {
     const { addresses, died } = await findDatabase(config, cleanup, false, emit)
     const demo = config.demo ?? isEmbedded(config)

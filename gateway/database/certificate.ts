@@ -56,10 +56,12 @@ export async function readCertificateFiles(
 ): Promise<readonly (Certificate & { readonly file: string })[]> {
   const parameters = new URLSearchParams(url.split('?', 2)[1])
   const files = FILES.flatMap((name) => parameters.get(name) ?? []).filter((file) => file !== 'system')
-  return Promise.all(
-    files.map(async (file) => ({ file, ...describe(new X509Certificate(await readFile(file))) })),
-  )
+  return Promise.all(files.map(async (file) => ({ file, ...(await readCertificateFile(file)) })))
 }
+
+/** Returns the first certificate in a file. @throws if it cannot be read */
+export const readCertificateFile = async (file: string): Promise<Certificate> =>
+  describe(new X509Certificate(await readFile(file)))
 
 const describe = ({ subject, validTo }: X509Certificate): Certificate => ({
   subject: subject.split('\n').at(-1)!,

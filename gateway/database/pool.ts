@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net'
 import pg from 'pg'
 import type { Emit } from '../events.ts'
+import { encryptionOf, isExposed } from './encryption.ts'
 import { keepRowsRaw } from './exchange.ts'
 import { makePressureGauge } from './pressure.ts'
 import type { ProbeConnection } from './probe.ts'
@@ -139,7 +140,11 @@ export const whereaboutsOf = (connection: Connection) => whereabouts.get(connect
 
 class PoolClient extends pg.Client {
   constructor(options: pg.ClientConfig) {
-    super({ ...options, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+    super({
+      ...options,
+      ...encryptionOf(options.connectionString!),
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    })
     // A connection that breaks also fails its running query, or the next. Without a listener the event would end
     // the process, because the pool only listens while the connection is idle.
     this.on('error', () => {})
@@ -164,8 +169,12 @@ export interface Pool {
   end(): Promise<void>
 }
 
+/** Addresses of which it was logged that their connections are not encrypted. */
+const exposed = new Set<string>()
+
 export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }: PoolOptions): Pool {
   const connectionString = withOptions(url, sessionOptions(purpose))
+  const name = nameOf(url)
   const pool = new pg.Pool({
     Client: PoolClient as unknown as new () => pg.ClientBase,
     connectionString,
@@ -183,6 +192,10 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
     types: rawTypes,
     async onConnect(client: pg.ClientBase) {
       whereabouts.set(client, await findWhereabouts(client, port))
+      if (isExposed(client) && !exposed.has(name)) {
+        exposed.add(name)
+        emit({ type: 'connection-unencrypted', endpoint: name })
+      }
     },
   } as pg.PoolConfig)
   // Without a listener, an idle connection that breaks would end the process.
@@ -190,7 +203,7 @@ export function openPool({ port, purpose, url, size, statementTimeoutMs, emit }:
   /** Callers that wait for a connection. When the pool ends, the driver forgets them, and they would wait in vain. */
   const waiting = new Set<(error: Error) => void>()
   return {
-    name: nameOf(url),
+    name,
     port,
     patienceMs: (place) => statementTimeoutMs * place + DRIVER_GRACE_MS,
     connect: () =>
@@ -237,6 +250,7 @@ export async function openProbeConnection(
 ): Promise<ProbeConnection> {
   const client = new pg.Client({
     connectionString: withOptions(url, '-c default_transaction_read_only=on'),
+    ...encryptionOf(url),
     application_name: 'tessera-probe',
     connectionTimeoutMillis: timeoutMs,
     query_timeout: timeoutMs,
@@ -275,9 +289,12 @@ type Internals = {
   readonly port: number
   readonly processID: number
   readonly secretKey: number
-  readonly ssl: boolean | object
   readonly sslNegotiation: string
-  readonly connection: { readonly stream: Pick<Socket, 'cork' | 'uncork' | 'destroy'> }
+  readonly connection: {
+    /** False if the server does not speak TLS. */
+    readonly ssl: boolean | object
+    readonly stream: Pick<Socket, 'cork' | 'uncork' | 'destroy'>
+  }
 }
 
 /** Sends everything that is written before the next tick in one packet. */
@@ -300,7 +317,8 @@ export function abandon(client: pg.ClientBase, error?: Error) {
  * @see https://www.postgresql.org/docs/current/protocol-flow.html, "Canceling Requests in Progress"
  */
 export function cancelQuery(client: Connection): Promise<boolean> {
-  const { host, port, processID, secretKey, ssl, sslNegotiation } = client as unknown as Internals
+  const { host, port, processID, secretKey, sslNegotiation, connection: own } = client as unknown as Internals
+  const { ssl } = own
   // The key of a session cancels its queries, so it is sent over TLS if the session itself uses TLS.
   const connection = new pg.Connection({ ssl, sslNegotiation } as pg.ConnectionConfig) as RawConnection
   const cancel = () => connection.cancel(processID, secretKey)

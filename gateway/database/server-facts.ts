@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { isRefusal } from './addresses.ts'
+import { isElsewhere } from './encryption.ts'
 import { nameOf, openProbeConnection, type Port, WrongMember } from './pool.ts'
 import { openSession, type Session } from './session.ts'
 
@@ -123,7 +124,7 @@ export async function examineServer(
   isCoordinator: boolean,
 ): Promise<Examined> {
   const { name, host } = placeOf(url)
-  const address = { name, isRemote: !/^(\/|localhost$|127\.|::1$|\[::1\]$)/.test(host) }
+  const address = { name, isRemote: isElsewhere(host) }
   let session: Session | undefined
   try {
     if (port) (await openProbeConnection(port, url, PROBE_TIMEOUT_MS)).close()

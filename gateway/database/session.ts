@@ -4,6 +4,7 @@ import type { Writable } from 'node:stream'
 import pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
 import { connectToFirst, splitUrls } from './addresses.ts'
+import { encryptionOf } from './encryption.ts'
 import { ADD_POSTGIS } from './search-path.ts'
 
 export interface Session {
@@ -54,6 +55,7 @@ export async function openSession(url: string, applicationName: string): Promise
 async function connect(url: string, timeoutMs: number, applicationName: string): Promise<pg.Client> {
   const client = new pg.Client({
     connectionString: url,
+    ...encryptionOf(url),
     connectionTimeoutMillis: timeoutMs,
     application_name: `tessera-${applicationName}`,
     keepAlive: true,

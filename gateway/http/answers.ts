@@ -2,11 +2,13 @@
 // may take, and how many large ones a client gets at once.
 
 import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type GatewayError, gatewayError } from '../errors.ts'
 import type { Emit } from '../events.ts'
 import type { ClientOf } from './client.ts'
 import { makeCounter } from './counter.ts'
+import type { StreamResponse } from './stream-exchange.ts'
 
 export type AnswerLimits = {
   /** Bytes that may wait for clients in all answers. */
@@ -63,10 +65,34 @@ type Answer = {
   behind: { readonly since: number; readonly taken: number } | undefined
 }
 
+/** How many bytes a client has taken, and how many wait for it. */
+type Progress = { readonly taken: number; readonly waiting: number }
 /** Members of a socket that its types do not declare: only the handle knows how much of a long write is still queued. */
 type Handle = { readonly bytesWritten: number; readonly writeQueueSize: number }
-const handleOf = ({ socket }: ServerResponse) =>
-  (socket as unknown as { readonly _handle?: Handle | null } | null)?._handle ?? undefined
+/** Members of sockets with TLS: what encrypts, and the socket below it. */
+type Internals = { readonly _handle?: Handle | null; readonly _parent?: Socket }
+
+function progressOf(response: ServerResponse | StreamResponse): Progress | undefined {
+  if ('progress' in response) return response.progress
+  const handle = (response.socket as unknown as Internals | null)?._handle
+  return handle
+    ? { taken: handle.bytesWritten - handle.writeQueueSize, waiting: handle.writeQueueSize }
+    : undefined
+}
+
+/**
+ * Ends an answer in a way that no client can take for its end. Without chunks, as HTTP/1.0 has it, it ends with its
+ * connection, which is reset then.
+ */
+function breakOff(response: ServerResponse | StreamResponse) {
+  if ('progress' in response) {
+    response.destroy()
+    return
+  }
+  const { socket } = response
+  const plain = (socket as unknown as Internals | null)?._parent ?? socket
+  plain?.resetAndDestroy()
+}
 
 export function makeAnswers(
   app: FastifyInstance,
@@ -125,12 +151,12 @@ export function makeAnswers(
   function reasonToCut(answer: Answer, now: number): 'too-slow' | 'too-long' | undefined {
     // A page that is sent as it is read ends by itself before.
     if (now - answer.startedAt > answerTimeoutMs + GRACE_MS) return 'too-long'
-    const handle = handleOf(answer.response)
-    if (!handle || handle.writeQueueSize === 0) {
+    const progress = progressOf(answer.response)
+    if (!progress || progress.waiting === 0) {
       answer.behind = undefined
       return undefined
     }
-    const taken = handle.bytesWritten - handle.writeQueueSize
+    const { taken } = progress
     answer.behind ??= { since: now, taken }
     const { since, taken: before } = answer.behind
     const isTooSlow = now - since > GRACE_MS && ((taken - before) * 1_000) / (now - since) < leastRate
@@ -182,8 +208,7 @@ export function makeAnswers(
         breakOff(error) {
           const { id, method, url } = request
           if (answers.has(reply.raw)) emit({ type: 'answer-cut', id, method, url, reason: 'failed', error })
-          // An answer without chunks, as HTTP/1.0 has it, ends with its connection. A reset is not the end of one.
-          reply.raw.socket?.resetAndDestroy()
+          breakOff(reply.raw)
         },
         get isOver() {
           return performance.now() - answer.startedAt > answerTimeoutMs

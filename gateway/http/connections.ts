@@ -1,5 +1,7 @@
-// Owns the number of connections of clients: of all of them, and of a single address.
+// Owns the connections of clients: how many there are, of all clients and of a single address, and how they end.
 
+import type { Server } from 'node:http'
+import type { Http2ServerRequest } from 'node:http2'
 import type { FastifyInstance } from 'fastify'
 import { networkOf } from './client.ts'
 import type { Trust } from './public-url.ts'
@@ -33,5 +35,13 @@ export function limitConnections(
       if (left > 0) counts.set(client, left)
       else counts.delete(client)
     })
+  })
+}
+
+/** Lets each connection end after the next response: its client then connects elsewhere. */
+export function endConnections(server: Server) {
+  server.prependListener('request', (request, response) => {
+    if (request.httpVersionMajor === 2) (request as unknown as Http2ServerRequest).stream.session?.close()
+    else response.setHeader('connection', 'close')
   })
 }

@@ -47,8 +47,10 @@ export function problem(app: FastifyInstance, { emit }: { emit: Emit }) {
   // Node itself would answer these requests without a body.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.addHook('onRequest', ({ headers, raw }, _reply, done) => {
-    if (headers.host === undefined && raw.httpVersion === '1.1')
+    if (headers.host === undefined && raw.httpVersion !== '1.0')
       return done(gatewayError('header-invalid', 'Host must name the server: HTTP/1.1 requires it.', HOST))
+    if (headers.host !== (headers[':authority'] ?? headers.host))
+      return done(gatewayError('header-invalid', 'Host must be the same as :authority, or left out.', HOST))
     if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect))
       return done(gatewayError('header-invalid', 'Expect must be 100-continue, or left out.', EXPECT))
     done()
@@ -175,7 +177,9 @@ const CLIENT_ERRORS = {
 export function answerClientError(error: Error & { code?: string }, socket: Socket) {
   // A body that is stored as it arrives has deadlines of its own.
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isUploading(socket)) return socket
-  if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
+  // What did not begin with TLS, or could not agree on it, cannot be answered.
+  if (error.code === 'ECONNRESET' || /^ERR_(SSL|TLS)_/.test(error.code ?? '') || !socket.writable)
+    return socket.destroy()
   const code =
     error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
       ? 'request-too-slow'

@@ -96,14 +96,16 @@ function readBody(request: FastifyRequest, leastRate: number, longestMs: number)
     raw.pause()
     wake()
   })
-  raw.once('end', () => {
-    isEnded = true
-    wake()
-  })
   const fail = (error?: Error) => {
     if (!isEnded) failure ??= gatewayError('request-abandoned', 'The client went away.', {}, error)
     wake()
   }
+  raw.once('end', () => {
+    // A body of HTTP/2 that its client breaks off ends like a complete one.
+    if ((raw as { readonly isBrokenOff?: boolean }).isBrokenOff) return fail()
+    isEnded = true
+    wake()
+  })
   raw.on('error', fail)
   raw.once('close', () => fail())
 

@@ -5,7 +5,7 @@ import { statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { type Config, isEmbedded, variableOf } from '../../config.ts'
 import { splitUrls } from '../../database/addresses.ts'
-import { readCertificate, readCertificateFiles } from '../../database/certificate.ts'
+import { readCertificate, readCertificateFile, readCertificateFiles } from '../../database/certificate.ts'
 import type { Database } from '../../database/contract.ts'
 import { openDatabase } from '../../database/database.ts'
 import { mostConnections } from '../../database/endpoint.ts'
@@ -173,7 +173,8 @@ function judgeServers(config: Config, examined: readonly ExaminedAddress[]): rea
         check: 'not-encrypted',
         subject,
         finding: 'The connection is not encrypted: passwords and data can be read on the way.',
-        remedy: 'Let the server offer TLS (ssl = on), and add sslmode=verify-full to the URL.',
+        remedy:
+          'Let the server offer TLS (ssl = on), and add sslmode=verify-full to the URL, so that its certificate is checked.',
       })
     for (const node of nodes) tell(node.name, judgeNode(node, server.facts))
     tell('citus', judgeGroups(nodes))
@@ -375,6 +376,24 @@ async function examineCertificates(config: Config, addresses: readonly Address[]
         ),
       )
   }
+  const { tlsCertificate: file } = config
+  if (file !== undefined)
+    work.push(
+      readCertificateFile(file)
+        .then(({ subject, endsMs }) => {
+          findings.push(
+            ...judgeEnd(
+              'certificate-end',
+              `${variableOf('tlsCertificate')} (${file})`,
+              `The certificate of ${subject}`,
+              endsMs,
+              'Renew it: the gateways use it as soon as the files have it and its key.',
+              Date.now(),
+            ),
+          )
+        })
+        .catch(skip(`the certificate that ${variableOf('tlsCertificate')} names`)),
+    )
   if (config.publicUrl?.startsWith('https:')) {
     const { hostname, port } = new URL(config.publicUrl)
     work.push(

@@ -2,11 +2,11 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { request as httpRequest } from 'node:http'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { plainClient } from '../support/client.ts'
 import { openSuperuser, testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 import { runTessera } from '../support/process.ts'
@@ -414,7 +414,7 @@ function start(
   { base = client.url, ...options }: { readonly base?: string; readonly localAddress?: string } = {},
 ) {
   const url = new URL(`/collections/${collection}/items`, base)
-  const request = httpRequest(url, {
+  const request = plainClient(base).request(url, {
     method: 'POST',
     headers: { 'content-type': type, ...headers },
     ...options,

@@ -1,13 +1,13 @@
 // Tests OGC API Features Part 1 as its clients see it.
 
 import assert from 'node:assert/strict'
-import { get, METHODS, request } from 'node:http'
+import { METHODS } from 'node:http'
 import type { Readable } from 'node:stream'
 import { text as readText } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { createBrotliDecompress, createGunzip } from 'node:zlib'
 import { encoders } from '../../features/formats/encoders.ts'
-import { followPages, type Item, type Page } from '../support/client.ts'
+import { followPages, type Item, type Page, plainClient } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
 
 const { client, session, catalog } = await startGateway()
@@ -17,13 +17,15 @@ const linksOf = (json: { links: { rel: string; href: string; type?: string }[] }
 /** Sends a request without fetch, which requests and decodes compression by itself, and rewrites headers. */
 const raw = (path: string, headers: Record<string, string>, method = 'GET') =>
   new Promise<{ status: number; headers: Record<string, string>; body: Readable }>((resolve, reject) => {
-    request(path.startsWith('http') ? path : client.url + path, { headers, method }, (response) =>
-      resolve({
-        status: response.statusCode!,
-        headers: response.headers as Record<string, string>,
-        body: response,
-      }),
-    )
+    const url = path.startsWith('http') ? path : client.url + path
+    plainClient(url)
+      .request(url, { headers, method }, (response) =>
+        resolve({
+          status: response.statusCode!,
+          headers: response.headers as Record<string, string>,
+          body: response,
+        }),
+      )
       .on('error', reject)
       .end()
   })
@@ -388,7 +390,9 @@ test('the health endpoints report that the gateway is alive and can serve', asyn
 
 test('a request that the HTTP parser refuses still gets a response', async () => {
   const answer = await new Promise<string>((resolve) => {
-    get(client.url, { headers: { x: 'y'.repeat(20_000) } }, (response) => resolve(readText(response)))
+    plainClient(client.url).get(client.url, { headers: { x: 'y'.repeat(20_000) } }, (response) =>
+      resolve(readText(response)),
+    )
   })
   assert.equal(JSON.parse(answer).code, 'request-too-large')
 })

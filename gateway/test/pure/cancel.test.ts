@@ -2,34 +2,13 @@
 // the embedded PostgreSQL of the tests has no TLS.
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { TLSSocket } from 'node:tls'
 import { type Connection, cancelQuery } from '../../database/pool.ts'
+import { makeCertificate } from '../support/certificate.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'tessera-cancel-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
-const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-execFileSync(
-  'openssl',
-  [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-nodes',
-    '-subj',
-    '/CN=localhost',
-  ].concat(['-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2', '-keyout', keyFile, '-out', certFile]),
-  { stdio: 'ignore' },
-)
-const [key, cert] = [readFileSync(keyFile), readFileSync(certFile)]
+const { key, cert } = makeCertificate()
 const SECRET = 0x5ec12e7
 const SSL_REQUEST = 80877103
 const CANCEL = 80877102
@@ -62,7 +41,7 @@ async function record(ssl: false | object) {
     port,
     processID: 4711,
     secretKey: SECRET,
-    ssl,
+    connection: { ssl },
     sslNegotiation: 'postgres',
   }
   const isTaken = await cancelQuery(session as unknown as Connection)

@@ -5,7 +5,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { ConfigError, readConfig } from '../../config.ts'
+import { ConfigError, checkExposure, readConfig } from '../../config.ts'
 
 const read = (args: string[], environment: Record<string, string> = {}) =>
   readConfig(args, {}, environment).config
@@ -35,6 +35,29 @@ test('an invalid value is reported with its variable, the value and what is allo
   tell(/Unknown option '--prot'/, () => read(['--prot=1']))
 })
 
+test('beyond loopback, a gateway needs TLS, a trusted proxy elsewhere, or permission', () => {
+  const beyond = '--host=0.0.0.0'
+  const pair = ['--tls-certificate=/c', '--tls-key=/k']
+  for (const args of [
+    [],
+    ['--host=::1'],
+    ['--host=localhost'],
+    [beyond, ...pair],
+    [beyond, '--trust-proxy=loopback,uniquelocal'],
+    [beyond, '--trust-proxy=10.0.0.0/8'],
+  ])
+    assert.equal(checkExposure(read(args)), true, args.join(' '))
+  assert.equal(checkExposure(read([beyond, '--insecure'])), false)
+  for (const args of [
+    [beyond],
+    ['--host=geo.example.org'],
+    [beyond, '--trust-proxy=none'],
+    [beyond, '--trust-proxy=127.0.0.0/8,::1'],
+  ])
+    assert.throws(() => checkExposure(read(args)), /without TLS/, args.join(' '))
+  assert.throws(() => checkExposure(read(pair.slice(1))), /must be set together/)
+})
+
 test('the former name of a setting is refused with its present name', () => {
   const refuse = (work: () => unknown, message: string) =>
     assert.throws(work, (error: Error) => error instanceof ConfigError && error.message === message)
@@ -47,6 +70,13 @@ test('a secret is not shown, not even an invalid one', () => {
     () => read([], { TESSERA_READ_URL: 'mysql://me:hunter2@host/db' }),
     (error: Error) =>
       !error.message.includes('hunter2') && /TESSERA_READ_URL=\(not shown\)/.test(error.message),
+  )
+})
+
+test('a key in the place of its file is not shown', () => {
+  assert.throws(
+    () => read([], { TESSERA_TLS_KEY: '-----BEGIN PRIVATE KEY-----\nhunter2' }),
+    /^Error: TESSERA_TLS_KEY=\(not shown\): must be the path of a file\.$/,
   )
 })
 

@@ -1,5 +1,7 @@
 // Owns the client of the tests: it uses real HTTP, and checks each response against the OpenAPI document.
 
+import * as http from 'node:http'
+import * as https from 'node:https'
 import type { FeatureCollection as GeoJson, Feature as GeoJsonFeature } from 'geojson'
 import { createTesseraClient, type TesseraClient } from 'tessera-client'
 import { checkResponse } from './openapi.ts'
@@ -29,8 +31,9 @@ export type Client = {
  * Returns a client that sees its own changes wherever they are read, because it sends their tokens with each request that
  * has none.
  * @param url URL of the gateway; redirects are not followed
+ * @param send sends the requests
  */
-export function makeClient(url: string): Client {
+export function makeClient(url: string, send: typeof fetch = fetch): Client {
   const tokens = new Set<string>()
   const ask = async (path: string, init: RequestInit = {}): Promise<Answer> => {
     const target = new URL(path, `${url}/`)
@@ -38,7 +41,7 @@ export function makeClient(url: string): Client {
     const sent = [...tokens]
     if (sent.length > 0 && !headers.has('consistency-token')) headers.set('consistency-token', sent.join())
     if (init.method === 'POST') askForFeature(headers)
-    const response = await fetch(target, { redirect: 'manual', ...init, headers })
+    const response = await send(target, { redirect: 'manual', ...init, headers })
     const token = response.headers.get('consistency-token')
     if (token) {
       for (const one of sent) tokens.delete(one)
@@ -65,6 +68,9 @@ export function makeClient(url: string): Client {
 function askForFeature(headers: Headers) {
   if (!/return=/.test(headers.get('prefer') ?? '')) headers.append('prefer', 'return=representation')
 }
+
+/** Returns Node's own client for a URL, which does only what it is told. */
+export const plainClient = (url: string) => (url.startsWith('https:') ? https : http)
 
 /** Yields the pages of a collection, following the next links. */
 export async function* followPages(client: Client, path: string): AsyncGenerator<Page> {

@@ -1,6 +1,7 @@
 // Owns a gateway for one test file: the real one, on a free port, with the run's database.
 
 import { after } from 'node:test'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { buildApp } from '../../app.ts'
 import { readConfig } from '../../config.ts'
 import type { Database } from '../../database/contract.ts'
@@ -9,8 +10,10 @@ import { openSession, type Session } from '../../database/session.ts'
 import type { Event } from '../../events.ts'
 import { type Catalog, openCatalog } from '../../features/collections/catalog.ts'
 import { makeMetrics } from '../../http/metrics.ts'
+import { makeCertificate, tlsFlags } from './certificate.ts'
 import { type Client, makeClient } from './client.ts'
 import { testDatabase } from './database.ts'
+import { openHttp2 } from './http2.ts'
 
 export type TestGateway = {
   readonly client: Client
@@ -24,12 +27,19 @@ export type TestGateway = {
 /** @param args flags of `tessera serve`, as in `--pool-size=2` */
 export const startGateway = (...args: string[]) => startGatewayOn({}, ...args)
 
+/**
+ * With TESSERA_TEST_HTTP=2, gateways serve TLS and the tests' client speaks HTTP/2: `npm run test:http2`. What sends
+ * requests by itself then uses HTTP/1.1 over TLS.
+ */
+const secured = process.env.TESSERA_TEST_HTTP === '2' ? makeCertificate() : undefined
+if (secured) setDefaultCACertificates([...getCACertificates(), secured.cert.toString()])
+
 /** Starts a gateway that finds some of the run's addresses elsewhere. */
 export async function startGatewayOn(
   elsewhere: Partial<ReturnType<typeof testDatabase>>,
   ...args: string[]
 ): Promise<TestGateway> {
-  const { config } = readConfig(args, {}, {})
+  const { config } = readConfig([...(secured ? tlsFlags(secured) : []), ...args], {}, {})
   const events: Event[] = []
   const metrics = makeMetrics()
   const emit = (event: Event) => {
@@ -52,6 +62,9 @@ export async function startGatewayOn(
   const readMetrics = () => metrics.registry.metrics()
   const app = await buildApp({ config, database, catalog, emit, readMetrics, isDraining: () => false })
   closers.push(() => app.close())
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  return { client: makeClient(url), database, catalog, events, session }
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  const url = secured ? address.replace('http:', 'https:') : address
+  const http2 = secured && openHttp2(secured.cert)
+  closers.push(() => http2?.close())
+  return { client: makeClient(url, http2), database, catalog, events, session }
 }
