@@ -8,7 +8,7 @@ import type { Account } from '../daemon.ts'
 import { primaryPortOf, withSuperuser } from '../database-urls.ts'
 import { type Report, up } from '../launcher.ts'
 import { beginRecovery, type Cluster, endRecovery, openSecrets } from '../parts.ts'
-import { ClusterError, findPlace, isMade, type Programs } from '../place.ts'
+import { ClusterError, findPlace, isMade, makeFolder, type Programs } from '../place.ts'
 import { oncePossible } from '../prepare.ts'
 import type { Size } from '../topology.ts'
 import { choosePoint, listBackups } from './backup.ts'
@@ -68,6 +68,7 @@ export async function restore(options: RestoreOptions): Promise<Cluster> {
   report(`restoring ${point.name === point.from ? 'the point' : point.name} of ${point.at} …`)
   const restored = findPlace(options.folder, sizeWith(Object.keys(point.files).length - 1))
   claimRepository(restored)
+  makeFolder(restored)
   beginRecovery(restored, { repository, point: point.name, sets })
   const cluster = { place: restored, programs, credentials: await openSecrets(restored) }
   // The copy of a large database takes its time; members that fail end, and that is noticed.
