@@ -131,6 +131,12 @@ function findMissing() {
       for: ['test', 'cluster', ...(process.env.TESSERA_BACKUP_TO ? ['start'] : [])],
     },
     {
+      what: 'nginx, whose example is tried in front of a gateway',
+      isThere: () => hasProgram('nginx'),
+      debian: () => ['nginx'],
+      for: ['test'],
+    },
+    {
       what: 'wrk, which loads the benchmark',
       isThere: () => hasProgram('wrk'),
       debian: () => ['wrk'],

@@ -418,8 +418,14 @@ export function wantsTraces(
   return Boolean(exporter || tracesEndpoint)
 }
 
-/** Returns the variables of the system by which Tessera finds the programs of PostgreSQL. */
-export const systemEnvironment = (): { readonly path: string; readonly pgConfig: string | undefined } => ({
+/** Returns the variables of the system, which are no settings: where programs are, and who waits for Tessera. */
+export const systemEnvironment = (): {
+  readonly path: string
+  readonly pgConfig: string | undefined
+  /** Socket of systemd, if it waits for a message that Tessera serves. */
+  readonly notifySocket: string | undefined
+} => ({
   path: process.env.PATH ?? '',
   pgConfig: process.env.PG_CONFIG || undefined,
+  notifySocket: process.env.NOTIFY_SOCKET || undefined,
 })

@@ -4,6 +4,7 @@
 import { ConfigError, checkExposure, isEmbedded, readConfig, variableOf } from '../config.ts'
 import { isServing, startProcesses } from '../processes.ts'
 import { type Addresses, findDatabase, prepareDatabase, runUntilSignal } from './lifecycle.ts'
+import { reportReady } from './supervisor.ts'
 
 const onTerminal = () => process.stdout.isTTY === true
 
@@ -32,6 +33,7 @@ export async function serve(args: readonly string[]) {
       await processes?.stop()
     })
     await starting
+    await reportReady()
     const failed = died.then(() => {
       process.exitCode = 1
     })
