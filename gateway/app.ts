@@ -45,6 +45,7 @@ import { operations } from './http/routes/operations.ts'
 import * as schemaRoutes from './http/routes/schemas.ts'
 import { summary } from './http/routes/summary.ts'
 import * as tileRoutes from './http/routes/tiles.ts'
+import { transactions } from './http/routes/transactions.ts'
 import { readStyles } from './http/styles.ts'
 import { telemetry } from './http/telemetry.ts'
 import { makeUploads } from './http/upload.ts'
@@ -241,18 +242,22 @@ export async function buildApp({
     reads.register(summary, { visible, views, answers, timeoutMs: config.statementTimeoutMs })
     reads.register(map, { visible, extents })
   })
-  app.register(itemChangeRoutes.itemChanges, {
+  const changing = {
     visible,
     views,
     answers,
     unshown,
     idempotencyKeys,
-    uploads: makeUploads({ ...config, clientOf }),
-    bodyLimit: config.bodyLimit,
     requiresPrecondition: config.requirePrecondition === true,
     functions,
     ...access,
+  }
+  app.register(itemChangeRoutes.itemChanges, {
+    ...changing,
+    uploads: makeUploads({ ...config, clientOf }),
+    bodyLimit: config.bodyLimit,
   })
+  app.register(transactions, { ...changing, canWrite: database.canWrite })
   app.register(collectionChanges, {
     visible,
     changesFor: (view) =>

@@ -33,6 +33,7 @@ export const errors = {
   'feature-invalid': { status: 422, title: 'Feature not valid', isRetryable: false },
   'key-invalid': { status: 422, title: 'API key not valid', isRetryable: false },
   'rules-invalid': { status: 422, title: 'Rules not valid', isRetryable: false },
+  'transaction-invalid': { status: 422, title: 'Transaction not valid', isRetryable: false },
   'idempotency-key-reused': { status: 422, title: 'Idempotency-Key already used', isRetryable: false },
   'precondition-required': { status: 428, title: 'Condition required', isRetryable: false },
   'request-too-large': { status: 431, title: 'Request header fields too large', isRetryable: false },
@@ -143,7 +144,12 @@ export const invalidParameter = (parameter: string, expected: string, example: s
   )
 
 /** Codes of bodies with faults. */
-export type InvalidBody = 'feature-invalid' | 'collection-invalid' | 'key-invalid' | 'rules-invalid'
+export type InvalidBody =
+  | 'feature-invalid'
+  | 'collection-invalid'
+  | 'key-invalid'
+  | 'rules-invalid'
+  | 'transaction-invalid'
 
 /** Creates the failure of a body with faults. @param hasMore true if there are faults that are not named */
 export function invalidBody(code: InvalidBody, faults: readonly Fault[], hasMore = false) {

@@ -1,4 +1,4 @@
-// Owns one body with many features that loses a node on its way: whether all of them are stored or none, and once if it
+// Owns one request with many features that loses a node on its way: whether all of them are stored or none, and once if it
 // is sent again under its key.
 
 import { randomUUID } from 'node:crypto'
@@ -14,6 +14,7 @@ import { COLLECTION } from './http-clients.ts'
 import type { NemesisStage } from './nemesis.ts'
 
 export type BulkOptions = {
+  readonly kind: RequestKind
   readonly features: number
   /** How much of the body is sent when the primary of a worker is killed, from 0 to 1. */
   readonly struckAt: number
@@ -33,7 +34,7 @@ export type BulkResult = {
 }
 
 /** Features of a chunk of the body. */
-const CHUNK = 500
+const CHUNK = 250
 /** Longest time that a body may take, and that a client goes on to send it again. */
 const TIMEOUT_MS = 600_000
 const RETRY_MS = 1_000
@@ -42,15 +43,40 @@ const WHOLE_TIMEOUT_MS = 180_000
 /** Steps of a sequence whose points are spread evenly (R2, by Martin Roberts). */
 const [STEP_X, STEP_Y] = [0.7548776662466927, 0.5698402909980532]
 
-/** Returns lines of GeoJSON; the same every time, because the key is that of one body. */
-function linesOf(mark: string, first: number, count: number): string {
-  const lines = Array.from({ length: count }, (_, index) => {
+/** Returns features in GeoJSON; the same every time, because the key is that of one body. */
+const featuresOf = (mark: string, first: number, count: number): string[] =>
+  Array.from({ length: count }, (_, index) => {
     const value = first + index
     const coordinates = [360 * ((value * STEP_X) % 1) - 180, 170 * ((value * STEP_Y) % 1) - 85]
     const geometry = { type: 'Point', coordinates }
     return JSON.stringify({ type: 'Feature', geometry, properties: { mark, value } })
   })
-  return `${lines.join('\n')}\n`
+
+/** A body with lines of GeoJSON, which is stored as it arrives; or a transaction with an action for each chunk. */
+type RequestKind = 'body' | 'transaction'
+const REQUESTS: Readonly<Record<RequestKind, { path: string; type: string; write: Writer }>> = {
+  body: {
+    path: `/collections/${COLLECTION}/items`,
+    type: 'application/x-ndjson',
+    write: (features) => `${features.join('\n')}\n`,
+  },
+  transaction: {
+    path: '/transactions',
+    type: 'application/json',
+    write(features, isFirst, isLast) {
+      const action = `{"action":"insert","collection":"${COLLECTION}","items":[${features.join()}]}`
+      return `${isFirst ? '{"transaction":[' : ','}${action}${isLast ? ']}' : ''}`
+    },
+  },
+}
+type Writer = (features: readonly string[], isFirst: boolean, isLast: boolean) => string
+
+/** A request that is sent, and sent again. */
+type Sending = {
+  readonly kind: RequestKind
+  readonly key: string
+  readonly mark: string
+  readonly features: number
 }
 
 type Answer = { readonly status: number; readonly code: string }
@@ -58,14 +84,13 @@ type Answer = { readonly status: number; readonly code: string }
 /** Sends the body once. @param onProgress gets the part that was sent @throws if the connection fails */
 async function send(
   { host, httpPort }: Balancer,
-  key: string,
-  mark: string,
-  features: number,
+  { kind, key, mark, features }: Sending,
   onProgress: (sent: number) => Promise<void> = async () => {},
 ): Promise<Answer> {
-  const sent = request(`${urlOf(host, httpPort)}/collections/${COLLECTION}/items`, {
+  const { path, type, write } = REQUESTS[kind]
+  const sent = request(urlOf(host, httpPort) + path, {
     method: 'POST',
-    headers: { 'content-type': 'application/x-ndjson', 'idempotency-key': key, prefer: 'return=minimal' },
+    headers: { 'content-type': type, 'idempotency-key': key, prefer: 'return=minimal' },
     signal: AbortSignal.timeout(TIMEOUT_MS),
   })
   const answered = answerOf(sent)
@@ -76,7 +101,8 @@ async function send(
   }
   const over = answered.then(end, end)
   for (let first = 0; first < features && !isOver; first += CHUNK) {
-    const isFree = sent.write(linesOf(mark, first, Math.min(CHUNK, features - first)))
+    const some = featuresOf(mark, first, Math.min(CHUNK, features - first))
+    const isFree = sent.write(write(some, first === 0, first + CHUNK >= features))
     if (!isFree) await Promise.race([once(sent, 'drain'), over])
     await onProgress(first / features)
   }
@@ -103,16 +129,17 @@ function codeIn(text: string): string {
 /** Codes after which the change may have happened. */
 const UNTOLD = ['change-outcome-unknown', 'gateway-unavailable', 'change-in-progress', '']
 
-/** Sends a body, kills the primary of a worker meanwhile, and sends the body again. */
+/** Sends a request, kills the primary of a worker meanwhile, and sends the request again. */
 export async function playBulk(
   stage: NemesisStage,
-  { features, struckAt, delayMs = 0 }: BulkOptions,
+  { kind, features, struckAt, delayMs = 0 }: BulkOptions,
 ): Promise<BulkResult> {
   const { cluster, query } = stage
   const { topology } = cluster.place
   const [first, second = first] = topology.proxies as [Balancer, Balancer?]
   const struck = topology.groups[1] ?? topology.groups[0]!
-  const [mark, key] = [randomUUID(), randomUUID()]
+  const sending: Sending = { kind, features, mark: randomUUID(), key: randomUUID() }
+  const { mark } = sending
   const broken: string[] = []
   const keepWhole = async () => {
     broken.push(...(await untilWhole(topology, cluster.credentials, WHOLE_TIMEOUT_MS)))
@@ -133,7 +160,7 @@ export async function playBulk(
     await sleep(delayMs)
     undo = await faults.kill.inject(cluster, (await findPrimary(struck)).name)
   }
-  const answer = await send(first, key, mark, features, strike).catch((error: NodeJS.ErrnoException) => error)
+  const answer = await send(first, sending, strike).catch((error: NodeJS.ErrnoException) => error)
   if (!undo) broken.push('the body was over before the node was struck')
   await undo?.()
   await keepWhole()
@@ -149,7 +176,7 @@ export async function playBulk(
   }
   const startedAt = performance.now()
   for (const deadline = startedAt + TIMEOUT_MS; ; await sleep(RETRY_MS)) {
-    const again = await send(second, key, mark, features).catch((error: NodeJS.ErrnoException) => error)
+    const again = await send(second, sending).catch((error: NodeJS.ErrnoException) => error)
     if (!(again instanceof Error) && again.status < 300) break
     if (performance.now() < deadline) continue
     broken.push(`sent again, the body is not stored: ${again instanceof Error ? again.message : again.code}`)

@@ -9,6 +9,9 @@ import { gatewayScenarios, type Scenario, scenarios } from './scenarios.ts'
 import { describeStrikes, drawStrikes, randomScenario, sequences } from './sequences.ts'
 import { DISK_MIB, openTrial, prepareStage, type Trial } from './stage.ts'
 
+/** Features of a transaction: the most that it takes. */
+const TRANSACTION_FEATURES = 1_000
+
 const USAGE = `npm run scenarios -- [nemesis | nemesis sequences] [NAME …] [--repeats 1] [--seconds 0]
 npm run scenarios -- nemesis random [--seed 1] [--minutes 10]
 npm run scenarios -- bulk [--features 1000000] [--repeats 1]
@@ -27,7 +30,8 @@ A run of the nemesis lasts at least --seconds from its fault on.
 random draws sequences of faults: the first one by --seed, each further one by the next number, until --minutes are
 over. The same seed draws the same faults. The results are added to docs/results/random.md.
 
-bulk sends bodies with --features, and kills the primary of a worker in the middle of one, and at the end of others.
+bulk sends bodies with --features, and kills the primary of a worker in the middle of one, and at the end of others; then
+it does the same with transactions of ${TRANSACTION_FEATURES} features.
 `
 
 const SUITES = ['nemesis', 'sequences', 'random', 'bulk']
@@ -223,16 +227,26 @@ const STRIKES = [
   { struckAt: 1, delayMs: 700 },
   { struckAt: 1, delayMs: 1_200 },
 ]
+/** The same for a transaction, which is made when all of it has arrived. */
+const STRIKES_OF_TRANSACTIONS = [0, 100, 200, 400, 700, 1_200].map((delayMs) => ({ struckAt: 1, delayMs }))
 
-/** Sends bodies with many features that lose a node. @returns true if every promise was kept */
+/** Sends bodies and transactions with many features that lose a node. @returns true if every promise was kept */
 async function playBodies({ features, repeats }: Words, trial: Trial): Promise<boolean> {
   const stage = await prepareNemesis(trial)
   let isKept = true
   for (let repeat = 0; repeat < repeats; repeat++)
-    for (const strike of STRIKES) {
-      const { outcome, stored, againMs, broken } = await playBulk(stage, { features, ...strike })
+    for (const options of [
+      ...STRIKES.map((strike) => ({ kind: 'body' as const, features, ...strike })),
+      ...STRIKES_OF_TRANSACTIONS.map((strike) => ({
+        kind: 'transaction' as const,
+        features: Math.min(features, TRANSACTION_FEATURES),
+        ...strike,
+      })),
+    ]) {
+      const { outcome, stored, againMs, broken } = await playBulk(stage, options)
+      const { kind, features: sent, ...strike } = options
       say(
-        `${features} features, struck at ${100 * strike.struckAt} % and ${strike.delayMs} ms: ${outcome}, ${stored} stored; sent again within ${seconds(againMs)} s`,
+        `${kind} with ${sent} features, struck at ${100 * strike.struckAt} % and ${strike.delayMs} ms: ${outcome}, ${stored} stored; sent again within ${seconds(againMs)} s`,
       )
       for (const sentence of broken) say(`  BROKEN: ${sentence}`)
       isKept &&= broken.length === 0

@@ -268,10 +268,16 @@ test('the replicated Citus cluster, under load', { skip: whyNot(true), timeout: 
     await t.test(
       'a body with many features is stored as a whole or not at all, and once under its key',
       async () => {
-        const { broken } = await playBulk(nemesis, { features: BULK_FEATURES, struckAt: 0.5 })
+        const options = { kind: 'body', features: BULK_FEATURES, struckAt: 0.5 } as const
+        const { broken } = await playBulk(nemesis, options)
         assert.deepEqual(broken, [])
       },
     )
+    await t.test('so is a transaction', async () => {
+      const options = { kind: 'transaction', features: 1_000, struckAt: 1, delayMs: 200 } as const
+      const { broken } = await playBulk(nemesis, options)
+      assert.deepEqual(broken, [])
+    })
     for (const seed of isRoot ? SEEDS : []) await play(randomScenario(seed, trial.cluster.place.topology))
     await play(named('worker-added-kill'))
   })

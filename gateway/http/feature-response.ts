@@ -162,7 +162,7 @@ export const unmodifiedSinceOf = ({ headers }: FastifyRequest, { touched }: Coll
  * Returns the versions that If-Match names. Tags of another shape belong to something else and match nothing, and neither
  * do weak tags (RFC 9110, 13.1.1).
  */
-function parseTags(given: string, { fingerprint }: Collection): string[] {
+export function parseTags(given: string, { fingerprint }: Collection): string[] {
   const tags = given.split(',').map((text) => text.trim())
   if (tags.every((tag) => tag.startsWith('W/') && TAG.test(tag)))
     throw gatewayError(

@@ -302,6 +302,127 @@ export const FeaturePatch = Type.Object(
   },
 )
 
+const describing = {
+  id: Type.Optional(
+    Type.String({ description: 'A name of your choice, by which an error names the action.' }),
+  ),
+  title: Type.Optional(Type.String()),
+  description: Type.Optional(Type.String()),
+}
+const ofCollection = Type.String({ description: 'Id of the collection, as /collections lists it.' })
+const selecting = {
+  filter: Type.Unsafe<unknown>({
+    description:
+      'The features: `{"ids": ["1"]}`, or all that meet a condition in CQL2, as text or JSON; `true` selects all.',
+    anyOf: [
+      {
+        type: 'object',
+        required: ['ids'],
+        properties: { ids: { type: 'array', items: { anyOf: [{ type: 'string' }, { type: 'number' }] } } },
+      },
+      { type: 'string' },
+      { type: 'boolean' },
+      { type: 'object', additionalProperties: true },
+    ],
+  }),
+  'filter-lang': Type.Optional(Type.Enum(['cql2-json', 'cql2-text'], { type: 'string' })),
+  'filter-crs': Type.Optional(Type.String()),
+  'if-match': Type.Optional(
+    Type.String({
+      description:
+        'ETag of the feature as it was read. If it has changed since, nothing is changed, and the answer is 412. `*` changes it whatever it is now.',
+    }),
+  ),
+}
+const newValues = Type.Optional(
+  Type.Array(Type.Object({ name: Type.String(), value: Type.Unsafe<unknown>({}) }), {
+    description: 'Names of properties, or `geometry`, and their new values.',
+  }),
+)
+const actionOf = (name: string, $id: string, members: Readonly<Record<string, TSchema>>) =>
+  Type.Object(
+    {
+      action: Type.Enum([name], { type: 'string' }),
+      collection: ofCollection,
+      ...describing,
+      ...members,
+    },
+    { $id },
+  )
+
+export const InsertAction = actionOf('insert', 'InsertAction', {
+  items: Type.Array(Type.Ref('NewFeature#')),
+})
+export const ReplaceAction = actionOf('replace', 'ReplaceAction', {
+  properties: Type.Object({ feature: Type.Ref('NewFeature#') }),
+  ...selecting,
+})
+export const UpdateAction = actionOf('update', 'UpdateAction', {
+  properties: Type.Object({
+    add: newValues,
+    modify: newValues,
+    delete: Type.Optional(Type.Array(Type.String(), { description: 'Names of properties to remove.' })),
+  }),
+  ...selecting,
+})
+export const DeleteAction = actionOf('delete', 'DeleteAction', selecting)
+
+export const Transaction = Type.Object(
+  {
+    ...describing,
+    semantic: Type.Optional(
+      Type.Enum(['atomic'], { type: 'string', description: 'All actions take effect, or none.' }),
+    ),
+    transaction: Type.Array(
+      Type.Unsafe<unknown>({
+        oneOf: ['InsertAction#', 'ReplaceAction#', 'UpdateAction#', 'DeleteAction#'].map((name) =>
+          Type.Ref(name),
+        ),
+      }),
+    ),
+  },
+  { $id: 'Transaction' },
+)
+
+const urls = (description: string) =>
+  Type.Optional(Type.Array(Type.String({ format: 'uri' }), { description }))
+const total = Type.Integer({ minimum: 0 })
+export const TransactionResult = Type.Object(
+  {
+    semantic: Type.Enum(['atomic'], { type: 'string' }),
+    summary: Type.Object({
+      totalInserted: total,
+      totalUpdated: total,
+      totalReplaced: total,
+      totalDeleted: total,
+    }),
+    insertResults: urls('URLs of the new features, in the order of the actions.'),
+    updateResults: urls('URLs of features that actions named; those that meet a condition are only counted.'),
+    replaceResults: urls('URLs of the features that were replaced.'),
+    deleteResults: urls('URLs that features had which actions named.'),
+    entityTags: Type.Optional(
+      Type.Object(
+        {},
+        {
+          additionalProperties: Type.String(),
+          description: 'Entity tag of each of these features after the transaction, by its URL.',
+        },
+      ),
+    ),
+    representations: Type.Optional(
+      Type.Object(
+        {},
+        {
+          additionalProperties: Type.Ref('Feature#'),
+          description:
+            'With `return=representation`, these features by their URLs, as far as they have 4 MiB together.',
+        },
+      ),
+    ),
+  },
+  { $id: 'TransactionResult' },
+)
+
 const words = {
   title: Type.Optional(Type.String()),
   description: Type.Optional(Type.String()),
@@ -485,6 +606,12 @@ export const named: readonly TSchema[] = [
   NewApiKey,
   KeyRotation,
   Rules,
+  InsertAction,
+  ReplaceAction,
+  UpdateAction,
+  DeleteAction,
+  Transaction,
+  TransactionResult,
 ]
 
 /** Describes a response and its media types, for Fastify and the document. */

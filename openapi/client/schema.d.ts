@@ -504,6 +504,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/transactions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change features of several collections together
+         * @description The actions are done in their order in one transaction: all of them take effect, or none. They can name or insert at most 1000 features. Follows the draft of OGC API Features, Part 11, with `if-match` besides.
+         */
+        post: operations["executeTransaction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/keys": {
         parameters: {
             query?: never;
@@ -1033,6 +1053,135 @@ export interface components {
             editors?: string[] | null;
             /** @description Roles of those who may remove features; null for the role tessera:write. */
             removers?: string[] | null;
+        };
+        InsertAction: {
+            /** @enum {string} */
+            action: "insert";
+            /** @description Id of the collection, as /collections lists it. */
+            collection: string;
+            /** @description A name of your choice, by which an error names the action. */
+            id?: string;
+            title?: string;
+            description?: string;
+            items: components["schemas"]["NewFeature"][];
+        };
+        ReplaceAction: {
+            /** @enum {string} */
+            action: "replace";
+            /** @description Id of the collection, as /collections lists it. */
+            collection: string;
+            /** @description A name of your choice, by which an error names the action. */
+            id?: string;
+            title?: string;
+            description?: string;
+            properties: {
+                feature: components["schemas"]["NewFeature"];
+            };
+            /** @description The features: `{"ids": ["1"]}`, or all that meet a condition in CQL2, as text or JSON; `true` selects all. */
+            filter: {
+                ids: (string | number)[];
+            } | string | boolean | {
+                [key: string]: unknown;
+            };
+            /** @enum {string} */
+            "filter-lang"?: "cql2-json" | "cql2-text";
+            "filter-crs"?: string;
+            /** @description ETag of the feature as it was read. If it has changed since, nothing is changed, and the answer is 412. `*` changes it whatever it is now. */
+            "if-match"?: string;
+        };
+        UpdateAction: {
+            /** @enum {string} */
+            action: "update";
+            /** @description Id of the collection, as /collections lists it. */
+            collection: string;
+            /** @description A name of your choice, by which an error names the action. */
+            id?: string;
+            title?: string;
+            description?: string;
+            properties: {
+                /** @description Names of properties, or `geometry`, and their new values. */
+                add?: {
+                    name: string;
+                    value: unknown;
+                }[];
+                /** @description Names of properties, or `geometry`, and their new values. */
+                modify?: {
+                    name: string;
+                    value: unknown;
+                }[];
+                /** @description Names of properties to remove. */
+                delete?: string[];
+            };
+            /** @description The features: `{"ids": ["1"]}`, or all that meet a condition in CQL2, as text or JSON; `true` selects all. */
+            filter: {
+                ids: (string | number)[];
+            } | string | boolean | {
+                [key: string]: unknown;
+            };
+            /** @enum {string} */
+            "filter-lang"?: "cql2-json" | "cql2-text";
+            "filter-crs"?: string;
+            /** @description ETag of the feature as it was read. If it has changed since, nothing is changed, and the answer is 412. `*` changes it whatever it is now. */
+            "if-match"?: string;
+        };
+        DeleteAction: {
+            /** @enum {string} */
+            action: "delete";
+            /** @description Id of the collection, as /collections lists it. */
+            collection: string;
+            /** @description A name of your choice, by which an error names the action. */
+            id?: string;
+            title?: string;
+            description?: string;
+            /** @description The features: `{"ids": ["1"]}`, or all that meet a condition in CQL2, as text or JSON; `true` selects all. */
+            filter: {
+                ids: (string | number)[];
+            } | string | boolean | {
+                [key: string]: unknown;
+            };
+            /** @enum {string} */
+            "filter-lang"?: "cql2-json" | "cql2-text";
+            "filter-crs"?: string;
+            /** @description ETag of the feature as it was read. If it has changed since, nothing is changed, and the answer is 412. `*` changes it whatever it is now. */
+            "if-match"?: string;
+        };
+        Transaction: {
+            /** @description A name of your choice, by which an error names the action. */
+            id?: string;
+            title?: string;
+            description?: string;
+            /**
+             * @description All actions take effect, or none.
+             * @enum {string}
+             */
+            semantic?: "atomic";
+            transaction: (components["schemas"]["InsertAction"] | components["schemas"]["ReplaceAction"] | components["schemas"]["UpdateAction"] | components["schemas"]["DeleteAction"])[];
+        };
+        TransactionResult: {
+            /** @enum {string} */
+            semantic: "atomic";
+            summary: {
+                totalInserted: number;
+                totalUpdated: number;
+                totalReplaced: number;
+                totalDeleted: number;
+            };
+            /** @description URLs of the new features, in the order of the actions. */
+            insertResults?: string[];
+            /** @description URLs of features that actions named; those that meet a condition are only counted. */
+            updateResults?: string[];
+            /** @description URLs of the features that were replaced. */
+            replaceResults?: string[];
+            /** @description URLs that features had which actions named. */
+            deleteResults?: string[];
+            /** @description Entity tag of each of these features after the transaction, by its URL. */
+            entityTags?: {
+                [key: string]: string;
+            };
+            /** @description With `return=representation`, these features by their URLs, as far as they have 4 MiB together. */
+            representations?: {
+                [key: string]: components["schemas"]["Feature"];
+            };
         };
     };
     responses: never;
@@ -5892,6 +6041,205 @@ export interface operations {
                 };
             };
             /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    executeTransaction: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The token of an earlier answer, or several tokens separated by commas. A read then sees everything that those requests changed or saw. If a change sends tokens, the token of its answer also stands for them. */
+                "consistency-token"?: string;
+                /** @description A text of your choice, a new one for each change, such as a UUID. A change that is repeated with the same key within a day is not made again, and gets the response of the first time. */
+                "idempotency-key"?: string;
+                /** @description Coordinate system of the geometries in all actions, as a URI in angle brackets that each of the collections lists; by default CRS84 (longitude, latitude). */
+                "content-crs"?: string;
+                /** @description With `return=representation`, the answer also contains the features, with `return=minimal` only their numbers, and with `return=none` nothing. With `handling=lenient`, members of features that the collection does not have, or that cannot be set, are left out and not refused. `max-affected=5000` is how many features an action may change by a condition: 1000 without it. */
+                prefer?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Transaction"];
+                "application/ogc-tx+json": components["schemas"]["Transaction"];
+            };
+        };
+        responses: {
+            /** @description All actions have taken effect. */
+            200: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
+                    "Idempotent-Replayed"?: "true";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransactionResult"];
+                };
+            };
+            /** @description All actions have taken effect, and the client wants no more than that. */
+            204: {
+                headers: {
+                    /** @description A later read that sends this token, to any gateway, sees everything that this request changed or saw. */
+                    "Consistency-Token"?: string;
+                    /** @description The change had already been made under the same key; this is its outcome of that time. */
+                    "Idempotent-Replayed"?: "true";
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request, a parameter or a header is malformed. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A valid API key or token is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description This caller, this site or this role may not make the change. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or feature. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The collection does not allow changes of this kind. */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The change conflicts with another feature; nothing has changed. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The feature is not the version that If-Match names; nothing has changed. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description Bodies of this type are not accepted. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The feature is not valid: each fault is named; nothing has changed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The collection takes no change without If-Match or If-Unmodified-Since; nothing has changed. */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; the code shows whether to try again. */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -126,7 +126,7 @@ export async function storeMany(
     return { kind: 'many' as const, report: JSON.stringify(report) }
   }
   try {
-    return await changeManyOnce(database, key, collection, { drain, begin, make })
+    return await changeManyOnce(database, key, collection, { stream: { drain, begin }, make })
   } catch (error) {
     if (!(error instanceof RefusedBatch)) throw error
     throw await findFault(finder, error)

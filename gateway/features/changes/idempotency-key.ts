@@ -24,8 +24,8 @@ export type ChangeResult =
   | { readonly kind: 'created' | 'changed'; readonly item: ChangedFeature }
   /** A removed feature has nothing to return. */
   | { readonly kind: 'removed'; readonly item?: undefined }
-  /** A change of many features, of which a short report in JSON is left. */
-  | { readonly kind: 'many'; readonly report: string; readonly item?: undefined }
+  /** A change of many features, of which a report in JSON is left; `kept` is stored in its place if it is too long. */
+  | { readonly kind: 'many'; readonly report: string; readonly kept?: string; readonly item?: undefined }
 
 /** ChangeResult of a change, and whether the change had already happened when this request repeated it. */
 export type Done = ChangeResult & { readonly isRepeated: boolean }
@@ -169,12 +169,15 @@ export async function changeOnce(
   }
 }
 
-/** Work of a change whose body is read once, as a stream: it cannot be sent again. */
-export type StreamedWork = {
-  /** Reads what is left of the body, for its hash. */
-  readonly drain: () => Promise<void>
-  /** Reads the start of the body, before a connection is taken. */
-  readonly begin: () => Promise<void>
+/** Work of a change of many features. */
+export type ManyWork = {
+  /** Set if the body is read once, as a stream: it cannot be sent again. */
+  readonly stream?: {
+    /** Reads what is left of the body, for its hash. */
+    readonly drain: () => Promise<void>
+    /** Reads the start of the body, before a connection is taken. */
+    readonly begin: () => Promise<void>
+  }
   /** Makes the change in a transaction. @throws GatewayError if it is called again when it cannot start again */
   readonly make: (query: Query) => Promise<ChangeResult>
 }
@@ -183,39 +186,41 @@ export type StreamedWork = {
  * Makes a change of many features once. Its key is looked for first, because all of the work would be in vain if the
  * change has happened already. The outcome is stored in a cell that follows from the key.
  * @param key undefined if the change will not be repeated
+ * @param collection the only one that it concerns, where the key may also have been used for a single feature
  * @throws GatewayError; as `make`
  */
 export async function changeManyOnce(
   database: Database,
   key: IdempotencyKey | undefined,
-  collection: Collection,
-  { drain, begin, make }: StreamedWork,
+  collection: Collection | undefined,
+  { stream, make }: ManyWork,
 ): Promise<Done> {
   if (!key) {
-    await begin()
+    await stream?.begin()
     return { ...(await database.transact(make)), isRepeated: false }
   }
   const location: KeyLocation = { cell: cellOfKey(key), cells: undefined }
   const look = async (): Promise<Done | undefined> => {
     const [kept] = await database.write(compileLook(key, location), { isRepeatable: true })
     if (!kept) return undefined
-    await drain()
+    await stream?.drain()
     return { ...readResult(kept, key), isRepeated: true }
   }
   const before = key.giver === 'gateway' ? undefined : await look()
   if (before) return before
-  await begin()
+  await stream?.begin()
   try {
     const result = await database.transact(
-      async (query) => {
-        if (key.giver === 'client') await takeUp(query, key)
+      async (query, isRepeated) => {
+        // See changeOnce.
+        if (key.giver === 'client' && !isRepeated) await takeUp(query, key)
         const made = await make(query)
         // The key may have been used for a single feature, which is stored next to that.
-        if (key.giver === 'client' && collection.level !== undefined)
+        if (key.giver === 'client' && collection?.level !== undefined)
           await claimKey(database, key, collection)
         return made
       },
-      { last: (made) => compileKeep(key, location, made) },
+      { last: (made) => compileKeep(key, location, made), isRepeatable: stream === undefined },
     )
     return { ...result, isRepeated: false }
   } catch (error) {
@@ -271,8 +276,9 @@ const VERDICTS: readonly ErrorCode[] = [
   'feature-conflict',
   'feature-invalid',
   'feature-not-found',
+  'too-many-affected',
 ]
-const isVerdict = (error: unknown) =>
+export const isVerdict = (error: unknown) =>
   error instanceof RefusedChange || (error instanceof GatewayError && VERDICTS.includes(error.code))
 
 const reused = () =>
@@ -324,12 +330,7 @@ function compileKeep(key: IdempotencyKey, location: KeyLocation, done: ChangeRes
       values (${placeholder('cell')}, ${placeholder('hash')}, ${placeholder('request')}, ${placeholder('outcome')},
         ${placeholder('id')}, ${placeholder('text')}, ${placeholder('version')}, ${placeholder('modified')}, ${expiry})`,
   )
-  const {
-    id,
-    text,
-    version: itsVersion,
-    modified = null,
-  } = done.kind === 'many' ? { ...NOTHING, text: done.report } : (done.item ?? NOTHING)
+  const { id, text, version: itsVersion, modified = null } = done.item ?? NOTHING
   const isKept = text != null && Buffer.byteLength(text) <= MAX_KEPT_BYTES
   const values = {
     cell: location.cell,
@@ -337,13 +338,15 @@ function compileKeep(key: IdempotencyKey, location: KeyLocation, done: ChangeRes
     request: key.request,
     outcome: done.kind,
     id,
-    text: isKept ? text : null,
+    text: done.kind === 'many' ? reportToKeep(done) : isKept ? text : null,
     version: itsVersion,
     modified,
     lifetime: LIFETIME_S[key.giver],
   }
   return fillTemplate(template, values, location.cells)
 }
+const reportToKeep = ({ report, kept = report }: Extract<ChangeResult, { kind: 'many' }>) =>
+  Buffer.byteLength(report) <= MAX_KEPT_BYTES ? report : kept
 const NOTHING = { id: null, text: null, version: null, modified: null }
 
 /**

@@ -37,9 +37,10 @@ import { describeRefusal, notAllowed } from './refusal.ts'
 /** It is created; or it is missing, and a condition that it must meet is not met; or it is missing. */
 export type WhenAbsent = 'created' | 'unmatched' | 'missing'
 
-export interface ItemChanges {
+/** Changes of single features. Each is made, or planned, see below. */
+interface Changes<Result> {
   /** @throws GatewayError, as all of these: feature-invalid, feature-conflict, change-forbidden, … */
-  create(collection: Collection, body: unknown): Promise<Done>
+  create(collection: Collection, body: unknown): Promise<Result>
   /**
    * Replaces a feature. Properties that the body leaves out get the values of a new feature.
    * @param whenAbsent what happens if there is no feature with this id, in a collection whose ids clients choose
@@ -50,65 +51,27 @@ export interface ItemChanges {
     body: unknown,
     condition: Precondition,
     whenAbsent: WhenAbsent,
-  ): Promise<Done>
+  ): Promise<Result>
   /** @param body a merge patch (RFC 7396): what it leaves out stays as it is */
-  update(collection: Collection, id: string, body: unknown, condition: Precondition): Promise<Done>
-  remove(collection: Collection, id: string, condition: Precondition): Promise<Done>
+  update(collection: Collection, id: string, body: unknown, condition: Precondition): Promise<Result>
+  remove(collection: Collection, id: string, condition: Precondition): Promise<Result>
 }
+export type ItemChanges = Changes<Done>
 
-/**
- * @param key key of the only change that will be made; undefined if that change will not be repeated
- */
-export function makeItemChanges(
-  database: Database,
-  unshown: Unshown,
-  key?: IdempotencyKey,
-  reading: BodyReading = { system: CRS84, isLenient: false },
-): ItemChanges {
-  const { system } = reading
+/** A change of one feature that has been checked, and can be made in any transaction. */
+export type ItemPlan = {
+  readonly collection: Collection
+  /** The cell next to which its outcome is stored; undefined for a collection without cells. */
+  readonly cell: number | undefined
+  readonly make: (attempt: Attempt) => Promise<ChangeResult>
+}
+export type ItemPlans = Changes<ItemPlan>
+
+/** Plans changes: their bodies are checked, and nothing has been sent that changes anything. */
+export function makeItemPlans(database: Database, unshown: Unshown, reading: BodyReading): ItemPlans {
   const parse = async (given: unknown, collection: Collection, kind: BodyKind, id?: string) => {
     const body = parseItemBody(given, collection, kind, id, reading)
     return collection.level === undefined ? body : locateBody(database, body)
-  }
-
-  /** @param cell the cell next to which the key is stored */
-  async function make(
-    collection: Collection,
-    cell: number | undefined,
-    work: (attempt: Attempt) => Promise<ChangeResult>,
-    form: GeometryForm = 'converted',
-  ): Promise<Done> {
-    let latest: ChangeStatement | undefined
-    const note = (change: ChangeStatement) => {
-      latest = change
-      return change.statement
-    }
-    const within = (query: Query): Attempt => ({
-      form,
-      query,
-      change: (change) => query(note(change)),
-      together: (part) => part(within(query)),
-    })
-    const separately: Attempt = {
-      form,
-      // Outside of `together`, only reads are sent by `query`.
-      query: (statement) => database.write(statement, { isRepeatable: true }),
-      change: (change) => database.write(note(change)),
-      together: (part) => database.transact((query) => part(within(query))),
-    }
-    try {
-      if (key) return await changeOnce(database, key, collection, cell, (query) => work(within(query)))
-      return { ...(await work(separately)), isRepeated: false }
-    } catch (error) {
-      if (error instanceof RefusedChange && latest)
-        throw await describeRefusal(error, collection, latest, database)
-      // The change is made again if it was rolled back only because its result cannot be shown.
-      if (isGeometryFailure(error) && form === 'converted') return make(collection, cell, work, 'stored')
-      if (isProjectionFailure(error) && latest?.targets.some(isGeometry)) {
-        throw invalidFeature([{ pointer: '/geometry', detail: outsideOf(system) }])
-      }
-      throw error
-    }
   }
 
   const stored = async (
@@ -126,64 +89,155 @@ export function makeItemChanges(
       const body = await parse(given, collection, 'create')
       const cell = cellOfBody(collection, body)
       const placed = cell === undefined ? body : { ...body, id: itemIdOf(cell, makeLocalId()) }
-      if (key?.giver === 'client' && cell !== undefined) await claimKey(database, key, collection)
-      return make(collection, cell, async (attempt) => {
-        const [row] = await attempt.change(compileCreate(collection, attempt.form, placed, cell))
-        if (!row) throw notAllowed()
-        return stored('created', attempt, collection, row)
-      })
+      return {
+        collection,
+        cell,
+        async make(attempt) {
+          const [row] = await attempt.change(compileCreate(collection, attempt.form, placed, cell))
+          if (!row) throw notAllowed()
+          return stored('created', attempt, collection, row)
+        },
+      }
     },
     async replace(collection, text, given, condition, whenAbsent) {
       const id = idOf(collection, text)
       const body = await parse(given, collection, 'replace', id)
-      return make(collection, homeIn(collection, id), async (attempt) => {
-        const row = await changeItem(attempt, collection, id, body, condition, compileReplace, replaceKept)
-        if (row) return stored('changed', attempt, collection, row)
-        if (!createsByPut(collection) || whenAbsent === 'missing') throw featureNotFound(collection, id)
-        if (whenAbsent === 'unmatched') throw nothingToMatch(collection, id)
-        return stored(
-          'created',
-          attempt,
-          collection,
-          await createWithId(attempt, collection, id, await parse(given, collection, 'create', id)),
-        )
-      })
+      return {
+        collection,
+        cell: homeIn(collection, id),
+        async make(attempt) {
+          const row = await changeItem(attempt, collection, id, body, condition, compileReplace, replaceKept)
+          if (row) return stored('changed', attempt, collection, row)
+          if (!createsByPut(collection) || whenAbsent === 'missing') throw featureNotFound(collection, id)
+          if (whenAbsent === 'unmatched') throw nothingToMatch(collection, id)
+          return stored(
+            'created',
+            attempt,
+            collection,
+            await createWithId(attempt, collection, id, await parse(given, collection, 'create', id)),
+          )
+        },
+      }
     },
     async update(collection, text, given, condition) {
       const id = idOf(collection, text)
       const body = await parse(given, collection, 'update', id)
-      return make(collection, homeIn(collection, id), async (attempt) => {
-        const row = await changeItem(attempt, collection, id, body, condition, compileUpdate, updateKept)
-        if (!row) throw featureNotFound(collection, id)
-        return stored('changed', attempt, collection, row)
-      })
+      return {
+        collection,
+        cell: homeIn(collection, id),
+        async make(attempt) {
+          const row = await changeItem(attempt, collection, id, body, condition, compileUpdate, updateKept)
+          if (!row) throw featureNotFound(collection, id)
+          return stored('changed', attempt, collection, row)
+        },
+      }
     },
     async remove(collection, text, condition) {
       const id = idOf(collection, text)
       const removal = (cell: number | undefined) => compileRemove(collection, { id, cell, condition })
-      return make(collection, homeIn(collection, id), async (attempt) => {
-        const removed =
-          collection.level === undefined
-            ? await changeOne(attempt, collection, id, removal(undefined))
-            : await changeInCell(attempt, collection, id, condition, {
-                target: undefined,
-                // In any other cell, its forwarding row has to be removed as well.
-                staysIn: (cell) => cell === homeOf(id),
-                changeIn: removal,
-                departure: removal,
-              })
-        if (!removed) throw featureNotFound(collection, id)
-        return { kind: 'removed' }
-      })
+      return {
+        collection,
+        cell: homeIn(collection, id),
+        async make(attempt) {
+          const removed =
+            collection.level === undefined
+              ? await changeOne(attempt, collection, id, removal(undefined))
+              : await changeInCell(attempt, collection, id, condition, {
+                  target: undefined,
+                  // In any other cell, its forwarding row has to be removed as well.
+                  staysIn: (cell) => cell === homeOf(id),
+                  changeIn: removal,
+                  departure: removal,
+                })
+          if (!removed) throw featureNotFound(collection, id)
+          return { kind: 'removed' }
+        },
+      }
     },
   }
+}
+
+/**
+ * Makes changes, each in a transaction of its own.
+ * @param key key of the only change that will be made; undefined if that change will not be repeated
+ */
+export function makeItemChanges(
+  database: Database,
+  unshown: Unshown,
+  key?: IdempotencyKey,
+  reading: BodyReading = { system: CRS84, isLenient: false },
+): ItemChanges {
+  const plans = makeItemPlans(database, unshown, reading)
+
+  async function make(plan: ItemPlan, form: GeometryForm = 'converted'): Promise<Done> {
+    const { collection, cell } = plan
+    let latest: ChangeStatement | undefined
+    const note = (change: ChangeStatement) => {
+      latest = change
+      return change.statement
+    }
+    const separately: Attempt = {
+      form,
+      // Outside of `together`, only reads are sent by `query`.
+      query: (statement) => database.write(statement, { isRepeatable: true }),
+      change: (change) => database.write(note(change)),
+      together: (part) => database.transact((query) => part(attemptWithin(query, form, note))),
+    }
+    try {
+      if (key)
+        return await changeOnce(database, key, collection, cell, (query) =>
+          plan.make(attemptWithin(query, form, note)),
+        )
+      return { ...(await plan.make(separately)), isRepeated: false }
+    } catch (error) {
+      if (isUnshowable(error, form)) return make(plan, 'stored')
+      throw await describeFailure(error, { database, collection, system: reading.system }, latest)
+    }
+  }
+
+  return {
+    async create(collection, given) {
+      const plan = await plans.create(collection, given)
+      if (key?.giver === 'client' && plan.cell !== undefined) await claimKey(database, key, collection)
+      return make(plan)
+    },
+    replace: async (...change) => make(await plans.replace(...change)),
+    update: async (...change) => make(await plans.update(...change)),
+    remove: async (...change) => make(await plans.remove(...change)),
+  }
+}
+
+/**
+ * Returns true for a change that was rolled back only because its result cannot be shown: it is then made again, with
+ * geometries as they are stored.
+ */
+export const isUnshowable = (error: unknown, form: GeometryForm) =>
+  isGeometryFailure(error) && form === 'converted'
+
+/** Returns the error of a change for its client. @param latest the statement that was sent last */
+export async function describeFailure(
+  error: unknown,
+  { database, collection, system }: Changing,
+  latest: ChangeStatement | undefined,
+): Promise<unknown> {
+  if (error instanceof RefusedChange && latest) return describeRefusal(error, collection, latest, database)
+  if (isProjectionFailure(error) && latest?.targets.some(isGeometry))
+    return invalidFeature([{ pointer: '/geometry', detail: outsideOf(system) }])
+  return error
+}
+
+type Changing = {
+  readonly database: Database
+  readonly collection: Collection
+  /** The system of the coordinates that were sent. */
+  readonly system: CoordinateSystem
 }
 
 const isGeometry = (target: Target | undefined) =>
   target !== undefined && 'member' in target && target.member === 'geometry'
 
 /** One attempt at a change: its statements run in one transaction if it has a key, otherwise each in its own. */
-type Attempt = {
+export type Attempt = {
   /** Form of the geometry in the features that it returns. */
   readonly form: GeometryForm
   readonly query: Query
@@ -192,6 +246,21 @@ type Attempt = {
   /** Runs statements in one transaction in any case. */
   readonly together: <T>(part: (attempt: Attempt) => Promise<T>) => Promise<T>
 }
+
+/**
+ * Returns an attempt in a transaction that is open.
+ * @param note returns the statement of a change that is about to be sent
+ */
+export const attemptWithin = (
+  query: Query,
+  form: GeometryForm,
+  note: (change: ChangeStatement) => Statement,
+): Attempt => ({
+  form,
+  query,
+  change: (change) => query(note(change)),
+  together: (part) => part(attemptWithin(query, form, note)),
+})
 
 /** Changes a feature by one statement: condition and change see the same row, so only one of two racing changes wins. */
 async function changeOne(

@@ -1,14 +1,16 @@
 // Owns changes of all features that meet a condition: they are counted first, and changed in the same transaction.
 
-import type { Database } from '../../database/contract.ts'
+import type { Database, Query } from '../../database/contract.ts'
 import { combine, compileFragment } from '../../database/fragment.ts'
 import { isGeometryFailure, RefusedChange } from '../../database/outcome.ts'
 import { sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { gatewayError } from '../../errors.ts'
 import { type Collection, cellColumn, tableOf } from '../collections/collection.ts'
+import type { FilterFunctions } from '../filter/functions.ts'
 import { nameCalls } from '../query/call-failure.ts'
-import { cellsToLookIn } from '../query/item-query.ts'
+import { cellsToLookIn, type ItemParameters, planConditions } from '../query/item-query.ts'
+import { isUnlocated, locate, planPlaces } from '../query/locate.ts'
 import { nextTime } from '../query/modification-time.ts'
 import { homeOf } from '../sharding/feature-id.ts'
 import { compileForget } from '../sharding/forwarding.ts'
@@ -35,26 +37,52 @@ export type Selection = { readonly collection: Collection; readonly conditions: 
 /** Most features that a change concerns if the client allows no other number: a wrong filter then does little harm. */
 export const DEFAULT_MAX_AFFECTED = 1_000
 
+/**
+ * Plans which features a change concerns: those that meet all conditions. Its caller makes sure that there is one.
+ * @param own names of the parameters that are none of the collection's properties
+ * @throws GatewayError naming the parameter
+ */
+export async function planSelection(
+  database: Database,
+  parameters: ItemParameters,
+  collection: Collection,
+  functions: FilterFunctions,
+  own?: readonly string[],
+): Promise<Selection> {
+  const places = planPlaces(parameters, collection, functions)
+  const located = isUnlocated(places)
+    ? await locate({ database, deadline: new AbortController().signal }, places)
+    : places
+  return { collection, conditions: planConditions(parameters, collection, functions, own, located) }
+}
+
 /** Returns the number of features that meet the conditions. @throws GatewayError */
 export async function countSelection(database: Database, selection: Selection): Promise<SelectionReport> {
-  const counted = await database
-    .write(compileCount(selection), { isRepeatable: true })
-    .catch((error) => translate(error, selection))
+  const counted = await database.write(compileCount(selection), { isRepeatable: true }).catch((error) => {
+    throw translate(error, selection)
+  })
   return { numberMatched: countOf(counted), numberChanged: 0 }
 }
 
+/** A change of all features that meet conditions, which can be made in any transaction. */
+export type SelectionPlan = {
+  readonly collection: Collection
+  /** @throws GatewayError, too-many-affected if they are more than may be changed; and the errors of `describe` */
+  readonly make: (query: Query) => Promise<SelectionReport>
+  /** Returns an error of the change for its client. */
+  readonly describe: (error: unknown, database: Database) => Promise<unknown>
+}
+
 /**
- * Changes or removes all features that meet the conditions.
+ * Plans a change or the removal of all features that meet the conditions.
  * @param patch a merge patch whose properties each of them gets; undefined to remove them
- * @throws GatewayError, too-many-affected if they are more than `most`; then nothing has changed
+ * @param most features that may be changed
  */
-export async function changeSelection(
-  database: Database,
-  key: IdempotencyKey | undefined,
+export function planSelectionChange(
   selection: Selection,
   patch: ItemBody | undefined,
   most: number,
-): Promise<Done> {
+): SelectionPlan {
   const { collection } = selection
   const change = patch ? compileUpdate(selection, patch) : compileRemoval(selection)
   const check = (count: number) => {
@@ -65,23 +93,38 @@ export async function changeSelection(
       { numberMatched: count },
     )
   }
+  return {
+    collection,
+    async make(query) {
+      const numberMatched = check(countOf(await query(compileCount(selection))))
+      const rows = await query(change.statement)
+      // Others may have become ones that meet the conditions meanwhile.
+      const numberChanged = check(change.isRemoval ? rows.length : countOf(rows))
+      if (change.isRemoval) for (const statement of forgetMoved(collection, rows)) await query(statement)
+      return { numberMatched, numberChanged }
+    },
+    describe: async (error, database) =>
+      error instanceof RefusedChange
+        ? describeRefusal(error, collection, change, database)
+        : translate(error, selection),
+  }
+}
+
+/**
+ * Changes all features that meet the conditions, as planned.
+ * @throws GatewayError; then nothing has changed
+ */
+export async function changeSelection(
+  database: Database,
+  key: IdempotencyKey | undefined,
+  { collection, make, describe }: SelectionPlan,
+): Promise<Done> {
   try {
     return await changeManyOnce(database, key, collection, {
-      begin: async () => {},
-      drain: async () => {},
-      async make(query) {
-        const numberMatched = check(countOf(await query(compileCount(selection))))
-        const rows = await query(change.statement)
-        // Others may have become ones that meet the conditions meanwhile.
-        const numberChanged = check(change.isRemoval ? rows.length : countOf(rows))
-        if (change.isRemoval) for (const statement of forgetMoved(collection, rows)) await query(statement)
-        const report: SelectionReport = { numberMatched, numberChanged }
-        return { kind: 'many', report: JSON.stringify(report) }
-      },
+      make: async (query) => ({ kind: 'many', report: JSON.stringify(await make(query)) }),
     })
   } catch (error) {
-    if (error instanceof RefusedChange) throw await describeRefusal(error, collection, change, database)
-    return translate(error, selection)
+    throw await describe(error, database)
   }
 }
 
@@ -102,16 +145,16 @@ export function parseSelectionPatch(given: unknown, collection: Collection, read
 
 const countOf = ([row]: readonly Row[]) => Number(row![0])
 
-/** @throws GatewayError for a condition that cannot be computed for a feature; otherwise the error itself */
-function translate(error: unknown, { conditions }: Selection): never {
+/** Returns the error of a condition that cannot be computed for a feature; any other error as it is. */
+function translate(error: unknown, { conditions }: Selection): unknown {
   if (isGeometryFailure(error))
-    throw gatewayError(
+    return gatewayError(
       'parameter-invalid',
       'The condition cannot be computed for the geometry of a feature; nothing was changed. Leave such features out by another condition.',
       { parameter: 'filter' },
       error as Error,
     )
-  throw nameCalls(error, { calls: conditions.flatMap(({ calls }) => calls ?? []) })
+  return nameCalls(error, { calls: conditions.flatMap(({ calls }) => calls ?? []) })
 }
 
 const partsOf = ({ collection, conditions }: Selection) => {

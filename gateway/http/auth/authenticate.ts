@@ -60,11 +60,36 @@ export function authenticate(
     const caller = await senderOf(request, reply)
     request.caller = caller
     const { collectionId } = request.params as { collectionId: string }
-    const group = GROUP_OF_METHOD[request.method]!
-    // The scope of a key does not depend on which collections there are, and neither does this answer.
-    if (caller.key) checkKey(caller, collectionId, group, reply)
-    if (!hasOwnRights(caller.key)) checkAmong(group, request, visible.get(request, collectionId), reply)
+    checkChange(GROUP_OF_METHOD[request.method]!, request, collectionId, reply, visible)
   })
+}
+
+/**
+ * Checks, before a body is read, that the caller changes features of some collection. Which ones it may change, a route of
+ * `scope` checks when it knows them, by `checkChange`.
+ */
+export function authenticateSender(scope: FastifyInstance, access: AuthenticateOptions) {
+  const senderOf = makeSender(access)
+  scope.addHook('onRequest', async (request, reply) => {
+    const caller = await senderOf(request, reply)
+    request.caller = caller
+    if (caller.key && !caller.key.canWrite)
+      throw insufficient(reply, `${caller.title} is for reading only.`, {})
+  })
+}
+
+/** Checks that the caller of a change may make it in a collection. @throws GatewayError collection-not-found, permission-missing */
+export function checkChange(
+  group: Group,
+  request: FastifyRequest,
+  collection: string,
+  reply: FastifyReply,
+  visible: VisibleCollections,
+) {
+  const caller = principalOf(request)
+  // The scope of a key does not depend on which collections there are, and neither does this answer.
+  if (caller.key) checkKey(caller, collection, group, reply)
+  if (!hasOwnRights(caller.key)) checkAmong(group, request, visible.get(request, collection), reply)
 }
 
 /**

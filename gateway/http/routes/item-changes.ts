@@ -15,13 +15,13 @@ import {
   countSelection,
   DEFAULT_MAX_AFFECTED,
   parseSelectionPatch,
-  type Selection,
+  planSelection,
+  planSelectionChange,
 } from '../../features/changes/selection-change.ts'
-import type { Capabilities, Collection } from '../../features/collections/collection.ts'
+import type { Collection } from '../../features/collections/collection.ts'
 import type { FilterFunctions } from '../../features/filter/functions.ts'
 import { GEOJSON } from '../../features/formats/geojson.ts'
-import { type ItemParameters, planConditions } from '../../features/query/item-query.ts'
-import { isUnlocated, locate, planPlaces } from '../../features/query/locate.ts'
+import type { ItemParameters } from '../../features/query/item-query.ts'
 import type { Unshown } from '../../features/query/unshown.ts'
 import { answerOptions, setSpelled } from '../allowed-methods.ts'
 import type { Answers } from '../answers.ts'
@@ -32,6 +32,7 @@ import {
   makeIdentification,
 } from '../auth/authenticate.ts'
 import { acceptBodies, acceptStreams, FEATURE_TYPES, PATCH_TYPES } from '../body.ts'
+import { type Capability, reasonAgainst } from '../capability.ts'
 import { changeConsistency, consistencyHeaders } from '../consistency-headers.ts'
 import { boxParameters, selectionParameters, takeDraft } from '../feature-parameters.ts'
 import {
@@ -47,7 +48,7 @@ import {
 import { sendLastModified } from '../http-date.ts'
 import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '../idempotency.ts'
 import { openBody } from '../open-body.ts'
-import { applyPreference, preferenceOf } from '../prefer.ts'
+import { applyPreference, maxAffectedOf, preferenceOf } from '../prefer.ts'
 import {
   changeProblems,
   collectionParams,
@@ -310,7 +311,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       'dry-run'?: boolean
     }
     checkConditionOfMany(request, collection, !isDryRun && requiresCondition(collection))
-    const most = maxAffectedOf(request)
+    const most = maxAffectedOf(request, DEFAULT_MAX_AFFECTED)
     const patch =
       request.method === 'PATCH'
         ? parseSelectionPatch(request.body, collection, {
@@ -318,43 +319,33 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
             isLenient: preferenceOf(request, 'handling') === 'lenient',
           })
         : undefined
-    const places = planPlaces(parameters, collection, functions())
     const database = await views.openForChange(request)
-    const located = isUnlocated(places)
-      ? await locate({ database, deadline: new AbortController().signal }, places)
-      : places
-    const conditions = planConditions(parameters, collection, functions(), SELECTION_PARAMETERS, located)
-    if (conditions.length === 0)
+    const selection = await planSelection(database, parameters, collection, functions(), SELECTION_PARAMETERS)
+    if (selection.conditions.length === 0)
       throw gatewayError(
         'parameter-invalid',
         `${request.method} of items needs a condition: filter, bbox, datetime or a property; filter=true selects all features.`,
         { parameter: 'filter', example: "name = 'x'" },
       )
-    const selection: Selection = { collection, conditions }
     if (isDryRun) return reply.send(await countSelection(database, selection))
     if (preferenceOf(request, 'max-affected') !== undefined) applyPreference(reply, `max-affected=${most}`)
     const key = await keyOfChange(request, idempotencyKeys, [
       request.url.split('?', 2)[1] ?? '',
       String(most),
     ])
-    const done = await changeSelection(database, key, selection, patch, most)
+    const done = await changeSelection(database, key, planSelectionChange(selection, patch, most))
     tellRepeated(reply, done)
     return reply.type('application/json').send(done.kind === 'many' ? done.report : '')
   }
-  const find = (request: FastifyRequest, action: keyof Capabilities & `can${string}`): Collection => {
+  const find = (request: FastifyRequest, action: Capability): Collection => {
     const collection = visible.get(request, (request.params as { collectionId: string }).collectionId)
-    if (collection.capabilities?.[action]) return collection
-    if (!visible.knowsCapabilities)
-      throw gatewayError(
-        'database-unavailable',
-        'No primary has answered since this gateway started; try again.',
-      )
+    const reason = reasonAgainst(collection, action, visible)
+    if (reason === undefined) return collection
     const isItem = 'featureId' in (request.params as object)
-    throw gatewayError(
-      'method-not-allowed',
-      `${request.method} is not possible here: ${reasonOf(collection)}.`,
-      { allow: allowOf(collection, isItem), collection: collection.id },
-    )
+    throw gatewayError('method-not-allowed', `${request.method} is not possible here: ${reason}.`, {
+      allow: allowOf(collection, isItem),
+      collection: collection.id,
+    })
   }
   const requiresCondition = (collection: Collection) =>
     collection.requiresPrecondition ?? requiresPrecondition
@@ -651,16 +642,6 @@ const SELECTION_METHODS = [
   },
 ] as const
 
-/** Returns how many features may be changed. @throws GatewayError, because a limit that is not understood protects nothing */
-function maxAffectedOf(request: FastifyRequest): number {
-  const given = preferenceOf(request, 'max-affected')
-  if (given === undefined) return DEFAULT_MAX_AFFECTED
-  if (/^\d{1,9}$/.test(given)) return Number(given)
-  throw gatewayError('header-invalid', 'Prefer: max-affected must be a number, as in max-affected=5000.', {
-    header: 'Prefer',
-  })
-}
-
 /** @param may returns true if the caller is in a group */
 function allowOf({ capabilities }: Collection, isItem: boolean, may = (_group: Group) => true): string[] {
   const { canCreate, canUpdate, canRemove } = capabilities ?? {}
@@ -672,11 +653,4 @@ function allowOf({ capabilities }: Collection, isItem: boolean, may = (_group: G
     ...(canRemove && may('removers') ? ['DELETE'] : []),
     'OPTIONS',
   ]
-}
-
-function reasonOf({ id, idColumn, capabilities }: Collection): string {
-  if (capabilities) return `the gateway's database role may not do this to the table of ${id}`
-  return idColumn
-    ? `features of ${id} can only be read`
-    : `features of ${id} have no key of a single column, by which they could be found again`
 }

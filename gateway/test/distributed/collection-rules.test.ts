@@ -77,13 +77,17 @@ const as = async (name: string | undefined) =>
 const get = async (path: string, name?: string, headers: Record<string, string> = {}) =>
   client(path, { headers: { ...headers, ...(await as(name)) } })
 const status = async (path: string, name?: string) => (await get(path, name)).status
+const typeOf = (method: string, path: string) =>
+  path === '/transactions'
+    ? 'application/json'
+    : method === 'PATCH'
+      ? 'application/merge-patch+json'
+      : 'application/geo+json'
 const send = async (method: string, path: string, name: string | undefined, body?: object) =>
   client(path, {
     method,
     headers: {
-      ...(body
-        ? { 'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/geo+json' }
-        : {}),
+      ...(body ? { 'content-type': typeOf(method, path) } : {}),
       ...(await as(name)),
     },
     ...(body ? { body: JSON.stringify(body) } : {}),
@@ -164,6 +168,23 @@ test('a collection that a caller may not read is like one that does not exist, i
         `${name} ${method} ${path}`,
       )
       assert.ok(hidden!.status >= 400, `${name} ${method} ${path}`)
+    }
+    for (const action of [
+      { action: 'insert', items: [feature(5)] },
+      { action: 'delete', filter: { ids: ['1'] } },
+      { action: 'update', filter: true, properties: { add: [{ name: 'name', value: 'x' }] } },
+    ]) {
+      const [hidden, missing] = await Promise.all(
+        ['aa_secret', 'aa_nothing'].map((collection) =>
+          send('POST', '/transactions', name, { transaction: [{ ...action, collection }] }),
+        ),
+      )
+      assert.deepEqual(
+        comparable(hidden!, 'aa_secret'),
+        comparable(missing!, 'aa_nothing'),
+        `${name} ${action.action}`,
+      )
+      assert.ok([401, 403, 404].includes(hidden!.status), `${name} ${hidden!.status}`)
     }
   }
   assert.deepEqual(await session.query('select name from aa_secret'), [{ name: 'hidden word' }])
@@ -300,6 +321,52 @@ test('each kind of change has its own roles', async () => {
   assert.equal(await codeOf('POST', `${SECRET}/items?mode=upsert`, 'keeper', upsert), forbidden)
   await set('--editors', 'secret-editors')
   assert.equal(await codeOf('POST', `${SECRET}/items?mode=upsert`, 'keeper', upsert), 201)
+})
+
+test('each action of a transaction has the roles of its kind, and one that is not allowed ends all of it', async () => {
+  const actions = {
+    insert: { action: 'insert', collection: 'aa_secret', items: [feature(20)] },
+    update: {
+      action: 'update',
+      collection: 'aa_secret',
+      filter: { ids: [1] },
+      properties: { modify: [{ name: 'name', value: 'together' }] },
+    },
+    replace: {
+      action: 'replace',
+      collection: 'aa_secret',
+      filter: { ids: [1] },
+      properties: { feature: { ...feature(1), properties: { name: 'together' } } },
+    },
+    delete: { action: 'delete', collection: 'aa_secret', filter: { ids: [20] } },
+  }
+  const run = (name: string, ...transaction: object[]) => send('POST', '/transactions', name, { transaction })
+  const { insert, update, replace, delete: removal } = actions
+  for (const [name, refused] of [
+    ['reader', update],
+    ['editor', insert],
+    ['editor', removal],
+    ['keeper', removal],
+    ['open', update],
+    ['all', insert],
+  ] as const) {
+    const { status, json } = await run(name, update, refused)
+    assert.deepEqual([status, json.code], [403, 'permission-missing'], `${name} ${refused.action}`)
+    if (json.errors) assert.match(json.errors[0].pointer, /^\/transaction\/[01]\/collection$/)
+  }
+  assert.deepEqual(
+    await session.query("select count(*)::int as count from aa_secret where name = 'together'"),
+    [{ count: 0 }],
+  )
+  assert.equal((await run('editor', update, replace)).status, 200)
+  assert.equal((await run('keeper', update, insert)).status, 200)
+  assert.equal((await run('secret', update, removal)).status, 200)
+  // A collection that the caller may not change ends what it may.
+  const open = { action: 'insert', collection: 'aa_open', items: [feature(20)] }
+  assert.equal((await run('open', open, update)).status, 403)
+  assert.equal((await run('open', open)).status, 200)
+  assert.deepEqual(await session.query('select count(*)::int as count from aa_open'), [{ count: 2 }])
+  await session.query('delete from aa_open where id = 20')
 })
 
 test('OPTIONS lists what a caller may do', async () => {

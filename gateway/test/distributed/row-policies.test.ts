@@ -244,6 +244,57 @@ test('changes are those that the policy allows', async () => {
   assert.deepEqual(left, [{ region: 'north', count: ROWS / 3 + 1 }])
 })
 
+test('transactions change what the policies of all their collections allow, or nothing', async () => {
+  const run = async (name: string, ...transaction: object[]) =>
+    client('/transactions', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...(await as(name)) },
+      body: JSON.stringify({ transaction }),
+    })
+  const [row] = await session.query<{ id: string }>(
+    "select id::text from row_celled where region = 'north' order by size limit 1",
+  )
+  const set = (collection: string, filter: unknown, value: unknown, name = 'mark') => ({
+    action: 'update',
+    collection,
+    filter,
+    properties: { modify: [{ name, value }] },
+  })
+  const mark = 'mark-north-together'
+  const celled = set('row_celled', { ids: [row!.id] }, mark)
+  const insert = (id: number, region: string) => ({
+    action: 'insert',
+    collection: 'row_field',
+    items: [feature(id, region)],
+  })
+  for (const [name, status, ...actions] of [
+    ['south', 404, insert(201, 'south'), celled],
+    ['north', 403, celled, insert(201, 'south')],
+    ['north', 403, celled, set('row_celled', { ids: [row!.id] }, 'south', 'region')],
+  ] as const) {
+    const answer = await run(name, ...actions)
+    assert.equal(answer.status, status, answer.text)
+    assert.equal(answer.json.errors[0].pointer.split('/')[2], '1', answer.text)
+  }
+  const count = async (table: string, where: string) =>
+    (await session.query<{ count: number }>(`select count(*)::int from ${table} where ${where}`))[0]!.count
+  assert.equal(await count('row_celled', `mark = '${mark}'`), 0)
+  assert.equal(await count('row_field', 'id = 201'), 0)
+  const done = await run('north', celled, insert(201, 'north'), {
+    action: 'delete',
+    collection: 'row_field',
+    filter: 'id >= 200',
+  })
+  assert.equal(done.status, 200, done.text)
+  assert.equal(await count('row_celled', `mark = '${mark}'`), 1)
+  assert.equal(await count('row_field', 'id = 201'), 0)
+  // A condition selects the rows of the caller alone.
+  const all = await run('south', set('row_celled', "region IN ('north', 'south')", 'mark-south-all'))
+  assert.equal(all.status, 200, all.text)
+  assert.equal(await count('row_celled', "region <> 'south' and mark = 'mark-south-all'"), 0)
+  assert.ok(all.json.summary.totalUpdated > 0)
+})
+
 const feature = (id: number, region: string) => ({
   type: 'Feature',
   id,

@@ -40,7 +40,7 @@ export function makeClient(url: string, send: typeof fetch = fetch): Client {
     const headers = new Headers(init.headers)
     const sent = [...tokens]
     if (sent.length > 0 && !headers.has('consistency-token')) headers.set('consistency-token', sent.join())
-    if (init.method === 'POST') askForFeature(headers)
+    if (init.method === 'POST' && target.pathname.endsWith('/items')) askForFeature(headers)
     const response = await send(target, { redirect: 'manual', ...init, headers })
     const token = response.headers.get('consistency-token')
     if (token) {
