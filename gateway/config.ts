@@ -138,7 +138,10 @@ export const settings = {
   ephemeral: flag('keep the embedded PostGIS in a temporary folder that is removed at the end', false),
   pgBin: optionalPath('folder of the PostgreSQL programs for the embedded PostGIS'),
   backupTo: optionalPath(
-    'folder for backups of the embedded PostGIS and its log, which goes on at later starts; none ends it',
+    'folder for backups of the embedded PostGIS and its log, or s3://BUCKET/PATH, which goes on at later starts; none ends it',
+  ),
+  backupStore: optionalPath(
+    'file with endpoint, region, key and secret of the S3-compatible store of these backups',
   ),
   backupKey: optionalPath(
     'file with the key of these backups, created if it is missing; by default next to the folder of the data',

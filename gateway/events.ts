@@ -6,6 +6,8 @@ export type Event =
   | { type: 'embedded-started'; socket: string; milliseconds: number }
   /** Its log is archived into a folder from now on; without a backup there, that leads to nothing yet. */
   | { type: 'embedded-archiving'; folder: string; hasBackups: boolean }
+  /** Its log cannot be archived now; it is kept until that works. */
+  | { type: 'archive-missing'; folder: string; error: Error }
   | { type: 'embedded-stopped'; milliseconds: number }
   | { type: 'embedded-died'; code: number | null; signal: string | null; log: string }
   | { type: 'database-awaited'; error: Error }

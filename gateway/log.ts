@@ -7,6 +7,7 @@ type Level = 'debug' | 'info' | 'warn' | 'error'
 
 const LEVELS: Partial<Record<Event['type'], Level>> = {
   'embedded-recovered': 'warn',
+  'archive-missing': 'warn',
   'embedded-died': 'error',
   'database-awaited': 'warn',
   'import-advanced': 'debug',

@@ -71,7 +71,7 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
   tessera backups [--verify] [--json]          list its backups, and read whether each file is as it was written
   tessera restore [--to TIME]                  return to the end of the archived log, or to a time; what is there is kept aside
     --into FOLDER                              restore into another folder, next to what there is
-    --from FOLDER, --backup-key FILE           from other backups than those of this database
+    --from FOLDER, --backup-key FILE           from other backups than those of this database; --backup-store FILE for s3://…
   tessera migrate                              bring Tessera's own tables up to date
   tessera doctor                               look for what is wrong with database, roles, tables and settings, and say what to do
     --json                                     for programs

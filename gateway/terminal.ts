@@ -23,6 +23,8 @@ function sentenceOf(event: Event): string | undefined {
       return `Embedded PostGIS is up (${seconds(event.milliseconds)}); psql -h ${event.socket} -U tessera_read tessera`
     case 'embedded-archiving':
       return `Its log is archived in ${event.folder}${event.hasBackups ? '' : '; there is no backup yet: tessera backup creates one'}.`
+    case 'archive-missing':
+      return `Its log cannot be archived in ${event.folder}, and is kept until that works: ${event.error.message}`
     case 'embedded-died':
       return `PostgreSQL ended unexpectedly (${event.signal ?? event.code}):\n${event.log}`
     case 'embedded-stopped':

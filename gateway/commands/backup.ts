@@ -1,9 +1,9 @@
 // Owns `tessera backup` and `tessera backups`: copies the embedded database, and lists what was copied.
 
-import { resolve } from 'node:path'
 import { type Config, ConfigError, isEmbedded, readConfig } from '../config.ts'
 import { dataFolderOf } from '../database/embedded.ts'
 import {
+  addressOf,
   type Backup,
   backUp,
   joinPgBackRest,
@@ -42,7 +42,7 @@ export async function runBackup(args: readonly string[]) {
       path: (await programsOf(config)).path,
     })
     const { folder } = pgbackrest.repository
-    if (config.backupTo !== undefined && resolve(config.backupTo) !== folder)
+    if (config.backupTo !== undefined && addressOf(config.backupTo) !== folder)
       throw new ConfigError(
         `The Tessera that runs on ${config.data} archives its log in ${folder}; stop it to choose another folder.`,
       )

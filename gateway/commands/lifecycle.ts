@@ -48,7 +48,12 @@ export async function openEmbedded(config: Config, cleanup: Cleanup, canShare: b
     folder: config.ephemeral ? undefined : config.data,
     ...(await programsOf(config)),
     canShare,
-    backups: { folder: config.backupTo, keyFile: config.backupKey, kept: config.backupsKept },
+    backups: {
+      folder: config.backupTo,
+      store: config.backupStore,
+      keyFile: config.backupKey,
+      kept: config.backupsKept,
+    },
     emit,
   })
   // Registered before the start has finished: after a signal during the start, the cleanup waits for the server

@@ -2,7 +2,7 @@
 
 import { resolve } from 'node:path'
 import { ConfigError, isEmbedded, readConfig } from '../config.ts'
-import { defaultKeyFile, readRepository } from '../database/embedded-backup.ts'
+import { addressOf, defaultKeyFile, readRepository } from '../database/embedded-backup.ts'
 import { archiveNow, restoreEmbedded } from '../database/embedded-restore.ts'
 import { openTerminal } from '../terminal.ts'
 import { abortedBy } from './backup.ts'
@@ -13,14 +13,16 @@ export async function runRestore(args: readonly string[]) {
   if (positionals.length > 0)
     throw new ConfigError(`restore takes no argument such as ${positionals[0]}; the time is that of --to.`)
   if (!isEmbedded(config)) throw new ConfigError(OTHERS_BACKUPS)
-  const { data, backupKey } = config
+  const { data, backupKey, backupStore } = config
   const target = options.to === undefined ? undefined : pastTime(options.to)
   const own = await readRepository(data)
   if (!own && options.from === undefined)
     throw new ConfigError(`The database in ${data} has no backups; name the folder of others with --from.`)
-  const folder = options.from === undefined ? own!.folder : resolve(options.from)
+  const folder = options.from === undefined ? own!.folder : addressOf(options.from)
   const isOwn = folder === own?.folder
   const keyFile = resolve(backupKey ?? (isOwn ? own!.keyFile : defaultKeyFile(data)))
+  const ownStore = isOwn ? own!.store : undefined
+  const store = backupStore === undefined ? ownStore : resolve(backupStore)
   const root = options.into ?? data
   const say = (line: string) => process.stdout.write(`${line}\n`)
   const interruptedBy = await runUntilSignal(openTerminal(process.stderr), async (cleanup) => {
@@ -29,7 +31,7 @@ export async function runRestore(args: readonly string[]) {
     const { lastChangeAt, former } = await abortedBy(cleanup, (signal) =>
       restoreEmbedded({
         root,
-        repository: { folder, keyFile, kept: own?.kept ?? 1 },
+        repository: { folder, store, keyFile, kept: own?.kept ?? 1 },
         target,
         ...programs,
         report: say,

@@ -7,6 +7,7 @@ import { chown, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'n
 import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import { isStore, parseStore, storeOptions } from './backup-store.ts'
 import {
   asOwner,
   backupsArgument,
@@ -19,7 +20,10 @@ import { parseLsn } from './lsn.ts'
 
 /** Backups of a server and of its log. */
 export type Repository = {
+  /** A folder, or the address of a store. */
   readonly folder: string
+  /** File with the settings of the store; undefined for a folder. */
+  readonly store?: string | undefined
   /** File with the key that encrypts them. */
   readonly keyFile: string
   /** Number of full backups that are kept, with all that builds on them. */
@@ -27,7 +31,13 @@ export type Repository = {
 }
 
 /** What an operator wants; what is undefined stays as it was. The folder `none` ends the backups. */
-export type BackupWish = { readonly [Name in keyof Repository]: Repository[Name] | undefined }
+export type BackupWish = { readonly [Name in keyof Repository]-?: Repository[Name] | undefined }
+
+/** Returns what an operator has named, as it means from everywhere. */
+export const addressOf = (folder: string) => (isStore(folder) ? folder : resolve(folder))
+
+/** Returns the folder that a program needs as a descriptor; undefined for a store. */
+export const handedFolderOf = ({ folder }: Repository) => (isStore(folder) ? undefined : folder)
 
 const NONE = 'none'
 const DEFAULT_KEPT = 2
@@ -67,33 +77,54 @@ export async function settleRepository(
   root: string,
   wish: BackupWish,
   owner: Owner | undefined,
+  path: string,
 ): Promise<Repository | undefined> {
   if (wish.folder === NONE) {
     await forgetRepository(root)
     return undefined
   }
   const known = await readRepository(root)
-  const folder = wish.folder === undefined ? known?.folder : resolve(wish.folder)
+  const folder = wish.folder === undefined ? known?.folder : addressOf(wish.folder)
   if (folder === undefined) return undefined
-  const keyFile = resolve(wish.keyFile ?? known?.keyFile ?? defaultKeyFile(root))
-  const repository: Repository = { folder, keyFile, kept: wish.kept ?? known?.kept ?? DEFAULT_KEPT }
+  const isOwn = folder === known?.folder
+  const store = wish.store ?? (isOwn ? known.store : undefined)
+  const repository: Repository = {
+    folder,
+    store: isStore(folder) && store !== undefined ? resolve(store) : undefined,
+    keyFile: resolve(wish.keyFile ?? known?.keyFile ?? defaultKeyFile(root)),
+    kept: wish.kept ?? known?.kept ?? DEFAULT_KEPT,
+  }
+  if (!isStore(folder)) await makeFolder(root, folder, isOwn, owner)
+  if (!isOwn) await claim(repository, owner, path)
+  await writeRepository(root, repository)
+  return repository
+}
+
+/**
+ * Looks whether there is nothing yet, and creates the key if it is missing: the file of a key that nothing is encrypted with
+ * would be taken for that of backups.
+ */
+async function claim(repository: Repository, owner: Owner | undefined, path: string) {
+  const { folder, keyFile } = repository
+  await withWorkFolder(owner, async (workFolder) => {
+    const key = existsSync(keyFile) ? undefined : randomBytes(KEY_BYTES).toString('base64url')
+    const pgbackrest = await openPgBackRest({ repository, path, owner, data: undefined, workFolder, key })
+    if ((await run(pgbackrest, ['repo-ls', 'archive'])).trim() !== '')
+      throw new EmbeddedError(`${folder} has the backups of another database; choose another folder.`)
+    if (key !== undefined) await writeFile(keyFile, `${key}\n`, { mode: 0o600, flag: 'wx' })
+  })
+}
+
+async function makeFolder(root: string, folder: string, isOwn: boolean, owner: Owner | undefined) {
   if (!relative(resolve(root), folder).startsWith('..'))
     throw new EmbeddedError(`${folder} is within ${root}, which it is to survive; choose another folder.`)
-  const isOwn = folder === known?.folder
-  if (!isOwn && existsSync(join(folder, 'archive')))
-    throw new EmbeddedError(`${folder} has the backups of another database; choose another folder.`)
-  if (!existsSync(keyFile)) {
-    if (isOwn)
-      throw new EmbeddedError(`${keyFile} is missing, with which the backups in ${folder} are encrypted.`)
-    await writeFile(keyFile, `${randomBytes(KEY_BYTES).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' })
-  }
+  if (isOwn && !existsSync(folder))
+    throw new EmbeddedError(`${folder} is missing, which has the backups; --backup-to names another folder.`)
   if (!existsSync(folder)) {
     await mkdir(dirname(folder), { recursive: true })
     await mkdir(folder, { mode: 0o700 })
   }
   if (owner) await chown(folder, owner.uid, owner.gid)
-  await writeRepository(root, repository)
-  return repository
 }
 
 /** pgBackRest on the backups of one server. */
@@ -115,20 +146,28 @@ export type PgBackRestOptions = Pick<PgBackRest, 'repository' | 'owner' | 'data'
   readonly workFolder: string
   /** Folder of the socket of the server; undefined if it does not run. */
   readonly socket?: string
+  /** The key of the backups; by default that of their file. */
+  readonly key?: string | undefined
 }
 
-/** Writes pgBackRest's configuration. @throws EmbeddedError if it is not installed, or if the key cannot be read */
+/**
+ * Writes pgBackRest's configuration.
+ * @throws EmbeddedError if it is not installed, or if the key or the settings of the store cannot be read
+ */
 export async function openPgBackRest(options: PgBackRestOptions): Promise<PgBackRest> {
   const { repository, path, owner, data, workFolder } = options
   const configuration = configurationIn(workFolder)
   const program = findPgBackRest(path)
-  const key = (await readFile(repository.keyFile, 'utf8').catch(() => '')).trim()
+  const key = options.key ?? (await readFile(repository.keyFile, 'utf8').catch(() => '')).trim()
   if (!/^\S+$/.test(key))
     throw new EmbeddedError(
       `${repository.keyFile} must have the key of the backups, one line without spaces; --backup-key FILE names another one.`,
     )
-  await writeFile(configuration, render(options, key), { mode: 0o600 })
-  if (owner) await chown(configuration, owner.uid, owner.gid)
+  const write = async (file: string, text: string) => {
+    await writeFile(file, text, { mode: 0o600 })
+    if (owner) await chown(file, owner.uid, owner.gid)
+  }
+  await write(configuration, render(options, key, await readPlace(repository, owner, workFolder, write)))
   return { repository, program, configuration, owner, data }
 }
 
@@ -160,9 +199,36 @@ export async function joinPgBackRest(
   return { repository, program: findPgBackRest(path), configuration, owner, data }
 }
 
-function render({ repository, owner, data, workFolder, socket }: PgBackRestOptions, key: string): string {
+/** Returns the options that say where the backups are. @param write writes a file that pgBackRest can read */
+async function readPlace(
+  { folder, store }: Repository,
+  owner: Owner | undefined,
+  workFolder: string,
+  write: (file: string, text: string) => Promise<void>,
+): Promise<Readonly<Record<string, string>>> {
+  if (!isStore(folder)) return { 'repo1-path': backupsArgument(owner, folder) }
+  if (store === undefined)
+    throw new EmbeddedError(
+      `${folder} needs a file with its endpoint and its credentials: --backup-store FILE.`,
+    )
+  const read = (file: string) =>
+    readFile(file, 'utf8').catch((cause) => {
+      throw new EmbeddedError(`${file}: cannot be read (${cause.code}).`, { cause })
+    })
+  const settings = parseStore(folder, store, await read(store))
+  if (settings.ca === undefined) return storeOptions(settings, undefined)
+  const ca = join(workFolder, 'store-ca.pem')
+  await write(ca, await read(resolve(dirname(store), settings.ca)))
+  return storeOptions(settings, ca)
+}
+
+function render(
+  { repository, owner, data, workFolder, socket }: PgBackRestOptions,
+  key: string,
+  place: Readonly<Record<string, string>>,
+): string {
   const options = {
-    'repo1-path': backupsArgument(owner, repository.folder),
+    ...place,
     'repo1-cipher-type': 'aes-256-cbc',
     'repo1-cipher-pass': key,
     // Small files are stored together; each would be a file of the folder otherwise.
@@ -226,7 +292,9 @@ export const recoverySettings = (pgbackrest: PgBackRest): Readonly<Record<string
 async function run(pgbackrest: PgBackRest, args: readonly string[], signal?: AbortSignal): Promise<string> {
   const { program, configuration, repository, owner, data } = pgbackrest
   const folders = await Promise.all(
-    [data, repository.folder].map((folder) => (folder === undefined ? undefined : open(folder, 'r'))),
+    [data, handedFolderOf(repository)].map((folder) =>
+      folder === undefined ? undefined : open(folder, 'r'),
+    ),
   )
   try {
     const child = spawn(program, [`--config=${configuration}`, `--stanza=${STANZA}`, ...args], {
@@ -258,19 +326,20 @@ async function run(pgbackrest: PgBackRest, args: readonly string[], signal?: Abo
 }
 
 /** Prepares the archive of a server that runs. @returns false if there is no backup yet */
-export async function beginArchive(pgbackrest: PgBackRest): Promise<boolean> {
-  if (!existsSync(join(pgbackrest.repository.folder, ARCHIVE, 'archive.info')))
-    await run(pgbackrest, ['stanza-create'])
-  await archiveHistory(pgbackrest)
-  return (await listBackups(pgbackrest)).length > 0
+export async function beginArchive(pgbackrest: PgBackRest, signal: AbortSignal): Promise<boolean> {
+  const infos = await readInfos(pgbackrest, signal)
+  if (infos.some(({ status }) => UNPREPARED.includes(status.code)))
+    await run(pgbackrest, ['stanza-create'], signal)
+  await archiveHistory(pgbackrest, signal)
+  return infos.some(({ backup = [] }) => backup.length > 0)
 }
 
 /** Pushes the histories of timelines that the archive lacks: a restore creates one, while the server does not archive. */
-async function archiveHistory(pgbackrest: PgBackRest) {
+async function archiveHistory(pgbackrest: PgBackRest, signal: AbortSignal) {
   const data = pgbackrest.data!
   const own = (await readdir(join(data, 'pg_wal'))).filter((name) => HISTORY.test(name))
   if (own.length === 0) return
-  const archived = new Set((await listArchive(pgbackrest)).map(({ name }) => name))
+  const archived = new Set((await listArchive(pgbackrest, signal)).map(({ name }) => name))
   for (const name of own.filter((name) => !archived.has(name)))
     await run(pgbackrest, ['archive-push', `${dataArgument(pgbackrest.owner, data)}/pg_wal/${name}`])
 }
@@ -311,17 +380,24 @@ type Info = {
   }[]
 }
 
-/** pgBackRest's code for backups that it cannot read. */
+/** pgBackRest's codes for a place that has no backups and no log yet, and for one that it cannot read. */
+const UNPREPARED: readonly number[] = [1, 3]
 const UNREADABLE = 99
 
-/** Returns the backups, in the order of time. @throws EmbeddedError if they cannot be read, for example with this key */
-export async function listBackups(pgbackrest: PgBackRest): Promise<readonly Backup[]> {
-  const text = await run(pgbackrest, ['info', '--output=json'])
+/** @throws EmbeddedError if the backups cannot be read, for example with this key */
+async function readInfos(pgbackrest: PgBackRest, signal?: AbortSignal): Promise<readonly Info[]> {
+  const text = await run(pgbackrest, ['info', '--output=json'], signal)
   // pgBackRest does not escape what is in a message, such as line breaks.
   const infos: Info[] = JSON.parse(text.replaceAll(/\p{Cc}+/gu, ' '))
   for (const { status } of infos)
     if (status.code === UNREADABLE)
       throw new EmbeddedError(`The backups cannot be read, perhaps with another key: ${status.message}`)
+  return infos
+}
+
+/** Returns the backups, in the order of time. @throws EmbeddedError if they cannot be read, for example with this key */
+export async function listBackups(pgbackrest: PgBackRest): Promise<readonly Backup[]> {
+  const infos = await readInfos(pgbackrest)
   return infos.flatMap(({ db = [], backup = [] }) =>
     backup.map(({ label, type, database, timestamp, archive, lsn, info }) => ({
       label,
@@ -346,9 +422,12 @@ export const SEGMENT = /^[0-9A-F]{24}$/
 export const timelineOf = (name: string) => Number.parseInt(name.slice(0, 8), 16)
 
 /** Returns the files of the archived log, in the order of their names. */
-export async function listArchive(pgbackrest: PgBackRest): Promise<readonly ArchivedFile[]> {
+export async function listArchive(
+  pgbackrest: PgBackRest,
+  signal?: AbortSignal,
+): Promise<readonly ArchivedFile[]> {
   const listed: Record<string, { readonly type: string; readonly time?: number }> = JSON.parse(
-    await run(pgbackrest, ['repo-ls', '--recurse', '--output=json', ARCHIVE]),
+    await run(pgbackrest, ['repo-ls', '--recurse', '--output=json', ARCHIVE], signal),
   )
   return Object.entries(listed)
     .map(([path, { time = 0 }]) => ({

@@ -10,6 +10,7 @@ import {
   type Backup,
   forgetRepository,
   HISTORY,
+  handedFolderOf,
   listArchive,
   listBackups,
   openPgBackRest,
@@ -263,7 +264,7 @@ async function replay(
       socket: workFolder,
       owner,
       log,
-      backups: repository.folder,
+      backups: handedFolderOf(repository),
       settings: {
         ...recoverySettings(pgbackrest),
         ...until,

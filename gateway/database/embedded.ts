@@ -12,7 +12,9 @@ import {
   archivingSettings,
   type BackupWish,
   beginArchive,
+  handedFolderOf,
   openPgBackRest,
+  readRepository,
   settleRepository,
 } from './embedded-backup.ts'
 import {
@@ -111,13 +113,24 @@ export async function startEmbedded({
     if (isEphemeral) await rm(root, { recursive: true, force: true })
   }
   let server: Server | undefined
+  /** What prepares the archive, and what ends that. */
+  let beginning: Promise<void> | undefined
+  const stopping = new AbortController()
+  const end = async ({ child, exited }: Server) => {
+    stopping.abort()
+    await beginning?.catch(() => {})
+    await endProcess(child.pid!)
+    await exited
+  }
   try {
     const data = dataFolderOf(root)
     const installation = await findInstallation(binaries, path, await readMajor(data), root)
     const owner = await findOwner()
     emit({ type: 'embedded-starting', folder: root, binaries: installation.binaries })
     await recover(root, data, emit)
-    const repository = isEphemeral ? undefined : await settleRepository(root, backups, owner)
+    const known = await readRepository(root)
+    const repository = isEphemeral ? undefined : await settleRepository(root, backups, owner, path)
+    const isNew = repository?.folder !== known?.folder
     if (!existsSync(data)) await initialize(installation, root, owner, isEphemeral, repository !== undefined)
     await writeAccessRules(data, owner)
 
@@ -134,7 +147,7 @@ export async function startEmbedded({
       socket,
       owner,
       log,
-      backups: repository?.folder,
+      backups: repository && handedFolderOf(repository),
       settings: {
         // An embedded server is not replicated; at this level COPY into a new table skips the log.
         ...(pgbackrest ? archivingSettings(pgbackrest) : { wal_level: 'minimal' }),
@@ -144,14 +157,23 @@ export async function startEmbedded({
     await bootstrap(socket)
     emit({ type: 'embedded-started', socket, milliseconds: performance.now() - start })
     if (pgbackrest) {
-      const hasBackups = await beginArchive(pgbackrest)
-      emit({ type: 'embedded-archiving', folder: pgbackrest.repository.folder, hasBackups })
+      const { folder } = pgbackrest.repository
+      beginning = beginArchive(pgbackrest, stopping.signal).then(
+        (hasBackups) => emit({ type: 'embedded-archiving', folder, hasBackups }),
+        (error) => {
+          if (isNew) throw error
+          // The server keeps its log until the archive takes it.
+          if (!stopping.signal.aborted) emit({ type: 'archive-missing', folder, error })
+        },
+      )
+      // A store that does not answer must not keep the server from serving; a new one must have answered.
+      if (isNew) await beginning
     }
 
-    const { child, exited } = server
+    const started = server
     let isStopping = false
     const died = new Promise<void>((resolve) => {
-      exited.then(async ({ code, signal }) => {
+      started.exited.then(async ({ code, signal }) => {
         if (isStopping) return
         emit({ type: 'embedded-died', code, signal, log: await lastLines(log) })
         resolve()
@@ -163,14 +185,13 @@ export async function startEmbedded({
       async stop() {
         const stopStart = performance.now()
         isStopping = true
-        await endProcess(child.pid!)
-        await exited
+        await end(started)
         await leave()
         emit({ type: 'embedded-stopped', milliseconds: performance.now() - stopStart })
       },
     }
   } catch (error) {
-    if (server) await endProcess(server.child.pid!)
+    if (server) await end(server)
     await leave()
     throw error
   }

@@ -14,7 +14,7 @@ export async function globalSetup() {
     folder: undefined,
     binaries: undefined,
     path: process.env.PATH ?? '',
-    backups: { folder: undefined, keyFile: undefined, kept: undefined },
+    backups: { folder: undefined, store: undefined, keyFile: undefined, kept: undefined },
     canShare: false,
     emit,
   })
