@@ -188,7 +188,7 @@ export async function describeTable(client: pg.Client, id: string): Promise<Defi
     )
   if (hasRowSecurity)
     throw new ClusterError(
-      `${id} has row level security, which a copy would not have; restore the complete cluster.`,
+      `${id} has row level security, and its copy would be open to all. Restore the complete cluster into another folder (restore --from FOLDER --data OTHER --base-port N), which keeps its policies, and copy the rows that you need.`,
     )
   return definition
 }

@@ -3,20 +3,22 @@
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { backUp, mark } from '../../backup/backup.ts'
-import { restoreCollection, temporaryFolderOf } from '../../backup/restore-collection.ts'
+import { temporaryFolderOf } from '../../backup/restore-collection.ts'
 import { databaseUrls } from '../../database-urls.ts'
 import { startGateways, untilGatewaysServe } from '../../launcher.ts'
+import { findPlace, toolsOf } from '../../place.ts'
 import { makeScratch, openTrial } from '../../scenarios/stage.ts'
 import { untilWhole } from '../../status.ts'
 import { urlOf } from '../../topology.ts'
 import { whyNotBackups } from '../requirements.ts'
 
+const MAIN = join(import.meta.dirname, '../../main.ts')
 const BASE_PORT = 33_000
 const FEATURES = 300
 const WHOLE_TIMEOUT_MS = 60_000
@@ -93,6 +95,8 @@ test('a collection is restored next to the one that there is', {
     type: 'Feature',
     geometry: { type: 'Point', coordinates: [100.25, 50.25] },
   })
+  await trial.query(`create table parcels (id bigint primary key, geom geometry(Point, 4326));
+    alter table parcels enable row level security`)
   const before = await read('roads')
   assert.equal(before.length, FEATURES)
   await mark(cluster, 'before-the-mistake')
@@ -101,21 +105,22 @@ test('a collection is restored next to the one that there is', {
   await trial.query(`update roads set name = 'nobody knows'`)
   const damaged = await read('roads')
 
-  const told: string[] = []
-  const bringBack = (collection: string, as: string) =>
-    restoreCollection({
-      cluster,
-      collection,
-      as,
-      from: backups,
-      keyFile: backupKey,
-      target: 'before-the-mistake',
-      report: (line) => told.push(line),
-    })
+  // A user's command finds the tools next to the folder of the cluster.
+  const tools = toolsOf(cluster.place)
+  symlinkSync(toolsOf(findPlace(undefined, {})), tools)
+  t.after(() => rmSync(tools, { force: true }))
+  /** @returns what the command reports; rejects with its message */
+  const bringBack = async (collection: string, as: string) => {
+    const words = ['--data', cluster.place.folder, '--collection', collection, '--as', as]
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      ...[MAIN, 'restore', ...words, '--to', 'before-the-mistake'],
+    ])
+    return stdout
+  }
   await assert.rejects(bringBack('roads', 'roads'), /There is a table public\.roads already/)
   await assert.rejects(bringBack('roads', 'no good'), /cannot name a collection/)
-  assert.deepEqual(told, [])
-  assert.equal(await bringBack('roads', 'roads_before'), FEATURES)
+  assert.equal(existsSync(temporaryFolderOf(cluster.place.folder)), false)
+  assert.match(await bringBack('roads', 'roads_before'), /^roads_before has the 300 features of roads$/m)
   assert.equal(existsSync(temporaryFolderOf(cluster.place.folder)), false)
 
   await untilServed('roads_before')
@@ -143,5 +148,6 @@ test('a collection is restored next to the one that there is', {
     bringBack('rivers', 'rivers_before'),
     /no collection rivers at that point; it has .*roads/,
   )
+  await assert.rejects(bringBack('parcels', 'parcels_before'), /row level security.*--base-port N/s)
   assert.equal(existsSync(temporaryFolderOf(cluster.place.folder)), false)
 })

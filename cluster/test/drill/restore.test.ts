@@ -8,73 +8,21 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { backUp, mark, takeInventory } from '../../backup/backup.ts'
 import { restore } from '../../backup/restore.ts'
-import { connect, withSuperuser } from '../../database-urls.ts'
 import { faults } from '../../fault.ts'
 import { destroy, findPrimary, startGateways, untilGatewaysServe } from '../../launcher.ts'
-import type { Cluster } from '../../parts.ts'
 import { findPlace, isMade } from '../../place.ts'
 import { makeScratch, openTrial, prepareStage } from '../../scenarios/stage.ts'
-import { TABLE } from '../../scenarios/traffic.ts'
 import { untilWhole } from '../../status.ts'
 import { urlOf } from '../../topology.ts'
 import { whyNotBackups } from '../requirements.ts'
+import { checkRestored, now, write } from './changes.ts'
 
 const BASE_PORT = 31_000
 /** First port of the restored cluster: others, so that it must not look for its nodes where the old one had them. */
 const NEXT_BASE_PORT = 31_600
-const WRITE_TIMEOUT_MS = 5_000
-const PAUSE_MS = 10
 /** Milliseconds of writes around each step, so that there is something in all logs. */
 const BETWEEN_MS = 2_000
 const WHOLE_TIMEOUT_MS = 60_000
-
-/** A change: the ids that one transaction inserted, when it was sent, and when it was acknowledged, if it was. */
-type Change = { readonly ids: readonly number[]; readonly sentAt: number; acknowledgedAt?: number }
-
-/** Writes changes one after the other until `isOver`. @param idsOf the ids of a change by its number */
-async function write(
-  { place, credentials }: Cluster,
-  idsOf: (number: number) => readonly number[],
-  isOver: () => boolean,
-): Promise<Change[]> {
-  const { host, writePort } = place.topology.proxies[0]!
-  const changes: Change[] = []
-  const open = async () => {
-    const client = await connect(
-      credentials,
-      'tessera_write',
-      { host, port: writePort },
-      {
-        query_timeout: WRITE_TIMEOUT_MS,
-        connectionTimeoutMillis: WRITE_TIMEOUT_MS,
-      },
-    )
-    return { client, warnings: [] as unknown[] }
-  }
-  let session: Awaited<ReturnType<typeof open>> | undefined
-  for (let number = 0; !isOver(); number++) {
-    const change: Change = { ids: idsOf(number), sentAt: performance.now() }
-    changes.push(change)
-    try {
-      if (!session) {
-        const opened = await open()
-        opened.client.on('notice', (notice) => opened.warnings.push(notice))
-        session = opened
-      }
-      const values = change.ids.map((_, index) => `($${index + 1})`).join()
-      await session.client.query(`insert into ${TABLE} (id) values ${values}`, [...change.ids])
-      // A commit with a warning is not acknowledged.
-      if (session.warnings.length > 0) throw new Error('not acknowledged')
-      change.acknowledgedAt = performance.now()
-    } catch {
-      session?.client.end().catch(() => {})
-      session = undefined
-    }
-    await sleep(PAUSE_MS)
-  }
-  await session?.client.end()
-  return changes
-}
 
 test('a cluster that was destroyed is restored to a point of all its groups', {
   skip: whyNotBackups(true),
@@ -114,9 +62,9 @@ test('a cluster that was destroyed is restored to a point of all its groups', {
   assert.deepEqual(await untilWhole(cluster.place.topology, cluster.credentials, WHOLE_TIMEOUT_MS), [])
   await backUp(cluster, false, (line) => told.push(line))
   await sleep(BETWEEN_MS)
-  const begun = performance.now()
+  const begun = now()
   await mark(cluster, 'before-the-loss')
-  const ended = performance.now()
+  const ended = now()
   await sleep(BETWEEN_MS)
   const { runs, named, faults: found } = await takeInventory(cluster, true)
   isOver = true
@@ -144,31 +92,7 @@ test('a cluster that was destroyed is restored to a point of all its groups', {
     report: () => {},
   })
   const { topology } = restored.place
-  const rows = await withSuperuser(topology, restored.credentials, (client) =>
-    client.query(`select id::int from ${TABLE}`).then(({ rows }) => rows),
-  )
-  const there = new Set(rows.map(({ id }) => id))
-  const countOf = ({ ids }: Change) => ids.filter((id) => there.has(id)).length
-  const before = changes.filter(({ acknowledgedAt = Number.POSITIVE_INFINITY }) => acknowledgedAt < begun)
-  const after = changes.filter(({ sentAt }) => sentAt > ended)
-  assert.deepEqual(
-    before.filter((change) => countOf(change) < change.ids.length),
-    [],
-    'acknowledged before the point, and lost',
-  )
-  assert.deepEqual(
-    after.filter((change) => countOf(change) > 0),
-    [],
-    'sent after the point, and there',
-  )
-  assert.deepEqual(
-    changes.filter((change) => countOf(change) % change.ids.length > 0),
-    [],
-    'there by half',
-  )
-  // Otherwise the test would prove nothing.
-  for (const some of [before, after])
-    assert.deepEqual([...new Set(some.map(({ ids }) => ids.length))].toSorted(), [1, 2])
+  await checkRestored(restored, changes, begun, ended)
 
   assert.deepEqual(await untilWhole(topology, restored.credentials, WHOLE_TIMEOUT_MS), [])
   await startGateways(restored)

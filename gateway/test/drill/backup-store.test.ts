@@ -1,10 +1,10 @@
-// The drill of a store: SeaweedFS serves S3 over TLS, the embedded PostGIS archives its log and its backups there, its
-// folder is lost, and a restore from the store brings it back. The credentials are seen nowhere.
+// The drill of a store: the embedded PostGIS archives its log and its backups over TLS in moto, which answers as S3 does,
+// except that it takes any credentials. Its folder is lost, and a restore from the store brings it back.
 
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -13,15 +13,16 @@ import { makeClient } from '../support/client.ts'
 import { runTessera, startTessera } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
-const missing = ['weed', 'pgbackrest', 'openssl'].filter(
-  (program) =>
-    !`${process.env.PATH ?? ''}:/usr/bin`.split(':').some((folder) => existsSync(join(folder, program))),
-)
-const reason = `SKIPPED: ${missing.join(', ')} not found; backups in an S3-compatible store were not tested (weed is SeaweedFS)`
+const find = (program: string) =>
+  [...(process.env.PATH ?? '').split(':'), '/usr/bin', '/usr/sbin']
+    .map((folder) => join(folder, program))
+    .find((file) => existsSync(file))
+const missing = ['moto_server', 'haproxy', 'pgbackrest', 'openssl'].filter((program) => !find(program))
+const reason = `SKIPPED: ${missing.join(', ')} not found; backups in an S3-compatible store were not tested (moto[server] is a Python package)`
 if (missing.length > 0) process.stderr.write(`\n*** ${reason} ***\n\n`)
 
-/** First of the ports of SeaweedFS, which uses those 10,000 above them, too. */
-const BASE_PORT = 21_300
+const PLAIN_PORT = 21_300
+const PORT = 21_301
 const SECRET = 'secretOfTheDrill4711'
 const START_MS = 120_000
 
@@ -40,7 +41,7 @@ test('backups in an S3-compatible store survive the loss of the folder', {
   const store = join(folder, 's3.conf')
   writeFileSync(
     store,
-    `endpoint=https://localhost:${BASE_PORT + 4}\nregion=local\nkey=drill\nsecret=${SECRET}\nca=ca.pem\n`,
+    `endpoint=https://localhost:${PORT}\nregion=local\nkey=drill\nsecret=${SECRET}\nca=ca.pem\n`,
   )
   const stopStore = await startStore(folder, ca)
   t.after(stopStore)
@@ -95,8 +96,10 @@ test('backups in an S3-compatible store survive the loss of the folder', {
   const unnamed = await restore()
   assert.match(unnamed.output, /needs a file with its endpoint and its credentials: --backup-store FILE/)
   const wrong = join(folder, 'wrong.conf')
-  writeFileSync(wrong, readFileSync(store, 'utf8').replace(SECRET, 'wrong'))
-  assert.equal((await restore('--backup-store', wrong)).code, 1)
+  writeFileSync(wrong, readFileSync(store, 'utf8').replace('ca=ca.pem\n', ''))
+  const untrusted = await restore('--backup-store', wrong)
+  assert.equal(untrusted.code, 1)
+  assert.match(untrusted.output, /certificate/)
   assert.ok(!existsSync(data))
   const restored = await restore('--backup-store', store, '--to', target.toISOString())
   assert.equal(restored.code, 0, restored.output)
@@ -140,59 +143,43 @@ function makeCertificate(folder: string, ca: string) {
   openssl('x509', '-req', '-in', 'server.csr', '-out', 'server.pem', ...signing)
 }
 
-/** Starts SeaweedFS with a bucket. @returns what ends it */
+/**
+ * Starts moto with a bucket, behind HAProxy, because the TLS of its own server breaks off without a word.
+ * @returns what ends both
+ */
 async function startStore(folder: string, ca: string): Promise<() => Promise<void>> {
-  const identities = [
-    {
-      name: 'drill',
-      credentials: [{ accessKey: 'drill', secretKey: SECRET }],
-      actions: ['Admin', 'Read', 'Write', 'List', 'Tagging'],
-    },
+  const certificate = join(folder, 'both.pem')
+  const parts = ['server.pem', 'server.key'].map((name) => readFileSync(join(folder, name), 'utf8'))
+  writeFileSync(certificate, parts.join(''))
+  const configuration = join(folder, 'haproxy.cfg')
+  writeFileSync(
+    configuration,
+    `defaults
+  mode http
+  timeout client 60s
+  timeout server 60s
+  timeout connect 5s
+listen store
+  bind 127.0.0.1:${PORT} ssl crt ${certificate}
+  server moto 127.0.0.1:${PLAIN_PORT}
+`,
+  )
+  const children = [
+    spawn(find('moto_server')!, ['-H', '127.0.0.1', '-p', String(PLAIN_PORT)], { stdio: 'ignore' }),
+    spawn(find('haproxy')!, ['-db', '-f', configuration], { stdio: 'ignore' }),
   ]
-  writeFileSync(join(folder, 'identities.json'), JSON.stringify({ identities }))
-  mkdirSync(join(folder, 'store'))
-  const options: Record<string, string | number | boolean> = {
-    dir: join(folder, 'store'),
-    ip: '127.0.0.1',
-    'ip.bind': '127.0.0.1',
-    bucket: 'backups',
-    webdav: false,
-    'admin.ui': false,
-    'master.telemetry': false,
-    'master.port': BASE_PORT,
-    'volume.port': BASE_PORT + 1,
-    'filer.port': BASE_PORT + 2,
-    's3.port': BASE_PORT + 3,
-    's3.port.https': BASE_PORT + 4,
-    's3.port.iceberg': 0,
-    's3.port.lance': 0,
-    's3.config': join(folder, 'identities.json'),
-    's3.cert.file': join(folder, 'server.pem'),
-    's3.key.file': join(folder, 'server.key'),
+  const ended = Promise.all(children.map((child) => once(child, 'close')))
+  const create = ['-s', '-o', '/dev/null', '-w', '%{http_code}', '--cacert', ca, '-X', 'PUT']
+  const hasBucket = () => {
+    for (const { exitCode, spawnfile } of children) assert.equal(exitCode, null, `${spawnfile} has ended`)
+    const { stdout } = spawnSync('curl', [...create, `https://localhost:${PORT}/backups`], {
+      encoding: 'utf8',
+    })
+    return stdout === '200'
   }
-  const args = ['mini', ...Object.entries(options).map(([name, value]) => `-${name}=${value}`)]
-  const child = spawn('weed', args, {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, HOME: folder },
-  })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text))
-  const ended = once(child, 'close')
-  const isUp = () => {
-    assert.equal(child.exitCode, null, output)
-    try {
-      const url = `https://localhost:${BASE_PORT + 4}/backups`
-      const code = execFileSync('curl', ['-s', '-o', '/dev/null', '-w', '%{http_code}', '--cacert', ca, url])
-      // Without credentials.
-      return code.toString() === '403'
-    } catch {
-      return false
-    }
-  }
-  await until(isUp, START_MS)
+  await until(hasBucket, START_MS)
   return async () => {
-    child.kill('SIGTERM')
+    for (const child of children) child.kill('SIGTERM')
     await ended
   }
 }
