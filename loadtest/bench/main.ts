@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { measureCausal } from './causal.ts'
 import { measureGateway } from './gateway.ts'
 import type { Duration } from './measure.ts'
+import { measureMemory } from './memory.ts'
 import { measurePeers } from './peers.ts'
 import { measureSharding } from './sharding.ts'
 import { measureTiles } from './tiles.ts'
@@ -24,6 +25,7 @@ const MEASUREMENTS: Record<string, (duration: Duration) => Promise<void>> = {
   sharding: measureSharding,
   causal: measureCausal,
   peers: (duration) => measurePeers({ ...duration, growth: values.rows.split(',').map(Number) }),
+  memory: () => measureMemory({ points: Number(values.points) }),
   tiles: (duration) => measureTiles({ ...duration, points: Number(values.points) }),
 }
 

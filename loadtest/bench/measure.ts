@@ -210,7 +210,7 @@ export function writeReport(
   const tables = Array.isArray(rows) ? [renderTable(rows)] : Object.entries(rows).flatMap(headed)
   const paragraphs = [
     `# ${title}, ${new Date().toISOString().slice(0, 10)}`,
-    `\`npm run bench -- ${name}\` on ${describeMachine()}; ${listed.join(', ')}. Medians of the rounds.`,
+    `\`npm run bench -- ${name}\` on ${describeMachine()}; ${listed.join(', ')}.${'rounds' in facts ? ' Medians of the rounds.' : ''}`,
     ...notes,
     ...tables,
   ]

@@ -147,10 +147,7 @@ const PAGE_BYTES = 4_096
 
 /** Watches the memory of a process and its descendants. @returns a function that ends this and returns the MB added */
 export function watchGrowth(processId: number): () => number {
-  const processes = processesOf(processId)
-  // Unlike `smaps_rollup` this costs the measured processes nothing.
-  const resident = () =>
-    processes.reduce((sum, id) => sum + Number(readProc(`${id}/statm`).split(' ')[1] ?? 0), 0)
+  const resident = residentOf(processId)
   const before = resident()
   let most = before
   const timer = setInterval(() => {
@@ -158,8 +155,19 @@ export function watchGrowth(processId: number): () => number {
   }, SAMPLE_MS)
   return () => {
     clearInterval(timer)
-    return ((Math.max(most, resident()) - before) * PAGE_BYTES) / 1e6
+    return Math.max(most, resident()) - before
   }
+}
+
+/** Returns a function that returns the resident MB of a process and of those that descend from it now. */
+export function residentOf(processId: number): () => number {
+  const processes = processesOf(processId)
+  // Unlike `smaps_rollup` this costs the measured processes nothing.
+  return () =>
+    processes.reduce(
+      (sum, id) => sum + (Number(readProc(`${id}/statm`).split(' ')[1] ?? 0) * PAGE_BYTES) / 1e6,
+      0,
+    )
 }
 
 function processesOf(root: number): number[] {

@@ -8,7 +8,7 @@ const BAR = 14
 const LABEL_WIDTH = 300
 const CHART = { top: 40, height: 260, left: 60, right: 250 }
 /** Colours that also differ in lightness, in the order in which sides first appear. */
-const COLOURS = ['#1b6ca8', '#e08e0b', '#7a9a01', '#a23b72', '#555555']
+export const COLOURS = ['#1b6ca8', '#e08e0b', '#7a9a01', '#a23b72', '#555555']
 /** Clients of the bars. */
 const CLIENTS = 8
 
@@ -27,7 +27,7 @@ ${lines}
 `
 }
 
-const textAt = (x: number, y: number, text: string, more = '') =>
+export const textAt = (x: number, y: number, text: string, more = '') =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${text.replace(/&/g, '&amp;').replace(/</g, '&lt;')}</text>`
 
 /** Bars are relative to the fastest side of their case, because cases differ a hundredfold. */
