@@ -32,6 +32,7 @@ import { openapi } from './http/openapi.ts'
 import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
+import { limitRates, type OtherProcesses } from './http/rates.ts'
 import { access as accessRoutes } from './http/routes/access.ts'
 import { collectionChanges } from './http/routes/collection-changes.ts'
 import * as collectionRoutes from './http/routes/collections.ts'
@@ -61,6 +62,8 @@ export type Services = {
   readonly readMetrics: () => Promise<string>
   /** Returns true if the gateway is about to stop and should get no new work. */
   readonly isDraining: () => boolean
+  /** The other processes that serve the same clients; undefined if there are none. */
+  readonly others?: OtherProcesses | undefined
   /** Called before routes are added, to describe them; only `npm run openapi` does. */
   readonly describe?: (app: FastifyInstance) => Promise<void>
 }
@@ -117,6 +120,7 @@ export async function buildApp({
   emit,
   readMetrics,
   isDraining,
+  others,
   describe,
 }: Services): Promise<FastifyInstance> {
   const trust = compileTrust(config.trustProxy)
@@ -180,6 +184,13 @@ export async function buildApp({
   const locality = { host: config.host, publicUrl: config.publicUrl }
   const access = { apiKeys, tokens, ...locality }
   crossOrigin(app, { cors: config.cors, isForThisMachine: isForThisMachine(locality) })
+  limitRates(app as unknown as FastifyInstance, {
+    limits: config,
+    clientOf,
+    hasTokens: tokens !== undefined,
+    others,
+    emit,
+  })
   const isRestricted = () => catalog.isRestricted
   conditional(app, {
     hasFixedUrl: config.publicUrl !== undefined,

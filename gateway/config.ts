@@ -41,7 +41,7 @@ const integer = (does: string, fallback: number, least: number, most: number): S
   allowed: `an integer from ${least} to ${most}`,
   default: fallback,
   parse(value) {
-    const number = /^\d{1,10}$/.test(value) ? Number(value) : Number.NaN
+    const number = /^\d{1,12}$/.test(value) ? Number(value) : Number.NaN
     return number >= least && number <= most ? number : undefined
   },
 })
@@ -252,6 +252,19 @@ export const settings = {
     1,
     1_000_000,
   ),
+  rateRequests: integer(
+    'requests that one client, by API key, token or address, may send in each window; 0 for any number',
+    0,
+    0,
+    1_000_000_000,
+  ),
+  rateBytes: integer(
+    'bytes of answers that one client gets in each window; 0 for any number',
+    0,
+    0,
+    999_999_999_999,
+  ),
+  rateWindow: integer('length of that window, in seconds', 60, 1, 86_400),
   startTimeoutMs: integer(
     'how long a starting gateway waits for a database that cannot be reached, in milliseconds',
     30_000,

@@ -36,6 +36,7 @@ export const errors = {
   'transaction-invalid': { status: 422, title: 'Transaction not valid', isRetryable: false },
   'idempotency-key-reused': { status: 422, title: 'Idempotency-Key already used', isRetryable: false },
   'precondition-required': { status: 428, title: 'Condition required', isRetryable: false },
+  'rate-exceeded': { status: 429, title: 'Too many requests or bytes', isRetryable: true },
   'request-too-large': { status: 431, title: 'Request header fields too large', isRetryable: false },
   'request-too-slow': { status: 408, title: 'Request timed out', isRetryable: true },
   /** The client is gone and reads no response; 499 is the status that proxies log in this case. */

@@ -95,6 +95,8 @@ export type Event =
     }
   /** The request got a 503: it is valid, but could not be served at that moment. */
   | { type: 'request-refused'; id: string; method: string; url: string; code: string; error: Error }
+  /** The request got a 429: its client has spent what it may. */
+  | { type: 'rate-exceeded'; method: string; url: string; policy: 'requests' | 'bytes' }
   | { type: 'request-failed'; id: string; method: string; url: string; error: Error }
   /** An answer was cut: its client read too slowly, it took too long, or what it was read from failed. */
   | {

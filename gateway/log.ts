@@ -37,6 +37,7 @@ const LEVELS: Partial<Record<Event['type'], Level>> = {
   // If the database is down or overloaded, there are too many of these to read.
   'request-refused': 'debug',
   'answer-cut': 'debug',
+  'rate-exceeded': 'debug',
   'request-failed': 'error',
   'gateway-exposed': 'warn',
   'certificate-refused': 'error',

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { UserError } from './errors.ts'
 import type { Emit } from './events.ts'
 import { AggregatorRegistry } from './http/prometheus.ts'
+import type { Spending } from './http/rates.ts'
 
 /** A serving process could not start; its message is for the person who started Tessera. */
 export class ProcessError extends UserError {}
@@ -53,6 +54,9 @@ export type Message =
   | { readonly type: 'failed'; readonly reason: string }
   /** Requests the metrics of all serving processes. */
   | { readonly type: 'metrics-wanted'; readonly id: number }
+  /** Tells the other processes what clients have spent. */
+  | SpentMessage
+export type SpentMessage = { readonly type: 'spent'; readonly spendings: readonly Spending[] }
 /** Answer to `metrics-wanted`; `text` is undefined if a process did not report its metrics. */
 export type MetricsAnswer = {
   readonly type: 'metrics'
@@ -107,6 +111,8 @@ export async function startProcesses({
     serving.on('message', (message: Message) => {
       if (message.type === 'failed') reason = message.reason
       if (message.type === 'metrics-wanted') answerMetrics(serving, message.id)
+      if (message.type === 'spent')
+        for (const other of processes) if (other !== serving && other.isConnected()) other.send(message)
       if (message.type !== 'serving') return
       hasServed = true
       emit({ type: 'process-serving', processId: serving.process.pid! })

@@ -2,7 +2,8 @@
 
 import { gatewayError } from './errors.ts'
 import { AggregatorRegistry, type Registry } from './http/prometheus.ts'
-import type { Message, MetricsAnswer } from './processes.ts'
+import type { OtherProcesses } from './http/rates.ts'
+import type { Message, MetricsAnswer, SpentMessage } from './processes.ts'
 
 /** Reports that this process takes requests. */
 export const tellServing = (url: string, collections: number) =>
@@ -13,6 +14,16 @@ export const tellFailure = (reason: string) =>
   new Promise<void>((resolve) =>
     process.send?.({ type: 'failed', reason } satisfies Message, () => resolve()),
   )
+
+/** Tells the other serving processes what clients have spent, through the watching one. */
+export const otherProcesses: OtherProcesses = {
+  tell: (spendings) => process.send?.({ type: 'spent', spendings } satisfies Message),
+  listen(listener) {
+    process.on('message', (message: SpentMessage) => {
+      if (message.type === 'spent') listener(message.spendings)
+    })
+  },
+}
 
 /**
  * Shares the metrics of this serving process with the others.

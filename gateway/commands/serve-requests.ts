@@ -10,7 +10,7 @@ import { openCatalog } from '../features/collections/catalog.ts'
 import { endConnections } from '../http/connections.ts'
 import { makeMetrics } from '../http/metrics.ts'
 import { openTracing } from '../trace.ts'
-import { shareMetrics, tellFailure, tellServing } from '../watching-process.ts'
+import { otherProcesses, shareMetrics, tellFailure, tellServing } from '../watching-process.ts'
 import { describeFailure } from './failure.ts'
 import { awaitDatabase } from './lifecycle.ts'
 
@@ -53,6 +53,7 @@ export async function serveRequests(config: Config, log: Emit) {
       emit,
       readMetrics: shareMetrics(metrics.registry),
       isDraining: () => stopping.signal.aborted,
+      others: config.processes > 1 ? otherProcesses : undefined,
     })
     cleanup.defer(() => drain(app, config.drainDelayMs))
     tellServing(await listen(app, config), catalog.list().length)

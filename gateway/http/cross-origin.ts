@@ -10,6 +10,8 @@ const EXPOSED_HEADERS = [
   'Link',
   'Location',
   'Retry-After',
+  'RateLimit',
+  'RateLimit-Policy',
   'Allow',
   'Accept-Post',
   'Accept-Patch',

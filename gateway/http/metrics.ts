@@ -68,6 +68,11 @@ const COUNTED: Partial<Record<Event['type'], readonly [name: string, help: strin
     'Answers that were cut: their clients read too slowly, they took too long, or reading them failed',
     'reason',
   ],
+  'rate-exceeded': [
+    'tessera_rates_exceeded_total',
+    'Requests that were answered with status 429, because their clients had spent what they may',
+    'policy',
+  ],
   'request-failed': ['tessera_requests_failed_total', 'Requests that failed because of a bug'],
 }
 

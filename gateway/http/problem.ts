@@ -86,7 +86,8 @@ function describeAndSend(error: Error, request: FastifyRequest, reply: FastifyRe
   if (code === 'internal-error') emit({ type: 'request-failed', ...factsOf(request), error })
   else if (status === 503) emit({ type: 'request-refused', ...factsOf(request), code, error })
   for (const name of HEADERS_OF_FEATURES) reply.removeHeader(name)
-  if (isRetryable || expected.facts.idempotencyKey) reply.header('retry-after', RETRY_AFTER_S)
+  const isAgain = isRetryable || expected.facts.idempotencyKey
+  if (isAgain && !reply.hasHeader('retry-after')) reply.header('retry-after', RETRY_AFTER_S)
   if (Array.isArray(expected.facts.allow)) reply.header('allow', expected.facts.allow.join(', '))
   reply.code(status).header('cache-control', 'no-store')
   if (wantsHtml(request)) {

@@ -629,6 +629,9 @@ export const orPage = <T extends { content: object }>(response: T) => ({
 export const problemOf = (description: string) =>
   orPage(content(description, ['application/problem+json'], Type.Ref('Problem#')))
 
+const rateExceeded = problemOf(
+  'The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again.',
+)
 const addressTooLong = problemOf('A part of the path is longer than 1,000 characters.')
 
 /** Problems of every read. */
@@ -637,6 +640,7 @@ export const problems = {
   401: problemOf('The credentials are not valid.'),
   406: problemOf('None of the available formats is acceptable.'),
   414: addressTooLong,
+  429: rateExceeded,
   500: problemOf('A bug, of which the log has the details, or a feature that is too large.'),
   503: problemOf('The database cannot answer at the moment; try again.'),
 }
@@ -653,6 +657,7 @@ export const changeProblems = {
   414: addressTooLong,
   415: problemOf('Bodies of this type are not accepted.'),
   422: problemOf('The feature is not valid: each fault is named; nothing has changed.'),
+  429: rateExceeded,
   500: problemOf('A bug, of which the log has the details, or a feature that is too large.'),
   503: problemOf('The database cannot answer at the moment; the code shows whether to try again.'),
 }

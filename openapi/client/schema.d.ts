@@ -1258,6 +1258,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -1336,6 +1346,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1435,6 +1455,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -1516,6 +1546,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1678,6 +1718,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -1767,6 +1817,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1949,6 +2009,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -2115,6 +2185,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -2221,6 +2301,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2343,6 +2433,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -2457,6 +2557,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -2561,6 +2671,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -2651,6 +2771,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2829,6 +2959,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3056,6 +3196,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -3249,6 +3399,16 @@ export interface operations {
             };
             /** @description The collection takes no change without If-Match or If-Unmodified-Since; nothing has changed. */
             428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3463,6 +3623,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -3588,6 +3758,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3838,6 +4018,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -4016,6 +4206,16 @@ export interface operations {
             };
             /** @description The collection takes no change without If-Match or If-Unmodified-Since; nothing has changed. */
             428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4244,6 +4444,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -4329,6 +4539,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4452,6 +4672,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -4539,6 +4769,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4708,6 +4948,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -4848,6 +5098,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -4946,6 +5206,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5115,6 +5385,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -5259,6 +5539,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5413,6 +5703,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -5507,6 +5807,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5627,6 +5937,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -5713,6 +6033,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5817,6 +6147,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5947,6 +6287,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -6022,6 +6372,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6229,6 +6589,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -6343,6 +6713,16 @@ export interface operations {
             };
             /** @description Bodies of this type are not accepted. */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6487,6 +6867,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -6612,6 +7002,16 @@ export interface operations {
             };
             /** @description Bodies of this type are not accepted. */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6751,6 +7151,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -6876,6 +7286,16 @@ export interface operations {
             };
             /** @description Bodies of this type are not accepted. */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7042,6 +7462,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -7183,6 +7613,16 @@ export interface operations {
             };
             /** @description The key is not valid: each fault is named; nothing has changed. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
