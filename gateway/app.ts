@@ -8,6 +8,7 @@ import type { Config } from './config.ts'
 import type { Database } from './database/contract.ts'
 import type { Emit } from './events.ts'
 import { makeApiKeys } from './features/access/api-key.ts'
+import { tendAudit } from './features/changes/audit.ts'
 import { makeCollectionChanges } from './features/changes/collection-change.ts'
 import { makeIdempotencyKeys } from './features/changes/idempotency-key.ts'
 import type { Catalog } from './features/collections/catalog.ts'
@@ -34,6 +35,7 @@ import { answerClientError, problem, sendProblem } from './http/problem.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
 import { limitRates, type OtherProcesses } from './http/rates.ts'
 import { access as accessRoutes } from './http/routes/access.ts'
+import { audit } from './http/routes/audit.ts'
 import { collectionChanges } from './http/routes/collection-changes.ts'
 import * as collectionRoutes from './http/routes/collections.ts'
 import * as functionRoutes from './http/routes/functions.ts'
@@ -48,7 +50,7 @@ import { summary } from './http/routes/summary.ts'
 import * as tileRoutes from './http/routes/tiles.ts'
 import { transactions } from './http/routes/transactions.ts'
 import { readStyles } from './http/styles.ts'
-import { telemetry } from './http/telemetry.ts'
+import { makeRequestIds, telemetry } from './http/telemetry.ts'
 import { makeUploads } from './http/upload.ts'
 import { makeViews } from './http/view.ts'
 import { makeVisible } from './http/visible.ts'
@@ -151,6 +153,7 @@ export async function buildApp({
     }),
     // A request that arrives while the gateway drains is answered like any other.
     return503OnClosing: false,
+    genReqId: makeRequestIds(),
     rewriteUrl: ({ url }) => withoutExtension(url!),
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_PARAMETER_LENGTH },
     ajv: {
@@ -214,6 +217,8 @@ export async function buildApp({
   const idempotencyKeys = makeIdempotencyKeys(database)
   const unshown = makeUnshown(emit)
   app.addHook('onClose', async () => idempotencyKeys.stop())
+  const stopTending = tendAudit(database)
+  app.addHook('onClose', async () => stopTending())
   app.register(async (reads) => {
     identify(reads as unknown as FastifyInstance, { ...access, isRestricted })
     reads.register(landingRoutes.landing, { conformsTo, visible })
@@ -287,6 +292,14 @@ export async function buildApp({
     reload: catalog.reload,
     apiKeys,
     tokens,
+  })
+  app.register(audit, {
+    visible,
+    views,
+    answers,
+    unshown,
+    timeoutMs: config.statementTimeoutMs,
+    ...access,
   })
   app.register(operations, { database, readMetrics, ...access })
   app.register(assets)

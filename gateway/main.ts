@@ -66,12 +66,21 @@ function usage(formats: Readonly<Record<string, string>>, exported: readonly str
     --coordinate-epoch YEAR                    when its coordinates were true, as in 2017.23
     --readers, --creators, --editors, --removers ROLE,ROLE
                                                roles in tokens of those who may read and change it
+    --audit ids|values                         keep who has changed which features, or also what they were
+    --auditors ROLE,ROLE                       roles in tokens of those who may see it
   tessera collections list | reset NAME [SETTING …]
   tessera backup [--full]                      copy what has changed in the embedded PostGIS since its last backup, or everything
   tessera backups [--verify] [--json]          list its backups, and read whether each file is as it was written
   tessera restore [--to TIME]                  return to the end of the archived log, or to a time; what is there is kept aside
     --into FOLDER                              restore into another folder, next to what there is
     --from FOLDER, --backup-key FILE           from other backups than those of this database; --backup-store FILE for s3://…
+  tessera audit [COLLECTION]                   show who has changed what, the newest first
+    --since, --until 7d | 2031-12-31           the time of the changes
+    --who NAME                                 id or name of an API key, subject of a token, or nobody
+    --id FEATURE
+    --limit 100                                none for all
+    --json                                     for programs, with what is kept of the features
+  tessera audit --keep 400d | forever          how long entries are kept
   tessera migrate                              bring Tessera's own tables up to date
   tessera doctor                               look for what is wrong with database, roles, tables and settings, and say what to do
     --json                                     for programs
@@ -108,6 +117,7 @@ const commands: Record<string, () => Promise<Command>> = {
   backup: async () => (await import('./commands/backup.ts')).runBackup,
   backups: async () => (await import('./commands/backup.ts')).runBackups,
   restore: async () => (await import('./commands/restore.ts')).runRestore,
+  audit: async () => (await import('./commands/audit.ts')).runAudit,
   migrate: async () => (await import('./commands/migrate.ts')).runMigrate,
   doctor: async () => (await import('./commands/doctor.ts')).runDoctor,
   help: async () => help,

@@ -95,6 +95,7 @@ async function collectRoutes(app: FastifyInstance) {
         { name: 'Tiles', description: 'Collections as vector tiles for maps.' },
         { name: 'Changes', description: 'Create, change and remove features.' },
         { name: 'Access', description: 'API keys, and rules about who may read and change what.' },
+        { name: 'Audit', description: 'Changes and who made them, and features as they were.' },
         { name: 'Operations', description: 'For operators of the gateway.' },
       ],
     },

@@ -3,10 +3,12 @@
 import { ConfigError, flagOf, readConfig, settings } from '../config.ts'
 import type { Session } from '../database/session.ts'
 import { GROUPS, type Group } from '../features/access/rules.ts'
+import { AUDIT_LEVELS } from '../features/collections/collection.ts'
 import {
   type CollectionSettings,
   listSettings,
   resetCollection,
+  rolesWithoutAudit,
   rolesWithoutRules,
   SETTING_NAMES,
   type SettingName,
@@ -26,6 +28,8 @@ const OPTIONS = {
   creators: 'value',
   editors: 'value',
   removers: 'value',
+  audit: 'value',
+  auditors: 'value',
 } as const
 type Options = Readonly<Partial<Record<keyof typeof OPTIONS, string>>>
 
@@ -55,7 +59,8 @@ function planWork(
     return async (session) => {
       await setCollection(session, id, given)
       tellDone(id)
-      if (given.readers) await warnOfRoles(session, id)
+      if (given.readers || given.audit) await warnOfRoles(session, id)
+      if (given.audit) await warnOfWriters(session, id)
     }
   if (action === 'reset' && id && !hasSettings) {
     const unknown = names.find((name) => !SETTINGS.has(name))
@@ -80,6 +85,8 @@ function settingsIn({
   'modified-column': modifiedColumn,
   'time-columns': times,
   'coordinate-epoch': epoch,
+  audit: level,
+  auditors,
   ...groups
 }: Options): CollectionSettings {
   const timeColumns = times?.split(',').map((name) => name.trim())
@@ -87,7 +94,12 @@ function settingsIn({
     throw new ConfigError(`--time-columns=${times}: must be one column, or two separated by a comma.`)
   if (epoch !== undefined && !/^\d{4}(\.\d{1,4})?$/.test(epoch))
     throw new ConfigError(`--coordinate-epoch=${epoch}: must be a year such as 2017.23.`)
+  const audit = AUDIT_LEVELS.find((one) => one === level)
+  if (level !== undefined && audit === undefined)
+    throw new ConfigError(`--audit=${level}: must be ${AUDIT_LEVELS.join(' or ')}; reset takes it back.`)
   return {
+    ...(audit === undefined ? {} : { audit }),
+    ...(auditors === undefined ? {} : { auditors: parseRoles('auditors', auditors) }),
     ...(crs === undefined ? {} : { crs: settings.crs.parse(crs)! }),
     ...(requires === undefined ? {} : { requirePrecondition: requires === 'true' }),
     ...(modifiedColumn === undefined ? {} : { modifiedColumn }),
@@ -104,7 +116,7 @@ function settingsIn({
 /** Nobody but API keys is among those without a role. */
 const NO_ROLE = 'none'
 
-function parseRoles(group: Group, text: string): string[] {
+function parseRoles(group: Group | 'auditors', text: string): string[] {
   if (text === NO_ROLE) return []
   const roles = text.split(',').map((role) => role.trim())
   if (roles.every((role) => /^[^\p{C}]+$/u.test(role)) && !roles.includes(NO_ROLE)) return roles
@@ -119,6 +131,13 @@ async function warnOfRoles(session: Session, id: string) {
   for (const role of await rolesWithoutRules(session, id))
     process.stderr.write(
       `A gateway that reads as ${role} does not know this rule: grant usage on schema tessera and select on tessera.collection to it.\n`,
+    )
+}
+
+async function warnOfWriters(session: Session, id: string) {
+  for (const role of await rolesWithoutAudit(session, id))
+    process.stderr.write(
+      `A gateway that changes features as ${role} cannot write entries, and its changes will fail: grant usage on schema tessera and select, insert on tessera.audit to it.\n`,
     )
 }
 

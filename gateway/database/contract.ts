@@ -51,8 +51,8 @@ export type TransactionWork<T> = (query: Query, isRepeated: boolean) => Promise<
 export type TransactionOptions<T> = {
   /** The only cells that its first statement concerns, see Statement. */
   readonly cells?: readonly number[] | undefined
-  /** Returns a last statement, given the result of the others. */
-  readonly last?: (result: T) => Statement
+  /** Returns the last statements, given the result of the others. They are sent in one packet with the commit. */
+  readonly last?: (result: T) => readonly Statement[]
   /** True if it may be repeated when its outcome is not known: `work` makes sure that it takes effect once. */
   readonly isRepeatable?: boolean
 }

@@ -47,8 +47,8 @@ export type QueryOptions = {
 /** Claims of a transaction, and statements that are sent in one packet with its commit. */
 export type Ending<T> = {
   readonly claims?: string | undefined
-  /** Returns a last statement, given the result of the others. */
-  readonly last?: ((result: T) => Statement) | undefined
+  /** Returns the last statements, given the result of the others. */
+  readonly last?: ((result: T) => readonly Statement[]) | undefined
   /** Called when the commit has been sent: its statements run after the commit, and the transaction waits for it. */
   readonly whileCommitting?: (committed: Promise<unknown>) => Promise<void>
 }
@@ -214,8 +214,8 @@ export async function leaseConnection(
       }
       try {
         const result = await work((statement) => send(statement, 'within'))
-        // PostgreSQL turns the commit into a rollback if the last statement has failed.
-        const ending = last ? [last(result), COMMIT] : [COMMIT]
+        // PostgreSQL turns the commit into a rollback if one of the last statements has failed.
+        const ending = [...(last?.(result) ?? []), COMMIT]
         const committed = Promise.all(ending.map((statement) => send(statement, 'whole')))
         await Promise.all([committed, whileCommitting?.(committed)])
         return result

@@ -1,6 +1,7 @@
 // Owns the definitions of Tessera's own tables; `npm run migration` turns a change here into a file of sql/. Nothing else
 // loads them: statements name the tables and columns as they are in sql/.
 
+import { sql } from 'drizzle-orm'
 import {
   boolean,
   customType,
@@ -13,6 +14,7 @@ import {
   text,
   timestamp,
   unique,
+  uuid,
 } from 'drizzle-orm/pg-core'
 
 export const tessera = pgSchema('tessera')
@@ -53,6 +55,10 @@ export const collectionTable = tessera.table(
     creators: text('creators').array(),
     editors: text('editors').array(),
     removers: text('removers').array(),
+    /** What the audit keeps of changes: `ids`, or `values` too; null for nothing. */
+    audit: text('audit'),
+    /** Roles of those who may see it; null for those who may see that of all collections. */
+    auditors: text('auditors').array(),
     /** The table for which something was set, whose rules hold under any name. */
     relation: regclass('relation'),
     /** Last change of one of these, by which gateways notice it. */
@@ -134,3 +140,34 @@ export const changeKeyTable = tessera.table(
     index('change_key_expires_at_idx').on(table.expiresAt),
   ],
 )
+
+/** Entries of the audit, see features/changes/audit.ts. The table is partitioned by time. */
+export const auditTable = tessera.table(
+  'audit',
+  {
+    /** Cell next to whose features the entry is stored. */
+    cell: integer('cell').notNull(),
+    changedAt: timestamp('changed_at', { withTimezone: true }).notNull().default(sql`clock_timestamp()`),
+    entry: uuid('entry').notNull().defaultRandom(),
+    schemaName: text('schema_name').notNull(),
+    tableName: text('table_name').notNull(),
+    featureId: text('feature_id').notNull(),
+    /** `created`, `changed` or `removed`. */
+    action: text('action').notNull(),
+    /** Id of an API key, or issuer and subject of a token; empty for a caller without credentials. */
+    caller: text('caller').notNull(),
+    address: text('address').notNull(),
+    requestId: text('request_id').notNull(),
+    /** The feature before and after the change; null if values are not kept. */
+    before: text('before'),
+    after: text('after'),
+  },
+  (table) => [
+    primaryKey({ name: 'audit_pkey', columns: [table.cell, table.changedAt, table.entry] }),
+    index('audit_feature_idx').on(table.cell, table.featureId, table.changedAt),
+    index('audit_changed_at_idx').on(table.changedAt),
+  ],
+)
+
+/** How many days entries of the audit are kept: one row, or none if that is for ever. */
+export const auditRetentionTable = tessera.table('audit_retention', { days: integer('days').notNull() })

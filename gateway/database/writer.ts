@@ -134,7 +134,7 @@ export function makeWriter({ primaries, groups }: Endpoints): Writer {
           }
           return lease.transaction((query) => work((statement) => query(noteCells(statement)), isRepeated), {
             claims,
-            last: last && ((result) => noteCells(last(result))),
+            last: last && ((result) => last(result).map(noteCells)),
             async whileCommitting(committed) {
               if (consistency) await note(lease, committed, cells && [...cells], consistency)
             },

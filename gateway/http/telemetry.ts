@@ -1,5 +1,6 @@
-// Owns the event of each request, and its trace.
+// Owns the id and the event of each request, and its trace.
 
+import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import type { Emit } from '../events.ts'
@@ -9,6 +10,16 @@ declare module 'fastify' {
   interface FastifyRequest {
     trace: RequestTrace | undefined
   }
+}
+
+/**
+ * Returns a function that returns an id for each request: one that no other process has, because the audit keeps it for
+ * longer than this one runs.
+ */
+export function makeRequestIds(): () => string {
+  const ofProcess = randomBytes(5).toString('hex')
+  let count = 0
+  return () => `req-${ofProcess}_${(++count).toString(36)}`
 }
 
 function enterTrace({ trace }: FastifyRequest, next: () => void) {

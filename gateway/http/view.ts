@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Consistency, Origin } from '../database/consistency.ts'
 import type { Database } from '../database/contract.ts'
 import { ANYONE, type Principal } from '../features/access/principal.ts'
+import type { Author } from '../features/changes/audit.ts'
 import type { ClientOf } from './client.ts'
 import { consistencyOf, consistencyOfChange, sendToken, tellOrigin } from './consistency-headers.ts'
 import type { ConsistencyTokens } from './consistency-token.ts'
@@ -23,6 +24,13 @@ type Answered =
   | { readonly kind: 'joined'; readonly origin: Origin }
 
 export const principalOf = ({ caller }: FastifyRequest): Principal => caller ?? ANYONE
+
+/** Returns who makes the change of a request, for the audit. */
+export const authorOf = (request: FastifyRequest): Author => ({
+  caller: principalOf(request).id,
+  address: request.ip,
+  request: request.id,
+})
 
 export type View = {
   /** The database as this request must see it. */

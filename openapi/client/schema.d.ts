@@ -610,6 +610,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/collections/{collectionId}/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The audit of a collection: who has changed what
+         * @description For callers with the role tessera:audit or one of the auditors of the collection, or with an API key for it.
+         */
+        get: operations["getAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/collections/{collectionId}/items/{featureId}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The history of a feature: who has changed it
+         * @description For callers with the role tessera:audit or one of the auditors of the collection, or with an API key for it.
+         */
+        get: operations["getHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/collections/{collectionId}/items/{featureId}/history/{datetime}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A feature as it was at a time
+         * @description For callers with the role tessera:audit or one of the auditors of the collection, or with an API key for it. It is a memento (RFC 7089), of collections whose audit keeps values.
+         */
+        get: operations["getFeatureAt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -7642,6 +7702,406 @@ export interface operations {
                 };
             };
             /** @description The database cannot answer at the moment; the code shows whether to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getAudit: {
+        parameters: {
+            query?: {
+                /** @description Most entries in the answer. */
+                limit?: number;
+                /** @description Where a further page begins, exactly as a next link contains it. */
+                cursor?: string;
+                /** @description When the changes were made: an instant or an interval, which may be open (`..`). */
+                datetime?: string;
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json";
+                /** @description Changes of this caller: the id of an API key, the subject of a token, or its issuer and subject with a space in between; empty for callers without credentials. */
+                caller?: string;
+            };
+            header?: never;
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Entries of the audit. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description The newest is first. */
+                        entries: {
+                            /** @description Id of the feature. */
+                            feature: string;
+                            /**
+                             * Format: date-time
+                             * @description When the change was made.
+                             */
+                            time: string;
+                            /** @enum {string} */
+                            action: "created" | "changed" | "removed";
+                            /** @description The caller that made it; without members if there were no credentials. */
+                            caller: {
+                                /** @description Id of the API key. */
+                                key?: string;
+                                /** @description Issuer of the token. */
+                                issuer?: string;
+                                /** @description Subject of the token. */
+                                subject?: string;
+                            };
+                            /** @description Address of the client. */
+                            address: string;
+                            /** @description Id of the request in the log. */
+                            request: string;
+                            /** @description The feature after the change (`memento`) and before it (`predecessor-version`), where values are kept. */
+                            links: components["schemas"]["Link"][];
+                        }[];
+                        links: components["schemas"]["Link"][];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A valid API key or token is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description This caller may not see the audit of this collection. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or feature. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getHistory: {
+        parameters: {
+            query?: {
+                /** @description Most entries in the answer. */
+                limit?: number;
+                /** @description Where a further page begins, exactly as a next link contains it. */
+                cursor?: string;
+                /** @description When the changes were made: an instant or an interval, which may be open (`..`). */
+                datetime?: string;
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json";
+            };
+            header?: never;
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+                /** @description A feature's id. */
+                featureId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Entries of the feature. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description The newest is first. */
+                        entries: {
+                            /** @description Id of the feature. */
+                            feature: string;
+                            /**
+                             * Format: date-time
+                             * @description When the change was made.
+                             */
+                            time: string;
+                            /** @enum {string} */
+                            action: "created" | "changed" | "removed";
+                            /** @description The caller that made it; without members if there were no credentials. */
+                            caller: {
+                                /** @description Id of the API key. */
+                                key?: string;
+                                /** @description Issuer of the token. */
+                                issuer?: string;
+                                /** @description Subject of the token. */
+                                subject?: string;
+                            };
+                            /** @description Address of the client. */
+                            address: string;
+                            /** @description Id of the request in the log. */
+                            request: string;
+                            /** @description The feature after the change (`memento`) and before it (`predecessor-version`), where values are kept. */
+                            links: components["schemas"]["Link"][];
+                        }[];
+                        links: components["schemas"]["Link"][];
+                    };
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A valid API key or token is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description This caller may not see the audit of this collection. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or feature. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getFeatureAt: {
+        parameters: {
+            query?: {
+                /** @description The format; without it, the Accept header decides. */
+                f?: "json";
+            };
+            header?: never;
+            path: {
+                /** @description As /collections lists it. */
+                collectionId: string;
+                /** @description A feature's id. */
+                featureId: string;
+                /** @description The time, or a date for its end. */
+                datetime: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The feature as it was. */
+            200: {
+                headers: {
+                    /** @description The time for which it is the version, in whole seconds. */
+                    "Memento-Datetime"?: string;
+                    /** @description The feature as it is (`original`), and its versions (`timemap`). */
+                    Link?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/geo+json": components["schemas"]["Feature"];
+                };
+            };
+            /** @description A parameter is unknown or has a wrong value. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A valid API key or token is needed. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description This caller may not see the audit of this collection. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description There is no such collection or feature. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description None of the available formats is acceptable. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A part of the path is longer than 1,000 characters. */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description A bug, of which the log has the details, or a feature that is too large. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The database cannot answer at the moment; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -63,6 +63,12 @@ const NEEDED = [
     rights: ['select', 'insert', 'update', 'delete'],
     without: 'idempotency keys are rejected',
   },
+  {
+    table: 'audit',
+    purpose: 'write',
+    rights: ['select', 'insert'],
+    without: 'changes of collections with an audit fail',
+  },
 ] as const
 
 export async function examine(config: Config, addresses: Addresses): Promise<Report> {

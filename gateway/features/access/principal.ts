@@ -37,6 +37,8 @@ export const MANAGE_ROLE = 'tessera:manage'
 export const OPERATE_ROLE = 'tessera:operate'
 /** Role of those who give API keys and set rules, of no more than they may do themselves. */
 export const GRANT_ROLE = 'tessera:grant'
+/** Role of those who see the audit of all collections that have no auditors of their own. */
+export const AUDIT_ROLE = 'tessera:audit'
 /** Role of every subject of a token that is accepted, and of every key with roles. */
 export const ANY_SUBJECT_ROLE = 'tessera:any'
 
@@ -53,7 +55,10 @@ export const ANYONE: Principal = {
  * A caller without credentials on this machine, while there are none. It gives no keys: they would outlive its own rights,
  * which end with the first key.
  */
-export const LOCAL: Principal = { ...ANYONE, roles: new Set([WRITE_ROLE, MANAGE_ROLE, OPERATE_ROLE]) }
+export const LOCAL: Principal = {
+  ...ANYONE,
+  roles: new Set([WRITE_ROLE, MANAGE_ROLE, OPERATE_ROLE, AUDIT_ROLE]),
+}
 
 /** Returns the caller that has an API key. */
 export const holderOf = (key: ApiKey): Principal => ({

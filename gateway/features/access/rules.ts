@@ -1,7 +1,7 @@
-// Owns the rules of a collection: which callers may read it, which may change it, and in which way.
+// Owns the rules of a collection: which callers may read it, which may change it and in which way, and which see who has.
 
 import type { ApiKey } from './api-key.ts'
-import { hasOwnRights, type Principal, WRITE_ROLE } from './principal.ts'
+import { AUDIT_ROLE, hasOwnRights, type Principal, WRITE_ROLE } from './principal.ts'
 
 /**
  * Roles of those who may read a collection, create features in it, change them and remove them. Undefined is what holds
@@ -36,3 +36,13 @@ export function isAmong(group: Group, { key, roles }: Principal, { id, rules }: 
   if (hasOwnRights(key)) return true
   return named === undefined ? roles.has(WRITE_ROLE) : named.some((role) => roles.has(role))
 }
+
+type Audited = { readonly id: string; readonly auditors: readonly string[] | undefined }
+
+/** Returns the roles of which a caller needs one to see the audit of a collection. */
+export const auditorsOf = ({ auditors }: Audited): readonly string[] => auditors ?? [AUDIT_ROLE]
+
+/** Returns true if a caller may see the audit of a collection. No key may because of its other rights: it needs the role. */
+export const mayAudit = ({ key, roles }: Principal, collection: Audited): boolean =>
+  key?.collections?.includes(collection.id) !== false &&
+  auditorsOf(collection).some((role) => roles.has(role))

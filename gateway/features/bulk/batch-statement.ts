@@ -3,6 +3,7 @@
 import { compileFragment, type Fragment } from '../../database/fragment.ts'
 import { type SQL, sql } from '../../database/sql.ts'
 import type { Statement } from '../../database/statement.ts'
+import { type Author, composeEntries, heldFeatures, partsOfAuthor } from '../changes/audit.ts'
 import type { ColumnValue, ItemBody } from '../changes/item-body.ts'
 import { geometryOf } from '../changes/item-statement.ts'
 import { CELL_COLUMN, type Collection, tableOf } from '../collections/collection.ts'
@@ -43,12 +44,17 @@ type BoundArray = { readonly type: string; readonly literal: string }
 /** A column of the statement, and its value in terms of one element of each array. */
 type Target = { readonly name: string; readonly value: SQL }
 
-/** @param features at least one; all of them have the same shape */
+/**
+ * Its only row has the number of features that were stored.
+ * @param features at least one; all of them have the same shape
+ * @param author who is named in the audit
+ */
 export function compileBatch(
   collection: Collection,
   features: readonly CheckedFeature[],
   system: CoordinateSystem,
   mode: Mode,
+  author: Author,
 ): Statement {
   const [{ body: first }] = features as [CheckedFeature]
   const { idColumn, level, geometry } = collection
@@ -80,11 +86,19 @@ export function compileBatch(
       name: CELL_COLUMN,
       value: isPlaceComputed ? place : bind('int4', ({ cell }) => String(cell)),
     })
+  /** Returns the condition that a feature has one of the ids already. */
+  let isHeld: ((arrays: readonly SQL[]) => SQL) | undefined
   if (first.id !== undefined) {
+    const at = arrays.length
     const id = isPlain(idColumn!)
       ? bind(idColumn!.type, ({ body }) => body.id!)
       : convert(idColumn!, ({ id }) => id)
     targets.push({ name: idColumn!.name, value: isPlaceComputed ? sql`${place} || '.' || ${id}` : id })
+    if (collection.audit !== undefined && mode === 'upsert') {
+      if (!isPlain(idColumn!)) bind('text', ({ body }) => body.id!)
+      const stored = isPlain(idColumn!) ? columnOf(idColumn!) : sql`${columnOf(idColumn!)}::text`
+      isHeld = (bound) => sql`${stored} = any(${bound[at]!})`
+    }
   }
   for (const [index, { column }] of first.assignments.entries()) {
     const value = isPlain(column)
@@ -103,7 +117,10 @@ export function compileBatch(
   const list = (parts: readonly SQL[]) => sql.join([...parts], sql`, `)
   const fragment: Fragment = {
     shape: `batch ${mode} ${collection.version} ${system.srid} ${shapeOf(first)}`,
-    values: arrays.map(({ literal }) => literal),
+    values: [
+      ...arrays.map(({ literal }) => literal),
+      ...(collection.audit === undefined ? [] : partsOfAuthor(author).flatMap(({ values }) => values)),
+    ],
     compose(...placeholders) {
       const bound = arrays.map(({ type }, index) => sql`${placeholders[index]!}::${sql.raw(type)}[]`)
       const rows = sql`unnest(${list(bound)}) as given (${list(arrays.map((_, index) => elementName(index)))})`
@@ -113,10 +130,22 @@ export function compileBatch(
         : located
       const names = list(targets.map(({ name }) => sql`${sql.identifier(name)}`))
       const values = list(targets.map(({ value }) => value))
-      return sql`insert into ${tableOf(collection)} as stored (${names}) select ${values} from ${joined}${mode === 'upsert' ? replacing(collection) : sql``}`
+      const insert = sql`insert into ${tableOf(collection)} as stored (${names}) select ${values} from ${joined}${mode === 'upsert' ? replacing(collection) : sql``}`
+      if (collection.audit === undefined) return insert
+      const held =
+        isHeld && heldFeatures(collection, sql`${tableOf(collection)} as item where ${isHeld(bound)}`)
+      const action = held ? 'stored' : 'created'
+      return composeEntries(
+        collection,
+        action,
+        insert,
+        placeholders.slice(arrays.length),
+        held,
+        sql`count(*)`,
+      )
     },
   }
-  return { ...compileFragment(fragment), isCounted: true }
+  return { ...compileFragment(fragment), isCounted: collection.audit === undefined }
 }
 
 const elementName = (index: number) => sql.raw(`e${index}`)

@@ -9,10 +9,11 @@ import {
 } from '../../database/outcome.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { type Fault, GatewayError, gatewayError } from '../../errors.ts'
+import { type Author, compileEntry } from '../changes/audit.ts'
 import { changeManyOnce, type Done, type IdempotencyKey } from '../changes/idempotency-key.ts'
 import { type BodyReading, type ItemBody, invalidFeature, parseItemBody } from '../changes/item-body.ts'
 import { outsideOf } from '../changes/item-change.ts'
-import { type ChangeStatement, compileCreate } from '../changes/item-statement.ts'
+import { type ChangeStatement, compileCreate, keptIn } from '../changes/item-statement.ts'
 import { describeRefusal, notAllowed } from '../changes/refusal.ts'
 import type { Collection } from '../collections/collection.ts'
 import { cellOf } from '../sharding/cell.ts'
@@ -40,6 +41,8 @@ export type ManyFeatures = {
   readonly reading: BodyReading
   /** Reads what is left of the body. */
   readonly drain: () => Promise<void>
+  /** Named in the audit. */
+  readonly author: Author
 }
 
 /**
@@ -65,11 +68,11 @@ export const canUpsert = ({ level, takesIds, capabilities }: Collection) =>
 export async function storeMany(
   database: Database,
   key: IdempotencyKey | undefined,
-  { collection, features, mode, reading, drain }: ManyFeatures,
+  { collection, features, mode, reading, drain, author }: ManyFeatures,
 ): Promise<Done> {
   const { isLenient, system } = reading
   const report: Report = { numberStored: 0, numberRefused: 0, errors: [] }
-  const compile = (batch: readonly CheckedFeature[]) => compileBatch(collection, batch, system, mode)
+  const compile = (batch: readonly CheckedFeature[]) => compileBatch(collection, batch, system, mode, author)
   const refuse = (error: GatewayError, faults: readonly Fault[]) => {
     if (!isLenient) throw refused(error, faults)
     report.numberRefused++
@@ -78,7 +81,7 @@ export async function storeMany(
         report.errors.push({ ...fault, detail: fault.detail.slice(0, MAX_DETAIL) })
   }
   const batches = batchesOf(features, collection, mode, reading, refuse)
-  const finder = { database, collection, mode, reading, compile }
+  const finder = { database, collection, mode, reading, compile, author }
 
   /** Stores a batch; its faults end the change. */
   const storeAll = async (query: Query, batch: readonly CheckedFeature[]) => {
@@ -243,6 +246,7 @@ type Finder = {
   readonly collection: Collection
   readonly mode: Mode
   readonly reading: BodyReading
+  readonly author: Author
   readonly compile: (batch: readonly CheckedFeature[]) => Statement
 }
 
@@ -279,7 +283,7 @@ async function storeWithout(
   batch: readonly CheckedFeature[],
   refuse: (error: GatewayError, faults: readonly Fault[]) => void,
 ): Promise<number> {
-  const { collection, reading, mode, compile } = finder
+  const { collection, reading, author, mode, compile } = finder
   const [first] = batch as [CheckedFeature]
   const isAlone = batch.length === 1
   // The statement of a single feature has a parameter for each property, which an error then names.
@@ -294,6 +298,17 @@ async function storeWithout(
   ])
   if (stored.status === 'fulfilled' && begun.status === 'fulfilled' && released.status === 'fulfilled') {
     const count = single ? stored.value.length : countOf(stored.value)
+    // The statement of a single feature writes no entry.
+    if (single && collection.audit !== undefined)
+      for (const row of stored.value)
+        await query(
+          compileEntry(collection, author, {
+            action: 'created',
+            id: row[0]!,
+            before: undefined,
+            after: keptIn(row),
+          }),
+        )
     // A trigger or row-level security has left out some, without an error that says which.
     for (let missing = batch.length - count; missing > 0; missing--)
       refuse(notAllowed(), isAlone ? [faultAt(first, notAllowed().message)] : [])

@@ -135,6 +135,7 @@ export function makeIdempotencyKeys(database: Database): IdempotencyKeys {
  * Makes a change once, however often it is requested under its key, and whatever fails meanwhile.
  * @param cell the cell next to whose features the outcome is stored; undefined for a collection without cells
  * @param make makes the change in a transaction; throws if there is nothing to change
+ * @param entriesOf returns what the audit has of it, which is stored with its outcome
  * @throws GatewayError; as `make` if the change has not happened before either
  */
 export async function changeOnce(
@@ -143,6 +144,7 @@ export async function changeOnce(
   collection: Collection,
   cell: number | undefined,
   make: (query: Query) => Promise<ChangeResult>,
+  entriesOf: (done: ChangeResult) => readonly Statement[],
 ): Promise<Done> {
   const location: KeyLocation = { cell: cell ?? cellOfKey(key), cells: cellsOfStatement(collection, cell) }
   let mayBeDone = key.giver !== 'gateway'
@@ -155,7 +157,11 @@ export async function changeOnce(
         else if (key.giver === 'client') await takeUp(query, key)
         return make(query)
       },
-      { cells: location.cells, isRepeatable: true, last: (outcome) => compileKeep(key, location, outcome) },
+      {
+        cells: location.cells,
+        isRepeatable: true,
+        last: (outcome) => [...entriesOf(outcome), compileKeep(key, location, outcome)],
+      },
     )
     return { ...outcome, isRepeated: false }
   } catch (error) {
@@ -220,7 +226,7 @@ export async function changeManyOnce(
           await claimKey(database, key, collection)
         return made
       },
-      { last: (made) => compileKeep(key, location, made), isRepeatable: stream === undefined },
+      { last: (made) => [compileKeep(key, location, made)], isRepeatable: stream === undefined },
     )
     return { ...result, isRepeated: false }
   } catch (error) {

@@ -2,10 +2,11 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database, Query } from '../../database/contract.ts'
+import { allEnded } from '../../database/lease.ts'
 import { isGeometryFailure, isProjectionFailure, RefusedChange } from '../../database/outcome.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { type GatewayError, gatewayError, quoted } from '../../errors.ts'
-import { type Collection, createsByPut } from '../collections/collection.ts'
+import { type Collection, cellsOfStatement, createsByPut } from '../collections/collection.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import { geojson } from '../formats/geojson.ts'
 import { compileLookup } from '../query/lookup-statement.ts'
@@ -17,6 +18,7 @@ import { homeOf, itemIdOf, makeLocalId } from '../sharding/feature-id.ts'
 import { compileClaim, compileForget, compileForward, compileWhereabouts } from '../sharding/forwarding.ts'
 import { type CoordinateSystem, CRS84, DEGREES } from '../values/coordinate-system.ts'
 import { parseStored } from '../values/value.ts'
+import { type Author, compileEntry } from './audit.ts'
 import { type ChangeResult, changeOnce, claimKey, type Done, type IdempotencyKey } from './idempotency-key.ts'
 import { type BodyKind, type BodyReading, type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
 import {
@@ -27,6 +29,7 @@ import {
   compileRemove,
   compileReplace,
   compileUpdate,
+  keptIn,
   replaceKept,
   type Target,
   updateKept,
@@ -64,11 +67,21 @@ export type ItemPlan = {
   /** The cell next to which its outcome is stored; undefined for a collection without cells. */
   readonly cell: number | undefined
   readonly make: (attempt: Attempt) => Promise<ChangeResult>
+  /** Returns what the audit has of the change, after it was made, for the same transaction; none if it keeps nothing. */
+  readonly entriesOf: (attempt: Attempt, result: ChangeResult) => readonly Statement[]
 }
 export type ItemPlans = Changes<ItemPlan>
 
-/** Plans changes: their bodies are checked, and nothing has been sent that changes anything. */
-export function makeItemPlans(database: Database, unshown: Unshown, reading: BodyReading): ItemPlans {
+/**
+ * Plans changes: their bodies are checked, and nothing has been sent that changes anything.
+ * @param author who is named in the audit
+ */
+export function makeItemPlans(
+  database: Database,
+  unshown: Unshown,
+  author: Author,
+  reading: BodyReading,
+): ItemPlans {
   const parse = async (given: unknown, collection: Collection, kind: BodyKind, id?: string) => {
     const body = parseItemBody(given, collection, kind, id, reading)
     return collection.level === undefined ? body : locateBody(database, body)
@@ -84,6 +97,15 @@ export function makeItemPlans(database: Database, unshown: Unshown, reading: Bod
     return { kind, item: storedFeature(finished!) }
   }
 
+  /** @param id of the feature; undefined for a new one */
+  const auditing = (collection: Collection, id?: string): ItemPlan['entriesOf'] =>
+    collection.audit === undefined
+      ? () => []
+      : ({ kept: { changesNothing, before, after } }, { kind, item }) =>
+          kind === 'many' || changesNothing
+            ? []
+            : [compileEntry(collection, author, { action: kind, id: item?.id ?? id!, before, after })]
+
   return {
     async create(collection, given) {
       const body = await parse(given, collection, 'create')
@@ -92,6 +114,7 @@ export function makeItemPlans(database: Database, unshown: Unshown, reading: Bod
       return {
         collection,
         cell,
+        entriesOf: auditing(collection),
         async make(attempt) {
           const [row] = await attempt.change(compileCreate(collection, attempt.form, placed, cell))
           if (!row) throw notAllowed()
@@ -105,6 +128,7 @@ export function makeItemPlans(database: Database, unshown: Unshown, reading: Bod
       return {
         collection,
         cell: homeIn(collection, id),
+        entriesOf: auditing(collection, id),
         async make(attempt) {
           const row = await changeItem(attempt, collection, id, body, condition, compileReplace, replaceKept)
           if (row) return stored('changed', attempt, collection, row)
@@ -125,6 +149,7 @@ export function makeItemPlans(database: Database, unshown: Unshown, reading: Bod
       return {
         collection,
         cell: homeIn(collection, id),
+        entriesOf: auditing(collection, id),
         async make(attempt) {
           const row = await changeItem(attempt, collection, id, body, condition, compileUpdate, updateKept)
           if (!row) throw featureNotFound(collection, id)
@@ -138,6 +163,7 @@ export function makeItemPlans(database: Database, unshown: Unshown, reading: Bod
       return {
         collection,
         cell: homeIn(collection, id),
+        entriesOf: auditing(collection, id),
         async make(attempt) {
           const removed =
             collection.level === undefined
@@ -159,15 +185,17 @@ export function makeItemPlans(database: Database, unshown: Unshown, reading: Bod
 
 /**
  * Makes changes, each in a transaction of its own.
+ * @param author who is named in the audit
  * @param key key of the only change that will be made; undefined if that change will not be repeated
  */
 export function makeItemChanges(
   database: Database,
   unshown: Unshown,
+  author: Author,
   key?: IdempotencyKey,
   reading: BodyReading = { system: CRS84, isLenient: false },
 ): ItemChanges {
-  const plans = makeItemPlans(database, unshown, reading)
+  const plans = makeItemPlans(database, unshown, author, reading)
 
   async function make(plan: ItemPlan, form: GeometryForm = 'converted'): Promise<Done> {
     const { collection, cell } = plan
@@ -176,19 +204,25 @@ export function makeItemChanges(
       latest = change
       return change.statement
     }
+    let within: Attempt
+    const work = (query: Query) => {
+      within = attemptWithin(query, form, note)
+      return plan.make(within)
+    }
+    const entriesOf = (result: ChangeResult) => plan.entriesOf(within, result)
     const separately: Attempt = {
       form,
+      kept: {},
       // Outside of `together`, only reads are sent by `query`.
       query: (statement) => database.write(statement, { isRepeatable: true }),
       change: (change) => database.write(note(change)),
       together: (part) => database.transact((query) => part(attemptWithin(query, form, note))),
     }
     try {
-      if (key)
-        return await changeOnce(database, key, collection, cell, (query) =>
-          plan.make(attemptWithin(query, form, note)),
-        )
-      return { ...(await plan.make(separately)), isRepeated: false }
+      if (key) return await changeOnce(database, key, collection, cell, work, entriesOf)
+      if (collection.audit === undefined) return { ...(await plan.make(separately)), isRepeated: false }
+      const cells = cellsOfStatement(collection, cell)
+      return { ...(await database.transact(work, { cells, last: entriesOf })), isRepeated: false }
     } catch (error) {
       if (isUnshowable(error, form)) return make(plan, 'stored')
       throw await describeFailure(error, { database, collection, system: reading.system }, latest)
@@ -241,26 +275,54 @@ export type Attempt = {
   /** Form of the geometry in the features that it returns. */
   readonly form: GeometryForm
   readonly query: Query
+  /** What the audit keeps of the change, as far as it was made. */
+  readonly kept: Kept
   /** Sends a statement that the table's rules may refuse. */
   readonly change: (change: ChangeStatement) => Promise<Row[]>
   /** Runs statements in one transaction in any case. */
   readonly together: <T>(part: (attempt: Attempt) => Promise<T>) => Promise<T>
 }
 
+type Kept = {
+  before?: string | undefined
+  after?: string | undefined
+  /** True for a patch without members. */
+  changesNothing?: boolean | undefined
+}
+
 /**
- * Returns an attempt in a transaction that is open.
+ * Returns an attempt at one change in a transaction that is open.
  * @param note returns the statement of a change that is about to be sent
  */
 export const attemptWithin = (
   query: Query,
   form: GeometryForm,
   note: (change: ChangeStatement) => Statement,
-): Attempt => ({
-  form,
-  query,
-  change: (change) => query(note(change)),
-  together: (part) => part(attemptWithin(query, form, note)),
-})
+): Attempt => {
+  const kept: Kept = {}
+  const attempt: Attempt = {
+    form,
+    query,
+    kept,
+    async change(change) {
+      const statement = note(change)
+      kept.changesNothing = change.changesNothing
+      const [held, rows] = change.held
+        ? await allEnded([query(change.held), query(statement)])
+        : [[], await query(statement)]
+      const [row] = rows!
+      // The first of several statements takes the feature away, and the last one has it as it is then.
+      if (row && change.isRemoval) kept.before = row[1] ?? undefined
+      else if (row) {
+        kept.before ??= held![0]?.[0] ?? undefined
+        kept.after = keptIn(row)
+      }
+      return rows!
+    },
+    together: (part) => part(attempt),
+  }
+  return attempt
+}
 
 /** Changes a feature by one statement: condition and change see the same row, so only one of two racing changes wins. */
 async function changeOne(

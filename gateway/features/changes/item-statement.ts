@@ -1,6 +1,6 @@
 // Owns the statements of changes: what a client sent → one INSERT, UPDATE or DELETE.
 
-import { bound, combine, composeNumbered, type Fragment } from '../../database/fragment.ts'
+import { bound, combine, compileFragment, composeNumbered, type Fragment } from '../../database/fragment.ts'
 import { Placeholder, type SQL, sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { composeOnce, fillTemplate, templateOf } from '../../database/template.ts'
@@ -19,6 +19,7 @@ import { departure, type KeptColumn } from '../sharding/forwarding.ts'
 import { type Column, columnOf } from '../values/column.ts'
 import { type CoordinateSystem, CRS84, DEGREES } from '../values/coordinate-system.ts'
 import { geometryToStore } from '../values/geometry-column.ts'
+import { keepsValues, keptFeature } from './audit.ts'
 import { derivedValue, memberOf } from './derived-value.ts'
 import type { ColumnValue, DerivedValue, ItemBody } from './item-body.ts'
 import { compilePrecondition, type Precondition } from './precondition.ts'
@@ -32,6 +33,13 @@ export type ChangeStatement = {
   readonly targets: readonly (Target | undefined)[]
   readonly isRemoval: boolean
   readonly condition: Precondition
+  /**
+   * Reads the feature for the audit and holds it, in front of a change that does not return what it replaces. Undefined if
+   * the audit keeps no values.
+   */
+  readonly held?: Statement | undefined
+  /** True for a patch without members. */
+  readonly changesNothing?: boolean
 }
 
 /** A column and its new value. */
@@ -104,9 +112,30 @@ function whereRow(collection: Collection, cell: SQL | undefined, id: SQL, condit
   return sql`where ${sql.join(conditions, sql` and `)}`
 }
 
-/** Returns a change that also returns the changed feature. Citus allows only immutable functions in RETURNING. */
+/** Returns what the audit keeps of a changed feature, behind the columns of itemOf. @param row of a change that shows it */
+export const keptIn = (row: Row): string | undefined => row[4] ?? undefined
+
+/**
+ * Returns a change that also returns the changed feature, and behind its columns that which the audit keeps. Citus allows
+ * only immutable functions in RETURNING.
+ */
 const showing = (collection: Collection, form: GeometryForm, change: SQL): SQL =>
-  sql`with changed as (${change} returning *) select ${itemOf(collection, form)} from changed`
+  sql`with changed as (${change} returning *) select ${itemOf(collection, form)}${keepsValues(collection) ? sql`, ${keptFeature(collection)}` : sql``} from changed`
+
+/**
+ * Compiles the reading of a feature that is about to be changed in the same transaction: nobody else changes it in between. A
+ * view need not have rows that can be held.
+ */
+function compileHeld(collection: Collection, { id, cell }: RowReference): Statement | undefined {
+  if (!keepsValues(collection)) return undefined
+  const fragment = combine(
+    `held ${collection.version}`,
+    [collection.level === undefined ? undefined : bound(cell), bound(id)],
+    (cell, id) =>
+      sql`select ${keptFeature(collection)} from ${tableOf(collection)} ${whereRow(collection, cell, id!, undefined)}${collection.isView ? sql`` : sql` for no key update`}`,
+  )
+  return compileFragment(fragment, cellsOfStatement(collection, cell))
+}
 
 function insert(collection: Collection, form: GeometryForm, set: readonly SetColumn[]): SQL {
   const list = (parts: readonly SQL[]) => sql.join([...parts], sql`, `)
@@ -231,9 +260,10 @@ export function compileReplace(
       return one ? assignProperty(collection, one) : { name, value: DEFAULT }
     })
   const assignments = [...assignGeometry(collection, body, form), ...properties]
-  return compile(collection, `replace ${form}`, { row, assignments }, (set, where) =>
+  const change = compile(collection, `replace ${form}`, { row, assignments }, (set, where) =>
     update(collection, form, set, where),
   )
+  return { ...change, held: compileHeld(collection, row) }
 }
 
 export function compileUpdate(
@@ -246,18 +276,22 @@ export function compileUpdate(
   // The text of a statement with a patch depends on the patch, and other requests are unlikely to have the same.
   const isUnique = body.assignments.some(({ value }) => isDerived(value) && 'patch' in value)
   const assignments = [...assignGeometry(collection, body, form), ...properties]
-  return compile(collection, `update ${form}`, { row, assignments, isUnique }, (set, where) =>
+  const change = compile(collection, `update ${form}`, { row, assignments, isUnique }, (set, where) =>
     update(collection, form, set, where),
   )
+  return assignments.length === 0
+    ? { ...change, changesNothing: true }
+    : { ...change, held: compileHeld(collection, row) }
 }
 
+/** Its row has one column, or a second one with what the audit keeps of the feature. */
 export const compileRemove = (collection: Collection, row: RowReference): ChangeStatement =>
-  compile(
-    collection,
-    'remove',
-    { row, isRemoval: true },
-    (_, where) => sql`delete from ${tableOf(collection)} ${where} returning 1`,
-  )
+  compile(collection, 'remove', { row, isRemoval: true }, (_, where) => {
+    const removal = sql`delete from ${tableOf(collection)} ${where} returning`
+    return keepsValues(collection)
+      ? sql`with changed as (${removal} *) select 1, ${keptFeature(collection)} from changed`
+      : sql`${removal} 1`
+  })
 
 /**
  * Returns the columns that a feature keeps when another replaces it: those that the role may not set, and those whose new
@@ -300,8 +334,12 @@ export const compileDeparture = (
   collection: Collection,
   row: RowReference,
   kept: readonly KeptColumn[],
-): ChangeStatement =>
-  compile(collection, 'departure', { row, isUnique: true }, (_, where) => departure(collection, kept, where))
+): ChangeStatement => ({
+  ...compile(collection, 'departure', { row, isUnique: true }, (_, where) =>
+    departure(collection, kept, where),
+  ),
+  held: compileHeld(collection, row),
+})
 
 /** Puts a feature that has left its cell into another one. @param left the row of its departure */
 export function compileArrival(

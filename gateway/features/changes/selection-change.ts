@@ -3,7 +3,7 @@
 import type { Database, Query } from '../../database/contract.ts'
 import { combine, compileFragment } from '../../database/fragment.ts'
 import { isGeometryFailure, RefusedChange } from '../../database/outcome.ts'
-import { sql } from '../../database/sql.ts'
+import { type SQL, sql } from '../../database/sql.ts'
 import type { Row, Statement } from '../../database/statement.ts'
 import { gatewayError } from '../../errors.ts'
 import { type Collection, cellColumn, tableOf } from '../collections/collection.ts'
@@ -18,6 +18,7 @@ import { cellsCondition } from '../sharding/shard-statement.ts'
 import { columnOf } from '../values/column.ts'
 import { allOf, type Condition } from '../values/condition.ts'
 import { isObject } from '../values/exact-json.ts'
+import { type Author, composeEntries, heldFeatures, keepsValues, partsOfAuthor } from './audit.ts'
 import { changeManyOnce, type Done, type IdempotencyKey } from './idempotency-key.ts'
 import { type BodyReading, type ItemBody, invalidFeature, parseItemBody } from './item-body.ts'
 import { assignProperty, type ChangeStatement } from './item-statement.ts'
@@ -77,14 +78,16 @@ export type SelectionPlan = {
  * Plans a change or the removal of all features that meet the conditions.
  * @param patch a merge patch whose properties each of them gets; undefined to remove them
  * @param most features that may be changed
+ * @param author who is named in the audit
  */
 export function planSelectionChange(
   selection: Selection,
   patch: ItemBody | undefined,
   most: number,
+  author: Author,
 ): SelectionPlan {
   const { collection } = selection
-  const change = patch ? compileUpdate(selection, patch) : compileRemoval(selection)
+  const change = patch ? compileUpdate(selection, patch, author) : compileRemoval(selection, author)
   const check = (count: number) => {
     if (count <= most) return count
     throw gatewayError(
@@ -174,7 +177,10 @@ function compileCount(selection: Selection): Statement {
   return compileFragment(fragment, cells)
 }
 
-function compileUpdate(selection: Selection, patch: ItemBody): ChangeStatement {
+/** Returns an author's values for a statement that writes entries; none if the audit keeps nothing of the collection. */
+const authorOf = ({ audit }: Collection, author: Author) => (audit === undefined ? [] : partsOfAuthor(author))
+
+function compileUpdate(selection: Selection, patch: ItemBody, author: Author): ChangeStatement {
   const { collection } = selection
   const { all, cells } = partsOf(selection)
   const assignments = patch.assignments.map((one) => assignProperty(collection, one))
@@ -183,31 +189,46 @@ function compileUpdate(selection: Selection, patch: ItemBody): ChangeStatement {
   const touched = name ? [sql`${sql.identifier(name)} = ${nextTime(columnOf({ name }))}`] : []
   const fragment = combine(
     `update all ${collection.version} ${names}`,
-    [all, ...assignments.map(({ value }) => value)],
-    (where, ...values) => {
+    [all, ...assignments.map(({ value }) => value), ...authorOf(collection, author)],
+    (where, ...texts) => {
+      const values = texts.slice(0, assignments.length)
       const set = assignments.map(({ name }, index) => sql`${sql.identifier(name)} = ${values[index]!}`)
-      return sql`update ${tableOf(collection)} as item set ${sql.join([...set, ...touched], sql`, `)} where ${where}`
+      const from = sql`${tableOf(collection)} as item`
+      const update = sql`update ${from} set ${sql.join([...set, ...touched], sql`, `)} where ${where}`
+      if (collection.audit === undefined) return update
+      const held = keepsValues(collection) ? heldFeatures(collection, sql`${from} where ${where}`) : undefined
+      const given = texts.slice(assignments.length) as SQL[]
+      return composeEntries(collection, 'changed', update, given, held, sql`count(*)`)
     },
   )
   return {
-    statement: { ...compileFragment(fragment, cells), isCounted: true },
+    // With entries it returns the number itself, and features that have moved have theirs in other cells.
+    statement:
+      collection.audit === undefined
+        ? { ...compileFragment(fragment, cells), isCounted: true }
+        : compileFragment(fragment),
     targets: [],
     isRemoval: false,
     condition: undefined,
   }
 }
 
-function compileRemoval(selection: Selection): ChangeStatement {
+function compileRemoval(selection: Selection, author: Author): ChangeStatement {
   const { collection } = selection
   const { all, cells } = partsOf(selection)
-  const shown = [columnOf(collection.idColumn!), ...(collection.level === undefined ? [] : [cellColumn])]
+  const columns = [columnOf(collection.idColumn!), ...(collection.level === undefined ? [] : [cellColumn])]
+  const shown = sql.join(columns, sql`, `)
   const fragment = combine(
     `remove all ${collection.version}`,
-    [all],
-    (where) =>
-      sql`delete from ${tableOf(collection)} as item where ${where} returning ${sql.join(shown, sql`, `)}`,
+    [all, ...authorOf(collection, author)],
+    (where, ...texts) => {
+      const removal = sql`delete from ${tableOf(collection)} as item where ${where}`
+      if (collection.audit === undefined) return sql`${removal} returning ${shown}`
+      return composeEntries(collection, 'removed', removal, texts as SQL[], undefined, shown)
+    },
   )
-  return { statement: compileFragment(fragment, cells), targets: [], isRemoval: true, condition: undefined }
+  const statement = compileFragment(fragment, collection.audit === undefined ? cells : undefined)
+  return { statement, targets: [], isRemoval: true, condition: undefined }
 }
 
 /** Returns the removals of the forwarding rows of features that were not in their home cells. */

@@ -7,6 +7,7 @@ import type { FilterFunctions } from '../filter/functions.ts'
 import type { GeometryForm } from '../formats/encoder.ts'
 import type { Unshown } from '../query/unshown.ts'
 import type { CoordinateSystem } from '../values/coordinate-system.ts'
+import type { Author } from './audit.ts'
 import { changeManyOnce, type Done, type IdempotencyKey, isVerdict } from './idempotency-key.ts'
 import { invalidFeature } from './item-body.ts'
 import {
@@ -38,6 +39,8 @@ export type TransactionOptions = {
   /** Most features that an action changes by a condition. */
   readonly most: number
   readonly isLenient: boolean
+  /** Named in the audit. */
+  readonly author: Author
 }
 
 /** A feature that was inserted, or that an action has named. */
@@ -107,13 +110,15 @@ type Part = { readonly place: Place; readonly plan: () => Promise<Planned> }
 function partsOf(database: Database, allowed: AllowedAction, options: TransactionOptions): Part[] {
   const { action, collection, condition, system } = allowed
   const { pointer, deed } = action
-  const { unshown, functions, most, isLenient } = options
+  const { unshown, functions, most, isLenient, author } = options
   const reading = { system, isLenient }
-  const plans = makeItemPlans(database, unshown, reading)
+  const plans = makeItemPlans(database, unshown, author, reading)
   /** @param id that of a feature which exists */
   const ofItem = (plan: ItemPlan, id = ''): Planned => ({
     async make(attempt) {
-      const { item } = await plan.make(attempt)
+      const result = await plan.make(attempt)
+      for (const entry of plan.entriesOf(attempt, result)) await attempt.query(entry)
+      const { item } = result
       const { version, text } = item ?? {}
       return {
         count: 1,
@@ -151,7 +156,7 @@ function partsOf(database: Database, allowed: AllowedAction, options: Transactio
   const plan = async (): Promise<Planned> => {
     const body = patch && parseSelectionPatch(patch.body, collection, reading)
     const selection = await planSelection(database, chosen.filter, collection, functions)
-    const change = planSelectionChange(selection, body, most)
+    const change = planSelectionChange(selection, body, most, author)
     return {
       make: async ({ query }) => ({ count: (await change.make(query)).numberChanged }),
       describe: (error) => change.describe(error, database),
@@ -212,13 +217,13 @@ export async function makeTransaction(
     const counts = { insert: 0, replace: 0, update: 0, delete: 0 }
     const items: ChangedItem[] = []
     let bytes = 0
-    const attempt = attemptWithin(query, form, (change) => {
+    const note = (change: ChangeStatement) => {
       current.latest = change
       return change.statement
-    })
+    }
     for (const step of steps) {
       Object.assign(current, { step, latest: undefined })
-      const { count, item } = await step.make(attempt)
+      const { count, item } = await step.make(attemptWithin(query, form, note))
       counts[step.action.deed.kind] += count
       if (!item) continue
       const { text = '', ...others } = item

@@ -359,6 +359,9 @@ const latestSettings: Statement = {
   values: [],
 }
 
+/** What holds for a table under any name. */
+const FOLLOWING = [...GROUPS, 'audit', 'auditors'] as const
+
 /**
  * Returns what is registered of relations. What was set for one that has another name by now is registered under its former
  * name: its rules hold until it gets others.
@@ -377,7 +380,7 @@ function notesIn(registered: readonly Row[]) {
       const own = byName.get(collectionId(schema, table))
       const former = byOid.get(oid)
       if (!own || !former || own === former) return own ?? former
-      return { ...own, ...Object.fromEntries(GROUPS.map((group) => [group, own[group] ?? former[group]])) }
+      return { ...own, ...Object.fromEntries(FOLLOWING.map((name) => [name, own[name] ?? former[name]])) }
     },
   }
 }
@@ -396,7 +399,8 @@ const registrations = statementOf(
             'temporalEndColumn', to_jsonb(registered) -> 'temporal_end_column',
             'coordinateEpoch', to_jsonb(registered) -> 'coordinate_epoch',
             'readers', to_jsonb(registered) -> 'readers', 'creators', to_jsonb(registered) -> 'creators',
-            'editors', to_jsonb(registered) -> 'editors', 'removers', to_jsonb(registered) -> 'removers'),
+            'editors', to_jsonb(registered) -> 'editors', 'removers', to_jsonb(registered) -> 'removers',
+            'audit', to_jsonb(registered) -> 'audit', 'auditors', to_jsonb(registered) -> 'auditors'),
           (select relation::oid from tessera.collection own
             where own.schema_name = registered.schema_name and own.table_name = registered.table_name)
         -- The column of a database that was not migrated yet is this one.

@@ -27,6 +27,10 @@ export type Distribution =
   | { readonly by: 'column'; readonly column: string; readonly shards: readonly Shard[] }
   | { readonly by: 'reference' }
 
+/** What the audit keeps of changes: the ids of features, or also the features before and after. */
+export const AUDIT_LEVELS = ['ids', 'values'] as const
+export type AuditLevel = (typeof AUDIT_LEVELS)[number]
+
 export type Collection = {
   /** Id in URLs: the table's name in schema public, otherwise `schema.table`; see collectionId. */
   readonly id: string
@@ -67,6 +71,10 @@ export type Collection = {
   readonly coordinateEpoch: number | undefined
   /** Rules on who may read and change it; undefined if it has none of its own. */
   readonly rules: Rules | undefined
+  /** What the audit keeps of changes; undefined for nothing. */
+  readonly audit: AuditLevel | undefined
+  /** Roles of those who see it; undefined for those who see that of all collections. */
+  readonly auditors: readonly string[] | undefined
   readonly estimatedRows: number
   /** Every column that is read, except the geometry; together with it, they make up a version of a row. */
   readonly columns: readonly Column[]
@@ -79,6 +87,7 @@ export type Collection = {
    * the client's id later.
    */
   readonly takesIds: boolean
+  readonly isView: boolean
   /** True if features change with stored rows alone, and are the same for every role: not with row security. */
   readonly isSteady: boolean
   /** True if a trigger runs before each insert, which may set columns that a client leaves out. */
@@ -188,6 +197,8 @@ export type Registration = {
   readonly creators: readonly string[] | null
   readonly editors: readonly string[] | null
   readonly removers: readonly string[] | null
+  readonly audit: string | null
+  readonly auditors: readonly string[] | null
 }
 
 const KINDS: Record<string, ColumnKind> = {
@@ -254,6 +265,16 @@ export const CELL_COLUMN = 'cell'
  */
 export const collectionId = (schema: string, table: string) =>
   schema === 'public' ? partOfId(table) : `${partOfId(schema)}.${partOfId(table)}`
+
+const PART = '("(?:[^"]|"")*"|[^".][^.]*)'
+const ID = new RegExp(`^(?:${PART}\\.)?${PART}$`)
+
+/** Returns the names in an id, whether or not there is such a table; undefined for one that no collection can have. */
+export function relationOf(id: string): Pick<Relation, 'schema' | 'table'> | undefined {
+  const [, schema = 'public', table] = ID.exec(id) ?? []
+  const nameIn = (part: string) => (part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part)
+  return table === undefined ? undefined : { schema: nameIn(schema), table: nameIn(table) }
+}
 
 const partOfId = (name: string) =>
   name.includes('.') || name.startsWith('"') ? `"${name.replaceAll('"', '""')}"` : name
@@ -337,6 +358,8 @@ export function makeCollection(
     temporalEnd: temporalEnd?.kind === temporal?.kind ? temporalEnd : undefined,
     coordinateEpoch: registration?.coordinateEpoch ?? undefined,
     rules: rulesOf(registration),
+    audit: AUDIT_LEVELS.find((level) => level === registration?.audit),
+    auditors: registration?.auditors ?? undefined,
     estimatedRows: relation.estimatedRows,
     columns,
     // Changes through a view of a table with cells would not keep a feature in the cell in which it is looked for.
@@ -347,6 +370,7 @@ export function makeCollection(
     idFrom: idFromOf(relation, idColumn),
     isSteady: relation.isSteady,
     hasInsertTrigger: relation.hasInsertTrigger,
+    isView: relation.kind === 'v',
     takesIds: relation.kind !== 'v' && !(idColumn?.hasDefault && idColumn.kind === 'integer'),
     level,
     distribution,

@@ -5,7 +5,7 @@ import type { Session } from '../../database/session.ts'
 import { UserError } from '../../errors.ts'
 import type { Rules } from '../access/rules.ts'
 import { makeSystem } from '../values/coordinate-system.ts'
-import { collectionId } from './collection.ts'
+import { type AuditLevel, collectionId } from './collection.ts'
 
 /** Undefined for what holds for all collections. */
 export type CollectionSettings = Partial<Rules> & {
@@ -19,6 +19,10 @@ export type CollectionSettings = Partial<Rules> & {
   readonly timeColumns?: readonly string[] | undefined
   /** Year to which the coordinates belong, with decimals, in a system that moves. */
   readonly coordinateEpoch?: number | undefined
+  /** What the audit keeps of changes. */
+  readonly audit?: AuditLevel | undefined
+  /** Roles of those who see it. */
+  readonly auditors?: readonly string[] | undefined
 }
 export type SettingName = keyof CollectionSettings
 
@@ -38,6 +42,8 @@ const COLUMNS: Readonly<
   creators: ({ creators }) => ({ creators }),
   editors: ({ editors }) => ({ editors }),
   removers: ({ removers }) => ({ removers }),
+  audit: ({ audit }) => ({ audit }),
+  auditors: ({ auditors }) => ({ auditors }),
 }
 export const SETTING_NAMES = Object.keys(COLUMNS) as readonly SettingName[]
 
@@ -78,12 +84,14 @@ export async function listSettings(session: Session): Promise<ListedSettings[]> 
     creators: string[] | null
     editors: string[] | null
     removers: string[] | null
+    audit: AuditLevel | null
+    auditors: string[] | null
   }>(
     `select schema_name, table_name, crs, requires_precondition, modified_column, temporal_column, temporal_end_column,
-       coordinate_epoch, readers, creators, editors, removers
+       coordinate_epoch, readers, creators, editors, removers, audit, auditors
      from tessera.collection
      where num_nonnulls(crs, requires_precondition, modified_column, temporal_column, coordinate_epoch, readers, creators,
-       editors, removers) > 0`,
+       editors, removers, audit, auditors) > 0`,
     [],
   )
   return rows
@@ -101,6 +109,8 @@ export async function listSettings(session: Session): Promise<ListedSettings[]> 
       creators: row.creators ?? undefined,
       editors: row.editors ?? undefined,
       removers: row.removers ?? undefined,
+      audit: row.audit ?? undefined,
+      auditors: row.auditors ?? undefined,
     }))
     .toSorted((a, b) => (a.id < b.id ? -1 : 1))
 }
@@ -147,6 +157,20 @@ export async function rolesWithoutRules(session: Session, id: string): Promise<s
      where rolcanlogin and not rolsuper and has_schema_privilege(r.oid, c.relnamespace, 'usage')
        and has_table_privilege(r.oid, c.oid, 'select') and not (
          has_schema_privilege(r.oid, 'tessera', 'usage') and has_table_privilege(r.oid, 'tessera.collection', 'select'))
+     order by 1`,
+    [oid],
+  )
+  return rows.map(({ name }) => name)
+}
+
+/** Returns roles that can change the table of a collection, but write no entries of the audit: their changes would fail. */
+export async function rolesWithoutAudit(session: Session, id: string): Promise<string[]> {
+  const { oid } = await findRelation(session, id)
+  const rows = await session.query<{ name: string }>(
+    `select rolname as name from pg_roles r join pg_class c on c.oid = $1::oid
+     where rolcanlogin and not rolsuper and has_schema_privilege(r.oid, c.relnamespace, 'usage')
+       and (has_any_column_privilege(r.oid, c.oid, 'insert, update') or has_table_privilege(r.oid, c.oid, 'delete'))
+       and not (has_schema_privilege(r.oid, 'tessera', 'usage') and has_table_privilege(r.oid, 'tessera.audit', 'insert'))
      order by 1`,
     [oid],
   )

@@ -17,7 +17,7 @@ import {
   type Principal,
   WRITE_ROLE,
 } from '../../features/access/principal.ts'
-import { type Group, isAmong, isKeyFor } from '../../features/access/rules.ts'
+import { auditorsOf, type Group, isAmong, isKeyFor, mayAudit } from '../../features/access/rules.ts'
 import type { Collection } from '../../features/collections/collection.ts'
 import { principalOf } from '../view.ts'
 import type { VisibleCollections } from '../visible.ts'
@@ -34,8 +34,12 @@ const GROUP_OF_METHOD: Readonly<Record<string, Group>> = {
   DELETE: 'removers',
 }
 
-/** Creates the question who sends a change. Without credentials only this machine does, and only while there are none. */
-function makeSender({ apiKeys, tokens, ...locality }: AuthenticateOptions) {
+/**
+ * Creates the question who sends a change, or asks who has made some. Without credentials only this machine does, and only
+ * while there are none.
+ * @param what begins a sentence about what needs credentials
+ */
+function makeSender({ apiKeys, tokens, ...locality }: AuthenticateOptions, what = 'Changes need') {
   const isFromHere = makeLocality(locality)
   return async (request: FastifyRequest, reply: FastifyReply): Promise<Principal> => {
     const { authorization } = request.headers
@@ -43,7 +47,7 @@ function makeSender({ apiKeys, tokens, ...locality }: AuthenticateOptions) {
     if (tokens || !isFromHere(request) || (await apiKeys.exist()))
       throw missing(
         reply,
-        `Changes need ${credentialsFor({ tokens })} here: Authorization: Bearer tessera_…; \`tessera keys create\` creates a key.`,
+        `${what} ${credentialsFor({ tokens })} here: Authorization: Bearer tessera_…; \`tessera keys create\` creates a key.`,
       )
     refuseOtherSites(request)
     return LOCAL
@@ -61,6 +65,31 @@ export function authenticate(
     request.caller = caller
     const { collectionId } = request.params as { collectionId: string }
     checkChange(GROUP_OF_METHOD[request.method]!, request, collectionId, reply, visible)
+  })
+}
+
+/** Checks that the caller may see the audit of the collection that the route names; every route of `scope` shows some of it. */
+export function authenticateAuditor(
+  scope: FastifyInstance,
+  { visible, ...access }: AuthenticateOptions & { readonly visible: VisibleCollections },
+) {
+  const callerOf = makeSender(access, 'The audit needs')
+  scope.addHook('onRequest', async (request, reply) => {
+    // It has names and addresses of people.
+    reply.header('cache-control', 'no-store')
+    const caller = await callerOf(request, reply)
+    request.caller = caller
+    const collection = visible.get(request, (request.params as { collectionId: string }).collectionId)
+    if (mayAudit(caller, collection)) return
+    const roles = auditorsOf(collection)
+    throw insufficient(
+      reply,
+      roles.length > 0
+        ? `${caller.title} may not see the audit of ${collection.id}: it has none of the roles ${listed(roles)}.`
+        : `Nobody may see the audit of ${collection.id}.`,
+      { collection: collection.id },
+      roles.join(' ') || undefined,
+    )
   })
 }
 

@@ -63,7 +63,7 @@ import {
 } from '../schemas.ts'
 import { Type } from '../type.ts'
 import type { Upload, Uploads } from '../upload.ts'
-import { principalOf, type Views } from '../view.ts'
+import { authorOf, principalOf, type Views } from '../view.ts'
 import type { VisibleCollections } from '../visible.ts'
 
 /** Classes that were part of Features, and are part of Common now. Clients look for either. */
@@ -263,7 +263,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
     if (handling === 'strict' || handling === 'lenient') applyPreference(reply, `handling=${handling}`)
     const key = await keyOfChange(request, idempotencyKeys)
     const done = await make(
-      makeItemChanges(await views.openForChange(request), unshown, key, {
+      makeItemChanges(await views.openForChange(request), unshown, authorOf(request), key, {
         system,
         takesJsonFg: true,
         isSystemNamed: request.headers['content-crs'] !== undefined,
@@ -293,6 +293,7 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
         mode,
         reading: { system, isLenient },
         drain: upload.drain,
+        author: authorOf(request),
       })
       tellRepeated(reply, done)
       // Prefer: return=representation is not applied: the features may be more than an answer can have.
@@ -333,7 +334,11 @@ export const itemChanges: FastifyPluginAsyncTypebox<Services> = async (
       request.url.split('?', 2)[1] ?? '',
       String(most),
     ])
-    const done = await changeSelection(database, key, planSelectionChange(selection, patch, most))
+    const done = await changeSelection(
+      database,
+      key,
+      planSelectionChange(selection, patch, most, authorOf(request)),
+    )
     tellRepeated(reply, done)
     return reply.type('application/json').send(done.kind === 'many' ? done.report : '')
   }

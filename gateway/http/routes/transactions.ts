@@ -42,7 +42,7 @@ import { idempotencyHeaders, keyOfChange, repeatedHeader, tellRepeated } from '.
 import { applyPreference, maxAffectedOf, preferenceOf } from '../prefer.ts'
 import { changeProblems, conditionMissing, content, noQuery, notFound } from '../schemas.ts'
 import { Type } from '../type.ts'
-import type { Views } from '../view.ts'
+import { authorOf, type Views } from '../view.ts'
 import type { VisibleCollections } from '../visible.ts'
 
 type Services = AuthenticateOptions & {
@@ -168,6 +168,7 @@ export const transactions: FastifyPluginAsyncTypebox<Services> = async (
         functions: functions(),
         most,
         isLenient,
+        author: authorOf(request),
       })
       if (isLenient) applyPreference(reply, 'handling=lenient')
       if (preferenceOf(request, 'max-affected') !== undefined) applyPreference(reply, `max-affected=${most}`)

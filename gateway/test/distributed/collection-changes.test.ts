@@ -365,10 +365,12 @@ test('what runs with the rights of the owner has a fixed search path, and only t
     'revoke_key',
     'rotate_key',
     'set_rules',
+    'tend_audit',
   ]
+  const tending = ['TimeZone=UTC', 'lock_timeout=500ms']
   const expected = names.map((name) => ({
     name,
-    config: ['search_path=pg_catalog, pg_temp'],
+    config: ['search_path=pg_catalog, pg_temp', ...(name === 'tend_audit' ? tending : [])],
     readers: false,
     writers: true,
   }))

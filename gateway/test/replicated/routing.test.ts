@@ -423,9 +423,9 @@ test('a repeatable change that was cut off during its commit is repeated', async
   }
   // It is sent together with the commit, so that the outcome of the commit is unknown.
   const last = () => {
-    if (attempts.length > 1) return one
+    if (attempts.length > 1) return [one]
     setTimeout(() => primary.interrupt(), 100)
-    return { text: 'select pg_sleep(0.5)', values: [] }
+    return [{ text: 'select pg_sleep(0.5)', values: [] }]
   }
   const changing = database.transact(work, { isRepeatable: true, last })
   // If the first attempt was committed the second is refused as a conflict; if not, the second succeeds.
