@@ -7834,6 +7834,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -7977,6 +7987,16 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description A bug, of which the log has the details, or a feature that is too large. */
             500: {
                 headers: {
@@ -8083,6 +8103,16 @@ export interface operations {
             };
             /** @description A part of the path is longer than 1,000 characters. */
             414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description The client has sent more requests, or got more bytes, than it may; Retry-After says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
