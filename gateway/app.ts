@@ -32,6 +32,7 @@ import { assets } from './http/html/assets.ts'
 import { openapi } from './http/openapi.ts'
 import { splitLists } from './http/parameters.ts'
 import { answerClientError, problem, sendProblem } from './http/problem.ts'
+import { protectReaders, securityContact } from './http/protection.ts'
 import { compileTrust, publicUrl } from './http/public-url.ts'
 import { limitRates, type OtherProcesses } from './http/rates.ts'
 import { access as accessRoutes } from './http/routes/access.ts'
@@ -171,6 +172,7 @@ export async function buildApp({
   secured?.prepare(app as unknown as FastifyInstance, config.requestTimeoutMs)
   telemetry(app, { emit })
   problem(app, { emit })
+  protectReaders(app as unknown as FastifyInstance)
   publicUrl(app, { fixed: config.publicUrl, trust })
   const apiKeys = makeApiKeys(database)
   const tokens = await openTokens(config, emit)
@@ -303,6 +305,7 @@ export async function buildApp({
   })
   app.register(operations, { database, readMetrics, ...access })
   app.register(assets)
+  securityContact(app as unknown as FastifyInstance, config.securityContact)
   app.register(health, { database, isDraining })
   app.register(completeMethods)
   return app as unknown as FastifyInstance

@@ -96,6 +96,15 @@ export const settings = {
     // A value that is the key itself instead of its file must not appear in an error.
     isSecret: true,
   },
+  securityContact: {
+    does: 'whom to tell about a vulnerability, for /.well-known/security.txt; by default there is none',
+    allowed: 'mailto:, tel: or https URIs separated by commas, the preferred one first',
+    default: [],
+    parse(value: string) {
+      const uris = value.split(',').map((uri) => uri.trim())
+      return uris.every((uri) => /^(mailto:|tel:|https:\/\/)[^\s]+$/.test(uri)) ? uris : undefined
+    },
+  } as Setting<readonly string[]>,
   insecure: flag('listen on addresses of other machines without TLS and without a trusted proxy', false),
   publicUrl: {
     does: 'address under which clients reach the gateway, for links; by default that of the request',

@@ -26,7 +26,7 @@ export function sendApiPage(reply: FastifyReply, base: string) {
   return reply
     .type('text/html; charset=utf-8')
     .header('content-security-policy', CONTENT_SECURITY_POLICY)
-    .header('x-content-type-options', 'nosniff')
+    .header('referrer-policy', 'same-origin')
     .send(html`<!doctype html>
 <html lang="en">
   <head>

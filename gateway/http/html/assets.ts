@@ -26,9 +26,9 @@ export const DRAWING = [
   `${TERRA_DRAW_ADAPTER}/terra-draw-maplibre-gl-adapter.umd.js`,
 ]
 
-/** Has browsers take a file for what its type says, and for nothing that they recognize in it. */
-export const forbidSniffing: onRequestHookHandler = (_request, reply, done) => {
-  reply.header('x-content-type-options', 'nosniff')
+/** A worker obeys the policy of its own file, and it reads tiles: only pages say what may be loaded. */
+export const leavePolicyToPages: onRequestHookHandler = (_request, reply, done) => {
+  reply.removeHeader('content-security-policy')
   done()
 }
 
@@ -40,7 +40,7 @@ export const assetsAt = (base: string) =>
   (base === '' ? '' : new URL(base).pathname.replace(/\/$/, '')) + ASSETS
 
 export async function assets(app: FastifyInstance) {
-  app.addHook('onRequest', forbidSniffing)
+  app.addHook('onRequest', leavePolicyToPages)
   await app.register(fastifyStatic, {
     root: join(import.meta.dirname, 'assets'),
     prefix: `${ASSETS}/`,

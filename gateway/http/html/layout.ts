@@ -43,7 +43,6 @@ export function sendPage(reply: FastifyReply, page: Page) {
     .type('text/html; charset=utf-8')
     .header('content-security-policy', CONTENT_SECURITY_POLICY)
     .header('referrer-policy', 'same-origin')
-    .header('x-content-type-options', 'nosniff')
     .header('vary', [reply.getHeader('vary'), 'accept-language'].filter(Boolean).join(', '))
     .send(renderPage(page))
 }
