@@ -65,6 +65,21 @@ function completeParameters(document: Document) {
   for (const path of SELECTING_PATHS) document.paths?.[path]?.get?.parameters?.push(PROPERTY_PARAMETERS)
 }
 
+/** Greatest value of an integer that fits into 32 bits. */
+const GREATEST_INT32 = 2 ** 31 - 1
+
+/**
+ * Adds the width of numbers, which generators of clients otherwise take for 32 bits: positions would lose metres, ids and
+ * counts their digits.
+ */
+function completeNumbers(value: unknown) {
+  if (typeof value !== 'object' || value === null) return
+  for (const inner of Object.values(value)) completeNumbers(inner)
+  const schema = value as { type?: unknown; format?: string; maximum?: unknown }
+  if (schema.type === 'number') schema.format ??= 'double'
+  if (schema.type === 'integer' && !(Number(schema.maximum) <= GREATEST_INT32)) schema.format ??= 'int64'
+}
+
 /** Collects the routes that are added from now on into the document. */
 async function collectRoutes(app: FastifyInstance) {
   await app.register(swagger, {
@@ -115,6 +130,7 @@ async function collectRoutes(app: FastifyInstance) {
     transformObject(source) {
       const document = 'openapiObject' in source ? source.openapiObject : source.swaggerObject
       completeParameters(document as Document)
+      completeNumbers(document)
       return document
     },
     refResolver: { buildLocalReference: (json) => String(json.$id) },
