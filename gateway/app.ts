@@ -21,12 +21,16 @@ import { watchMethods } from './http/allowed-methods.ts'
 import { makeAnswers } from './http/answers.ts'
 import { identify } from './http/auth/authenticate.ts'
 import { isForThisMachine } from './http/auth/locality.ts'
+import { openLogin } from './http/auth/login.ts'
+import { makeSealer } from './http/auth/sealed.ts'
+import { readSessions } from './http/auth/sessions.ts'
 import { openTokens } from './http/auth/tokens.ts'
 import { makeClientOf } from './http/client.ts'
 import { conditional } from './http/conditional.ts'
 import { limitConnections } from './http/connections.ts'
 import { makeConsistencyTokens } from './http/consistency-token.ts'
 import { crossOrigin } from './http/cross-origin.ts'
+import { makeDatabaseKey } from './http/database-key.ts'
 import { withoutExtension } from './http/download.ts'
 import { assets } from './http/html/assets.ts'
 import { openapi } from './http/openapi.ts'
@@ -44,6 +48,7 @@ import { health } from './http/routes/health.ts'
 import * as itemChangeRoutes from './http/routes/item-changes.ts'
 import * as itemRoutes from './http/routes/items.ts'
 import * as landingRoutes from './http/routes/landing.ts'
+import { loginRoutes } from './http/routes/login.ts'
 import { map } from './http/routes/map.ts'
 import { operations } from './http/routes/operations.ts'
 import * as schemaRoutes from './http/routes/schemas.ts'
@@ -176,6 +181,9 @@ export async function buildApp({
   publicUrl(app, { fixed: config.publicUrl, trust })
   const apiKeys = makeApiKeys(database)
   const tokens = await openTokens(config, emit)
+  const login = await openLogin(config, tokens)
+  const sealer = makeSealer(makeDatabaseKey(database))
+  readSessions(app as unknown as FastifyInstance, login && sealer)
   const clientOf = makeClientOf(apiKeys)
   const views = makeViews(
     app as unknown as FastifyInstance,
@@ -200,6 +208,7 @@ export async function buildApp({
   conditional(app, {
     hasFixedUrl: config.publicUrl !== undefined,
     dependsOnCaller: () => tokens !== undefined || catalog.isRestricted,
+    hasSessions: login !== undefined,
   })
   await app.register(compress, {
     // Bodies are not decompressed: a small one could unpack to any size.
@@ -303,6 +312,7 @@ export async function buildApp({
     timeoutMs: config.statementTimeoutMs,
     ...access,
   })
+  if (login) app.register(loginRoutes, { login, sealer })
   app.register(operations, { database, readMetrics, ...access })
   app.register(assets)
   securityContact(app as unknown as FastifyInstance, config.securityContact)

@@ -192,6 +192,29 @@ export const settings = {
     'claims of a token with the roles of its subject; a dot leads into one, as in realm_access.roles',
     ['roles', 'scope', 'scp'],
   ),
+  oidcClient: {
+    does: 'client of the first issuer with which people log in on the pages; without it they do not',
+    allowed: 'the id of a client',
+    default: undefined,
+    parse: (value: string) => value || undefined,
+  } as Setting<string | undefined>,
+  oidcClientSecret: {
+    does: 'secret of that client; without it, it is a public one',
+    allowed: 'a text',
+    default: undefined,
+    parse: (value: string) => value || undefined,
+    isSecret: true,
+  } as Setting<string | undefined>,
+  oidcLoginParameters: {
+    does: 'what a login requests from the issuer besides what every login does',
+    allowed:
+      'parameters as in an address, of which one is scope with openid, such as scope=openid&resource=https://example.org',
+    default: 'scope=openid',
+    parse(value: string) {
+      const scope = new URLSearchParams(value).get('scope') ?? ''
+      return scope.split(' ').includes('openid') ? value : undefined
+    },
+  } as Setting<string>,
   requirePrecondition: flag('refuse changes of features without If-Match or If-Unmodified-Since', false),
   processes: integer(
     'number of serving processes; by default one per core, at most four',

@@ -5,6 +5,7 @@ export const errors = {
   'parameter-unknown': { status: 400, title: 'Unknown parameter', isRetryable: false },
   'header-invalid': { status: 400, title: 'Invalid header', isRetryable: false },
   'request-malformed': { status: 400, title: 'Malformed request', isRetryable: false },
+  'login-failed': { status: 400, title: 'Login not completed', isRetryable: false },
   'credentials-missing': { status: 401, title: 'Credentials required', isRetryable: false },
   'credentials-invalid': { status: 401, title: 'Credentials not valid', isRetryable: false },
   'permission-missing': { status: 403, title: 'Not permitted', isRetryable: false },

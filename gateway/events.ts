@@ -136,7 +136,7 @@ export type Emit = (event: Event) => void
 const KEY = /(tessera(?:_|%5f)[0-9a-f]{12})(?:_|%5f)[\w%-]+/gi
 /** A parameter of an address that programs use for keys, and its value. */
 const SECRET_PARAMETER =
-  /([?&](?:access_token|api_?key|apikey|auth|authorization|bearer|key|password|secret|token)=)[^&\s"]+/gi
+  /([?&](?:access_token|api_?key|apikey|auth|authorization|bearer|code|key|password|secret|token)=)[^&\s"]+/gi
 
 /** A token (JWT): its header and its claims may be shown, its signature makes it valid. */
 const TOKEN = /(eyJ[\w-]{10,}\.eyJ[\w-]{2,})\.[\w-]+/g

@@ -17,15 +17,18 @@ type Dependence = {
   readonly hasFixedUrl: boolean
   /** Returns true if responses can depend on who asks. */
   readonly dependsOnCaller: () => boolean
+  /** True if a cookie can say who asks. */
+  readonly hasSessions: boolean
 }
 
 /** Tags every complete response that has no tag yet, and answers 304 if the client has it already. */
-export function conditional(app: FastifyInstance, { hasFixedUrl, dependsOnCaller }: Dependence) {
+export function conditional(app: FastifyInstance, { hasFixedUrl, dependsOnCaller, hasSessions }: Dependence) {
   const vary = hasFixedUrl ? VARY : `${VARY}, ${VARY_BY_PROXY}`
+  const byCaller = hasSessions ? `${vary}, authorization, cookie` : `${vary}, authorization`
   app.addHook('onSend', (request, reply, payload, done) => {
     if (reply.statusCode !== 200 || (request.method !== 'GET' && request.method !== 'HEAD')) return done()
     const before = reply.getHeader('vary')
-    const depends = dependsOnCaller() ? `${vary}, authorization` : vary
+    const depends = dependsOnCaller() ? byCaller : vary
     reply.header('vary', before === undefined ? depends : `${before}, ${depends}`)
     let tag = reply.getHeader('etag') as string | undefined
     if (tag === undefined && (typeof payload === 'string' || Buffer.isBuffer(payload))) {

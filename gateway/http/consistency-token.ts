@@ -3,11 +3,10 @@
 // A token is base64url of: version (1 byte), time of issue (Unix seconds, 4 bytes), the number (4 bytes) and LSN
 // (8 bytes) of each group, and the first 12 bytes of the HMAC-SHA-256 of all that. Numbers are big-endian.
 
-import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
+import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto'
 import type { Position } from '../database/consistency.ts'
 import type { Database } from '../database/contract.ts'
-import type { Row } from '../database/statement.ts'
-import { hasRights } from '../database/table-rights.ts'
+import { makeDatabaseKey } from './database-key.ts'
 
 const VERSION = 1
 const HEAD_BYTES = 5
@@ -32,21 +31,13 @@ export function makeConsistencyTokens(
   database: Database,
   now = () => Math.floor(Date.now() / 1_000),
 ): ConsistencyTokens {
-  // As an object: of bytes, Node.js would make one for each token, at five times the cost.
-  let key: KeyObject | undefined
-  async function loadKey(): Promise<KeyObject | undefined> {
-    if (key) return key
-    const [[isReadable]] = (await database.read(IS_READABLE)) as [Row]
-    const [row] = isReadable === 't' ? await database.read(KEY) : []
-    if (row) key = createSecretKey(row[0]!, 'hex')
-    return key
-  }
+  const keyOf = makeDatabaseKey(database)
   const sign = (secret: KeyObject, body: Buffer) =>
     createHmac('sha256', secret).update(body).digest().subarray(0, MAC_BYTES)
 
   return {
     async encode(position) {
-      const secret = await loadKey()
+      const secret = await keyOf()
       if (!secret) return undefined
       const body = Buffer.alloc(HEAD_BYTES + GROUP_BYTES * position.size)
       body.writeUInt8(VERSION, 0)
@@ -66,7 +57,7 @@ export function makeConsistencyTokens(
       // `Buffer.from` silently skips characters that are not base64url.
       if (bytes.toString('base64url') !== text || !Number.isInteger(groups) || groups < 0) return undefined
       if (bytes.readUInt8(0) !== VERSION) return undefined
-      const secret = await loadKey()
+      const secret = await keyOf()
       if (!secret) return 'everything'
       const body = bytes.subarray(0, -MAC_BYTES)
       const age = now() - body.readUInt32BE(1)
@@ -79,6 +70,3 @@ export function makeConsistencyTokens(
     },
   }
 }
-
-const IS_READABLE = hasRights('token_key', ['select'])
-const KEY = { text: `select encode(key, 'hex') from tessera.token_key`, values: [] }

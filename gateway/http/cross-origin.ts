@@ -1,5 +1,5 @@
-// Owns CORS: which origins' scripts may read responses. They may do whatever other clients may, because no cookie
-// identifies a user.
+// Owns CORS: which origins' scripts may read responses. They may do whatever other clients may, because no answer
+// lets them send the cookie of a person.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isLoopback } from './auth/locality.ts'

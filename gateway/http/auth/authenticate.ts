@@ -282,4 +282,6 @@ function isOwnSite(request: FastifyRequest): boolean {
   return origin === undefined ? !/^(cross|same)-site$/.test(String(site)) : isOwnOrigin(request)
 }
 
-const isOwnOrigin = ({ headers, publicUrl }: FastifyRequest) => headers.origin === new URL(publicUrl).origin
+/** Returns true for a request of a page that this gateway has served, as its browser says. */
+export const isOwnOrigin = ({ headers, publicUrl }: FastifyRequest) =>
+  headers.origin === new URL(publicUrl).origin

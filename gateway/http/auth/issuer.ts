@@ -14,7 +14,11 @@ export interface Issuer {
    * @throws GatewayError issuer-unavailable; an error of jose if there is no such key
    */
   readonly keyOf: JWTVerifyGetKey
+  /** Returns its metadata, as it publishes them. @throws GatewayError issuer-unavailable */
+  readonly metadata: () => Promise<Metadata>
 }
+
+export type Metadata = Readonly<Record<string, unknown>>
 
 export type IssuerOptions = {
   readonly url: string
@@ -43,6 +47,7 @@ const METADATA_PATH = '/.well-known/openid-configuration'
 /** Creates an issuer, and begins to read its keys. */
 export function makeIssuer({ url, makeKeySet, emit, now }: IssuerOptions): Issuer {
   let keys: ReturnType<typeof createLocalJWKSet> | undefined
+  let metadata: Metadata | undefined
   let readAt = Number.NEGATIVE_INFINITY
   let triedAt = Number.NEGATIVE_INFINITY
   let isAway = false
@@ -51,7 +56,9 @@ export function makeIssuer({ url, makeKeySet, emit, now }: IssuerOptions): Issue
   async function read() {
     triedAt = now()
     try {
-      keys = makeKeySet(await readKeys(url))
+      const found = await readIssuer(url)
+      keys = makeKeySet(found.keys)
+      metadata = found.metadata
       readAt = triedAt
       if (isAway) emit({ type: 'issuer-back', issuer: url })
       isAway = false
@@ -97,6 +104,11 @@ export function makeIssuer({ url, makeKeySet, emit, now }: IssuerOptions): Issue
         throw error
       }
     },
+    async metadata() {
+      if (!metadata) await renew()
+      if (!metadata) throw unavailable()
+      return metadata
+    },
   }
 }
 
@@ -106,15 +118,15 @@ export const isSafeAddress = (text: string): boolean => {
   return url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))
 }
 
-async function readKeys(url: string): Promise<JSONWebKeySet> {
+async function readIssuer(url: string): Promise<{ metadata: Metadata; keys: JSONWebKeySet }> {
   const address = `${url.replace(/\/$/, '')}${METADATA_PATH}`
-  const metadata = (await readJson(address)) as { issuer?: unknown; jwks_uri?: unknown } | null
-  if (metadata?.issuer !== url)
-    throw new Error(`${address} is of the issuer ${JSON.stringify(metadata?.issuer)}, not of ${url}`)
+  const metadata = ((await readJson(address)) ?? {}) as Metadata
+  if (metadata.issuer !== url)
+    throw new Error(`${address} is of the issuer ${JSON.stringify(metadata.issuer)}, not of ${url}`)
   const keysAddress = metadata.jwks_uri
   if (typeof keysAddress !== 'string' || !isSafeAddress(keysAddress))
     throw new Error(`${address} has no jwks_uri that begins with https`)
-  return (await readJson(keysAddress)) as JSONWebKeySet
+  return { metadata, keys: (await readJson(keysAddress)) as JSONWebKeySet }
 }
 
 async function readJson(address: string): Promise<unknown> {

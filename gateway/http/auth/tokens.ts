@@ -4,13 +4,15 @@ import type { JWTPayload } from 'jose'
 import { GatewayError, gatewayError, listed, UserError } from '../../errors.ts'
 import type { Emit } from '../../events.ts'
 import { type Principal, subjectOf } from '../../features/access/principal.ts'
-import { type Issuer, makeIssuer } from './issuer.ts'
+import { type Issuer, type Metadata, makeIssuer } from './issuer.ts'
 
 export interface Tokens {
   /** Issuers whose tokens are accepted. */
   readonly issuers: readonly string[]
   /** Returns the subject of a token. @throws GatewayError credentials-invalid or issuer-unavailable */
   verify(text: string): Promise<Principal>
+  /** Returns what one of the issuers publishes of itself. @throws GatewayError issuer-unavailable */
+  metadataOf(issuer: string): Promise<Metadata>
 }
 
 export type TokenOptions = {
@@ -80,6 +82,7 @@ export async function openTokens(
 
   return {
     issuers: oidcIssuer,
+    metadataOf: (issuer) => issuers.get(issuer)!.metadata(),
     async verify(text) {
       const { url, keyOf } = issuerOf(text)
       const { payload, protectedHeader } = await jwtVerify(text, keyOf, {

@@ -1,8 +1,9 @@
 // Owns the layout that all pages share, with head, navigation and links; and how pages are sent.
 
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { html } from 'ghtml'
 import type { Link } from '../../features/formats/format.ts'
+import { loginAddress } from '../auth/sessions.ts'
 import { assetsAt, MAPLIBRE } from './assets.ts'
 
 /**
@@ -44,10 +45,19 @@ export function sendPage(reply: FastifyReply, page: Page) {
     .header('content-security-policy', CONTENT_SECURITY_POLICY)
     .header('referrer-policy', 'same-origin')
     .header('vary', [reply.getHeader('vary'), 'accept-language'].filter(Boolean).join(', '))
-    .send(renderPage(page))
+    .send(renderPage(page, visitorLinks(page.base, reply.request)))
 }
 
-function renderPage({ base, title, language, trail, main, links, script }: Page): string {
+/** Returns the links to log in or out; none if nobody can. */
+function visitorLinks(base: string, request: FastifyRequest): string {
+  const { visitor } = request
+  if (!visitor) return ''
+  return visitor.name === undefined
+    ? html` <a href="${loginAddress(request)}" rel="nofollow">Log in</a>`
+    : html` <span>${visitor.name}</span> <a href="${base}/logout" rel="nofollow">Log out</a>`
+}
+
+function renderPage({ base, title, language, trail, main, links, script }: Page, visitor: string): string {
   const files = assetsAt(base)
   const shown = links.map(
     (link) =>
@@ -83,7 +93,7 @@ function renderPage({ base, title, language, trail, main, links, script }: Page)
     <header>
       <a class="brand" href="${base}/"><img src="${files}/icon.svg" alt="" width="24" height="24"> Tessera</a>
       <nav aria-label="Breadcrumb"><ol>!${steps.join('')}</ol></nav>
-      <nav class="main" aria-label="Tessera"><a href="${base}/collections?f=html">Collections</a> <a href="${base}/map">Map</a></nav>
+      <nav class="main" aria-label="Tessera"><a href="${base}/collections?f=html">Collections</a> <a href="${base}/map">Map</a>!${visitor}</nav>
     </header>
     <main id="main" tabindex="-1">
       <h1>${title}</h1>

@@ -40,6 +40,7 @@ test('a process that serves loads neither what generates documents and serialize
     'csv-parse',
     'hyparquet-writer',
     'jose',
+    'oauth4webapi',
   ])
     assert.equal(counts[name], undefined, name)
   // Its files are for browsers; the gateway reads its version.

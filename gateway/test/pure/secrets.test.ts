@@ -28,6 +28,7 @@ test('values of parameters that programs use for secrets are left out', () => {
     withoutSecrets('GET /x?limit=1&api_key=hunter2&token=abc.def&f=json'),
     'GET /x?limit=1&api_key=…&token=…&f=json',
   )
+  assert.equal(withoutSecrets('/login/callback?code=abc&state=x'), '/login/callback?code=…&state=x')
   const plain = '/collections/tessera_0123/items?sortby=-name&monkey=1&cursor=WyJpZCJd'
   assert.equal(withoutSecrets(plain), plain)
 })

@@ -26,6 +26,10 @@ export type TestIssuer = {
   readonly logIn: (client: string) => Promise<string>
   /** Signs any claims with the issuer's key, over those of a token that is valid. */
   readonly sign: (claims?: JWTPayload, header?: Partial<JWTHeaderParameters>) => Promise<string>
+  /** Lets people log in on the pages of gateways at these addresses. */
+  readonly allowPages: (...addresses: readonly string[]) => Promise<void>
+  /** How long its tokens are valid. */
+  lifetimeS: number
   /** Takes a new key, and withdraws the former one. */
   readonly rotate: () => Promise<void>
   /** Breaks off every request from now on, or no longer. */
@@ -43,9 +47,11 @@ export async function makeKey(algorithm = 'RS256'): Promise<IssuerKey> {
   return { ...(await generateKeyPair(algorithm, { extractable: true })), kid: `key ${++lastKey}` }
 }
 
-const SECRET = 'a secret of a client'
+export const SECRET = 'a secret of a client'
+/** The client with which people log in on pages. */
+export const PAGES = 'pages'
 
-/** @param roles of the clients of the issuer, by their ids */
+/** @param roles of the clients of the issuer by their ids, and of people by their names */
 export async function startIssuer(roles: Readonly<Record<string, readonly string[]>>): Promise<TestIssuer> {
   let key = await makeKey()
   let answer: ReturnType<typeof serveKey>
@@ -61,12 +67,16 @@ export async function startIssuer(roles: Readonly<Record<string, readonly string
     server.close()
   })
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  answer = serveKey(url, await privateJwk(key), roles)
+  let pages: readonly string[] = []
+  const serve = async () => {
+    answer = serveKey(url, await privateJwk(key), roles, pages, () => issuer.lifetimeS)
+  }
 
   const issuer: TestIssuer = {
     url,
     requests,
     isAway: false,
+    lifetimeS: 3_600,
     async logIn(client) {
       const response = await fetch(`${url}/token`, {
         method: 'POST',
@@ -83,9 +93,14 @@ export async function startIssuer(roles: Readonly<Record<string, readonly string
         .sign(key.privateKey),
     async rotate() {
       key = await makeKey()
-      answer = serveKey(url, await privateJwk(key), roles)
+      await serve()
+    },
+    async allowPages(...addresses) {
+      pages = addresses
+      await serve()
     },
   }
+  await serve()
   return issuer
 }
 
@@ -99,20 +114,48 @@ const privateJwk = async ({ privateKey, kid }: IssuerKey) => ({
   use: 'sig',
 })
 
-function serveKey(url: string, key: object, roles: Readonly<Record<string, readonly string[]>>) {
+function serveKey(
+  url: string,
+  key: object,
+  roles: Readonly<Record<string, readonly string[]>>,
+  pages: readonly string[],
+  lifetimeS: () => number,
+) {
   const provider = new Provider(url, {
-    clients: Object.keys(roles).map((client) => ({
-      client_id: client,
-      client_secret: SECRET,
-      grant_types: ['client_credentials'],
-      redirect_uris: [],
-      response_types: [],
-    })),
+    clients: [
+      ...Object.keys(roles).map((client) => ({
+        client_id: client,
+        client_secret: SECRET,
+        grant_types: ['client_credentials'],
+        redirect_uris: [],
+        response_types: [],
+      })),
+      ...(pages.length > 0
+        ? [
+            {
+              client_id: PAGES,
+              client_secret: SECRET,
+              grant_types: ['authorization_code'],
+              redirect_uris: pages.map((address) => `${address}/login/callback`),
+              post_logout_redirect_uris: pages.map((address) => `${address}/`),
+              response_types: ['code'],
+            },
+          ]
+        : []),
+    ],
+    findAccount: (_context: unknown, id: string) => ({
+      accountId: id,
+      claims: () => ({ sub: id, name: id }),
+    }),
+    claims: { openid: ['sub', 'name'] },
+    conformIdTokenClaims: false,
     jwks: { keys: [key] },
     scopes: ['read'],
-    extraTokenClaims: (_context: unknown, { clientId }: { clientId: string }) => ({ roles: roles[clientId] }),
+    extraTokenClaims: (_context: unknown, token: { clientId: string; accountId?: string }) => ({
+      roles: roles[token.accountId ?? token.clientId],
+    }),
     features: {
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: pages.length > 0 },
       clientCredentials: { enabled: true },
       resourceIndicators: {
         enabled: true,
@@ -120,7 +163,7 @@ function serveKey(url: string, key: object, roles: Readonly<Record<string, reado
           scope: 'read',
           audience: AUDIENCE,
           accessTokenFormat: 'jwt',
-          accessTokenTTL: 3_600,
+          accessTokenTTL: lifetimeS(),
           jwt: { sign: { alg: 'RS256' } },
         }),
       },
