@@ -5,8 +5,10 @@ import { createServer, request as forward } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, test } from 'node:test'
 import type { BrowserContext, Page } from 'playwright-core'
+import { openSession } from '../../database/session.ts'
 import { setCollection } from '../../features/collections/settings.ts'
 import { openBrowser, openPage, watch } from '../support/browser.ts'
+import { testDatabase } from '../support/database.ts'
 import { startGateway } from '../support/gateway.ts'
 import { AUDIENCE, PAGES, SECRET, startIssuer } from '../support/issuer.ts'
 
@@ -31,8 +33,11 @@ await session.query(`
 await setCollection(session, 'in_secret', { readers: ['in-readers'], editors: ['in-editors'] })
 await Promise.all([catalog.reload(), second.catalog.reload()])
 await issuer.allowPages(client.url, second.client.url, `${client.url}/geo`)
+// Other tests read all collections; the session of the gateway is closed by then.
 after(async () => {
-  await session.query(`drop table in_secret; delete from tessera.collection where table_name = 'in_secret'`)
+  const owner = await openSession(testDatabase().ownerUrl, 'test')
+  await owner.query(`drop table in_secret; delete from tessera.collection where table_name = 'in_secret'`)
+  await owner.close()
 })
 
 const SECRET_ITEM = '/collections/in_secret/items/1'

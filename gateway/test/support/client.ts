@@ -27,6 +27,9 @@ export type Client = {
   (path: string, init?: RequestInit): Promise<Answer>
 }
 
+/** Paths that lead people on, and that are not in the document. */
+const FOR_BROWSERS = /\/(api\.html|login|login\/callback|logout)$|^\/api\.html/
+
 /**
  * Returns a client that sees its own changes wherever they are read, because it sends their tokens with each request that
  * has none.
@@ -50,7 +53,7 @@ export function makeClient(url: string, send: typeof fetch = fetch): Client {
     const text = await response.text()
     const type = response.headers.get('content-type') ?? ''
     const method = init.method ?? 'GET'
-    if (!/^(HEAD|OPTIONS)$/.test(method) && !target.pathname.startsWith('/api.html')) {
+    if (!/^(HEAD|OPTIONS)$/.test(method) && !FOR_BROWSERS.test(target.pathname)) {
       checkResponse(method, target.pathname, response.status, type, text)
     }
     return {
