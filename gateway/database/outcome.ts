@@ -15,6 +15,13 @@ const CITUS_CONNECTION = /^08...$/
 /** The same, noticed in or at the end of a transaction; by their codes these are internal errors. */
 const CITUS_TRANSACTION =
   /^(could not commit transaction for shard|failed to prepare transaction|failure on connection marked as essential|execution cannot recover from multiple connection failures|cannot perform query, because modifications were made over a connection)/
+/**
+ * What the library of PostgreSQL's clients reports if a connection breaks within a statement. Citus passes it on as an error of
+ * the node, and as an internal one, because no server has sent it; at worst it has no text at all.
+ */
+const NODE_BROKEN_OFF =
+  /^(server closed the connection unexpectedly|could not (receive data from|send data to) server|SSL SYSCALL error|SSL error|SSL connection has been closed unexpectedly|lost synchronization with server|connection not open|no connection to the server|another command is already in progress|no COPY in progress|$)/
+const INTERNAL = 'XX000'
 /** Routine of an error that Citus passes on from a node. */
 const CITUS_PASSED_ON = 'ReportResultError'
 /** Error of Citus right after a failover, while the group's only other member is the primary that was lost. */
@@ -123,6 +130,7 @@ function outcomeOf(cause: Error, { purpose, phase, isCitus }: Circumstances): [O
   // Citus reports this before it queries any node.
   if (NO_MEMBER.test(cause.message)) return [purpose === 'read' ? 'retryable' : 'never-sent', 'node']
   if (CITUS_CONNECTION.test(code) || CITUS_TRANSACTION.test(cause.message)) return [brokenOff, 'node']
+  if (code === INTERNAL && NODE_BROKEN_OFF.test(cause.message)) return [brokenOff, 'node']
   // The server is no longer a primary.
   if (code === READ_ONLY && purpose === 'write')
     return ['never-sent', cause.routine === CITUS_PASSED_ON ? 'node' : 'endpoint']
@@ -325,7 +333,7 @@ export function codeOfRaised(error: unknown): string | undefined {
  * the format, or GEOS refused an invalid one. PostGIS reports nearly all of its failures as internal errors.
  */
 export const isGeometryFailure = (error: unknown) =>
-  error instanceof pg.DatabaseError && (error.code === 'XX000' || error.code === '22023')
+  error instanceof pg.DatabaseError && (error.code === INTERNAL || error.code === '22023')
 
 /** Returns true if PROJ refused coordinates for which the projection is not defined. */
 export const isProjectionFailure = (error: unknown) =>

@@ -182,6 +182,17 @@ const rows: Row[] = [
     inItsWords('failed to prepare transaction on host 127.0.0.1:5432'),
     ...ofNode,
   ],
+  ...[
+    'server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally',
+    'could not receive data from server: Connection reset by peer',
+    'SSL SYSCALL error: EOF detected',
+  ].map(
+    (message): Row => [
+      `a worker is lost within a statement of Citus (simulated by its message: ${message.split(/[:\n]/)[0]})`,
+      inItsWords(message),
+      ...ofNode,
+    ],
+  ),
   ...(isCitus
     ? ([['a worker is lost while Citus commits there', committedOnNobody, ...ofNode]] as Row[])
     : []),
