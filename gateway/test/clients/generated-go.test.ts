@@ -14,6 +14,7 @@ import { startGateway } from '../support/gateway.ts'
 const GENERATOR = 'openapi-generator-cli==7.26.0'
 /** In Go, `NewFeature` creates a `Feature`, so that no type may have this name. */
 const NAMES = {
+  NewApiKey: 'ApiKeyDefinition',
   NewCollection: 'CollectionDefinition',
   NewCollection_distribution: 'DefinitionDistribution',
   NewFeature: 'FeatureBody',
