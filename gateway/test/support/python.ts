@@ -9,6 +9,7 @@ import { makeEnvironment } from '../../../openapi/python/build.ts'
 const READERS = [
   'cql2==0.6.0',
   'geopandas==1.2.0',
+  'kubernetes-validate==1.37.0',
   'owslib==0.35.0',
   'pandas==3.1.1',
   'pyarrow==26.0.1',
