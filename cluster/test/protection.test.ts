@@ -141,7 +141,7 @@ function makeRepository(name: string) {
         archive: { stop: fileOf(number) },
         info: { size: 1, repository: { delta: 1 } },
       }
-      writeFileSync(file, JSON.stringify([{ backup: [backup] }]))
+      writeFileSync(file, JSON.stringify([{ status: { code: 0, message: 'ok' }, backup: [backup] }]))
       stamp += 1
       utimesSync(file, stamp, stamp)
     },

@@ -49,12 +49,12 @@ test('all processes serve TLS, show a new certificate without a restart, and dra
   assert.deepEqual(await shownByAll(), new Set(['first']))
   const curl = (...more: string[]) =>
     execFileSync('curl', ['-sS', '--cacert', files.certificate, ...more], { encoding: 'utf8' })
-  const collections = `https://localhost:${port}/collections`
+  const landing = `https://localhost:${port}/`
   for (const [flag, version] of [
     ['--http2', '2'],
     ['--http1.1', '1.1'],
   ] as const) {
-    const answer = curl(flag, '-w', '\n%{http_version}', collections).split('\n')
+    const answer = curl(flag, '-w', '\n%{http_version}', landing).split('\n')
     assert.equal(answer.pop(), version)
     const { links } = JSON.parse(answer.join('\n'))
     for (const { href } of links) assert.match(href, /^https:\/\/localhost/)
@@ -70,10 +70,10 @@ test('all processes serve TLS, show a new certificate without a restart, and dra
     '%{num_connects} ',
     '-o',
     '/dev/null',
-    collections,
+    landing,
     '-o',
     '/dev/null',
-    collections,
+    landing,
   )
   assert.equal(answers, '1 1 ')
   assert.equal(await tessera.ended, 0)
