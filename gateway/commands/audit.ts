@@ -12,8 +12,7 @@ import {
   type KeptEntry,
 } from '../features/changes/audit-query.ts'
 import { collectionId, relationOf } from '../features/collections/collection.ts'
-import { openTerminal } from '../terminal.ts'
-import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+import { runAsOwner } from './run-as-owner.ts'
 import { writeTable } from './table.ts'
 
 const OPTIONS = {
@@ -39,11 +38,7 @@ const DAY_MS = 86_400_000
 export async function runAudit(args: readonly string[]) {
   const { config, options, positionals } = readConfig(args, OPTIONS)
   const work = planWork(positionals, options)
-  const emit = openTerminal(process.stderr)
-  await runUntilSignal(emit, async (cleanup) => {
-    const { addresses } = await findDatabase(config, cleanup, true, emit)
-    await withOwner(addresses, emit, work)
-  })
+  await runAsOwner(config, work)
 }
 
 function planWork(

@@ -14,8 +14,7 @@ import {
   type SettingName,
   setCollection,
 } from '../features/collections/settings.ts'
-import { openTerminal } from '../terminal.ts'
-import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+import { runAsOwner } from './run-as-owner.ts'
 import { writeTable } from './table.ts'
 
 const OPTIONS = {
@@ -41,11 +40,7 @@ const SETTINGS: ReadonlyMap<string, SettingName> = new Map(
 export async function runCollections(args: readonly string[]) {
   const { config, options, positionals } = readConfig(args, OPTIONS)
   const work = planWork(positionals, options)
-  const emit = openTerminal(process.stderr)
-  await runUntilSignal(emit, async (cleanup) => {
-    const { addresses } = await findDatabase(config, cleanup, true, emit)
-    await withOwner(addresses, emit, work)
-  })
+  await runAsOwner(config, work)
 }
 
 function planWork(

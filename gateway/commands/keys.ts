@@ -12,8 +12,7 @@ import {
 } from '../features/access/api-key.ts'
 import { futureTime, OVERLAP, timeAfter } from '../features/access/lifetime.ts'
 import { isRole } from '../features/access/rules.ts'
-import { openTerminal } from '../terminal.ts'
-import { findDatabase, runUntilSignal, withOwner } from './lifecycle.ts'
+import { runAsOwner } from './run-as-owner.ts'
 import { writeTable } from './table.ts'
 
 const OPTIONS = {
@@ -39,11 +38,7 @@ export async function runKeys(args: readonly string[]) {
   const { config, options, positionals } = readConfig(args, OPTIONS)
   const [action, subject, ...rest] = positionals
   const work = planWork(rest.length > 0 ? undefined : action, subject, options)
-  const emit = openTerminal(process.stderr)
-  await runUntilSignal(emit, async (cleanup) => {
-    const { addresses } = await findDatabase(config, cleanup, true, emit)
-    await withOwner(addresses, emit, work)
-  })
+  await runAsOwner(config, work)
 }
 
 function planWork(
